@@ -1,0 +1,75 @@
+# The few commands a newcomer needs:
+#   make demo     everything, with demonstration data, on http://127.0.0.1:8000   (ARGS="--port 8100 ..." passes on)
+#   make test     all tests   (PYTEST_ARGS="tests/payments -x" narrows them down)
+#   make check    format, lint, types, import contracts, tests: what must pass before a commit
+# and, less often: make format, lock, bench, clean.
+#
+# What they need is installed into .venv/ once, from requirements.lock; after that nothing asks the network.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/installed
+PYTEST_WORKERS ?= 2
+
+# any Python from 3.11 on, the ordinary one first
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$python; break; fi; done)
+
+.PHONY: help demo test check lint services format lock bench clean
+
+help:
+	@sed -n 's/^#   //p; s/^# and, less often: /others: /p' Makefile
+
+demo: $(STAMP)
+	@exec $(BIN)/portal demo $(ARGS)
+
+test: $(STAMP) services
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+check: lint
+	@$(MAKE) --no-print-directory test
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# PostgreSQL, Redis, FreeRADIUS and Chromium: installed as root on Debian and Ubuntu, named if missing elsewhere
+services:
+	@sh tests/services/install
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+# exact versions with hashes for every system; no addresses, so that the registry is the reader's own choice
+lock: $(STAMP)
+	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/pip install -qq --disable-pip-version-check uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
+		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock $(ARGS)
+	@if grep -nE '[a-z]+://' requirements.lock; then echo "requirements.lock must contain no addresses." >&2; exit 1; fi
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Mlango needs Python 3.11 or later; here is $$(python3 --version 2>/dev/null || echo none)." >&2; \
+		echo "Install one (Debian, Ubuntu: sudo apt-get install -y python3 python3-venv)," >&2; \
+		echo "or name it: make PYTHON=/path/to/python3.11 demo" >&2; exit 1; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+		version=$$($(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+		echo "$(PYTHON) cannot make a virtual environment. Debian and Ubuntu have that in a package of its own:" >&2; \
+		echo "    sudo apt-get install -y python3-venv   (or $$version-venv)" >&2; exit 1; fi
+	@# a .venv whose Python has gone or was moved is made anew
+	@$(BIN)/python -c 'import pip' >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@echo "Installing into .venv/ (half a minute the first time) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)

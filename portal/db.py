@@ -1,0 +1,190 @@
+"""The database: one session, one way to write (`transaction()`), the same behaviour on SQLite and PostgreSQL.
+
+Reading happens outside `transaction()`; writing inside it and nowhere else. On SQLite a writer takes the lock at
+BEGIN (IMMEDIATE), since a reader that turns writer fails at once with "database is locked"; and a connection that
+only reads is told so (`query_only`), so a write outside `transaction()` fails in the first test that meets it.
+No transaction may be open while we wait on a network: `assert_no_transaction()` guards the outbound clients.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Insert, Integer, MetaData, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from portal import clock
+from portal.errors import NotFound, PortalError
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+BUSY_TIMEOUT_MS, HURRIED_MS = 30_000, 2_000
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
+
+
+class Instant(TypeDecorator[datetime]):
+    """A timezone-aware UTC instant on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise PortalError(f"The instant {value} has no time zone; use clock.now().")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+Base.registry.update_type_annotation_map({datetime: Instant()})
+
+_writing: ContextVar[bool] = ContextVar("writing", default=False)
+_patience_ms: ContextVar[int] = ContextVar("patience_ms", default=BUSY_TIMEOUT_MS)
+
+
+def new_uid() -> str:
+    """A random public identifier of 96 bits, in hexadecimal: safe in any URL, spells no forbidden word."""
+    return secrets.token_hex(12)
+
+
+def new_token() -> str:
+    """An unguessable token of 160 bits, in hexadecimal."""
+    return secrets.token_hex(20)
+
+
+class Row:
+    """Key and birth of every table."""
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class TenantOwned(Row):
+    """A row that belongs to one tenant, and says so."""
+
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"), index=True)
+
+
+Owned = TypeVar("Owned", bound=TenantOwned)
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """Everything inside is committed together, or not at all. Not nestable: domain functions never commit."""
+    if _writing.get():
+        raise PortalError("transaction() inside transaction(): only views, callbacks and jobs open one.")
+    db.session.rollback()  # what was read before is read again, under the lock
+    marker = _writing.set(True)
+    try:
+        yield
+        db.session.commit()
+    except BaseException:
+        db.session.rollback()
+        raise
+    finally:
+        _writing.reset(marker)
+
+
+def assert_no_transaction(what: str) -> None:
+    """Refuse to wait on the network while a transaction is open: it would hold locks for seconds."""
+    if _writing.get():
+        raise PortalError(
+            f"{what} inside transaction(): no transaction may be open while we wait on a network."
+        )
+
+
+def release() -> None:
+    """Give the connection back before waiting on a network. What was loaded stays readable until the next use."""
+    assert_no_transaction("release()")
+    db.session.rollback()
+
+
+def upsert_nothing(model: type[Base], *, unique: list[str], **values: Any) -> Insert:
+    """An INSERT that does nothing where the unique key exists; `.returning(...)` tells whether it did."""
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    return dialect.insert(model).values(**values).on_conflict_do_nothing(index_elements=unique)
+
+
+def owned(model: type[Owned], tenant_id: int, **by: Any) -> Owned:
+    """The tenant's own row. Raises NotFound for another tenant's: existence is not revealed."""
+    row = db.session.query(model).filter_by(tenant_id=tenant_id, **by).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no such {model.__name__.lower()} here.")
+    return row
+
+
+def prepare(engine: Engine) -> None:
+    """Set up connections of this engine: pragmas and BEGIN for SQLite, a lock timeout for PostgreSQL."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        writing = _writing.get()
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_patience_ms.get()}")
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writing else 'ON'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def core_transaction() -> Iterator[Connection]:
+    """A bare connection for the hot paths, committed at the end: the same rules without the ORM's weight."""
+    marker = _writing.set(True)
+    try:
+        with db.engine.begin() as connection:
+            yield connection
+    finally:
+        _writing.reset(marker)
+
+
+@contextmanager
+def hurry() -> Iterator[None]:
+    """Wait for a locked SQLite no longer than HURRIED_MS: a callback has a spool to go to, and M-Pesa is waiting."""
+    marker = _patience_ms.set(HURRIED_MS)
+    try:
+        yield
+    finally:
+        _patience_ms.reset(marker)
+
+
+@contextmanager
+def migrating() -> Iterator[None]:
+    """Let the migrations write: they run on this engine, outside `transaction()`."""
+    marker = _writing.set(True)
+    try:
+        yield
+    finally:
+        _writing.reset(marker)

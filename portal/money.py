@@ -1,0 +1,73 @@
+"""Money: integer KES cents inside, whole shillings at Daraja's edge, `KES 1,500` for people.
+
+Never floats: a JSON number is read as Decimal, and everything that reaches the database is cents.
+"""
+
+from decimal import Decimal, InvalidOperation
+
+from portal.errors import Refused
+
+CENTS = 100
+DEFAULT_PUSH_LIMIT_CENTS = 250_000 * CENTS  # Safaricom's per-transaction ceiling; a tenant may set its own
+
+
+def cents(value: object) -> int:
+    """Exact cents of `1500`, `"1500.00"`, `1500.0` or Decimal. Raises Refused where there are none.
+
+    Source: Daraja writes amounts as 1, 1.0, "5.00" and 168.00; reference of the same name.
+    """
+    if isinstance(value, bool) or value is None:
+        raise Refused(f"The amount {value!r} is not a number. Write it like 1500.", code="invalid_amount")
+    try:
+        amount = Decimal(str(value).strip().replace(",", ""))
+    except InvalidOperation:
+        raise Refused(
+            f"The amount {str(value)[:40]!r} is not a number. Write it like 1500.", code="invalid_amount"
+        ) from None
+    scaled = amount * CENTS
+    if not scaled.is_finite() or abs(scaled) > 10**15 or scaled != scaled.to_integral_value():
+        raise Refused(
+            f"The amount {str(value)[:40]} is not in shillings and cents. Write it like 1500 or 1500.50.",
+            code="invalid_amount",
+        )
+    return int(scaled)
+
+
+def shillings(amount_cents: int) -> int:
+    """Whole shillings for Daraja. Raises Refused if there are cents: M-Pesa cannot ask for them."""
+    whole, rest = divmod(amount_cents, CENTS)
+    if rest:
+        raise Refused(
+            f"{format_kes(amount_cents)} has cents; M-Pesa takes whole shillings.", code="invalid_amount"
+        )
+    return whole
+
+
+def payable_cents(value: object, *, limit_cents: int = DEFAULT_PUSH_LIMIT_CENTS) -> int:
+    """Cents of an amount that M-Pesa can ask for: whole shillings from 1 to the limit. Raises Refused."""
+    amount = cents(value)
+    if amount <= 0:
+        raise Refused("The amount must be at least KES 1.", code="invalid_amount")
+    if amount % CENTS:
+        raise Refused(
+            f"M-Pesa takes whole shillings: {format_kes(amount)} has cents. Round it.", code="invalid_amount"
+        )
+    if amount > limit_cents:
+        raise Refused(
+            f"{format_kes(amount)} is over the limit of {format_kes(limit_cents)} for one M-Pesa payment. "
+            "Pay it in parts.",
+            code="invalid_amount",
+        )
+    return amount
+
+
+def kes(amount_cents: int) -> int | float:
+    """The JSON API's number: `1500` or `1500.5`."""
+    whole, rest = divmod(amount_cents, CENTS)
+    return whole if not rest else float(Decimal(amount_cents) / CENTS)
+
+
+def format_kes(amount_cents: int) -> str:
+    """`KES 1,500`, with cents only where there are some: `KES 1,500.50`."""
+    sign, rest = ("-" if amount_cents < 0 else ""), abs(amount_cents)
+    return f"{sign}KES {rest // CENTS:,}" + (f".{rest % CENTS:02d}" if rest % CENTS else "")

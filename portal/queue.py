@@ -1,0 +1,70 @@
+"""The doorbell. A job carries no state: it says "look at the database", and the sweeper would find it anyway.
+
+`ring` is called after a commit. It never fails a request: with Redis away the row is found by the sweep. A bell that
+is already ringing is not rung again, so a burst of callbacks makes one job, not thousands: the job takes the bell
+down first and looks afterwards, so nothing committed before it looks can be missed.
+"""
+
+from dataclasses import dataclass
+
+import redis
+from flask import current_app
+from rq import Queue
+from rq.serializers import JSONSerializer
+from rq.utils import import_attribute
+
+from portal.logs import logger
+
+PUSH, MONEY, OUTSIDE = "push", "money", "outside"  # push carries nothing but pushes; outside waits on others
+QUEUES = (PUSH, MONEY, OUTSIDE)
+JOB_TIMEOUT_S = 600
+BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the sweeper is quicker
+
+
+@dataclass(frozen=True)
+class Bell:
+    """A job that may be wanted many times but needs to run once. `job`: dotted name of a function without arguments."""
+
+    name: str
+    queue: str
+    job: str
+
+
+SEND_PUSHES = Bell("send-pushes", PUSH, "portal.payments.jobs.send_pushes")
+DRAIN = Bell("drain", MONEY, "portal.payments.jobs.drain_inbox")
+PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # the one upward reference, by name
+OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
+QUERIES = Bell("queries", OUTSIDE, "portal.payments.jobs.ask_mpesa")
+CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
+BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, CHAIN)
+
+
+def connection() -> redis.Redis:
+    """This process's Redis client."""
+    return current_app.extensions["redis"]
+
+
+def ring(bell: Bell) -> None:
+    """Ask a worker to look. After the commit; never raises."""
+    try:
+        if connection().set(f"bell:{bell.name}", "1", nx=True, ex=BELL_SECONDS):
+            Queue(bell.queue, connection=connection(), serializer=JSONSerializer).enqueue(
+                "portal.queue.answer", bell.name, job_timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=86_400
+            )
+    except redis.RedisError as error:
+        logger.warning("bell_not_rung", bell=bell.name, error=type(error).__name__)
+
+
+def answer(name: str) -> None:
+    """What a worker runs: take the bell down, then look."""
+    bell = next(bell for bell in BELLS if bell.name == name)
+    connection().delete(f"bell:{name}")
+    import_attribute(bell.job)()
+
+
+def publish(channel: str, message: str) -> None:
+    """Tell whoever listens on a Redis channel (`clinic:7`, `hotspot:3`, …). Never raises."""
+    try:
+        connection().publish(channel, message)
+    except redis.RedisError as error:
+        logger.warning("event_not_published", channel=channel, error=type(error).__name__)

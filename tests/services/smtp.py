@@ -1,0 +1,119 @@
+"""A mail server that keeps what it is sent, for the tests to read.
+
+Decided: fifty lines over the standard library, because the tests need to receive and to refuse, nothing more.
+"""
+
+import socketserver
+import threading
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import cast
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One message as it came over the wire: read `message["Subject"]` and `message.get_content()`."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    message: EmailMessage
+
+
+class SmtpSink:
+    """Listens on a spare loopback port until `stop()`. `refuse_with`: said to DATA, instead of taking it."""
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+        self.refuse_with: str | None = None
+        self._arrived = threading.Condition()
+        self._server = _Server(("127.0.0.1", 0), _Conversation)
+        self._server.sink = self
+        self.host, self.port = "127.0.0.1", int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"smtp://{self.host}:{self.port}"
+
+    def take(self, mail: Mail) -> None:
+        with self._arrived:
+            self.mails.append(mail)
+            self._arrived.notify_all()
+
+    def wait_for(self, count: int = 1, *, within_s: float = 5.0) -> list[Mail]:
+        """All mail so far, once there are `count`. AssertionError if they do not come in time."""
+        with self._arrived:
+            came = self._arrived.wait_for(lambda: len(self.mails) >= count, within_s)
+            assert came, f"{len(self.mails)} of {count} mails came within {within_s} s"
+            return list(self.mails)
+
+    def clear(self) -> None:
+        with self._arrived:
+            self.mails.clear()
+        self.refuse_with = None
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    sink: SmtpSink
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    timeout = 10  # a test that forgot QUIT must not keep the thread
+
+    def handle(self) -> None:
+        sender, recipients = "", list[str]()
+        self._say("220 mlango.test ESMTP")
+        while line := self.rfile.readline(2000):
+            verb, _, argument = line.decode(errors="replace").strip().partition(" ")
+            match verb.upper():
+                case "EHLO":
+                    self._say("250-mlango.test\r\n250-8BITMIME\r\n250 SIZE 10000000")
+                case "HELO" | "NOOP":
+                    self._say("250 OK")
+                case "RSET":
+                    sender, recipients = "", []
+                    self._say("250 OK")
+                case "MAIL":
+                    sender, recipients = _address(argument), []
+                    self._say("250 OK")
+                case "RCPT":
+                    recipients.append(_address(argument))
+                    self._say("250 OK")
+                case "DATA":
+                    self._take(sender, recipients)
+                case "QUIT":
+                    self._say("221 Bye")
+                    return
+                case _:
+                    self._say("502 Not known here")
+
+    def _take(self, sender: str, recipients: list[str]) -> None:
+        sink = cast(_Server, self.server).sink
+        if sink.refuse_with or not recipients:
+            self._say(sink.refuse_with or "503 RCPT first")
+            return
+        self._say("354 End with a dot")
+        sink.take(Mail(sender, tuple(recipients), self._read_message()))
+        self._say("250 OK")
+
+    def _read_message(self) -> EmailMessage:
+        lines = []
+        while (line := self.rfile.readline()) not in (b".\r\n", b""):
+            lines.append((line[1:] if line.startswith(b"..") else line).replace(b"\r\n", b"\n"))
+        return message_from_bytes(b"".join(lines), policy=policy.default)
+
+    def _say(self, text: str) -> None:
+        self.wfile.write(text.encode() + b"\r\n")
+
+
+def _address(argument: str) -> str:
+    """`a@b.test` of `FROM:<a@b.test> SIZE=100`."""
+    return argument.partition("<")[2].partition(">")[0]

@@ -1,0 +1,241 @@
+"""The supervisor: what a person who starts, kills and stops `portal demo` sees."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.processes import STOP_WITHIN_S
+
+# A supervisor in a process of its own, because it takes the signals of whoever calls it.
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from portal.processes import Process, supervise
+python, folder = sys.executable, Path(sys.argv[1])
+options = eval(sys.argv[2])
+sys.exit(supervise([Process(**each) for each in options.pop("processes")],
+                   on_ready=lambda: print("everything is ready", flush=True), **options))
+"""
+SAYS_HELLO = "import time; print('hello', flush=True); time.sleep(60)"
+DIES = "import sys; print('out of luck', flush=True); sys.exit(3)"
+IGNORES_TERM = (
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+)
+HAS_CHILD = f"""
+import subprocess, sys, time
+subprocess.Popen([sys.executable, '-c', {SAYS_HELLO!r}])
+time.sleep(60)
+"""
+# a child of the program that ignores SIGTERM, so that nothing but the watchman can end it
+HAS_DEAF_CHILD = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', {IGNORES_TERM!r}])
+print('child', child.pid, flush=True)
+time.sleep(60)
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started = []
+
+    def start_supervisor(*processes: dict[str, object], **options: object) -> subprocess.Popen[str]:
+        # paths are given as text, and a group of its own keeps our signals from pytest
+        arguments = repr({**options, "processes": list(processes)}).replace("PosixPath", "Path")
+        supervisor = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, str(tmp_path), arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(supervisor)
+        return supervisor
+
+    yield start_supervisor
+    for supervisor in started:
+        try:
+            os.killpg(supervisor.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        supervisor.communicate()
+
+
+def program(name: str, code: str, **options: object) -> dict[str, object]:
+    return {"name": name, "argv": [sys.executable, "-c", code], **options}
+
+
+def read_until(supervisor: subprocess.Popen[str], words: str) -> list[str]:
+    assert supervisor.stdout is not None
+    lines = []
+    for line in supervisor.stdout:
+        lines.append(line.rstrip())
+        if words in line:
+            return lines
+    raise AssertionError(f"{words!r} was never said: {lines}")
+
+
+def group_of(supervisor: subprocess.Popen[str]) -> set[int]:
+    """Ids of all that live in the supervisor's process group, without the dead that await their parent."""
+    living = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        state, _, group = _state(stat)
+        if group == str(supervisor.pid) and state != "Z":
+            living.add(int(stat.parent.name))
+    return living
+
+
+def _state(stat: Path) -> list[str]:
+    """State letter, parent and process group; a process that is gone reads as a dead one."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[:3]
+    except (FileNotFoundError, ProcessLookupError):
+        return ["Z", "", ""]
+
+
+def wait_until_gone(pid: int, *, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if _state(Path(f"/proc/{pid}/stat"))[0] == "Z":
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"process {pid} still lives after {within_s} s")
+
+
+def test_everything_starts_and_says_so_once(start: Start) -> None:
+    supervisor = start(program("web", SAYS_HELLO), program("worker", SAYS_HELLO))
+    said = read_until(supervisor, "worker     | hello")
+    said += (
+        [] if any("web        | hello" in line for line in said) else read_until(supervisor, "web        |")
+    )
+    assert said.count("everything is ready") == 1
+
+
+def test_programs_wait_for_those_needed_first(start: Start, tmp_path: Path) -> None:
+    mark = tmp_path / "up"
+    first = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
+    looks = f"import time, pathlib; print(pathlib.Path({str(mark)!r}).exists(), flush=True); time.sleep(60)"
+    foundation = program("redis", first, needed_first=True)
+    supervisor = start(
+        program("worker", looks), foundation | {"is_ready": _Code(f"Path({str(mark)!r}).exists")}
+    )
+    assert "worker     | True" in read_until(supervisor, "worker     |")
+
+
+class _Code:
+    """Written into the supervisor's arguments as the code it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def test_a_program_that_dies_is_started_again_and_its_death_is_told(start: Start) -> None:
+    supervisor = start(program("worker", DIES))
+    said = read_until(supervisor, "starting it again in 1.0 s")
+    assert "worker ended with exit code 3: starting it again in 0.5 s." in said
+    assert said.count("worker     | out of luck") == 2
+
+
+def test_a_killed_program_is_replaced_while_the_others_live_on(start: Start) -> None:
+    tells_pid = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
+    supervisor = start(program("web", tells_pid))
+    first = int(read_until(supervisor, "pid")[-1].split()[-1])
+    os.kill(first, signal.SIGKILL)
+    said = read_until(supervisor, "| pid")
+    assert any("web was ended by SIGKILL" in line for line in said)
+    assert int(said[-1].split()[-1]) != first
+
+
+def test_a_program_that_keeps_dying_ends_everything_where_that_is_wanted(start: Start) -> None:
+    supervisor = start(program("web", DIES), program("worker", SAYS_HELLO), give_up_after=2)
+    said = read_until(supervisor, "stopping everything")
+    assert "web ended with exit code 3, 2 times in a row: stopping everything." in said
+    assert supervisor.wait(STOP_WITHIN_S) == 1
+    assert group_of(supervisor) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal.Signals) -> None:
+    supervisor = start(program("web", SAYS_HELLO), program("worker", HAS_CHILD))
+    read_until(supervisor, "worker     | hello")
+    assert len(group_of(supervisor)) >= 4
+    asked = time.monotonic()
+    supervisor.send_signal(number)
+    assert supervisor.wait(STOP_WITHIN_S) == 0
+    assert time.monotonic() - asked < 3, "programs that obey end at once"
+    assert group_of(supervisor) == set()
+
+
+def test_a_program_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start) -> None:
+    assert STOP_WITHIN_S < 9, "the default leaves room to be done in ten seconds"
+    supervisor = start(program("web", IGNORES_TERM), stop_within_s=1.5)
+    read_until(supervisor, "deaf")
+    asked = time.monotonic()
+    supervisor.terminate()
+    assert supervisor.wait(5) == 0
+    assert 1 < time.monotonic() - asked < 3
+    assert group_of(supervisor) == set()
+
+
+def test_a_second_ctrl_c_ends_a_stubborn_program_at_once(start: Start) -> None:
+    supervisor = start(program("web", IGNORES_TERM))
+    read_until(supervisor, "deaf")
+    asked = time.monotonic()
+    supervisor.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    supervisor.send_signal(signal.SIGINT)
+    assert supervisor.wait(5) == 0
+    assert time.monotonic() - asked < 3
+
+
+def test_nothing_leaves_the_process_group(start: Start) -> None:
+    supervisor = start(program("worker", HAS_DEAF_CHILD))
+    said = read_until(supervisor, "child")
+    grandchild = int(said[-1].split()[-1])
+    assert os.getpgid(grandchild) == supervisor.pid
+
+
+def test_grandchildren_are_gone_after_kill_9_of_the_supervisor(start: Start) -> None:
+    supervisor = start(program("worker", HAS_DEAF_CHILD), stop_within_s=2.0)
+    said = read_until(supervisor, "child")
+    grandchild = int(said[-1].split()[-1])
+    said += [] if any("deaf" in line for line in said) else read_until(supervisor, "deaf")
+    everyone = group_of(supervisor) - {supervisor.pid}
+    assert grandchild in everyone
+    supervisor.kill()
+    for pid in everyone:
+        wait_until_gone(pid, within_s=5)
+
+
+def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start) -> None:
+    supervisor = start(program("web", HAS_DEAF_CHILD.replace("time.sleep(60)\n", "time.sleep(0.3)\n")))
+    orphan = int(read_until(supervisor, "child")[-1].split()[-1])
+    read_until(supervisor, "starting it again")
+    wait_until_gone(orphan, within_s=1)
+
+
+def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path) -> None:
+    chatty = "import sys; [print('line', n) for n in range(100)]; sys.exit(3)"
+    supervisor = start(program("web", SAYS_HELLO), program("worker", chatty), log_directory=tmp_path / "log")
+    said = read_until(supervisor, "starting it again")
+    assert "worker     | line 99" in said
+    assert "worker     | line 50" not in said
+    assert not any("hello" in line for line in said)
+    assert (tmp_path / "log" / "worker.log").read_text().startswith("line 0\n")
+
+
+def test_a_program_that_does_not_exist_is_named(start: Start) -> None:
+    supervisor = start({"name": "web", "argv": ["no-such-program"]})
+    said = read_until(supervisor, "starting it again")
+    assert "web        | no-such-program cannot be started: No such file or directory." in said
