@@ -1,0 +1,175 @@
+"""The application: doors, handset, control. One process, several threads; state under `data_dir`."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask, Response, current_app, jsonify, redirect, request, url_for
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from portal.errors import Misconfigured, PortalError, Refused
+from portal.simulator import certificate as certificates
+from portal.simulator import (
+    control,
+    doors_c2b,
+    doors_oauth,
+    doors_other,
+    doors_requests,
+    doors_stk,
+    hand_payments,
+    handset,
+    journal,
+    overview,
+    prompts,
+    settlements,
+)
+from portal.simulator.courier import Courier
+from portal.simulator.doors import DarajaError, error_response
+from portal.simulator.organisations import BANKS, FIRST, OrganisationSpec, open_or_update
+from portal.simulator.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src"
+    " 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+@dataclass(slots=True)
+class Simulator:
+    """What a running simulator holds; `app.extensions["simulator"]`."""
+
+    store: Store
+    courier: Courier
+    certificate: certificates.Certificate
+    public_url: str
+
+    def close(self) -> None:
+        """Stop the courier and release the file. What is still due goes out after the next start."""
+        self.courier.stop()
+        self.store.close()
+
+
+def create_simulator(
+    *, data_dir: Path, public_url: str, strict: bool = False, organisations: Iterable[OrganisationSpec] = ()
+) -> Flask:
+    """A Daraja of its own. `organisations` stand beside the first one and are updated if they exist already.
+
+    strict: callback addresses must be public https, as in production.
+    """
+    data_dir = Path(data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(data_dir / "simulator.sqlite3")
+    for spec in (FIRST, *BANKS, *organisations):
+        open_or_update(store, spec)
+    store.keep("strict", strict)
+    courier = Courier(
+        store,
+        {
+            "answer": prompts.answer_job,
+            "hand_payment": hand_payments.pay_job,
+            "settle": settlements.settle_job,
+        },
+    )
+    simulator = Simulator(store, courier, certificates.open_certificate(data_dir), public_url.rstrip("/"))
+
+    app = Flask(
+        __name__,
+        template_folder=str(ROOT / "templates"),
+        static_folder=str(ROOT / "static" / "simulator"),
+        static_url_path="/static/simulator",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.compact = True  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = 256 * 1024
+    app.extensions["simulator"] = simulator
+    for module in (
+        doors_oauth,
+        doors_stk,
+        doors_c2b,
+        doors_requests,
+        doors_other,
+        handset,
+        control,
+        overview,
+    ):
+        app.register_blueprint(module.blueprint)
+    app.register_error_handler(DarajaError, error_response)
+    app.register_error_handler(PortalError, _refuse)
+    app.register_error_handler(HTTPException, _http_problem)
+    app.after_request(_add_headers)
+    courier.start()
+    return app
+
+
+def from_environment() -> Flask:
+    """The application for a server's factory.
+
+    SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS (a JSON list as in `/control`).
+    """
+    raw = os.environ.get("SIMULATOR_ORGANISATIONS") or "[]"
+    try:
+        listed = json.loads(raw)
+        specs = [OrganisationSpec.of(item) for item in listed]
+    except (ValueError, TypeError, AttributeError, Refused) as problem:
+        raise Misconfigured(
+            f"SIMULATOR_ORGANISATIONS must be a JSON list of organisations: {problem}"
+        ) from None
+    return create_simulator(
+        data_dir=Path(os.environ.get("SIMULATOR_DATA", "var/simulator")),
+        public_url=os.environ.get("SIMULATOR_URL", "http://127.0.0.1:8001"),
+        strict=os.environ.get("SIMULATOR_STRICT", "").lower() in ("1", "true", "yes", "on"),
+        organisations=specs,
+    )
+
+
+def _refuse(problem: Exception) -> Response:
+    """A sentence for the person or program that used a handset or control door."""
+    if not isinstance(problem, Refused):
+        raise problem
+    number = (request.view_args or {}).get("number")
+    is_form = request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data")
+    if is_form and number and problem.code != "invalid_phone":
+        return redirect(url_for("handset.show", number=number, note="invalid"), 303)  # type: ignore[return-value]
+    body: dict[str, object] = {"error": problem.code, "message": problem.message}
+    if problem.fields:
+        body["fields"] = problem.fields
+    response = jsonify(body)
+    response.status_code = problem.status
+    return response
+
+
+def _http_problem(problem: HTTPException) -> Response:
+    """Unknown paths and methods, in Daraja's form."""
+    simulator = current_app.extensions["simulator"]
+    if request.path.startswith(("/mpesa/", "/oauth/", "/pulltransactions/", "/v1/", "/standingorder/")):
+        journal.write(
+            simulator.store,
+            direction="received",
+            door="No such door",
+            method=request.method,
+            address=request.path,
+            status=str(problem.code),
+            body=request.get_data(as_text=True)[:500],
+            answer=problem.name,
+            msisdn="",
+            started_at=simulator.store.timestamp(),
+        )
+    if isinstance(problem, MethodNotAllowed):
+        response = error_response(DarajaError(405, "405.001", "Method Not Allowed"))
+        response.headers["Allow"] = ", ".join(problem.valid_methods or ())
+        return response
+    if isinstance(problem, NotFound):
+        return error_response(DarajaError(404, "404.001.01", "Resource not found"))
+    return error_response(DarajaError(problem.code or 500, f"{problem.code or 500}.001", problem.name))
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,68 @@
+"""What Daraja accepts in a field. Each answers the value or None; the doors say which field was wrong."""
+
+import ipaddress
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+FORBIDDEN_WORDS = ("mpesa", "m-pesa", "safaricom", "exe", "exec", "cmd", "sql", "query")
+MAX_SHILLINGS = 250_000
+_MSISDN = re.compile(r"254[17]\d{8}", re.ASCII)
+_SHORTCODE = re.compile(r"\d{5,7}", re.ASCII)
+_WHOLE = re.compile(r"\d{1,9}", re.ASCII)
+
+
+def shortcode(value: Any) -> str | None:
+    """Five to seven digits, as text or number."""
+    text = _plain(value)
+    return text if _SHORTCODE.fullmatch(text) else None
+
+
+def msisdn(value: Any) -> str | None:
+    """`2547XXXXXXXX` or `2541XXXXXXXX`, as text or number."""
+    text = _plain(value)
+    return text if _MSISDN.fullmatch(text) else None
+
+
+def whole_shillings(value: Any, *, most: int | None = MAX_SHILLINGS) -> int | None:
+    """A whole amount of at least 1, without a decimal point."""
+    text = _plain(value)
+    if not _WHOLE.fullmatch(text) or int(text) < 1:
+        return None
+    return int(text) if most is None or int(text) <= most else None
+
+
+def callback_url(value: Any, *, is_strict: bool) -> str | None:
+    """An address that Daraja would call: https to a public host; loopback and private hosts unless strict.
+
+    Safaricom refuses addresses that contain certain words anywhere, in any case.
+    """
+    if not isinstance(value, str) or len(value) > 2000 or any(character.isspace() for character in value):
+        return None
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        parts.port  # noqa: B018 - raises where the port is no number
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+        return None
+    if any(word in value.lower() for word in FORBIDDEN_WORDS):
+        return None
+    private = _is_private(host)
+    if is_strict and (private or parts.scheme != "https"):
+        return None
+    return value if parts.scheme == "https" or private else None
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or "." not in host or host.endswith((".localhost", ".local", ".internal"))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value).strip()
