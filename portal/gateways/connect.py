@@ -1,0 +1,52 @@
+"""From a gateway's row to a Daraja client: the one place where sealed credentials are opened for use."""
+
+from flask import current_app
+from sqlalchemy import select
+
+from portal.db import db
+from portal.errors import Refused
+from portal.gateways.daraja import DarajaAccount, DarajaClient
+from portal.gateways.models import Gateway
+
+SAFARICOM = {"sandbox": "https://sandbox.safaricom.co.ke", "production": "https://api.safaricom.co.ke"}
+PURPOSES = {"clinic": Gateway.for_clinic, "hotspot": Gateway.for_hotspot, "pppoe": Gateway.for_pppoe}
+
+
+def account_of(gateway: Gateway) -> DarajaAccount:
+    """The gateway as plain values, readable without a session."""
+    return DarajaAccount(
+        gateway_id=gateway.id,
+        environment=gateway.environment,
+        base_url=(gateway.base_url or SAFARICOM[gateway.environment]).rstrip("/"),
+        consumer_key=gateway.secret("consumer_key"),
+        consumer_secret=gateway.secret("consumer_secret"),
+        shortcode=gateway.shortcode,
+        store_number=gateway.store_number,
+        account_number=gateway.account_number,
+        sub_type=gateway.sub_kind,
+        passkey=gateway.secret("passkey"),
+        initiator_name=gateway.initiator_name,
+        security_credential=gateway.secret("security_credential") or None,
+        b2c_shortcode=gateway.b2c_shortcode or gateway.shortcode,
+    )
+
+
+def client_for(gateway: Gateway) -> DarajaClient:
+    """A client that speaks for this gateway. It holds no database connection."""
+    return DarajaClient(account_of(gateway), current_app.extensions["daraja_tokens"])
+
+
+def choose(tenant_id: int, purpose: str) -> Gateway:
+    """The gateway for a purpose (`clinic`, `hotspot`, `pppoe`, `order`). Raises Refused where there is none.
+
+    Of those with the purpose the default wins, else the newest; where none has it, the default.
+    """
+    mine = select(Gateway).where(Gateway.tenant_id == tenant_id, Gateway.archived_at.is_(None))
+    ranked = mine.order_by(Gateway.is_default.desc(), Gateway.id.desc())
+    if purpose in PURPOSES and (found := db.session.scalars(ranked.where(PURPOSES[purpose])).first()):
+        return found
+    if found := db.session.scalars(ranked.where(Gateway.is_default)).first():
+        return found
+    raise Refused(
+        "This business has not connected M-Pesa yet. Its administrator adds a gateway.", code="no_gateway"
+    )

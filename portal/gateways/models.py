@@ -1,0 +1,80 @@
+"""A gateway: one way a tenant reaches M-Pesa."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal import vault
+from portal.db import TenantOwned, db, new_token, new_uid
+
+SECRETS = ("consumer_key", "consumer_secret", "passkey", "initiator_password", "security_credential")
+_ONE_DEFAULT = "is_default AND archived_at IS NULL"
+
+
+class Gateway(TenantOwned, db.Model):
+    """Paybill, till or bank, with or without Daraja's API; its secrets are sealed and never shown again."""
+
+    __tablename__ = "gateways"
+    __table_args__ = (
+        CheckConstraint("kind IN ('MPESA_API', 'MPESA_NO_API')", name="kind"),
+        CheckConstraint("sub_kind IN ('PAYBILL', 'BUYGOODS', 'BANK')", name="sub_kind"),
+        CheckConstraint("environment IN ('sandbox', 'production')", name="environment"),
+        Index(
+            "uq_gateways_one_default",
+            "tenant_id",
+            unique=True,
+            sqlite_where=text(_ONE_DEFAULT),
+            postgresql_where=text(_ONE_DEFAULT),
+        ),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    name: Mapped[str] = mapped_column(String(60))
+    display_name: Mapped[str] = mapped_column(String(60), default="")
+    kind: Mapped[str] = mapped_column(String(20))
+    sub_kind: Mapped[str] = mapped_column(String(10))
+    shortcode: Mapped[str] = mapped_column(String(10))
+    store_number: Mapped[str] = mapped_column(String(10), default="")
+    account_number: Mapped[str] = mapped_column(String(20), default="")
+    environment: Mapped[str] = mapped_column(String(10))
+    base_url: Mapped[str] = mapped_column(String(200), default="")
+    consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
+    consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)
+    passkey_sealed: Mapped[str | None] = mapped_column(Text)
+    initiator_name: Mapped[str] = mapped_column(String(60), default="")
+    initiator_password_sealed: Mapped[str | None] = mapped_column(Text)
+    certificate: Mapped[str] = mapped_column(Text, default="")
+    security_credential_sealed: Mapped[str | None] = mapped_column(Text)
+    b2c_shortcode: Mapped[str] = mapped_column(String(10), default="")
+    is_default: Mapped[bool] = mapped_column(default=False)
+    for_clinic: Mapped[bool] = mapped_column(default=False)
+    for_hotspot: Mapped[bool] = mapped_column(default=False)
+    for_pppoe: Mapped[bool] = mapped_column(default=False)
+    hook_token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    previous_hook_token: Mapped[str | None] = mapped_column(String(40), unique=True)
+    urls_registered_at: Mapped[datetime | None]
+    tested_at: Mapped[datetime | None]
+    test_passed: Mapped[bool | None]
+    test_message: Mapped[str] = mapped_column(String(300), default="")
+    archived_at: Mapped[datetime | None]
+
+    def keep_secret(self, name: str, value: str) -> None:
+        """Seal one of SECRETS. The row must have its tenant."""
+        setattr(self, f"{name}_sealed", vault.seal(value, context=f"gateway.{name}/{self.tenant_id}"))
+
+    def secret(self, name: str) -> str:
+        """One of SECRETS, or an empty text where none is kept."""
+        sealed = getattr(self, f"{name}_sealed")
+        return vault.unseal(sealed, context=f"gateway.{name}/{self.tenant_id}") if sealed else ""
+
+    def has_secret(self, name: str) -> bool:
+        return bool(getattr(self, f"{name}_sealed"))
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.environment == "sandbox"
+
+    @property
+    def shown_name(self) -> str:
+        return self.display_name or self.name

@@ -1,0 +1,269 @@
+"""A gateway's settings: which are needed for which kind, changing them, and trying them out."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select, update
+
+from portal import clock
+from portal.audit import chain
+from portal.db import db, new_token
+from portal.errors import Conflict, Misconfigured, NotFound, Refused
+from portal.gateways import credential
+from portal.gateways.models import SECRETS, Gateway
+
+KINDS, SUB_KINDS, ENVIRONMENTS = (
+    ("MPESA_API", "MPESA_NO_API"),
+    ("PAYBILL", "BUYGOODS", "BANK"),
+    ("sandbox", "production"),
+)
+# The JSON API's and the form's names, and the columns behind them.
+FIELDS = {
+    "type": "kind",
+    "subType": "sub_kind",
+    "name": "name",
+    "displayName": "display_name",
+    "shortcode": "shortcode",
+    "storeNumber": "store_number",
+    "accountNumber": "account_number",
+    "initiatorName": "initiator_name",
+    "certificate": "certificate",
+    "b2cShortcode": "b2c_shortcode",
+    "env": "environment",
+    "baseUrl": "base_url",
+    "isDefault": "is_default",
+    "forClinic": "for_clinic",
+    "forHotspot": "for_hotspot",
+    "forPppoe": "for_pppoe",
+}
+SECRET_FIELDS = {
+    "consumerKey": "consumer_key",
+    "consumerSecret": "consumer_secret",
+    "passkey": "passkey",
+    "initiatorPassword": "initiator_password",
+    "securityCredential": "security_credential",
+}
+_FLAGS = ("isDefault", "forClinic", "forHotspot", "forPppoe")
+_DIGITS = re.compile(r"[0-9]{5,7}", re.ASCII)
+_NAMES = {
+    "shortcode": "shortcode",
+    "storeNumber": "head office (store) number",
+    "b2cShortcode": "pay-out shortcode",
+}
+
+
+def problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """Every field that is missing or malformed for its kind, each with a sentence; empty when all is well.
+
+    values: the API's names; secrets as texts, or True where one is kept already. Source: promise G7.
+    """
+    found: dict[str, str] = {}
+
+    def need(name: str, sentence: str) -> None:
+        if not values.get(name):
+            found[name] = sentence
+
+    for name, allowed in (("type", KINDS), ("subType", SUB_KINDS), ("env", ENVIRONMENTS)):
+        if values.get(name) not in allowed:
+            found[name] = f"Must be one of {', '.join(allowed)}."
+    need("name", "Give it a name that staff will know it by.")
+    need("shortcode", "Enter the paybill or till number: 5 to 7 digits.")
+    for name, said in _NAMES.items():
+        if values.get(name) and not _DIGITS.fullmatch(str(values[name])):
+            found[name] = f"The {said} has 5 to 7 digits and nothing else."
+    if values.get("subType") == "BANK":
+        need("accountNumber", "Enter the bank account that the money goes to.")
+    if values.get("type") == "MPESA_API":
+        for name, said in (
+            ("consumerKey", "consumer key"),
+            ("consumerSecret", "consumer secret"),
+            ("passkey", "passkey"),
+        ):
+            need(name, f"Enter the {said} that Safaricom's portal shows for this app.")
+        if values.get("subType") == "BUYGOODS":
+            need("storeNumber", "Enter the head office (store) number that Go-Live gave this till.")
+        if values.get("subType") == "BANK":
+            need("storeNumber", "Enter the shortcode that the passkey belongs to.")
+    base_url = str(values.get("baseUrl") or "")
+    if base_url and (urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname):
+        found["baseUrl"] = (
+            "Must be a web address such as https://api.safaricom.co.ke, or empty for Safaricom's own."
+        )
+    if values.get("certificate"):
+        try:
+            credential.fingerprint(str(values["certificate"]).encode())
+        except (ValueError, Refused, Misconfigured) as error:
+            found["certificate"] = str(error)
+    password = values.get("initiatorPassword")
+    if isinstance(password, str) and password and not values.get("certificate"):
+        found["certificate"] = "Upload Safaricom's certificate too: the password is encrypted with it."
+    return found
+
+
+def shown(gateway: Gateway) -> dict[str, Any]:
+    """The settings under the API's names; secrets as True or False, never their values."""
+    values: dict[str, Any] = {name: getattr(gateway, column) for name, column in FIELDS.items()}
+    return values | {name: gateway.has_secret(column) for name, column in SECRET_FIELDS.items()}
+
+
+def read(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The known fields of a request, trimmed. Raises Refused for a value of the wrong type."""
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for name in (*FIELDS, *SECRET_FIELDS):
+        if name not in given or given[name] is None:
+            continue
+        value = given[name]
+        if name in _FLAGS:
+            if not isinstance(value, bool):
+                wrong[name] = "Must be true or false."
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        elif not isinstance(value, str):
+            wrong[name] = "Must be text."
+        if isinstance(value, str):
+            value = value.strip()
+        values[name] = value
+    if wrong:
+        raise Refused("Some fields have the wrong type.", code="invalid_fields", fields=wrong)
+    return values
+
+
+def create(tenant_id: int, given: Mapping[str, Any], *, actor: str) -> Gateway:
+    """A new gateway. Raises Refused with every field at fault. The caller commits."""
+    values = {"type": "MPESA_API", "subType": "PAYBILL", "env": "sandbox"} | read(given)
+    _refuse_if(problems(values))
+    gateway = Gateway(tenant_id=tenant_id)
+    _set(gateway, values)
+    gateway.is_default = False
+    db.session.add(gateway)
+    db.session.flush()
+    is_first = not db.session.scalar(
+        select(func.count()).where(
+            Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None)
+        )
+    )
+    if values.get("isDefault") or is_first:
+        make_default(gateway, actor=actor)
+    chain.record(tenant_id, "gateway", gateway.id, "created", actor=actor, new=gateway.environment)
+    return gateway
+
+
+def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> None:
+    """Change what is given; an empty secret keeps the old one. Raises Refused. The caller commits.
+
+    Switching between sandbox and production needs somebody who signed in just now (property 80).
+    """
+    values = {
+        name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")
+    }
+    if values.get("env", gateway.environment) != gateway.environment and not is_fresh_signin:
+        raise Refused(
+            "Sign in again before you switch between test and real money.", code="fresh_signin_required"
+        )
+    _refuse_if(problems(shown(gateway) | values))
+    was = gateway.environment
+    _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
+    gateway.test_passed = None
+    db.session.flush()
+    if values.get("isDefault"):
+        make_default(gateway, actor=actor)
+    changed = sorted(values)
+    chain.record(
+        gateway.tenant_id,
+        "gateway",
+        gateway.id,
+        "changed",
+        actor=actor,
+        old=was,
+        new=gateway.environment,
+        details={"fields": changed},
+    )
+
+
+def _refuse_if(found: dict[str, str]) -> None:
+    if found:
+        named = ", ".join(found)
+        raise Refused(f"The gateway is not complete: {named}.", code="invalid_fields", fields=found)
+
+
+def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
+    for name, column in FIELDS.items():
+        if name in values:
+            setattr(gateway, column, values[name])
+    for name, column in SECRET_FIELDS.items():
+        if values.get(name):
+            gateway.keep_secret(column, values[name])
+    password = values.get("initiatorPassword")
+    if password and gateway.certificate:
+        made = credential.security_credential(password, gateway.certificate.encode())
+        gateway.keep_secret("security_credential", made)
+    elif values.get("securityCredential"):
+        gateway.initiator_password_sealed = None
+
+
+def make_default(gateway: Gateway, *, actor: str) -> None:
+    """Make it the tenant's default, in place of the one before. The caller commits."""
+    db.session.execute(
+        update(Gateway)
+        .where(Gateway.tenant_id == gateway.tenant_id, Gateway.id != gateway.id)
+        .values(is_default=False)
+    )
+    db.session.flush()
+    gateway.is_default = True
+    db.session.flush()
+    chain.record(gateway.tenant_id, "gateway", gateway.id, "made_default", actor=actor)
+
+
+def archive(gateway: Gateway, *, is_used: bool, actor: str) -> bool:
+    """Remove it: deleted where no payment points at it, archived otherwise; True if deleted. The caller commits."""
+    chain.record(
+        gateway.tenant_id,
+        "gateway",
+        gateway.id,
+        "archived" if is_used else "deleted",
+        actor=actor,
+        old=gateway.name,
+    )
+    if not is_used:
+        db.session.delete(gateway)
+        return True
+    gateway.archived_at, gateway.is_default = clock.now(), False
+    return False
+
+
+def rotate_hooks(gateway: Gateway, *, actor: str) -> None:
+    """Give it a new callback token; the old one works on until the next rotation. The caller commits."""
+    gateway.previous_hook_token, gateway.hook_token = gateway.hook_token, new_token()
+    gateway.urls_registered_at = None
+    chain.record(gateway.tenant_id, "gateway", gateway.id, "hooks_rotated", actor=actor)
+
+
+def of_tenant(tenant_id: int) -> list[Gateway]:
+    """The tenant's gateways, newest first, without archived ones."""
+    mine = select(Gateway).where(Gateway.tenant_id == tenant_id, Gateway.archived_at.is_(None))
+    return list(db.session.scalars(mine.order_by(Gateway.id.desc())))
+
+
+def named(tenant_id: int, uid: str) -> Gateway:
+    """One of the tenant's gateways. Raises NotFound."""
+    gateway = db.session.scalars(
+        select(Gateway).where(
+            Gateway.tenant_id == tenant_id, Gateway.uid == uid, Gateway.archived_at.is_(None)
+        )
+    ).one_or_none()
+    if gateway is None:
+        raise NotFound("There is no such gateway here.")
+    return gateway
+
+
+def require_api(gateway: Gateway) -> Gateway:
+    """The gateway, if it can speak to Daraja. Raises Conflict."""
+    if gateway.kind != "MPESA_API":
+        raise Conflict("This gateway has no API: its payments are confirmed by staff.")
+    return gateway
+
+
+assert set(SECRET_FIELDS.values()) == set(SECRETS)  # noqa: S101 - the two lists are one, told to readers of each

@@ -1,0 +1,60 @@
+"""Trying a gateway out: each step, whether it worked, and exactly what is wrong (property 41)."""
+
+from dataclasses import dataclass
+
+from portal import clock
+from portal.gateways import daraja
+from portal.gateways.models import Gateway
+
+PUBLIC_TEST_REFERENCE = "MLANGO TEST"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was tried."""
+
+    label: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All that was tried, in order. message: the one sentence an administrator needs."""
+
+    ok: bool
+    message: str
+    steps: tuple[Step, ...]
+
+
+def run(client: daraja.DarajaClient, *, environment: str) -> Trial:
+    """Sign on, then ask about a push that does not exist: proves keys, and shortcode with passkey. No money moves.
+
+    Called without a transaction: it waits on the network.
+    """
+    server = environment.upper()
+    try:
+        client.test_connection()
+    except daraja.DarajaError as error:
+        return Trial(
+            False, error.message, (Step("Sign-on with consumer key and secret", False, error.message),)
+        )
+    signed_on = Step("Sign-on with consumer key and secret", True, f"The {server} server gave a token.")
+    try:
+        client.stk_query("ws_CO_000000000000000000000000000")
+    except (daraja.ConfigurationRefused, daraja.SignOnFailed) as error:
+        return Trial(False, error.message, (signed_on, Step("Shortcode and passkey", False, error.message)))
+    except daraja.Unreachable as error:
+        return Trial(False, error.message, (signed_on, Step("Shortcode and passkey", False, error.message)))
+    except daraja.DarajaError:
+        pass  # it does not know that push, which is right; it read shortcode and passkey first
+    both = (
+        signed_on,
+        Step("Shortcode and passkey", True, "M-Pesa knows this shortcode and took the passkey."),
+    )
+    return Trial(True, f"Connected to the {server} server. Keys, shortcode and passkey are right.", both)
+
+
+def remember(gateway: Gateway, trial: Trial) -> None:
+    """Keep the outcome for the gateway's page. The caller commits."""
+    gateway.tested_at, gateway.test_passed, gateway.test_message = clock.now(), trial.ok, trial.message[:300]
