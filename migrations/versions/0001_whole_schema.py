@@ -1,0 +1,1019 @@
+"""The whole schema: tenants, people, gateways, money, callbacks, clinic and hotspot.
+
+The audit's chained rows and the ledger are append-only by trigger, on both databases: who can write still cannot
+rewrite history unseen.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+APPEND_ONLY = ("ledger_journals", "ledger_lines")
+PG_REFUSE = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$
+"""
+
+
+def protect() -> None:
+    """Refuse changes of the ledger, of chained audit rows, and every deletion of either."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(PG_REFUSE)
+        for table in APPEND_ONLY:
+            op.execute(
+                f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+                "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+            )
+        op.execute(
+            "CREATE TRIGGER audit_entries_no_delete BEFORE DELETE ON audit_entries "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_entries_no_change BEFORE UPDATE ON audit_entries "
+            "FOR EACH ROW WHEN (OLD.seq IS NOT NULL) EXECUTE FUNCTION refuse_change()"
+        )
+        return
+    for table in APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+    op.execute(
+        "CREATE TRIGGER audit_entries_no_delete BEFORE DELETE ON audit_entries "
+        "BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only'); END"
+    )
+    op.execute(
+        "CREATE TRIGGER audit_entries_no_change BEFORE UPDATE ON audit_entries WHEN OLD.seq IS NOT NULL "
+        "BEGIN SELECT RAISE(ABORT, 'audit_entries is append-only'); END"
+    )
+
+
+def unprotect() -> None:
+    """Take the triggers away again."""
+    if op.get_bind().dialect.name == "postgresql":
+        for table in (*APPEND_ONLY, "audit_entries"):
+            op.execute(f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}")
+        op.execute("DROP TRIGGER audit_entries_no_delete ON audit_entries")
+        op.execute("DROP TRIGGER audit_entries_no_change ON audit_entries")
+        op.execute("DROP FUNCTION refuse_change()")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "tenants",
+        sa.Column("slug", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("is_clinic", sa.Boolean(), nullable=False),
+        sa.Column("is_hotspot", sa.Boolean(), nullable=False),
+        sa.Column("colour", sa.String(length=7), nullable=False),
+        sa.Column("help_phone", sa.String(length=20), nullable=False),
+        sa.Column("address", sa.String(length=200), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("push_limit_cents", sa.Integer(), nullable=False),
+        sa.Column("refuses_unknown_accounts", sa.Boolean(), nullable=False),
+        sa.Column("meeting_base_url", sa.String(length=200), nullable=False),
+        sa.Column("webhook_key_hash", sa.String(length=64), nullable=True),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("push_limit_cents > 0", name=op.f("ck_tenants_push_limit_positive")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+        sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
+        sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
+    )
+    op.create_table(
+        "users",
+        sa.Column("email", sa.String(length=254), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("password_hash", sa.String(length=200), nullable=False),
+        sa.Column("is_platform_admin", sa.Boolean(), nullable=False),
+        sa.Column("failed_signins", sa.Integer(), nullable=False),
+        sa.Column("locked_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("session_key", sa.String(length=40), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_api_keys_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("digest", name=op.f("uq_api_keys_digest")),
+    )
+    with op.batch_alter_table("api_keys", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_api_keys_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "audit_chain_heads",
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("signature", sa.String(length=64), nullable=False),
+        sa.Column("chained_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_audit_chain_heads_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_audit_chain_heads")),
+    )
+    op.create_table(
+        "audit_entries",
+        sa.Column("actor", sa.String(length=60), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("subject_kind", sa.String(length=20), nullable=False),
+        sa.Column("subject_id", sa.Integer(), nullable=False),
+        sa.Column("old", sa.String(length=40), nullable=True),
+        sa.Column("new", sa.String(length=40), nullable=True),
+        sa.Column("why", sa.String(length=300), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.Column("request_id", sa.String(length=40), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=True),
+        sa.Column("prev_hash", sa.String(length=64), nullable=True),
+        sa.Column("hash", sa.String(length=64), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_audit_entries_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entries")),
+        sa.UniqueConstraint("tenant_id", "seq", name=op.f("uq_audit_entries_tenant_id_seq")),
+    )
+    with op.batch_alter_table("audit_entries", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_audit_entries_subject", ["tenant_id", "subject_kind", "subject_id"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_audit_entries_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "ix_audit_entries_unchained",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("seq IS NULL"),
+            postgresql_where=sa.text("seq IS NULL"),
+        )
+
+    op.create_table(
+        "clinicians",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("title", sa.String(length=80), nullable=False),
+        sa.Column("fee_cents", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_clinicians_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_clinicians_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clinicians")),
+        sa.UniqueConstraint("uid", name=op.f("uq_clinicians_uid")),
+    )
+    with op.batch_alter_table("clinicians", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_clinicians_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "counters",
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("series", sa.String(length=20), nullable=False),
+        sa.Column("next_number", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_counters_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "series", name=op.f("pk_counters")),
+    )
+    op.create_table(
+        "gateways",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("display_name", sa.String(length=60), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("sub_kind", sa.String(length=10), nullable=False),
+        sa.Column("shortcode", sa.String(length=10), nullable=False),
+        sa.Column("store_number", sa.String(length=10), nullable=False),
+        sa.Column("account_number", sa.String(length=20), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("base_url", sa.String(length=200), nullable=False),
+        sa.Column("consumer_key_sealed", sa.Text(), nullable=True),
+        sa.Column("consumer_secret_sealed", sa.Text(), nullable=True),
+        sa.Column("passkey_sealed", sa.Text(), nullable=True),
+        sa.Column("initiator_name", sa.String(length=60), nullable=False),
+        sa.Column("initiator_password_sealed", sa.Text(), nullable=True),
+        sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("security_credential_sealed", sa.Text(), nullable=True),
+        sa.Column("b2c_shortcode", sa.String(length=10), nullable=False),
+        sa.Column("is_default", sa.Boolean(), nullable=False),
+        sa.Column("for_clinic", sa.Boolean(), nullable=False),
+        sa.Column("for_hotspot", sa.Boolean(), nullable=False),
+        sa.Column("for_pppoe", sa.Boolean(), nullable=False),
+        sa.Column("hook_token", sa.String(length=40), nullable=False),
+        sa.Column("previous_hook_token", sa.String(length=40), nullable=True),
+        sa.Column("urls_registered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("test_passed", sa.Boolean(), nullable=True),
+        sa.Column("test_message", sa.String(length=300), nullable=False),
+        sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("environment IN ('sandbox', 'production')", name=op.f("ck_gateways_environment")),
+        sa.CheckConstraint("kind IN ('MPESA_API', 'MPESA_NO_API')", name=op.f("ck_gateways_kind")),
+        sa.CheckConstraint("sub_kind IN ('PAYBILL', 'BUYGOODS', 'BANK')", name=op.f("ck_gateways_sub_kind")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_gateways_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gateways")),
+        sa.UniqueConstraint("hook_token", name=op.f("uq_gateways_hook_token")),
+        sa.UniqueConstraint("previous_hook_token", name=op.f("uq_gateways_previous_hook_token")),
+        sa.UniqueConstraint("uid", name=op.f("uq_gateways_uid")),
+    )
+    with op.batch_alter_table("gateways", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_gateways_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "uq_gateways_one_default",
+            ["tenant_id"],
+            unique=True,
+            sqlite_where=sa.text("is_default AND archived_at IS NULL"),
+            postgresql_where=sa.text("is_default AND archived_at IS NULL"),
+        )
+
+    op.create_table(
+        "ledger_journals",
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("reference", sa.String(length=60), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_ledger_journals_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_journals")),
+        sa.UniqueConstraint(
+            "tenant_id",
+            "environment",
+            "kind",
+            "reference",
+            name=op.f("uq_ledger_journals_tenant_id_environment_kind_reference"),
+        ),
+    )
+    with op.batch_alter_table("ledger_journals", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_ledger_journals_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "memberships",
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("role", sa.String(length=20), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_memberships_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_memberships_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memberships")),
+        sa.UniqueConstraint("user_id", "tenant_id", name=op.f("uq_memberships_user_id_tenant_id")),
+    )
+    with op.batch_alter_table("memberships", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_memberships_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "notices",
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("key", sa.String(length=120), nullable=False),
+        sa.Column("text", sa.String(length=300), nullable=False),
+        sa.Column("url", sa.String(length=200), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_notices_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_notices_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
+        sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_notices_tenant_id_key")),
+    )
+    with op.batch_alter_table("notices", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_notices_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index("ix_notices_unread", ["user_id", "read_at"], unique=False)
+
+    op.create_table(
+        "outbox",
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("key", sa.String(length=120), nullable=False),
+        sa.Column("payload_sealed", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("provider_id", sa.String(length=100), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_outbox_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_outbox_tenant_id_key")),
+    )
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_outbox_due",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'new'"),
+            postgresql_where=sa.text("state = 'new'"),
+        )
+        batch_op.create_index(batch_op.f("ix_outbox_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "packages",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
+        sa.Column("duration_s", sa.BigInteger(), nullable=False),
+        sa.Column("rate", sa.String(length=30), nullable=False),
+        sa.Column("data_cap_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("devices", sa.Integer(), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('hotspot', 'pppoe')", name=op.f("ck_packages_kind")),
+        sa.CheckConstraint("duration_s > 0", name=op.f("ck_packages_duration_positive")),
+        sa.CheckConstraint("price_cents > 0", name=op.f("ck_packages_price_positive")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_packages_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_packages")),
+        sa.UniqueConstraint("uid", name=op.f("uq_packages_uid")),
+    )
+    with op.batch_alter_table("packages", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_packages_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "patients",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("name_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("email_sealed", sa.Text(), nullable=True),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_patients_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_patients_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
+        sa.UniqueConstraint("uid", name=op.f("uq_patients_uid")),
+    )
+    with op.batch_alter_table("patients", schema=None) as batch_op:
+        batch_op.create_index("ix_patients_phone", ["tenant_id", "phone_hash"], unique=False)
+        batch_op.create_index(batch_op.f("ix_patients_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "routers",
+        sa.Column("identity", sa.String(length=60), nullable=False),
+        sa.Column("login_host", sa.String(length=100), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_routers_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_routers")),
+        sa.UniqueConstraint("tenant_id", "identity", name=op.f("uq_routers_tenant_id_identity")),
+    )
+    with op.batch_alter_table("routers", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_routers_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "ledger_lines",
+        sa.Column("journal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account", sa.String(length=80), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["journal_id"], ["ledger_journals.id"], name=op.f("fk_ledger_lines_journal_id")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_ledger_lines_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_lines")),
+    )
+    with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
+        batch_op.create_index("ix_ledger_lines_account", ["tenant_id", "account"], unique=False)
+        batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "payments",
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("purpose", sa.String(length=10), nullable=False),
+        sa.Column("reference", sa.String(length=20), nullable=False),
+        sa.Column("title", sa.String(length=80), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("allocated_cents", sa.BigInteger(), nullable=False),
+        sa.Column("refunded_cents", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("order_id", sa.String(length=80), nullable=True),
+        sa.Column("order_details", sa.JSON(), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=80), nullable=True),
+        sa.Column("live_key", sa.String(length=160), nullable=True),
+        sa.Column("push_count", sa.Integer(), nullable=False),
+        sa.Column("pushed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("paid_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("fulfilled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_fulfil_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("fulfil_attempts", sa.Integer(), nullable=False),
+        sa.Column("fulfil_error", sa.String(length=300), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("state IN ('open', 'paid', 'closed')", name=op.f("ck_payments_state")),
+        sa.CheckConstraint(
+            "allocated_cents >= 0 AND allocated_cents <= amount_cents",
+            name=op.f("ck_payments_never_overpaid"),
+        ),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_payments_amount_positive")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_payments_gateway_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_payments_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
+        sa.UniqueConstraint(
+            "tenant_id", "idempotency_key", name=op.f("uq_payments_tenant_id_idempotency_key")
+        ),
+        sa.UniqueConstraint("tenant_id", "live_key", name=op.f("uq_payments_tenant_id_live_key")),
+        sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_payments_tenant_id_reference")),
+        sa.UniqueConstraint("token", name=op.f("uq_payments_token")),
+    )
+    with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.create_index("ix_payments_order", ["tenant_id", "order_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "ix_payments_to_fulfil",
+            ["next_fulfil_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+        )
+
+    op.create_table(
+        "invoices",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("number", sa.String(length=20), nullable=False),
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("payer_name_sealed", sa.Text(), nullable=True),
+        sa.Column("payer_phone_sealed", sa.Text(), nullable=True),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_invoices_patient_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_invoices_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoices_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invoices")),
+        sa.UniqueConstraint("payment_id", name=op.f("uq_invoices_payment_id")),
+        sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_invoices_tenant_id_number")),
+        sa.UniqueConstraint("uid", name=op.f("uq_invoices_uid")),
+    )
+    with op.batch_alter_table("invoices", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invoices_patient_id"), ["patient_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invoices_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "purchases",
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("nas_address", sa.String(length=45), nullable=False),
+        sa.Column("nas_identity", sa.String(length=60), nullable=False),
+        sa.Column("login_url", sa.String(length=300), nullable=False),
+        sa.Column("wanted_url", sa.String(length=500), nullable=False),
+        sa.Column("chap_id", sa.String(length=8), nullable=False),
+        sa.Column("chap_challenge", sa.String(length=100), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_purchases_package_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_purchases_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_purchases_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_purchases")),
+        sa.UniqueConstraint("payment_id", name=op.f("uq_purchases_payment_id")),
+    )
+    with op.batch_alter_table("purchases", schema=None) as batch_op:
+        batch_op.create_index("ix_purchases_device", ["tenant_id", "mac"], unique=False)
+        batch_op.create_index(batch_op.f("ix_purchases_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "stk_pushes",
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("reference", sa.String(length=20), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=80), nullable=True),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("checkout_request_id", sa.String(length=120), nullable=True),
+        sa.Column("merchant_request_id", sa.String(length=120), nullable=True),
+        sa.Column("result_code", sa.String(length=20), nullable=True),
+        sa.Column("failure", sa.String(length=300), nullable=False),
+        sa.Column("sends", sa.Integer(), nullable=False),
+        sa.Column("next_send_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_query_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("queries", sa.Integer(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_stk_pushes_gateway_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_stk_pushes_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_stk_pushes_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_stk_pushes")),
+        sa.UniqueConstraint(
+            "gateway_id", "checkout_request_id", name=op.f("uq_stk_pushes_gateway_id_checkout_request_id")
+        ),
+        sa.UniqueConstraint(
+            "tenant_id", "idempotency_key", name=op.f("uq_stk_pushes_tenant_id_idempotency_key")
+        ),
+        sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_stk_pushes_tenant_id_reference")),
+        sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
+    )
+    with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_stk_pushes_checkout_request_id"), ["checkout_request_id"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
+        batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "ix_stk_pushes_to_query",
+            ["next_query_at"],
+            unique=False,
+            sqlite_where=sa.text("next_query_at IS NOT NULL"),
+            postgresql_where=sa.text("next_query_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_stk_pushes_to_send",
+            ["next_send_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'created'"),
+            postgresql_where=sa.text("state = 'created'"),
+        )
+        batch_op.create_index(
+            "ix_stk_pushes_waiting",
+            ["sent_at"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+            postgresql_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+        )
+        batch_op.create_index(
+            "uq_stk_pushes_one_open",
+            ["payment_id"],
+            unique=True,
+            sqlite_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+            postgresql_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+        )
+
+    op.create_table(
+        "access_grants",
+        sa.Column("purchase_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("username", sa.String(length=40), nullable=False),
+        sa.Column("password_sealed", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["purchase_id"], ["purchases.id"], name=op.f("fk_access_grants_purchase_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_access_grants_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_grants")),
+        sa.UniqueConstraint("purchase_id", name=op.f("uq_access_grants_purchase_id")),
+        sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_access_grants_tenant_id_username")),
+    )
+    with op.batch_alter_table("access_grants", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_access_grants_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "appointments",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("duration_minutes", sa.Integer(), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("place", sa.String(length=200), nullable=False),
+        sa.Column("join_token", sa.String(length=40), nullable=False),
+        sa.Column("meeting_url", sa.String(length=300), nullable=True),
+        sa.Column("invoice_number", sa.String(length=20), nullable=False),
+        sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('virtual', 'onsite')", name=op.f("ck_appointments_kind")),
+        sa.ForeignKeyConstraint(
+            ["clinician_id"], ["clinicians.id"], name=op.f("fk_appointments_clinician_id")
+        ),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_appointments_invoice_id")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_appointments_patient_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_appointments_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_appointments")),
+        sa.UniqueConstraint("invoice_id", name=op.f("uq_appointments_invoice_id")),
+        sa.UniqueConstraint("join_token", name=op.f("uq_appointments_join_token")),
+        sa.UniqueConstraint(
+            "tenant_id", "invoice_number", name=op.f("uq_appointments_tenant_id_invoice_number")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_appointments_uid")),
+    )
+    with op.batch_alter_table("appointments", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_appointments_clinician_id"), ["clinician_id"], unique=False)
+        batch_op.create_index("ix_appointments_day", ["tenant_id", "starts_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_appointments_patient_id"), ["patient_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_appointments_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "inbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False),
+        sa.Column("dedupe", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("push_token", sa.String(length=40), nullable=True),
+        sa.Column("push_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("body_sealed", sa.Text(), nullable=False),
+        sa.Column("remote_address", sa.String(length=45), nullable=False),
+        sa.Column("is_foreign", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("outcome", sa.String(length=300), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_inbox_gateway_id")),
+        sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_inbox_push_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_inbox_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
+        sa.UniqueConstraint("dedupe", name=op.f("uq_inbox_dedupe")),
+    )
+    with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_inbox_new",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'new'"),
+            postgresql_where=sa.text("state = 'new'"),
+        )
+        batch_op.create_index(
+            "ix_inbox_waiting",
+            ["tenant_id", "push_id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'waiting'"),
+            postgresql_where=sa.text("state = 'waiting'"),
+        )
+
+    op.create_table(
+        "invoice_lines",
+        sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("description", sa.String(length=200), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_invoice_lines_amount_positive")),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_invoice_lines_invoice_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoice_lines_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice_lines")),
+    )
+    with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invoice_lines_invoice_id"), ["invoice_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invoice_lines_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "transactions",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("provider", sa.String(length=10), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("receipt", sa.String(length=20), nullable=True),
+        sa.Column("channel", sa.String(length=10), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("push_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("unallocated_cents", sa.BigInteger(), nullable=False),
+        sa.Column("unplaced_why", sa.String(length=40), nullable=False),
+        sa.Column("account", sa.String(length=40), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("payer_shown", sa.String(length=80), nullable=False),
+        sa.Column("payer_name_sealed", sa.Text(), nullable=True),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("merged_into_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_transactions_amount_positive")),
+        sa.CheckConstraint(
+            "unallocated_cents >= 0 AND unallocated_cents <= amount_cents",
+            name=op.f("ck_transactions_never_overspent"),
+        ),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_transactions_gateway_id")),
+        sa.ForeignKeyConstraint(
+            ["merged_into_id"], ["transactions.id"], name=op.f("fk_transactions_merged_into_id")
+        ),
+        sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_transactions_push_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_transactions_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
+        sa.UniqueConstraint("push_id", name=op.f("uq_transactions_push_id")),
+        sa.UniqueConstraint(
+            "tenant_id", "environment", "receipt", name=op.f("uq_transactions_tenant_id_environment_receipt")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_transactions_uid")),
+    )
+    with op.batch_alter_table("transactions", schema=None) as batch_op:
+        batch_op.create_index("ix_transactions_occurred", ["tenant_id", "occurred_at", "id"], unique=False)
+        batch_op.create_index("ix_transactions_payer", ["tenant_id", "phone_hash"], unique=False)
+        batch_op.create_index(batch_op.f("ix_transactions_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "ix_transactions_to_place",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("unallocated_cents > 0"),
+            postgresql_where=sa.text("unallocated_cents > 0"),
+        )
+
+    op.create_table(
+        "allocations",
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_allocations_amount_positive")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_allocations_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_allocations_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_allocations_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_allocations")),
+        sa.UniqueConstraint(
+            "transaction_id", "payment_id", name=op.f("uq_allocations_transaction_id_payment_id")
+        ),
+    )
+    with op.batch_alter_table("allocations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
+        "refunds",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("method", sa.String(length=10), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("why", sa.String(length=300), nullable=False),
+        sa.Column("requested_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("originator_conversation_id", sa.String(length=60), nullable=False),
+        sa.Column("conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("receipt", sa.String(length=20), nullable=True),
+        sa.Column("result_code", sa.String(length=20), nullable=True),
+        sa.Column("failure", sa.String(length=300), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("method IN ('b2c', 'reversal')", name=op.f("ck_refunds_method")),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_refunds_amount_positive")),
+        sa.ForeignKeyConstraint(["approved_by_id"], ["users.id"], name=op.f("fk_refunds_approved_by_id")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_refunds_gateway_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_refunds_payment_id")),
+        sa.ForeignKeyConstraint(["requested_by_id"], ["users.id"], name=op.f("fk_refunds_requested_by_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_refunds_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_refunds_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
+        sa.UniqueConstraint("originator_conversation_id", name=op.f("uq_refunds_originator_conversation_id")),
+        sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
+    )
+    with op.batch_alter_table("refunds", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_refunds_conversation_id"), ["conversation_id"], unique=False)
+        batch_op.create_index(
+            "ix_refunds_due",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+        )
+        batch_op.create_index(batch_op.f("ix_refunds_payment_id"), ["payment_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_refunds_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_refunds_transaction_id"), ["transaction_id"], unique=False)
+
+    op.create_table(
+        "witnesses",
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("channel", sa.String(length=10), nullable=False),
+        sa.Column("inbox_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_witnesses_inbox_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_witnesses_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_witnesses_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_witnesses")),
+        sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_witnesses_transaction_id_channel")),
+    )
+    with op.batch_alter_table("witnesses", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_witnesses_tenant_id"), ["tenant_id"], unique=False)
+    protect()
+
+
+def downgrade() -> None:
+    unprotect()
+    with op.batch_alter_table("witnesses", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_witnesses_tenant_id"))
+
+    op.drop_table("witnesses")
+    with op.batch_alter_table("refunds", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_refunds_transaction_id"))
+        batch_op.drop_index(batch_op.f("ix_refunds_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_refunds_payment_id"))
+        batch_op.drop_index(
+            "ix_refunds_due",
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_refunds_conversation_id"))
+
+    op.drop_table("refunds")
+    with op.batch_alter_table("allocations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_allocations_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_allocations_payment_id"))
+
+    op.drop_table("allocations")
+    with op.batch_alter_table("transactions", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_transactions_to_place",
+            sqlite_where=sa.text("unallocated_cents > 0"),
+            postgresql_where=sa.text("unallocated_cents > 0"),
+        )
+        batch_op.drop_index(batch_op.f("ix_transactions_tenant_id"))
+        batch_op.drop_index("ix_transactions_payer")
+        batch_op.drop_index("ix_transactions_occurred")
+
+    op.drop_table("transactions")
+    with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invoice_lines_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_invoice_lines_invoice_id"))
+
+    op.drop_table("invoice_lines")
+    with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_inbox_waiting",
+            sqlite_where=sa.text("state = 'waiting'"),
+            postgresql_where=sa.text("state = 'waiting'"),
+        )
+        batch_op.drop_index(
+            "ix_inbox_new", sqlite_where=sa.text("state = 'new'"), postgresql_where=sa.text("state = 'new'")
+        )
+
+    op.drop_table("inbox")
+    with op.batch_alter_table("appointments", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_appointments_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_appointments_patient_id"))
+        batch_op.drop_index("ix_appointments_day")
+        batch_op.drop_index(batch_op.f("ix_appointments_clinician_id"))
+
+    op.drop_table("appointments")
+    with op.batch_alter_table("access_grants", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_access_grants_tenant_id"))
+
+    op.drop_table("access_grants")
+    with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_stk_pushes_one_open",
+            sqlite_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+            postgresql_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+        )
+        batch_op.drop_index(
+            "ix_stk_pushes_waiting",
+            sqlite_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+            postgresql_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+        )
+        batch_op.drop_index(
+            "ix_stk_pushes_to_send",
+            sqlite_where=sa.text("state = 'created'"),
+            postgresql_where=sa.text("state = 'created'"),
+        )
+        batch_op.drop_index(
+            "ix_stk_pushes_to_query",
+            sqlite_where=sa.text("next_query_at IS NOT NULL"),
+            postgresql_where=sa.text("next_query_at IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_stk_pushes_tenant_id"))
+        batch_op.drop_index("ix_stk_pushes_phone")
+        batch_op.drop_index(batch_op.f("ix_stk_pushes_payment_id"))
+        batch_op.drop_index(batch_op.f("ix_stk_pushes_checkout_request_id"))
+
+    op.drop_table("stk_pushes")
+    with op.batch_alter_table("purchases", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_purchases_tenant_id"))
+        batch_op.drop_index("ix_purchases_device")
+
+    op.drop_table("purchases")
+    with op.batch_alter_table("invoices", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invoices_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_invoices_patient_id"))
+
+    op.drop_table("invoices")
+    with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_payments_to_fulfil",
+            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_payments_tenant_id"))
+        batch_op.drop_index("ix_payments_order")
+
+    op.drop_table("payments")
+    with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ledger_lines_tenant_id"))
+        batch_op.drop_index("ix_ledger_lines_account")
+
+    op.drop_table("ledger_lines")
+    with op.batch_alter_table("routers", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_routers_tenant_id"))
+
+    op.drop_table("routers")
+    with op.batch_alter_table("patients", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_patients_tenant_id"))
+        batch_op.drop_index("ix_patients_phone")
+
+    op.drop_table("patients")
+    with op.batch_alter_table("packages", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_packages_tenant_id"))
+
+    op.drop_table("packages")
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_outbox_tenant_id"))
+        batch_op.drop_index(
+            "ix_outbox_due", sqlite_where=sa.text("state = 'new'"), postgresql_where=sa.text("state = 'new'")
+        )
+
+    op.drop_table("outbox")
+    with op.batch_alter_table("notices", schema=None) as batch_op:
+        batch_op.drop_index("ix_notices_unread")
+        batch_op.drop_index(batch_op.f("ix_notices_tenant_id"))
+
+    op.drop_table("notices")
+    with op.batch_alter_table("memberships", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_memberships_tenant_id"))
+
+    op.drop_table("memberships")
+    with op.batch_alter_table("ledger_journals", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ledger_journals_tenant_id"))
+
+    op.drop_table("ledger_journals")
+    with op.batch_alter_table("gateways", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_gateways_one_default",
+            sqlite_where=sa.text("is_default AND archived_at IS NULL"),
+            postgresql_where=sa.text("is_default AND archived_at IS NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_gateways_tenant_id"))
+
+    op.drop_table("gateways")
+    op.drop_table("counters")
+    with op.batch_alter_table("clinicians", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_clinicians_tenant_id"))
+
+    op.drop_table("clinicians")
+    with op.batch_alter_table("audit_entries", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_audit_entries_unchained",
+            sqlite_where=sa.text("seq IS NULL"),
+            postgresql_where=sa.text("seq IS NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_audit_entries_tenant_id"))
+        batch_op.drop_index("ix_audit_entries_subject")
+
+    op.drop_table("audit_entries")
+    op.drop_table("audit_chain_heads")
+    with op.batch_alter_table("api_keys", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_api_keys_tenant_id"))
+
+    op.drop_table("api_keys")
+    op.drop_table("users")
+    op.drop_table("tenants")

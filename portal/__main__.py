@@ -1,0 +1,5 @@
+"""`python -m portal`: the portal command."""
+
+from portal.cli import main
+
+main()

@@ -1,0 +1,16 @@
+"""The JSON API: the public contract, for the tenants' own programs and for the captive portal.
+
+Bearer tokens or API keys; never cookies, so nothing here can be forged from another page. Every door names the
+permission it needs, or that it is open to everybody: a door that names neither does not start (`doors.add`).
+Amounts are KES, times RFC 3339, names camelCase, errors `{"error", "message", "fields"?}`.
+"""
+
+from flask import Blueprint
+
+from portal.api import auth, clinic, gateways, openapi, orders, packages, portal, transactions
+from portal.api.guard import Doors
+
+bp = Blueprint("api", __name__, url_prefix="/api")
+_doors = Doors(bp)
+for _module in (auth, gateways, packages, portal, orders, transactions, clinic, openapi):
+    _module.open_doors(_doors)

@@ -1,0 +1,230 @@
+"""Patients, clinicians, appointments and invoices."""
+
+from typing import Any
+
+from flask import current_app, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from portal import clock, money, queue
+from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
+from portal.api.guard import Doors, body, principal, text_of
+from portal.clinic import appointments, invoices, people
+from portal.clinic.models import Appointment, Invoice
+from portal.db import db, transaction
+from portal.errors import Refused
+from portal.payments import status
+from portal.payments.models import Payment
+from portal.tenants.models import Tenant
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("GET", "/patients", patients, who=SEE_CLINIC)
+    doors.add("POST", "/patients", register_patient, who=WORK_CLINIC)
+    doors.add("GET", "/clinicians", clinicians, who=SEE_CLINIC)
+    doors.add("GET", "/appointments", appointment_list, who=SEE_CLINIC)
+    doors.add("POST", "/appointments", book, who=WORK_CLINIC)
+    doors.add("GET", "/appointments/<uid>", appointment, who=SEE_CLINIC)
+    doors.add("POST", "/appointments/<uid>/approve", approve, who=APPROVE_APPOINTMENTS)
+    doors.add("POST", "/appointments/<uid>/decline", decline, who=APPROVE_APPOINTMENTS)
+    doors.add("POST", "/appointments/<uid>/cancel", cancel, who=WORK_CLINIC)
+    doors.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
+    doors.add("POST", "/invoices", issue, who=WORK_CLINIC)
+    doors.add("GET", "/invoices/<number>", invoice, who=SEE_CLINIC)
+
+
+def pay_url(payment: Payment) -> str:
+    """Where this payment is paid, for a message to its payer."""
+    return f"{current_app.config['PORTAL'].public_url}/pay/{payment.token}"
+
+
+def _clinic() -> Tenant:
+    tenant = db.session.get_one(Tenant, principal().tenant_id)
+    if not tenant.is_clinic:
+        raise Refused("This business is not a clinic.", code="not_a_clinic")
+    return tenant
+
+
+def shown_appointment(one: Appointment) -> dict[str, Any]:
+    """An appointment as the contract writes it."""
+    payment = one.invoice.payment if one.invoice else None
+    return {
+        "id": one.uid,
+        "status": one.status,
+        "kind": one.kind,
+        "startsAt": clock.rfc3339(one.starts_at),
+        "durationMinutes": one.duration_minutes,
+        "price": money.kes(one.price_cents),
+        "patientId": one.patient.uid,
+        "clinicianId": one.clinician.uid,
+        "invoiceNumber": one.invoice_number,
+        "amountDue": money.kes(payment.due_cents if payment else one.price_cents),
+        "paymentId": payment.token if payment else None,
+        "payUrl": pay_url(payment) if payment else None,
+        "meetingUrl": one.meeting_url if one.status in ("confirmed", "completed") else None,
+        "place": one.place or None,
+    }
+
+
+def shown_invoice(one: Invoice) -> dict[str, Any]:
+    """An invoice as the contract writes it."""
+    payment = one.payment
+    return {
+        "id": one.uid,
+        "number": one.number,
+        "amount": money.kes(payment.amount_cents),
+        "amountDue": money.kes(payment.due_cents),
+        "status": invoice_status(one),
+        "paymentStatus": status.status_word(payment, status.last_push(payment.id)),
+        "paymentId": payment.token,
+        "payUrl": pay_url(payment),
+        "lines": [
+            {"kind": line.kind, "description": line.description, "amount": money.kes(line.amount_cents)}
+            for line in one.lines
+        ],
+    }
+
+
+def invoice_status(one: Invoice) -> str:
+    """unpaid, part_paid, paid, partially_refunded, refunded or void."""
+    if one.voided_at:
+        return "void"
+    payment = one.payment
+    if payment.state == "paid":
+        return status.status_word(payment, None)
+    return "part_paid" if payment.allocated_cents else "unpaid"
+
+
+def patients() -> ResponseReturnValue:
+    found = people.patients(_clinic().id, before_id=_cursor())
+    return jsonify(items=[people.for_api(one) for one in found], nextCursor=_next(found))
+
+
+def _cursor() -> int | None:
+    cursor = request.args.get("cursor", "")
+    if cursor and not cursor.isdecimal():
+        raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor")
+    return int(cursor) if cursor else None
+
+
+def _next(found: list[Any]) -> str | None:
+    return str(found[-1].id) if len(found) == 50 else None
+
+
+def register_patient() -> ResponseReturnValue:
+    given = body()
+    with transaction():
+        tenant = _clinic()
+        patient = people.register(
+            tenant.id,
+            name=given.get("name"),
+            phone=given.get("phone"),
+            email=given.get("email"),
+            actor=principal().actor,
+        )
+        answer = people.for_api(patient)
+    return jsonify(answer), 201
+
+
+def clinicians() -> ResponseReturnValue:
+    return jsonify(
+        items=[people.clinician_for_api(one) for one in people.clinicians(_clinic().id)], nextCursor=None
+    )
+
+
+def appointment_list() -> ResponseReturnValue:
+    found = appointments.latest(_clinic().id, before_id=_cursor())
+    return jsonify(items=[shown_appointment(one) for one in found], nextCursor=_next(found))
+
+
+def book() -> ResponseReturnValue:
+    given = body()
+    with transaction():
+        tenant = _clinic()
+        booked = appointments.book(
+            tenant,
+            patient=people.patient(tenant.id, given.get("patientId")),
+            clinician=people.clinician(tenant.id, given.get("clinicianId")),
+            kind=given.get("kind"),
+            starts_at=given.get("startsAt"),
+            duration_minutes=given.get("durationMinutes"),
+            price=given.get("price"),
+            actor=principal().actor,
+        )
+        answer = shown_appointment(booked)
+    queue.ring(queue.OUTBOX)
+    return jsonify(answer), 201
+
+
+def appointment(uid: str) -> ResponseReturnValue:
+    return jsonify(shown_appointment(appointments.named(_clinic().id, uid)))
+
+
+def approve(uid: str) -> ResponseReturnValue:
+    with transaction():
+        tenant = _clinic()
+        one = appointments.named(tenant.id, uid)
+        appointments.approve(tenant, one, actor=principal().actor, pay_url_of=pay_url)
+        answer = shown_appointment(one)
+    queue.ring(queue.OUTBOX)
+    return jsonify(answer)
+
+
+def decline(uid: str) -> ResponseReturnValue:
+    why = text_of(request.get_json(silent=True) or {}, "reason", required=False)
+    with transaction():
+        one = appointments.named(_clinic().id, uid)
+        appointments.decline(one, why=why, actor=principal().actor)
+        answer = shown_appointment(one)
+    queue.ring(queue.OUTBOX)
+    return jsonify(answer)
+
+
+def cancel(uid: str) -> ResponseReturnValue:
+    why = text_of(request.get_json(silent=True) or {}, "reason", required=False)
+    with transaction():
+        one = appointments.named(_clinic().id, uid)
+        appointments.cancel(one, why=why, actor=principal().actor)
+        answer = shown_appointment(one)
+    queue.ring(queue.OUTBOX)
+    return jsonify(answer)
+
+
+def invoice_list() -> ResponseReturnValue:
+    return jsonify(items=[shown_invoice(one) for one in invoices.latest(_clinic().id)], nextCursor=None)
+
+
+def issue() -> ResponseReturnValue:
+    given = body()
+    asking = principal()
+    with transaction():
+        tenant = _clinic()
+        patient = people.patient(tenant.id, given["patientId"]) if given.get("patientId") else None
+        payer = given.get("payer") if isinstance(given.get("payer"), dict) else None
+        one = invoices.issue(
+            tenant, lines=given.get("lines") or [], patient=patient, payer=payer, actor=asking.actor
+        )
+        if appointment_uid := given.get("appointmentId"):
+            _attach(tenant, str(appointment_uid), one)
+        answer = shown_invoice(one)
+    return jsonify(answer), 201
+
+
+def _attach(tenant: Tenant, appointment_uid: str, one: Invoice) -> None:
+    """Make this the invoice of an approved appointment that has none; paying it confirms the appointment."""
+    found = appointments.named(tenant.id, appointment_uid)
+    if found.invoice_id is not None:
+        raise Refused(
+            f"This appointment has invoice {found.invoice_number} already.",
+            code="has_invoice",
+            fields={"appointmentId": "Has one."},
+        )
+    if found.status != "approved":
+        raise Refused(
+            "Approve the appointment first.", code="not_approved", fields={"appointmentId": "Not approved."}
+        )
+    found.invoice_id = one.id
+    db.session.flush()
+
+
+def invoice(number: str) -> ResponseReturnValue:
+    return jsonify(shown_invoice(invoices.by_number(_clinic().id, number)))

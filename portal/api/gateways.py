@@ -1,0 +1,159 @@
+"""Gateways: list, create, change, remove, make default, try out, register URLs."""
+
+from typing import Any
+
+from flask import current_app, jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy import or_, select
+
+from portal import clock
+from portal.accounts.permissions import MANAGE_GATEWAYS
+from portal.api.guard import Doors, body, principal, text_of
+from portal.audit import chain
+from portal.db import db, transaction
+from portal.errors import Refused
+from portal.gateways import connect, daraja, settings, trial
+from portal.gateways.models import Gateway
+from portal.payments.models import Payment, Push, Transaction
+
+
+def open_doors(doors: Doors) -> None:
+    base = "/payment-gateways"
+    doors.add("GET", base, listed, who=MANAGE_GATEWAYS)
+    doors.add("POST", base, created, who=MANAGE_GATEWAYS)
+    doors.add("GET", f"{base}/<uid>", one, who=MANAGE_GATEWAYS)
+    doors.add("PUT", f"{base}/<uid>", changed, who=MANAGE_GATEWAYS)
+    doors.add("DELETE", f"{base}/<uid>", removed, who=MANAGE_GATEWAYS)
+    doors.add("POST", f"{base}/<uid>/default", made_default, who=MANAGE_GATEWAYS)
+    doors.add("POST", f"{base}/<uid>/test", tested, who=MANAGE_GATEWAYS)
+    doors.add("POST", f"{base}/<uid>/register-urls", registered, who=MANAGE_GATEWAYS)
+    doors.add("POST", "/mpesa/test-connection", connection_tested, who=MANAGE_GATEWAYS)
+
+
+def shown(gateway: Gateway) -> dict[str, Any]:
+    """A gateway without its secrets; which of them are kept, under `secretsKept`."""
+    values = settings.shown(gateway)
+    kept = [name for name in settings.SECRET_FIELDS if values.pop(name)]
+    return {
+        "id": gateway.uid,
+        **values,
+        "secretsKept": kept,
+        "testedAt": clock.rfc3339(gateway.tested_at) if gateway.tested_at else None,
+        "testPassed": gateway.test_passed,
+        "urlsRegisteredAt": clock.rfc3339(gateway.urls_registered_at) if gateway.urls_registered_at else None,
+    }
+
+
+def listed() -> ResponseReturnValue:
+    return jsonify(items=[shown(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
+
+
+def created() -> ResponseReturnValue:
+    asking = principal()
+    given = body()
+    with transaction():
+        gateway = settings.create(asking.tenant_id, given, actor=asking.actor)
+        answer = shown(gateway)
+    return jsonify(answer), 201
+
+
+def one(uid: str) -> ResponseReturnValue:
+    return jsonify(shown(settings.named(principal().tenant_id, uid)))
+
+
+def changed(uid: str) -> ResponseReturnValue:
+    asking, given = principal(), body()
+    with transaction():
+        gateway = settings.named(asking.tenant_id, uid)
+        settings.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
+        answer = shown(gateway)
+    return jsonify(answer)
+
+
+def is_used(gateway: Gateway) -> bool:
+    """Whether money or a payment points at it: then it is archived, never deleted."""
+    pointing = (Payment.gateway_id, Push.gateway_id, Transaction.gateway_id)
+    return any(
+        db.session.scalar(select(column).where(or_(column == gateway.id)).limit(1)) for column in pointing
+    )
+
+
+def removed(uid: str) -> ResponseReturnValue:
+    asking = principal()
+    with transaction():
+        gateway = settings.named(asking.tenant_id, uid)
+        was_deleted = settings.archive(gateway, is_used=is_used(gateway), actor=asking.actor)
+    message = (
+        "The gateway is deleted."
+        if was_deleted
+        else "Payments point at this gateway: it is archived, not deleted."
+    )
+    return jsonify(success=True, deleted=was_deleted, archived=not was_deleted, message=message)
+
+
+def made_default(uid: str) -> ResponseReturnValue:
+    asking = principal()
+    with transaction():
+        gateway = settings.named(asking.tenant_id, uid)
+        settings.make_default(gateway, actor=asking.actor)
+        answer = shown(gateway)
+    return jsonify(answer)
+
+
+def try_out(tenant_id: int, uid: str, *, actor: str) -> trial.Trial:
+    """Try one gateway against its server and remember the outcome; no transaction is open while it waits."""
+    gateway = settings.require_api(settings.named(tenant_id, uid))
+    client, environment = connect.client_for(gateway), gateway.environment
+    db.session.remove()
+    outcome = trial.run(client, environment=environment)
+    with transaction():
+        gateway = settings.named(tenant_id, uid)
+        trial.remember(gateway, outcome)
+        chain.record(
+            tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if outcome.ok else "failed"
+        )
+    return outcome
+
+
+def tested(uid: str) -> ResponseReturnValue:
+    asking = principal()
+    outcome = try_out(asking.tenant_id, uid, actor=asking.actor)
+    steps = [{"label": step.label, "ok": step.ok, "detail": step.detail} for step in outcome.steps]
+    return jsonify(success=outcome.ok, message=outcome.message, steps=steps)
+
+
+def connection_tested() -> ResponseReturnValue:
+    asking = principal()
+    uid = text_of(body(), "gatewayId", required=False) or _default_uid(asking.tenant_id)
+    outcome = try_out(asking.tenant_id, uid, actor=asking.actor)
+    return jsonify(success=outcome.ok, message=outcome.message)
+
+
+def _default_uid(tenant_id: int) -> str:
+    return connect.choose(tenant_id, "").uid
+
+
+def register_urls(tenant_id: int, uid: str, *, actor: str) -> None:
+    """Give Safaricom our C2B addresses. Raises Refused with Daraja's reason."""
+    gateway = settings.require_api(settings.named(tenant_id, uid))
+    client = connect.client_for(gateway)
+    base = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b"
+    db.session.remove()
+    try:
+        client.register_c2b_urls(
+            confirmation_url=f"{base}/confirmation",
+            validation_url=f"{base}/validation",
+            response_type="Completed",
+        )
+    except daraja.DarajaError as error:
+        raise Refused(error.message, code="mpesa_refused") from error
+    with transaction():
+        gateway = settings.named(tenant_id, uid)
+        gateway.urls_registered_at = clock.now()
+        chain.record(tenant_id, "gateway", gateway.id, "urls_registered", actor=actor)
+
+
+def registered(uid: str) -> ResponseReturnValue:
+    asking = principal()
+    register_urls(asking.tenant_id, uid, actor=asking.actor)
+    return jsonify(success=True, message="Safaricom reports payments by hand to us now.")

@@ -1,0 +1,95 @@
+"""Who may pass an API door: the principal of a request, permissions, and limits counted per principal."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from flask import Blueprint, g, request
+from flask.typing import ResponseReturnValue
+
+from portal.accounts import permissions, tokens
+from portal.accounts.permissions import Forbidden, SignInNeeded
+from portal.accounts.tokens import Principal
+from portal.errors import PortalError, Refused
+from portal.limits import STANDARD, limiter
+
+EVERYBODY = "everybody"
+ANYONE_SIGNED_IN = "signed in"
+View = Callable[..., ResponseReturnValue]
+
+
+class Doors:
+    """Adds doors to the API's blueprint, each with who may pass it."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self.who: dict[str, str] = {}
+
+    def add(self, method: str, path: str, view: View, *, who: str, limit: str | None = STANDARD) -> None:
+        """Open one door. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limit: None where polls must pass."""
+        if who not in permissions.ALL | {EVERYBODY, ANYONE_SIGNED_IN}:
+            raise PortalError(f"The door {method} {path} names {who!r}, which is no permission.")
+        name = f"{view.__module__.rsplit('.', 1)[-1]}_{view.__name__}"
+        guarded = self._guard(view, who)
+        if limit is not None:
+            guarded = limiter.limit(limit, key_func=_counted_as)(guarded)
+        self.who[f"{method} {path}"] = who
+        self._blueprint.add_url_rule(path, endpoint=name, view_func=guarded, methods=[method])
+
+    @staticmethod
+    def _guard(view: View, who: str) -> View:
+        @wraps(view)
+        def guarded(**arguments: Any) -> ResponseReturnValue:
+            if who != EVERYBODY:
+                asking = principal()
+                if who != ANYONE_SIGNED_IN and not permissions.allows(asking.role, who):
+                    raise Forbidden("This sign-in may not do that. Ask an administrator of your business.")
+            return view(**arguments)
+
+        return guarded
+
+
+def principal() -> Principal:
+    """Who asks. Raises SignInNeeded."""
+    if "principal" not in g:
+        g.principal = _read_principal()
+    found: Principal = g.principal
+    return found
+
+
+def _read_principal() -> Principal:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return tokens.read(token.strip())
+    if key := request.headers.get("X-API-Key"):
+        return tokens.read_api_key(key.strip())
+    raise SignInNeeded("Send a bearer token (POST /api/auth/token) or an X-API-Key header.")
+
+
+def _counted_as() -> str:
+    """One count per principal, wherever it calls from; strangers are counted by address."""
+    try:
+        asking = principal()
+    except SignInNeeded:
+        return f"address:{request.remote_addr}"
+    return f"{asking.tenant_id}:{asking.actor}"
+
+
+def body() -> dict[str, Any]:
+    """The JSON object of this request. Raises Refused where there is none."""
+    given = request.get_json(silent=True)
+    if not isinstance(given, dict):
+        raise Refused("Send a JSON object, with Content-Type: application/json.", code="invalid_json")
+    return given
+
+
+def text_of(given: dict[str, Any], name: str, *, required: bool = True) -> str:
+    """One text of a request. Raises Refused naming the field."""
+    value = given.get(name)
+    if value is None or value == "":
+        if required:
+            raise Refused(f"{name} is missing.", code="invalid_fields", fields={name: "Required."})
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise Refused(f"{name} must be text.", code="invalid_fields", fields={name: "Must be text."})
+    return str(value)

@@ -1,0 +1,200 @@
+"""Payments for orders: an invoice, an appointment, or an order of the tenant's own system."""
+
+from typing import Any
+
+from flask import jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy import or_, select
+
+from portal import money, personal
+from portal.accounts import permissions
+from portal.accounts.permissions import REQUEST_PAYMENT, Forbidden
+from portal.accounts.tokens import Principal
+from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, principal, text_of
+from portal.clinic.models import Appointment, Invoice, Patient
+from portal.db import db, transaction
+from portal.errors import Conflict, NotFound, Refused
+from portal.fulfilment import receipt_of
+from portal.gateways import connect
+from portal.payer import start, view
+from portal.payments import status, stk
+from portal.payments.models import Payment, Push
+from portal.phone import mask, normalise_msisdn
+from portal.tenants.models import Tenant
+
+MOST_DETAILS = 20
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("POST", "/mpesa/initiate", initiate, who=ANYONE_SIGNED_IN)
+    doors.add("GET", "/mpesa/query/<checkout_request_id>", query, who=ANYONE_SIGNED_IN)
+    doors.add("GET", "/mpesa/order/<path:order_id>", order, who=ANYONE_SIGNED_IN)
+    doors.add("GET", "/mpesa/status/<appointment_id>", appointment_status, who=ANYONE_SIGNED_IN)
+
+
+def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
+    """A payment under the order contract's names."""
+    msisdn = personal.open_phone(push.phone_sealed if push else payment.phone_sealed, payment.tenant_id)
+    return {
+        "id": payment.token,
+        "provider": "mpesa",
+        "orderId": payment.order_id or payment.reference,
+        "mpesaCheckoutRequestID": push.checkout_request_id if push else None,
+        "mpesaReceiptNumber": receipt_of(payment),
+        "status": status.status_word(payment, push),
+        "amount": money.kes(payment.amount_cents),
+        "amountDue": money.kes(payment.due_cents),
+        "currency": "kes",
+        "phoneNumber": mask(msisdn) if msisdn else None,
+        "resultCode": push.result_code if push else None,
+        "description": payment.title,
+        "metadata": payment.order_details,
+        "testMode": payment.is_sandbox,
+    }
+
+
+def initiate() -> ResponseReturnValue:
+    """Ask a phone to pay for an order. 201 for a new request, 200 where one is under way."""
+    asking, given = principal(), body()
+    order_id = text_of(given, "orderId")[:80]
+    msisdn = normalise_msisdn(given.get("phoneNumber"))
+    tenant = db.session.get_one(Tenant, asking.tenant_id)
+    amount_cents = money.payable_cents(given.get("amount"), limit_cents=tenant.push_limit_cents)
+    with transaction():
+        tenant = db.session.get_one(Tenant, asking.tenant_id)
+        payment = _payment_for(tenant, asking, order_id, amount_cents, given)
+        requested = stk.request_push(payment.id, msisdn, actor=asking.actor)
+        token, push_id, is_new = payment.token, requested.push.id, requested.is_new
+    push = start.ring_and_wait(push_id) if is_new else db.session.get_one(Push, push_id)
+    payment = db.session.query(Payment).filter_by(token=token).one()
+    stands = status.standing(payment)
+    data = {
+        "paymentId": token,
+        "checkoutRequestId": push.checkout_request_id,
+        "merchantRequestId": push.merchant_request_id,
+        "responseCode": "0" if push.checkout_request_id else None,
+        "payment": shown(payment, push),
+    }
+    return jsonify(
+        success=True, message=stands.sentence or stands.headline, data=data
+    ), 201 if is_new else 200
+
+
+def _payment_for(
+    tenant: Tenant, asking: Principal, order_id: str, amount_cents: int, given: dict[str, Any]
+) -> Payment:
+    found = _of_clinic(tenant.id, order_id)
+    if isinstance(found, Appointment):
+        raise Conflict(
+            "This appointment waits for approval; it can be paid once it is approved.", code="not_approved"
+        )
+    if found is not None:
+        _refuse_strangers(asking, found)
+        if amount_cents != found.due_cents and found.state == "open":
+            due = money.format_kes(found.due_cents)
+            raise Refused(
+                f"The amount due is {due}.", code="wrong_amount", fields={"amount": f"Must be {due}."}
+            )
+        return found
+    if not permissions.allows(asking.role, REQUEST_PAYMENT):
+        raise Forbidden("This sign-in may only pay its own invoices and appointments.")
+    details = given.get("metadata") or {}
+    if not isinstance(details, dict) or len(details) > MOST_DETAILS:
+        raise Refused(
+            "metadata must be an object of at most 20 entries.",
+            code="invalid_fields",
+            fields={"metadata": "Not an object."},
+        )
+    gateway = connect.choose(tenant.id, "order")
+    return stk.open_payment(
+        tenant,
+        gateway,
+        environment=gateway.environment,
+        purpose="order",
+        reference=stk.new_reference("R"),
+        title=text_of(given, "description", required=False)[:80] or f"Order {order_id}"[:80],
+        amount_cents=amount_cents,
+        live_key=f"order/{order_id}/{amount_cents}",
+        order_id=order_id,
+        order_details=details,
+    )
+
+
+def _of_clinic(tenant_id: int, order_id: str) -> Payment | Appointment | None:
+    """The payment of an invoice number or appointment id; the appointment itself while it cannot be paid yet."""
+    number = order_id.strip().upper()
+    invoice = db.session.scalars(
+        select(Invoice).where(Invoice.tenant_id == tenant_id, Invoice.number == number)
+    ).one_or_none()
+    if invoice is not None:
+        return invoice.payment
+    appointment = db.session.scalars(
+        select(Appointment).where(
+            Appointment.tenant_id == tenant_id,
+            or_(Appointment.uid == order_id, Appointment.invoice_number == number),
+        )
+    ).one_or_none()
+    if appointment is None:
+        return None
+    return appointment.invoice.payment if appointment.invoice else appointment
+
+
+def _refuse_strangers(asking: Principal, payment: Payment) -> None:
+    """Staff and programs see their tenant's payments, a patient only their own. Existence is not revealed."""
+    if permissions.allows(asking.role, permissions.SEE_MONEY):
+        return
+    own = (
+        select(Invoice.id)
+        .join(Patient, Invoice.patient_id == Patient.id)
+        .where(Invoice.payment_id == payment.id, Patient.user_id == asking.user_id)
+    )
+    if asking.user_id is None or db.session.scalar(own) is None:
+        raise NotFound("There is no such payment here.")
+
+
+def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturnValue:
+    if payment is None:
+        raise NotFound("There is no such payment here.")
+    _refuse_strangers(principal(), payment)
+    view.hurry_up(payment)
+    payment = db.session.query(Payment).filter_by(id=payment.id).one()
+    push = db.session.get(Push, push.id) if push else status.last_push(payment.id)
+    return jsonify(success=True, data=shown(payment, push))
+
+
+def find_payment(tenant_id: int, name: str) -> tuple[Payment | None, Push | None]:
+    """A payment by paymentId, or by the CheckoutRequestID of one of its pushes."""
+    payment = db.session.query(Payment).filter_by(tenant_id=tenant_id, token=name).one_or_none()
+    if payment is not None:
+        return payment, None
+    push = db.session.query(Push).filter_by(tenant_id=tenant_id, checkout_request_id=name).first()
+    return (push.payment, push) if push else (None, None)
+
+
+def query(checkout_request_id: str) -> ResponseReturnValue:
+    """One payment by CheckoutRequestID or paymentId; M-Pesa is asked where it is still open."""
+    return _answer(*find_payment(principal().tenant_id, checkout_request_id))
+
+
+def order(order_id: str) -> ResponseReturnValue:
+    """The newest payment of an order."""
+    tenant_id = principal().tenant_id
+    found = _of_clinic(tenant_id, order_id)
+    if isinstance(found, Appointment):
+        found = None
+    newest = (
+        select(Payment)
+        .where(Payment.tenant_id == tenant_id, Payment.order_id == order_id)
+        .order_by(Payment.id.desc())
+    )
+    return _answer(found or db.session.scalars(newest.limit(1)).first())
+
+
+def appointment_status(appointment_id: str) -> ResponseReturnValue:
+    """The payment of an appointment."""
+    appointment = (
+        db.session.query(Appointment)
+        .filter_by(tenant_id=principal().tenant_id, uid=appointment_id)
+        .one_or_none()
+    )
+    return _answer(appointment.invoice.payment if appointment and appointment.invoice else None)

@@ -1,0 +1,56 @@
+"""Packages, for administrators."""
+
+from typing import Any
+
+from flask import jsonify
+from flask.typing import ResponseReturnValue
+
+from portal import money
+from portal.accounts.permissions import MANAGE_PACKAGES
+from portal.api.guard import Doors, body, principal
+from portal.db import db, transaction
+from portal.hotspot import packages
+from portal.hotspot.models import Package
+from portal.tenants.models import Tenant
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("GET", "/packages", listed, who=MANAGE_PACKAGES)
+    doors.add("POST", "/packages", created, who=MANAGE_PACKAGES)
+
+
+def for_customers(package: Package) -> dict[str, Any]:
+    """A package as everybody may see it. duration: seconds, dataCap: bytes or null."""
+    return {
+        "id": package.uid,
+        "name": package.name,
+        "price": money.kes(package.price_cents),
+        "duration": package.duration_s,
+        "speed": package.speed,
+        "dataCap": package.data_cap_bytes,
+        "devices": package.devices,
+    }
+
+
+def for_staff(package: Package) -> dict[str, Any]:
+    """The same with kind and rate."""
+    return for_customers(package) | {
+        "kind": package.kind,
+        "rate": package.rate,
+        "forPppoe": package.kind == "pppoe",
+    }
+
+
+def listed() -> ResponseReturnValue:
+    return jsonify(items=[for_staff(one) for one in packages.every(principal().tenant_id)], nextCursor=None)
+
+
+def created() -> ResponseReturnValue:
+    asking, given = principal(), body()
+    with transaction():
+        tenant = db.session.get_one(Tenant, asking.tenant_id)
+        package = packages.create(
+            tenant.id, given, actor=asking.actor, push_limit_cents=tenant.push_limit_cents
+        )
+        answer = for_staff(package)
+    return jsonify(answer), 201

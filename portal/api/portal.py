@@ -1,0 +1,186 @@
+"""The captive portal's doors: open to everybody, limited per phone and per tenant."""
+
+from typing import Any
+
+from flask import jsonify, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from portal import clock, money
+from portal.api import packages as api_packages
+from portal.api.guard import EVERYBODY, Doors, body, text_of
+from portal.db import db, transaction
+from portal.errors import NotFound, Refused
+from portal.fulfilment import receipt_of
+from portal.gateways import connect, settings
+from portal.hotspot import access, packages, purchases
+from portal.hotspot.purchases import Device
+from portal.limits import limit_pastes
+from portal.payer import hotspot as captive
+from portal.payer import start, view
+from portal.payments import status, stk
+from portal.payments.models import Payment, Push
+from portal.phone import normalise_msisdn
+from portal.tenants import find
+
+
+def open_doors(doors: Doors) -> None:
+    for path, look in (
+        ("packages", on_sale),
+        ("mpesa/check", check),
+        ("mpesa/validate", validate),
+        ("mpesa/status", poll),
+    ):
+        doors.add("GET", f"/portal/{path}", look, who=EVERYBODY, limit=None)
+    doors.add("POST", "/portal/mpesa/initiate", initiate, who=EVERYBODY, limit=None)
+    doors.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limit=None)
+
+
+def on_sale() -> ResponseReturnValue:
+    """What a hotspot customer can buy."""
+    tenant = find.by_slug(request.args.get("tenant"))
+    return jsonify(
+        items=[api_packages.for_customers(one) for one in packages.on_sale(tenant.id)], nextCursor=None
+    )
+
+
+def check() -> ResponseReturnValue:
+    """Whether this tenant can be paid by M-Pesa, and whether that is a test."""
+    tenant = find.by_slug(request.args.get("tenant"))
+    try:
+        gateway = connect.choose(tenant.id, "hotspot")
+    except Refused:
+        return jsonify(configured=False, env=None)
+    return jsonify(configured=not settings.problems(settings.shown(gateway)), env=gateway.environment)
+
+
+def validate() -> ResponseReturnValue:
+    """Whether its gateway is complete; the names of fields that are not."""
+    tenant = find.by_slug(request.args.get("tenant"))
+    try:
+        gateway = connect.choose(tenant.id, "hotspot")
+    except Refused:
+        return jsonify(valid=False, errors=["gateway"])
+    errors = sorted(settings.problems(settings.shown(gateway)))
+    return jsonify(valid=not errors, errors=errors)
+
+
+def initiate() -> ResponseReturnValue:
+    """Ask a phone to pay for a package. 201 for a new request, 200 where it is under way or paid already."""
+    given = body()
+    tenant = find.by_slug(text_of(given, "tenant"))
+    package = packages.for_sale(tenant.id, text_of(given, "packageId"))
+    msisdn = normalise_msisdn(given.get("phone"))
+    gateway = connect.choose(tenant.id, "hotspot")
+    key = text_of(given, "idempotencyKey", required=False)[:80] or None
+    device = Device(mac=_mac(given), nas_address=text_of(given, "nasIp", required=False)[:45])
+    with transaction():
+        payment = purchases.open_purchase(
+            tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key
+        )
+        requested = (
+            stk.request_push(payment.id, msisdn, actor="payer", idempotency_key=key)
+            if payment.state == "open"
+            else None
+        )
+        token, is_new = payment.token, requested is not None and requested.is_new
+        push_id = requested.push.id if requested else None
+    push = start.ring_and_wait(push_id) if push_id is not None and is_new else _push(push_id)
+    payment = _by_token(token)
+    stands = status.standing(payment)
+    answer = {
+        "paymentId": token,
+        "checkoutRequestId": push.checkout_request_id if push else None,
+        "status": stands.status,
+        "message": stands.sentence or stands.headline,
+    }
+    return jsonify(answer), 201 if is_new else 200
+
+
+def _mac(given: dict[str, Any]) -> str:
+    text = text_of(given, "macAddress", required=False)
+    mac = purchases.normalise_mac(text)
+    if text and not mac:
+        sentence = "Must be a MAC address such as AA:BB:CC:DD:EE:FF."
+        raise Refused(f"macAddress: {sentence}", code="invalid_fields", fields={"macAddress": sentence})
+    return mac
+
+
+def _push(push_id: int | None) -> Push | None:
+    return db.session.get(Push, push_id) if push_id is not None else None
+
+
+def _by_token(token: str) -> Payment:
+    payment = db.session.query(Payment).filter_by(token=token).one_or_none()
+    if payment is None:
+        raise NotFound(_("There is no such payment."), code="unknown_payment")
+    return payment
+
+
+def poll() -> ResponseReturnValue:
+    """How a payment stands. Credentials only for who holds its paymentId."""
+    token, checkout_id = request.args.get("paymentId", ""), request.args.get("checkoutRequestId", "")
+    if token:
+        payment = _by_token(token)
+    else:
+        push = (
+            db.session.query(Push).filter_by(checkout_request_id=checkout_id).first() if checkout_id else None
+        )
+        if push is None:
+            raise NotFound(_("There is no such payment."), code="unknown_payment")
+        payment = push.payment
+    view.hurry_up(payment)
+    payment = _by_token(payment.token)
+    return jsonify(told(payment, with_credentials=bool(token)))
+
+
+def told(payment: Payment, *, with_credentials: bool) -> dict[str, Any]:
+    """The status contract of the captive portal."""
+    stands = status.standing(payment)
+    answer: dict[str, Any] = {
+        "status": stands.status,
+        "amountDue": money.kes(payment.due_cents),
+        "resultCode": stands.result_code,
+        "message": " ".join(filter(None, (stands.sentence or stands.headline, stands.next_step))),
+        "receipt": receipt_of(payment),
+        "testMode": payment.is_sandbox,
+    }
+    credentials = credentials_of(payment) if with_credentials else None
+    return answer | ({"credentials": credentials} if credentials else {})
+
+
+def credentials_of(payment: Payment) -> dict[str, Any] | None:
+    """Username, password, end and the router's login address, once they exist."""
+    grant = purchases.grant_of(payment.id) if payment.state == "paid" else None
+    if grant is None:
+        return None
+    return {
+        "username": grant.username,
+        "password": access.password_of(grant),
+        "expiresAt": clock.rfc3339(grant.expires_at),
+        "loginUrl": grant.purchase.login_url or None,
+    }
+
+
+def verify_sms() -> ResponseReturnValue:
+    """Open a package for a pasted message, if its money is known to have arrived and is unused."""
+    given = body()
+    tenant = find.by_slug(text_of(given, "tenant"))
+    text = text_of(given, "smsText")
+    package_uid = text_of(given, "packageId")
+    phone = text_of(given, "phone", required=False)
+    msisdn = normalise_msisdn(phone) if phone else None
+    mac = _mac(given)
+    limit_pastes(tenant.id, mac or msisdn or request.remote_addr or "")
+    outcome = captive.claim(tenant, package_uid, text, Device(mac=mac), msisdn)
+    if outcome["token"] is None:
+        return jsonify(status="rejected", reason=outcome["reason"], message=outcome["sentence"])
+    payment = _by_token(outcome["token"])
+    answer = {
+        "status": "verified",
+        "reason": outcome["reason"],
+        "message": outcome["sentence"],
+        "paymentId": payment.token,
+    }
+    credentials = credentials_of(payment)
+    return jsonify(answer | ({"credentials": credentials} if credentials else {}))

@@ -1,0 +1,161 @@
+"""Money that arrived: list, CSV, one; the audit; figures."""
+
+import csv
+import io
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+
+from portal import clock, money
+from portal.accounts.permissions import SEE_AUDIT, SEE_MONEY
+from portal.api.guard import Doors, principal
+from portal.audit import chain
+from portal.audit.models import AuditEntry
+from portal.db import db, transaction
+from portal.errors import Refused
+from portal.gateways import connect
+from portal.payments import search
+from portal.payments.models import Transaction
+
+CSV_ROWS = 50_000
+COLUMNS = ("id", "receipt", "amount", "channel", "payer", "reference", "occurredAt", "state", "environment")
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("GET", "/transactions", listed, who=SEE_MONEY)
+    doors.add("GET", "/transactions.csv", as_csv, who=SEE_MONEY)
+    doors.add("GET", "/transactions/<uid>", one, who=SEE_MONEY)
+    doors.add("GET", "/payments/electronic", electronic, who=SEE_MONEY)
+    doors.add("GET", "/payments/mpesa/stats", stats, who=SEE_MONEY)
+    doors.add("GET", "/audit", audit, who=SEE_AUDIT)
+
+
+def shown(item: Transaction, reference: str) -> dict[str, Any]:
+    """One receipt."""
+    return {
+        "id": item.uid,
+        "receipt": item.receipt,
+        "amount": money.kes(item.amount_cents),
+        "channel": item.channel,
+        "payer": item.payer_shown,
+        "reference": reference,
+        "occurredAt": clock.rfc3339(item.occurred_at),
+        "state": item.state,
+        "environment": item.environment,
+    }
+
+
+def listed() -> ResponseReturnValue:
+    items, cursor = search.page(
+        principal().tenant_id, search.read_wanted(request.args), cursor=request.args.get("cursor", "")
+    )
+    references = search.references_of(items)
+    return jsonify(items=[shown(item, references[item.id]) for item in items], nextCursor=cursor)
+
+
+def electronic() -> ResponseReturnValue:
+    """The source document's name for the same list."""
+    return listed()
+
+
+def one(uid: str) -> ResponseReturnValue:
+    asking = principal()
+    item = search.by_uid(asking.tenant_id, uid)
+    answer = shown(item, search.references_of([item])[item.id]) | {
+        "unallocated": money.kes(item.unallocated_cents),
+        "allocations": [
+            {
+                "reference": given.payment.reference,
+                "paymentId": given.payment.token,
+                "amount": money.kes(given.amount_cents),
+            }
+            for given in item.allocations
+        ],
+    }
+    with transaction():
+        chain.record(asking.tenant_id, "transaction", item.id, "looked_at", actor=asking.actor)
+    return jsonify(answer)
+
+
+def as_csv() -> ResponseReturnValue:
+    """The same list for a spreadsheet; cells that a spreadsheet would run are made text."""
+    asking = principal()
+    text = csv_of(asking.tenant_id, search.read_wanted(request.args))
+    with transaction():
+        chain.record(
+            asking.tenant_id, "tenant", asking.tenant_id, "exported_transactions", actor=asking.actor
+        )
+    return Response(
+        text, mimetype="text/csv", headers={"Content-Disposition": 'attachment; filename="transactions.csv"'}
+    )
+
+
+def csv_of(tenant_id: int, wanted: search.Wanted) -> str:
+    """CSV of what a search finds, with a header line."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    cursor: str | None = ""
+    for _page in range(CSV_ROWS // search.PAGE_ROWS):
+        items, cursor = search.page(tenant_id, wanted, cursor=cursor or "")
+        references = search.references_of(items)
+        for item in items:
+            row = shown(item, references[item.id])
+            writer.writerow([_harmless(row[name]) for name in COLUMNS])
+        if cursor is None:
+            break
+    return out.getvalue()
+
+
+def _harmless(value: object) -> object:
+    text = "" if value is None else str(value)
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def stats() -> ResponseReturnValue:
+    """Today, this month, success, what is pending, and when M-Pesa last called."""
+    tenant_id = principal().tenant_id
+    try:
+        environment = connect.choose(tenant_id, "").environment
+    except Refused:
+        environment = "production"
+    found = search.figures(tenant_id, environment)
+    return jsonify(
+        today={"amount": money.kes(found.today_cents), "count": found.today_count},
+        month={"amount": money.kes(found.month_cents), "count": found.month_count},
+        successRate=found.success_rate,
+        pending=found.pending,
+        lastCallbackAt=clock.rfc3339(found.last_callback_at) if found.last_callback_at else None,
+        environment=environment,
+    )
+
+
+def audit() -> ResponseReturnValue:
+    """The newest audit rows, with their place in the chain."""
+    newest = select(AuditEntry).where(AuditEntry.tenant_id == principal().tenant_id)
+    cursor = request.args.get("cursor", "")
+    if cursor:
+        if not cursor.isdecimal():
+            raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor")
+        newest = newest.where(AuditEntry.id < int(cursor))
+    rows = db.session.scalars(newest.order_by(AuditEntry.id.desc()).limit(search.PAGE_ROWS)).all()
+    items = [
+        {
+            "id": row.id,
+            "at": clock.rfc3339(row.created_at),
+            "actor": row.actor,
+            "action": row.action,
+            "subject": f"{row.subject_kind}:{row.subject_id}",
+            "old": row.old,
+            "new": row.new,
+            "why": row.why,
+            "details": row.details,
+            "requestId": row.request_id,
+            "seq": row.seq,
+            "hash": row.hash,
+        }
+        for row in rows
+    ]
+    return jsonify(items=items, nextCursor=str(rows[-1].id) if len(rows) == search.PAGE_ROWS else None)

@@ -1,0 +1,113 @@
+"""The application: extensions, then every door in one readable list."""
+
+import threading
+from typing import Any
+
+import redis
+from flask import Flask
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from portal import db as database
+from portal import home, logs, vault, web
+from portal.accounts import views as accounts
+from portal.accounts.tokens import FRESH_FOR
+from portal.config import Config
+from portal.gateways.tokens import TokenStore
+from portal.limits import limiter, storage_url
+from portal.payments.inbox import Spool
+
+ROOT = web.STATIC.parent
+BODY_LIMIT_BYTES = 1024 * 1024
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The product as a WSGI application. Raises Misconfigured with every mistake in the settings."""
+    config = config or Config.from_environment()
+    logs.configure()
+    vault.use(vault.KeyRing(config.data_keys))
+    app = Flask("portal", root_path=str(ROOT), template_folder="templates", static_folder="static")
+    app.config.update(
+        PORTAL=config,
+        SECRET_KEY=config.secret_key,
+        SQLALCHEMY_DATABASE_URI=config.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=_engine_options(config),
+        MAX_CONTENT_LENGTH=BODY_LIMIT_BYTES,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=config.public_url.startswith("https"),
+        PERMANENT_SESSION_LIFETIME=12 * 3600,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a counter's page stays open all day
+        WTF_CSRF_SSL_STRICT=False,  # Referrer-Policy says no-referrer
+        RATELIMIT_STORAGE_URI=storage_url(config.redis_url),
+        FRESH_FOR_S=FRESH_FOR.total_seconds(),
+    )
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    _add_extensions(app, config)
+    web.set_up(app)
+    _open_doors(app)
+    if config.simulator_url:
+        _show_demo(app, config)
+    return app
+
+
+def _show_demo(app: Flask, config: Config) -> None:
+    from portal import demo_data
+
+    app.config["SIMULATOR_URL"] = config.simulator_url
+    app.extensions["demo_front_page"] = demo_data.front_page
+
+
+def _engine_options(config: Config) -> dict[str, Any]:
+    if config.is_sqlite:
+        return {"connect_args": {"timeout": 30}, "pool_size": config.web_threads + 8}
+    return {
+        "pool_size": config.web_threads + 1,
+        "max_overflow": 8,  # the push worker's threads
+        "pool_timeout": 5,
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000",
+        },
+    }
+
+
+def _add_extensions(app: Flask, config: Config) -> None:
+    database.db.init_app(app)
+    with app.app_context():
+        database.prepare(database.db.engine)
+    Migrate(app, database.db, directory=str(ROOT / "migrations"), render_as_batch=True)
+    client = redis.Redis.from_url(config.redis_url, socket_timeout=5, socket_connect_timeout=2)
+    app.extensions["redis"] = client
+    app.extensions["daraja_tokens"] = TokenStore(client)
+    app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
+    app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
+    login_manager: LoginManager = accounts.login_manager
+    login_manager.init_app(app)
+    limiter.init_app(app)
+
+
+def _open_doors(app: Flask) -> None:
+    from portal import api, hooks, operations, staff
+    from portal.payer import account, clinic, hotspot, pay
+
+    app.add_url_rule("/", "home", home.show)
+    app.add_url_rule("/brand/<slug>.css", "brand", home.brand)
+    app.register_blueprint(operations.bp)  # nobody signs in
+    app.register_blueprint(hooks.bp)  # tokens in the address
+    app.register_blueprint(hotspot.bp)  # nobody signs in
+    app.register_blueprint(pay.bp)  # the token is all there is
+    app.register_blueprint(clinic.bp)  # nobody signs in
+    app.register_blueprint(accounts.bp)
+    app.register_blueprint(account.bp)  # patients
+    app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request
+    app.register_blueprint(api.bp)  # bearer token or API key, but for the portal's doors
+    web.csrf.exempt(api.bp)
+    for name in web.CSRF_EXEMPT:
+        if (view := app.view_functions.get(name)) is not None:
+            web.csrf.exempt(view)

@@ -1,0 +1,369 @@
+"""The `portal` command. Imports wait until they are needed: `portal sms parse` needs no configuration."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from portal.errors import Misconfigured, PortalError
+
+
+def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command in the application; what it refuses becomes a sentence and exit code 1."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        from portal.app import create_app
+
+        try:
+            with create_app().app_context():
+                return command(*arguments, **named)
+        except Misconfigured as error:
+            _fail(*error.problems)
+        except PortalError as error:
+            _fail(str(error))
+
+    return wrapped
+
+
+def _fail(*sentences: str) -> None:
+    for sentence in sentences:
+        click.echo(sentence, err=True)
+    raise SystemExit(1)
+
+
+@click.group()
+def main() -> None:
+    """Mlango: the door that opens when M-Pesa pays."""
+
+
+@main.command()
+@click.option("--port", default=8000, show_default=True)
+@click.option("--simulator-port", default=8001, show_default=True)
+@click.option("--data", default="var", show_default=True, type=click.Path(path_type=Path))
+def demo(port: int, simulator_port: int, data: Path) -> None:
+    """Everything at once, with demonstration data and a simulated M-Pesa."""
+    from portal.demo import run
+
+    try:
+        raise SystemExit(run(port=port, simulator_port=simulator_port, data=data))
+    except Misconfigured as error:
+        _fail(*error.problems)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--workers", default=0, help="Processes; default: as many as cores, one on SQLite.")
+def web(host: str, port: int, workers: int) -> None:
+    """The web server."""
+    from portal.config import Config
+
+    try:
+        config = Config.from_environment()
+    except Misconfigured as error:
+        _fail(*error.problems)
+        return
+    _adopt_environment()
+    count = workers or (1 if config.is_sqlite else os.cpu_count() or 1)
+    command = [
+        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port),
+        "--workers", str(count), "--blocking-threads", str(config.web_threads), "--backlog", "1024",
+        "--no-access-log", "--log-level", "warning", "--factory", "portal.app:create_app",
+    ]  # fmt: skip
+    os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
+
+
+@_in_app
+def _adopt_environment() -> None:
+    from portal.gateways.first import adopt
+
+    adopt(os.environ)
+
+
+@main.command()
+@click.option(
+    "--queues", default="push,money,outside", show_default=True, help="push must be alone where it matters."
+)
+def worker(queues: str) -> None:
+    """A worker: sends pushes, settles callbacks, delivers what was paid."""
+    from portal.app import create_app
+    from portal.worker import work
+
+    work(create_app(), [name.strip() for name in queues.split(",") if name.strip()])
+
+
+@main.command()
+def scheduler() -> None:
+    """The sweeper: finds by query what waits."""
+    from portal.app import create_app
+    from portal.schedule import run
+
+    app = create_app()
+    if app.config["PORTAL"].simulator_url:
+        from portal.demo_data import register_urls
+
+        with app.app_context():
+            register_urls()
+    run(app)
+
+
+@main.command()
+@click.option("--port", default=8001, show_default=True)
+@click.option("--data", default="var/simulator", show_default=True, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Callbacks to public https addresses only, as in production.")
+def simulator(port: int, data: Path, strict: bool) -> None:
+    """A Daraja of your own, with phones."""
+    os.environ |= {
+        "SIMULATOR_DATA": str(data.absolute()),
+        "SIMULATOR_URL": f"http://127.0.0.1:{port}",
+        "SIMULATOR_STRICT": "1" if strict else "",
+    }
+    command = [
+        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--blocking-threads", "16", "--no-access-log", "--log-level", "warning",
+        "--factory", "portal.simulator.app:from_environment",
+    ]  # fmt: skip
+    click.echo(f"The simulator is at http://127.0.0.1:{port}/")
+    os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
+
+
+@main.command()
+def check() -> None:
+    """Check the configuration; every mistake is named."""
+    from portal.config import Config
+    from portal.vault import KeyRing
+
+    try:
+        config = Config.from_environment()
+        KeyRing(config.data_keys)
+    except Misconfigured as error:
+        _fail(*error.problems)
+    click.echo("The configuration is complete.")
+
+
+def upgrade_database() -> None:
+    """Bring the schema up to date. Inside an application context."""
+    from flask import current_app
+    from flask_migrate import upgrade
+
+    from portal.app import ROOT
+    from portal.db import migrating
+
+    with migrating():
+        upgrade(directory=str(ROOT / "migrations"))
+    current_app.logger.info("schema up to date")
+
+
+@main.group("db")
+def database() -> None:
+    """The database's schema."""
+
+
+@database.command("upgrade")
+@_in_app
+def db_upgrade() -> None:
+    """Bring the schema up to date."""
+    upgrade_database()
+    click.echo("The schema is up to date.")
+
+
+@main.group()
+def tenant() -> None:
+    """Tenants."""
+
+
+@tenant.command("create")
+@click.argument("slug")
+@click.option("--name", required=True)
+@click.option("--clinic", is_flag=True)
+@click.option("--hotspot", is_flag=True)
+@click.option("--colour", default="#0b5d4b")
+@_in_app
+def tenant_create(slug: str, name: str, clinic: bool, hotspot: bool, colour: str) -> None:
+    """Create a tenant: a clinic, a hotspot, or both."""
+    from portal.db import transaction
+    from portal.tenants.create import create
+
+    with transaction():
+        create(slug=slug, name=name, is_clinic=clinic, is_hotspot=hotspot, colour=colour)
+    click.echo(f"Tenant {slug} is there.")
+
+
+@main.group()
+def user() -> None:
+    """People who sign in."""
+
+
+@user.command("create")
+@click.argument("email")
+@click.option("--name", required=True)
+@click.option("--tenant", "slug", help="Whose staff; none for a platform administrator.")
+@click.option(
+    "--role", type=click.Choice(["tenant_admin", "receptionist", "clinician", "accountant", "patient"])
+)
+@click.password_option()
+@_in_app
+def user_create(email: str, name: str, slug: str | None, role: str | None, password: str) -> None:
+    """Create a person with a role in a tenant."""
+    from portal.accounts import signin
+    from portal.db import transaction
+    from portal.tenants import find
+
+    if bool(slug) != bool(role):
+        _fail("Give both --tenant and --role, or neither for a platform administrator.")
+    with transaction():
+        person = signin.add_user(email=email, name=name, password=password, is_platform_admin=slug is None)
+        if slug and role:
+            signin.add_role(person, find.by_slug(slug).id, role)
+    click.echo(f"{email} can sign in.")
+
+
+@main.group()
+def key() -> None:
+    """API keys of a tenant's own programs."""
+
+
+@key.command("create")
+@click.argument("slug")
+@click.option("--name", required=True)
+@_in_app
+def key_create(slug: str, name: str) -> None:
+    """Make an API key; it is shown once."""
+    from portal.accounts.tokens import new_api_key
+    from portal.db import transaction
+    from portal.tenants import find
+
+    with transaction():
+        made = new_api_key(find.by_slug(slug).id, name)
+    click.echo(made)
+
+
+@main.group()
+def gateway() -> None:
+    """Gateways."""
+
+
+@gateway.command("test")
+@click.argument("slug")
+@click.argument("gateway_id", required=False)
+@_in_app
+def gateway_test(slug: str, gateway_id: str | None) -> None:
+    """Test a tenant's gateway (its default one, if none is named)."""
+    from portal.api.gateways import try_out
+    from portal.gateways import connect
+    from portal.tenants import find
+
+    tenant_id = find.by_slug(slug).id
+    outcome = try_out(tenant_id, gateway_id or connect.choose(tenant_id, "").uid, actor="command line")
+    for step in outcome.steps:
+        click.echo(f"{'works' if step.ok else 'FAILS'}  {step.label}: {step.detail}")
+    if not outcome.ok:
+        raise SystemExit(1)
+
+
+@main.group()
+def audit() -> None:
+    """The audit trail."""
+
+
+@audit.command("verify")
+@_in_app
+def audit_verify() -> None:
+    """Walk every tenant's chain; exit code 1 where one does not hold."""
+    from sqlalchemy import select
+
+    from portal.audit import chain
+    from portal.db import db
+    from portal.tenants.models import Tenant
+
+    broken = False
+    for one in db.session.scalars(select(Tenant).order_by(Tenant.id)).all():
+        verdict = chain.verify(one.id)
+        waiting = f", {verdict.not_chained_yet} not chained yet" if verdict.not_chained_yet else ""
+        click.echo(
+            f"{one.slug}: {verdict.rows} rows{waiting}, {'holds' if verdict.holds else 'BROKEN. ' + verdict.problem}"
+        )
+        broken = broken or not verdict.holds
+    if broken:
+        raise SystemExit(1)
+
+
+@main.group()
+def ledger() -> None:
+    """The ledger."""
+
+
+@ledger.command("check")
+@_in_app
+def ledger_check() -> None:
+    """Prove that journals sum to zero and that money is where the payments say; exit code 1 if not."""
+    from portal.payments.proof import problems
+
+    found = problems()
+    for sentence in found:
+        click.echo(sentence)
+    if found:
+        raise SystemExit(1)
+    click.echo("Every journal sums to zero, and every shilling is where the books say.")
+
+
+@main.group()
+def inbox() -> None:
+    """Callbacks as they came."""
+
+
+@inbox.command("replay")
+@click.argument("item_ids", nargs=-1, type=int)
+@click.option("--dead", is_flag=True, help="Every one that was given up.")
+@_in_app
+def inbox_replay(item_ids: tuple[int, ...], dead: bool) -> None:
+    """Settle callbacks again: those named, or all that were given up. Settling twice changes nothing."""
+    from sqlalchemy import select
+
+    from portal import queue
+    from portal.db import db, transaction
+    from portal.payments.inbox import replay
+    from portal.payments.models import InboxItem
+
+    with transaction():
+        wanted = list(item_ids)
+        if dead:
+            wanted += db.session.scalars(select(InboxItem.id).where(InboxItem.state == "dead")).all()
+        for item_id in wanted:
+            replay(item_id)
+    queue.ring(queue.DRAIN)
+    click.echo(f"{len(wanted)} callbacks are being settled again.")
+
+
+@main.group()
+def keys() -> None:
+    """Keys of the data at rest."""
+
+
+@keys.command("rotate")
+@_in_app
+def keys_rotate() -> None:
+    """Seal everything anew under the first key of PORTAL_DATA_KEYS."""
+    from portal.rotation import rotate
+
+    click.echo(f"{rotate()} values are sealed under the newest key now.")
+
+
+@main.group()
+def sms() -> None:
+    """M-Pesa messages."""
+
+
+@sms.command("parse")
+def sms_parse() -> None:
+    """Read an M-Pesa message from standard input; print JSON."""
+    from portal.payments.sms import parse_sms, to_json_dict
+
+    text = sys.stdin.buffer.read(65_536).decode("utf-8", "replace")
+    click.echo(json.dumps(to_json_dict(parse_sms(text)), ensure_ascii=False))

@@ -1,0 +1,183 @@
+"""Appointments: booked, approved, paid, confirmed. What is not approved cannot be paid (properties 1 to 6).
+
+pending_approval -> approved -> confirmed -> completed | no_show
+pending_approval -> declined;  pending_approval | approved | confirmed -> cancelled
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import CursorResult
+
+from portal import clock, money
+from portal.audit import chain
+from portal.clinic import invoices, letters, meetings
+from portal.clinic.models import Appointment, Clinician, Invoice, Patient
+from portal.db import db
+from portal.errors import Conflict, NotFound, Refused
+from portal.tenants.models import Tenant
+
+ALLOWED = {
+    "pending_approval": {"approved", "declined", "cancelled"},
+    "approved": {"confirmed", "cancelled"},
+    "confirmed": {"completed", "no_show", "cancelled"},
+    "completed": set(),
+    "no_show": set(),
+    "cancelled": set(),
+    "declined": set(),
+}
+SHORTEST_MINUTES, LONGEST_MINUTES = 5, 600
+
+
+def book(
+    tenant: Tenant,
+    *,
+    patient: Patient,
+    clinician: Clinician,
+    kind: object,
+    starts_at: object,
+    duration_minutes: object,
+    price: object,
+    actor: str,
+) -> Appointment:
+    """A new appointment, pending approval; the clinician is told. The caller commits, then rings OUTBOX.
+
+    price: KES. starts_at: RFC 3339. Raises Refused with every field at fault.
+    """
+    wrong: dict[str, str] = {}
+    if kind not in ("virtual", "onsite"):
+        wrong["kind"] = "Must be virtual or onsite."
+    begins = read_instant(starts_at)
+    if begins is None:
+        wrong["startsAt"] = "Must be a time with its zone, such as 2026-11-21T09:30:00+03:00."
+    elif begins < clock.now() - timedelta(minutes=5):
+        wrong["startsAt"] = "Must lie in the future."
+    minutes = (
+        duration_minutes
+        if isinstance(duration_minutes, int) and not isinstance(duration_minutes, bool)
+        else 0
+    )
+    if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
+        wrong["durationMinutes"] = "A whole number from 5 to 600."
+    price_cents = 0
+    try:
+        price_cents = money.payable_cents(price, limit_cents=tenant.push_limit_cents)
+    except Refused as error:
+        wrong["price"] = error.message
+    if wrong or begins is None:
+        raise Refused("The appointment is not complete.", code="invalid_fields", fields=wrong)
+    appointment = Appointment(
+        tenant_id=tenant.id,
+        patient_id=patient.id,
+        clinician_id=clinician.id,
+        kind=kind,
+        starts_at=begins,
+        duration_minutes=minutes,
+        price_cents=price_cents,
+        status="pending_approval",
+        place=tenant.address if kind == "onsite" else "",
+        invoice_number=invoices.next_number(tenant),
+    )
+    db.session.add(appointment)
+    db.session.flush()
+    chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
+    letters.booked(appointment)
+    return appointment
+
+
+def read_instant(text: object) -> datetime | None:
+    """An RFC 3339 time as UTC; a time without zone is read on Nairobi's clock. None for what is no time."""
+    try:
+        begins = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (begins if begins.tzinfo else begins.replace(tzinfo=clock.NAIROBI)).astimezone(UTC)
+
+
+def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **columns: Any) -> None:
+    old = appointment.status
+    if new not in ALLOWED[old]:
+        raise Conflict(
+            f"This appointment is {old.replace('_', ' ')}; it cannot become {new.replace('_', ' ')}."
+        )
+    guarded = update(Appointment).where(Appointment.id == appointment.id, Appointment.status == old)
+    result: CursorResult[Any] = db.session.execute(guarded.values(status=new, **columns))  # type: ignore[assignment]
+    if result.rowcount != 1:
+        raise Conflict("Somebody else changed this appointment just now. Load it again.")
+    db.session.expire(appointment)
+    chain.record(
+        appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why
+    )
+
+
+def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of: Any) -> Invoice:
+    """Approve: the invoice is issued and the patient told how to pay. The caller commits, then rings OUTBOX.
+
+    pay_url_of: payment -> the address where it is paid.
+    """
+    _move(appointment, "approved", actor=actor)
+    line = {
+        "kind": "consultation",
+        "description": "Appointment",
+        "amount": money.kes(appointment.price_cents),
+    }
+    invoice = invoices.issue(
+        tenant, lines=[line], patient=appointment.patient, number=appointment.invoice_number, actor=actor
+    )
+    appointment.invoice_id = invoice.id
+    db.session.flush()
+    letters.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
+    return invoice
+
+
+def decline(appointment: Appointment, *, why: str, actor: str) -> None:
+    """Decline; the patient is told. The caller commits, then rings OUTBOX."""
+    _move(appointment, "declined", actor=actor, why=why)
+    letters.declined(appointment)
+
+
+def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
+    """Cancel; what is unpaid is no longer offered, what is paid stays for staff to refund. The caller commits."""
+    _move(appointment, "cancelled", actor=actor, why=why)
+    if appointment.invoice is not None and not appointment.invoice.payment.allocated_cents:
+        invoices.void(appointment.invoice, why="The appointment was cancelled.", actor=actor)
+
+
+def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) -> None:
+    """Paid: confirmed, with a meeting link where it is virtual; everybody is told. Safe to run twice."""
+    if appointment.status == "approved":
+        link = meetings.link(tenant, appointment) if appointment.kind == "virtual" else None
+        _move(appointment, "confirmed", actor="fulfilment", confirmed_at=clock.now(), meeting_url=link)
+        letters.confirmed(appointment, receipt=receipt)
+
+
+def of_invoice(invoice_id: int) -> Appointment | None:
+    """The appointment that this invoice is for, or None."""
+    return db.session.scalars(select(Appointment).where(Appointment.invoice_id == invoice_id)).one_or_none()
+
+
+def named(tenant_id: int, uid: str) -> Appointment:
+    """The tenant's appointment. Raises NotFound."""
+    found = db.session.scalars(
+        select(Appointment).where(Appointment.tenant_id == tenant_id, Appointment.uid == uid)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("There is no such appointment here.")
+    return found
+
+
+def between(tenant_id: int, start: datetime, end: datetime) -> list[Appointment]:
+    """Appointments that begin within [start, end), in order."""
+    mine = select(Appointment).where(
+        Appointment.tenant_id == tenant_id, Appointment.starts_at >= start, Appointment.starts_at < end
+    )
+    return list(db.session.scalars(mine.order_by(Appointment.starts_at, Appointment.id)))
+
+
+def latest(tenant_id: int, limit: int = 50, before_id: int | None = None) -> list[Appointment]:
+    """The newest appointments."""
+    mine = select(Appointment).where(Appointment.tenant_id == tenant_id)
+    if before_id:
+        mine = mine.where(Appointment.id < before_id)
+    return list(db.session.scalars(mine.order_by(Appointment.id.desc()).limit(limit)))

@@ -1,0 +1,159 @@
+"""Invoices: issuing, finding, voiding. Whether one is paid is its payment's to say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from portal import clock, money, personal
+from portal.audit import chain
+from portal.clinic.models import Invoice, InvoiceLine, Patient
+from portal.db import db
+from portal.errors import Conflict, NotFound, Refused
+from portal.gateways import connect
+from portal.payments import stk
+from portal.payments.models import Payment
+from portal.payments.money_in import lock_payment
+from portal.phone import normalise_msisdn
+from portal.tenants.counters import take_number
+from portal.tenants.models import Tenant
+
+LINE_KINDS = ("consultation", "lab", "medication", "other")
+MOST_LINES = 100
+
+
+def next_number(tenant: Tenant) -> str:
+    """The next invoice number: `INV1001`. Short, in capitals and digits: a payer types it as account."""
+    return f"INV{take_number(tenant.id, 'invoice')}"
+
+
+def issue(
+    tenant: Tenant,
+    *,
+    lines: Sequence[Mapping[str, Any]],
+    patient: Patient | None = None,
+    payer: Mapping[str, Any] | None = None,
+    number: str | None = None,
+    actor: str,
+) -> Invoice:
+    """A new invoice with something to pay. The caller commits. Raises Refused with every field at fault.
+
+    lines: {kind, description, amount in KES}. payer: {name, phone} where there is no patient.
+    """
+    checked = _check_lines(lines)
+    total_cents = sum(line["amount_cents"] for line in checked)
+    gateway = connect.choose(tenant.id, "clinic")
+    name, msisdn = _payer(patient, payer, tenant.id)
+    number = number or next_number(tenant)
+    payment = stk.open_payment(
+        tenant,
+        gateway,
+        environment=gateway.environment,
+        purpose="clinic",
+        reference=number,
+        title=f"Invoice {number}",
+        amount_cents=total_cents,
+        phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
+        phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
+    )
+    invoice = Invoice(
+        tenant_id=tenant.id,
+        number=number,
+        patient_id=patient.id if patient else None,
+        payer_name_sealed=personal.seal_text(name, tenant.id),
+        payer_phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
+        payment_id=payment.id,
+    )
+    db.session.add(invoice)
+    db.session.flush()
+    db.session.add_all(InvoiceLine(tenant_id=tenant.id, invoice_id=invoice.id, **line) for line in checked)
+    db.session.flush()
+    chain.record(
+        tenant.id,
+        "invoice",
+        invoice.id,
+        "issued",
+        actor=actor,
+        new=number,
+        details={"amount_cents": total_cents},
+    )
+    return invoice
+
+
+def _check_lines(lines: object) -> list[dict[str, Any]]:
+    if not isinstance(lines, list | tuple) or not 0 < len(lines) <= MOST_LINES:
+        raise Refused(
+            "An invoice needs 1 to 100 lines, each with kind, description and amount.",
+            code="invalid_fields",
+            fields={"lines": "Give at least one line."},
+        )
+    checked, wrong = [], {}
+    for index, line in enumerate(lines):
+        given = line if isinstance(line, Mapping) else {}
+        kind = given.get("kind") or "other"
+        description = str(given.get("description") or "").strip()[:200]
+        if kind not in LINE_KINDS:
+            wrong[f"lines.{index}.kind"] = f"Must be one of {', '.join(LINE_KINDS)}."
+        if not description:
+            wrong[f"lines.{index}.description"] = "Say what it is for."
+        try:
+            amount_cents = money.payable_cents(given.get("amount"), limit_cents=10**12)
+            checked.append({"kind": kind, "description": description, "amount_cents": amount_cents})
+        except Refused as error:
+            wrong[f"lines.{index}.amount"] = error.message
+    if wrong:
+        raise Refused("Some lines are not complete.", code="invalid_fields", fields=wrong)
+    return checked
+
+
+def _payer(
+    patient: Patient | None, payer: Mapping[str, Any] | None, tenant_id: int
+) -> tuple[str, str | None]:
+    if patient is not None:
+        return (
+            personal.open_text(patient.name_sealed, tenant_id) or "",
+            personal.open_phone(patient.phone_sealed, tenant_id),
+        )
+    name = str((payer or {}).get("name") or "").strip()[:80]
+    if not name:
+        raise Refused(
+            "Name the payer.", code="invalid_fields", fields={"payer.name": "Enter the payer's name."}
+        )
+    phone = (payer or {}).get("phone")
+    return name, normalise_msisdn(phone) if phone else None
+
+
+def by_number(tenant_id: int, number: str) -> Invoice:
+    """The tenant's invoice of this number. Raises NotFound."""
+    invoice = db.session.scalars(
+        select(Invoice).where(Invoice.tenant_id == tenant_id, Invoice.number == number.strip().upper())
+    ).one_or_none()
+    if invoice is None:
+        raise NotFound(f"There is no invoice {number[:20]} here.")
+    return invoice
+
+
+def of_payment(payment_id: int) -> Invoice | None:
+    """The invoice that this payment pays, or None."""
+    return db.session.scalars(select(Invoice).where(Invoice.payment_id == payment_id)).one_or_none()
+
+
+def void(invoice: Invoice, *, why: str, actor: str) -> None:
+    """Take an unpaid invoice back. Raises Conflict once money is on it. The caller commits."""
+    payment = lock_payment(invoice.payment_id)
+    if payment.allocated_cents:
+        raise Conflict(f"Invoice {invoice.number} has money on it; refund that first.")
+    stk.close_payment(payment, why=why, actor=actor)
+    invoice.voided_at = clock.now()
+    chain.record(invoice.tenant_id, "invoice", invoice.id, "voided", actor=actor, why=why)
+
+
+def payer_name(invoice: Invoice) -> str:
+    """The payer's name, for staff."""
+    return personal.open_text(invoice.payer_name_sealed, invoice.tenant_id) or "Anonymised"
+
+
+def latest(tenant_id: int, limit: int = 50) -> list[Invoice]:
+    """The newest invoices."""
+    mine = select(Invoice).join(Payment).where(Invoice.tenant_id == tenant_id)
+    return list(db.session.scalars(mine.order_by(Invoice.id.desc()).limit(limit)))

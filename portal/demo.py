@@ -1,0 +1,118 @@
+"""`portal demo`: the whole product with demonstration data, in one process group, everything under one folder."""
+
+import json
+import os
+import secrets
+import sys
+import urllib.request
+from pathlib import Path
+
+from portal.embedded_redis import redis_command
+from portal.processes import Process, supervise
+
+GRANIAN = [
+    sys.executable,
+    "-m",
+    "granian",
+    "--interface",
+    "wsgi",
+    "--host",
+    "127.0.0.1",
+    "--no-access-log",
+    "--log-level",
+    "warning",
+]
+PORTAL = [sys.executable, "-m", "portal"]
+
+
+def run(*, port: int, simulator_port: int, data: Path) -> int:
+    """Start everything, print the addresses, and end with Ctrl-C or SIGTERM."""
+    data = data.absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    web_url, simulator_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{simulator_port}"
+    redis = None if os.environ.get("REDIS_URL") else redis_command(data / "redis")
+    environment = {
+        "PORTAL_ENV": "development",
+        "PORTAL_DATA": str(data),
+        "PUBLIC_URL": web_url,
+        "REDIS_URL": redis.url if redis else os.environ["REDIS_URL"],
+        "PORTAL_DEMO_SIMULATOR": simulator_url,
+        **_keys(data / "keys.json"),
+    }
+    os.environ.update(environment)
+    _load_data(simulator_url)
+    from portal.demo_data import ORGANISATIONS
+
+    simulator = environment | {
+        "SIMULATOR_DATA": str(data / "simulator"),
+        "SIMULATOR_URL": simulator_url,
+        "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
+    }
+    processes = [
+        Process("simulator", [*GRANIAN, "--port", str(simulator_port), "--workers", "1", "--blocking-threads", "16",
+                              "--factory", "portal.simulator.app:from_environment"], simulator,
+                is_ready=lambda: _answers(f"{simulator_url}/healthz"), needed_first=True),
+        Process("web", [*GRANIAN, "--port", str(port), "--workers", "1", "--blocking-threads", "4", "--backlog", "1024",
+                        "--factory", "portal.app:create_app"], environment, is_ready=lambda: _answers(f"{web_url}/readyz")),
+        Process("push", [*PORTAL, "worker", "--queues", "push"], environment),
+        Process("money", [*PORTAL, "worker", "--queues", "money"], environment),
+        Process("outside", [*PORTAL, "worker", "--queues", "outside"], environment),
+        Process("scheduler", [*PORTAL, "scheduler"], environment),
+    ]  # fmt: skip
+    if redis is not None:
+        processes.insert(0, Process("redis", redis.argv, is_ready=redis.answers, needed_first=True))
+    return supervise(processes, on_ready=lambda: _welcome(web_url, simulator_url), log_directory=data / "log")
+
+
+def _keys(file: Path) -> dict[str, str]:
+    """The demonstration's own keys, made once."""
+    if not file.exists():
+        made = {
+            "PORTAL_SECRET_KEY": secrets.token_hex(32),
+            "PORTAL_DATA_KEYS": f"demo:{secrets.token_hex(32)}",
+        }
+        file.write_text(json.dumps(made))
+        file.chmod(0o600)
+    kept: dict[str, str] = json.loads(file.read_text())
+    return kept
+
+
+def _load_data(simulator_url: str) -> None:
+    from portal.app import create_app
+    from portal.cli import upgrade_database
+    from portal.db import db
+    from portal.demo_data import load
+
+    app = create_app()
+    with app.app_context():
+        upgrade_database()
+        load(simulator_url)
+        db.session.remove()
+        db.engine.dispose()
+
+
+def _answers(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - our own loopback address
+        return bool(response.status == 200)
+
+
+def _welcome(web_url: str, simulator_url: str) -> None:
+    from portal.demo_data import PASSWORD, SIGN_INS
+
+    lines = [
+        "",
+        "Mlango is open.",
+        f"  Start here            {web_url}/",
+        f"  Buy internet          {web_url}/hotspot/mawingu/",
+        f"  The clinic            {web_url}/clinic/upendo/",
+        f"  Staff                 {web_url}/staff/",
+        f"  Phones and simulator  {simulator_url}/",
+        "",
+        f"  Sign-ins, all with the password {PASSWORD}:",
+        *(f"    {email:<24}{name}" for email, name, _slug, _role in SIGN_INS),
+        "",
+        "  Ctrl-C ends everything; the data is kept.",
+        "",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

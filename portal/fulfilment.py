@@ -1,0 +1,139 @@
+"""Where paid money meets what it bought: one function says what happens when money arrives.
+
+    a package      -> access to the internet
+    an invoice     -> its appointment confirmed, with a place or a meeting link
+    another order  -> nothing here: its owner reads the payment
+
+Runs as a job after the payment is paid, is found again by query (`paid` and not fulfilled) if it was interrupted, and
+gives exactly one of each thing, since what it makes is unique by the payment.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from portal import clock, queue
+from portal.clinic import appointments, invoices
+from portal.clinic.models import Appointment
+from portal.db import db, transaction
+from portal.hotspot import access, purchases
+from portal.hotspot.models import AccessGrant, Purchase
+from portal.logs import logger
+from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.states import touch
+
+BATCH_ROWS = 50
+RETRY_AFTER_S = (2, 10, 60, 300, 900)
+
+
+def deliver_paid() -> None:
+    """Deliver everything that is paid and not delivered yet."""
+    while True:
+        with transaction():
+            due = (
+                select(Payment)
+                .where(
+                    Payment.state == "paid",
+                    Payment.fulfilled_at.is_(None),
+                    Payment.next_fulfil_at <= clock.now(),
+                )
+                .order_by(Payment.next_fulfil_at)
+                .limit(BATCH_ROWS)
+                .with_for_update(skip_locked=True)
+            )
+            payments = db.session.scalars(due).all()
+            told = [channel for payment in payments for channel in _deliver_guarded(payment.id)]
+        for channel, message in told:
+            queue.publish(channel, message)
+        if told:
+            queue.ring(queue.OUTBOX)
+        if len(payments) < BATCH_ROWS:
+            return
+
+
+def deliver_now(payment_id: int) -> None:
+    """Deliver one payment at once, where its payer waits for the answer. The job finds it if this fails."""
+    with transaction():
+        payment = db.session.scalars(select(Payment).where(Payment.id == payment_id).with_for_update()).one()
+        told = (
+            _deliver_guarded(payment.id) if payment.state == "paid" and payment.fulfilled_at is None else []
+        )
+    for channel, message in told:
+        queue.publish(channel, message)
+
+
+def _deliver_guarded(payment_id: int) -> list[tuple[str, str]]:
+    try:
+        with db.session.begin_nested():
+            payment = db.session.get_one(Payment, payment_id)
+            told = deliver(payment)
+            touch(payment_id, fulfilled_at=clock.now(), fulfil_error="")
+            return told
+    except Exception as error:
+        logger.error("fulfilment_failed", payment=payment_id, error=repr(error)[:300])
+        payment = db.session.get_one(Payment, payment_id)
+        pause_s = RETRY_AFTER_S[min(payment.fulfil_attempts, len(RETRY_AFTER_S) - 1)]
+        payment.fulfil_attempts += 1
+        payment.fulfil_error = f"{type(error).__name__}: {error}"[:300]
+        payment.next_fulfil_at = clock.now() + timedelta(seconds=pause_s)
+        return []
+
+
+def deliver(payment: Payment) -> list[tuple[str, str]]:
+    """Give what this payment bought; (channel, message) pairs to publish after the commit. The caller commits."""
+    receipt = receipt_of(payment)
+    if purchase := purchases.of_payment(payment.id):
+        access.grant(purchase, receipt=_free_code(purchase, receipt))
+        return [(f"hotspot:{payment.tenant_id}", f"paid {payment.token}")]
+    told = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
+    if invoice := invoices.of_payment(payment.id):
+        if invoice.patient_id:
+            told.append((f"patient:{invoice.patient_id}", f"paid {payment.token}"))
+        if appointment := appointments.of_invoice(invoice.id):
+            appointments.confirm(payment.tenant, appointment, receipt=receipt)
+            told.append((f"appointment:{appointment.id}", "confirmed"))
+    return told
+
+
+def _free_code(purchase: Purchase, receipt: str | None) -> str | None:
+    """The receipt, unless other access has its name already (one receipt that paid two packages)."""
+    taken = select(AccessGrant.id).where(
+        AccessGrant.tenant_id == purchase.tenant_id,
+        AccessGrant.username == receipt,
+        AccessGrant.purchase_id != purchase.id,
+    )
+    return None if receipt is None or db.session.scalar(taken) is not None else receipt
+
+
+def receipts_of(payment: Payment) -> list[Transaction]:
+    """The money that paid this payment, oldest first."""
+    paid = select(Transaction).join(Allocation).where(Allocation.payment_id == payment.id)
+    return list(db.session.scalars(paid.order_by(Allocation.id)))
+
+
+def receipt_of(payment: Payment) -> str | None:
+    """The receipt that a payer would name: the last one known."""
+    known = [money.receipt for money in receipts_of(payment) if money.receipt]
+    return known[-1] if known else None
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What a payment bought, for the page that shows it. kind: access, appointment, invoice or order."""
+
+    kind: str
+    grant: AccessGrant | None = None
+    purchase: Purchase | None = None
+    appointment: Appointment | None = None
+
+
+def bought(payment: Payment) -> Bought:
+    """What this payment buys or bought."""
+    if purchase := purchases.of_payment(payment.id):
+        return Bought("access", purchases.grant_of(payment.id), purchase)
+    if invoice := invoices.of_payment(payment.id):
+        if appointment := appointments.of_invoice(invoice.id):
+            return Bought("appointment", appointment=appointment)
+        return Bought("invoice")
+    return Bought("order")

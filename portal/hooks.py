@@ -1,0 +1,164 @@
+"""Safaricom's doors: keep the callback, acknowledge it, ring. Nothing here parses money.
+
+Addresses carry no word that Safaricom refuses. The paths of the source documents carry no token either, so what
+arrives there only makes us ask M-Pesa; they answer alike whatever exists here.
+"""
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal import queue
+from portal.db import db, transaction
+from portal.gateways import messages
+from portal.logs import logger
+from portal.payments import c2b, inbox, queries
+from portal.payments.inbox import BODY_LIMIT_BYTES, CannotKeep, Envelope, Spool
+from portal.payments.models import Push
+from portal.web import csrf
+
+bp = Blueprint("hooks", __name__)
+ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
+LONGEST_TOKEN = 64
+
+
+def _accepted() -> Response:
+    return Response(ACCEPTED, mimetype="application/json")
+
+
+def _body() -> bytes | None:
+    """The body, if it is of a callback's size."""
+    if (request.content_length or 0) > BODY_LIMIT_BYTES:
+        return None
+    body = request.stream.read(BODY_LIMIT_BYTES + 1)
+    return body if len(body) <= BODY_LIMIT_BYTES else None
+
+
+def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
+    body = _body()
+    if body is None or len(gateway_token) > LONGEST_TOKEN or len(push_token or "") > LONGEST_TOKEN:
+        logger.warning("callback_refused", kind=kind, why="too large")
+        return _accepted()
+    address = request.remote_addr or ""
+    letter: Envelope = inbox.envelope(
+        kind,
+        gateway_token=gateway_token,
+        push_token=push_token,
+        body=body,
+        remote_address=address,
+        is_foreign=_is_foreign(gateway_token, address),
+    )
+    spool: Spool = current_app.extensions["spool"]
+    try:
+        kept = inbox.keep(letter, spool)
+    except CannotKeep as error:
+        logger.error("callback_not_kept", why=str(error))
+        return Response(
+            '{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json"
+        )
+    if kept:
+        queue.ring(queue.DRAIN)
+    elif kind == "stk":
+        _ask_about(body)
+    return _accepted()
+
+
+def _is_foreign(gateway_token: str, address: str) -> bool:
+    """Whether a production gateway was called from an address that is not on the list. Kept all the same."""
+    try:
+        door = inbox.door_of(gateway_token)
+    except SQLAlchemyError:
+        db.session.rollback()
+        return False
+    is_foreign = (
+        door is not None
+        and door.is_production
+        and address not in current_app.config["PORTAL"].callback_addresses
+    )
+    if is_foreign:
+        logger.error("callback_from_foreign_address", address=address, gateway=door.gateway_id if door else 0)
+    return is_foreign
+
+
+def _ask_about(body: bytes) -> None:
+    """A callback without a good token is a claim: if it names a push of ours, M-Pesa is asked about that push."""
+    try:
+        named = messages.parse_stk_callback(body).checkout_request_id
+        push_id = db.session.scalar(select(Push.id).where(Push.checkout_request_id == named).limit(1))
+        if push_id is None:
+            return
+        with transaction():
+            hurried = queries.ask_now(push_id)
+    except messages.Malformed:
+        return
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.error("claim_not_looked_at", error=type(error).__name__)
+        return
+    if hurried:
+        queue.ring(queue.QUERIES)
+
+
+@bp.post("/hooks/<gateway_token>/stk/<push_token>")
+def stk(gateway_token: str, push_token: str) -> Response:
+    """The result of one STK push."""
+    return _keep("stk", gateway_token, push_token)
+
+
+@bp.post("/hooks/<gateway_token>/c2b/confirmation")
+def confirmation(gateway_token: str) -> Response:
+    """Money paid by hand, or the echo of an STK push."""
+    return _keep("c2b", gateway_token, None)
+
+
+@bp.post("/hooks/<gateway_token>/c2b/validation")
+def validation(gateway_token: str) -> Response:
+    """May this account be paid? From the database alone."""
+    body = _body()
+    return jsonify(c2b.validate(gateway_token, body) if body is not None else c2b.ACCEPTED)
+
+
+@bp.post("/hooks/<gateway_token>/result/<token>")
+def result(gateway_token: str, token: str) -> Response:
+    """The result of a pay-out, reversal, status or balance request."""
+    return _keep("result", gateway_token, token)
+
+
+@bp.post("/hooks/<gateway_token>/timeout/<token>")
+def timeout(gateway_token: str, token: str) -> Response:
+    """M-Pesa gave up waiting in its own queue: the outcome is unknown."""
+    return _keep("timeout", gateway_token, token)
+
+
+@bp.post("/api/mpesa/callback", endpoint="legacy_stk")
+@bp.post("/api/mpesa/callbacks/stk", endpoint="legacy_stk")
+@bp.post("/api/portal/mpesa/callback", endpoint="legacy_stk")
+def legacy_stk() -> Response:
+    """The source documents' addresses: a claim, no more."""
+    body = _body()
+    if body is not None:
+        _ask_about(body)
+    return _accepted()
+
+
+@bp.get("/api/mpesa/callback", endpoint="legacy_check")
+@bp.get("/api/mpesa/callbacks/stk", endpoint="legacy_check")
+@bp.get("/api/portal/mpesa/callback", endpoint="legacy_check")
+def legacy_check() -> Response:
+    """The address check that some set-ups make with GET."""
+    return _accepted()
+
+
+@bp.post("/api/mpesa/callbacks/c2b/validation")
+def legacy_validation() -> Response:
+    """Always accepts, so that it tells nobody which accounts exist."""
+    return _accepted()
+
+
+@bp.post("/api/mpesa/callbacks/c2b/confirmation")
+def legacy_confirmation() -> Response:
+    """A claim to money by hand. It is believed when M-Pesa tells us at an address with a token."""
+    return _accepted()
+
+
+csrf.exempt(bp)

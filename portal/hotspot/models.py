@@ -1,0 +1,79 @@
+"""Packages, what was bought, and the access it opened."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from portal.db import TenantOwned, db, new_uid
+from portal.payments.models import Payment
+
+
+class Package(TenantOwned, db.Model):
+    """Internet for sale. `rate`: RouterOS' form, upload/download, such as `2M/5M`. No cap: NULL."""
+
+    __tablename__ = "packages"
+    __table_args__ = (
+        CheckConstraint("price_cents > 0", name="price_positive"),
+        CheckConstraint("duration_s > 0", name="duration_positive"),
+        CheckConstraint("kind IN ('hotspot', 'pppoe')", name="kind"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    kind: Mapped[str] = mapped_column(String(10), default="hotspot")
+    name: Mapped[str] = mapped_column(String(60))
+    price_cents: Mapped[int] = mapped_column(BigInteger)
+    duration_s: Mapped[int] = mapped_column(BigInteger)
+    rate: Mapped[str] = mapped_column(String(30), default="")
+    data_cap_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    devices: Mapped[int] = mapped_column(default=1)
+    withdrawn_at: Mapped[datetime | None]
+
+    @property
+    def speed(self) -> str:
+        """`5 Mbps` of the rate's download half."""
+        down = self.rate.rsplit("/", 1)[-1]
+        return f"{down[:-1]} Mbps" if down.endswith("M") else down
+
+
+class Router(TenantOwned, db.Model):
+    """A router of this tenant. `login_host`: the only host its login form may be on, or codes would leak."""
+
+    __tablename__ = "routers"
+    __table_args__ = (UniqueConstraint("tenant_id", "identity"),)
+
+    identity: Mapped[str] = mapped_column(String(60))
+    login_host: Mapped[str] = mapped_column(String(100))
+
+
+class Purchase(TenantOwned, db.Model):
+    """One package being bought by one device; where to send it afterwards."""
+
+    __tablename__ = "purchases"
+    __table_args__ = (Index("ix_purchases_device", "tenant_id", "mac"),)
+
+    payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), unique=True)
+    package_id: Mapped[int] = mapped_column(ForeignKey("packages.id"))
+    mac: Mapped[str] = mapped_column(String(17), default="")
+    nas_address: Mapped[str] = mapped_column(String(45), default="")
+    nas_identity: Mapped[str] = mapped_column(String(60), default="")
+    login_url: Mapped[str] = mapped_column(String(300), default="")
+    wanted_url: Mapped[str] = mapped_column(String(500), default="")
+    chap_id: Mapped[str] = mapped_column(String(8), default="")
+    chap_challenge: Mapped[str] = mapped_column(String(100), default="")
+    payment: Mapped[Payment] = relationship()
+    package: Mapped[Package] = relationship()
+
+
+class AccessGrant(TenantOwned, db.Model):
+    """A username and password that open the internet until `expires_at`. One a purchase, whatever crashes."""
+
+    __tablename__ = "access_grants"
+    __table_args__ = (UniqueConstraint("tenant_id", "username"),)
+
+    purchase_id: Mapped[int] = mapped_column(ForeignKey("purchases.id"), unique=True)
+    username: Mapped[str] = mapped_column(String(40))
+    password_sealed: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    purchase: Mapped[Purchase] = relationship()

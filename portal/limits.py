@@ -1,0 +1,41 @@
+"""Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
+
+from flask import current_app
+from flask_babel import gettext as _
+from flask_limiter import Limiter
+from limits import parse
+from limits.strategies import MovingWindowRateLimiter
+
+from portal.errors import CoolDown
+
+STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"
+SIGN_INS = "20 per 5 minutes"  # an address; each person's own count stands beside it
+_PASTES = parse("30 per 15 minutes")
+
+limiter = Limiter(
+    key_func=lambda: "",
+    headers_enabled=True,
+    retry_after="delta-seconds",
+    swallow_errors=True,
+    strategy="moving-window",
+)
+
+
+def storage_url(redis_url: str) -> str:
+    """Redis' address as the limits library writes it."""
+    return redis_url.replace("unix://", "redis+unix://", 1) if redis_url.startswith("unix://") else redis_url
+
+
+def limit_pastes(tenant_id: int, device: str) -> None:
+    """Count one look at a pasted message or code. Raises CoolDown for who guesses."""
+    try:
+        is_within = MovingWindowRateLimiter(limiter.storage).hit(_PASTES, "paste", str(tenant_id), device)
+    except Exception:
+        current_app.logger.warning("limits away: pastes are not counted")
+        return
+    if not is_within:
+        raise CoolDown(
+            _("That was tried too often. Wait a quarter of an hour, or ask the staff."),
+            retry_after_s=900,
+            code="too_many_requests",
+        )

@@ -1,0 +1,109 @@
+"""Carrying messages: e-mail by SMTP, text messages by Africa's Talking.
+
+An error says whether another try can help. Nothing here opens a transaction or touches the database.
+Source: Africa's Talking's messaging documentation (form fields, status codes), RFC 5321.
+"""
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from portal.config import Config
+from portal.errors import PortalError
+
+TIMEOUT_S = 10
+_SENT, _WORTH_A_RETRY = {100, 101, 102}, {405, 500, 501, 502}
+
+
+class CannotCarry(PortalError):
+    """The message did not go. is_permanent: no later try can help."""
+
+    def __init__(self, message: str, *, is_permanent: bool) -> None:
+        super().__init__(message)
+        self.is_permanent = is_permanent
+
+
+class NothingToCarryWith(PortalError):
+    """No mail server, or no SMS account, is configured."""
+
+
+def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
+    """Send one message; its Message-ID. The same key makes the same id, so a doubled one can be told."""
+    if not config.smtp_url:
+        raise NothingToCarryWith("No mail server is configured (SMTP_URL).")
+    server = urlsplit(config.smtp_url)
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = config.mail_from, payload["to"], payload["subject"]
+    message["Date"] = formatdate(localtime=False)
+    message["Message-ID"] = make_msgid(
+        idstring=key.replace("/", "."), domain=urlsplit(config.public_url).hostname
+    )
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(payload["text"])
+    try:
+        secure = server.scheme == "smtps"
+        opening = smtplib.SMTP_SSL if secure else smtplib.SMTP
+        with opening(
+            server.hostname or "", server.port or (465 if secure else 587), timeout=TIMEOUT_S
+        ) as connection:
+            if server.scheme == "smtp" and connection.has_extn("starttls"):
+                connection.starttls(context=ssl.create_default_context())
+            if server.username:
+                connection.login(unquote(server.username), unquote(server.password or ""))
+            connection.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise CannotCarry("The mail server refused this address.", is_permanent=True) from error
+    except smtplib.SMTPResponseException as error:
+        raise CannotCarry(
+            f"The mail server said {error.smtp_code}.", is_permanent=error.smtp_code >= 500
+        ) from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise CannotCarry(
+            f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False
+        ) from error
+    return str(message["Message-ID"])
+
+
+def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
+    """Send one text message; the provider's id."""
+    if not (config.sms_api_key and config.sms_username):
+        raise NothingToCarryWith("No SMS account is configured (AT_USERNAME and AT_API_KEY).")
+    form = {
+        "username": config.sms_username,
+        "to": "+" + payload["to"],
+        "message": payload["text"],
+        "bulkSMSMode": "1",
+    }
+    if config.sms_sender:
+        form["from"] = config.sms_sender
+    try:
+        response = requests.post(
+            config.sms_base_url + "/version1/messaging",
+            data=form,
+            headers={"apiKey": config.sms_api_key, "Accept": "application/json"},
+            timeout=TIMEOUT_S,
+        )
+    except requests.RequestException as error:
+        raise CannotCarry(
+            f"The SMS provider cannot be reached: {type(error).__name__}.", is_permanent=False
+        ) from error
+    if response.status_code >= 400:
+        is_permanent = response.status_code < 500 and response.status_code != 429
+        raise CannotCarry(f"The SMS provider said {response.status_code}.", is_permanent=is_permanent)
+    try:
+        recipient = response.json()["SMSMessageData"]["Recipients"][0]
+        code, message_id = int(recipient["statusCode"]), str(recipient.get("messageId", ""))
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise CannotCarry(
+            "The SMS provider took the request and named no recipient.", is_permanent=True
+        ) from None
+    if code not in _SENT:
+        raise CannotCarry(
+            f"The SMS provider refused it with {code}.", is_permanent=code not in _WORTH_A_RETRY
+        )
+    return message_id

@@ -1,0 +1,24 @@
+"""Notices that a person reads inside the product."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import TenantOwned, db
+
+
+class Notice(TenantOwned, db.Model):
+    """A line for one member of staff or patient; unique by `key`, so that it is told once."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "key"),
+        Index("ix_notices_unread", "user_id", "read_at"),
+    )
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    key: Mapped[str] = mapped_column(String(120))
+    text: Mapped[str] = mapped_column(String(300))
+    url: Mapped[str] = mapped_column(String(200), default="")
+    read_at: Mapped[datetime | None]

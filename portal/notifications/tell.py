@@ -1,0 +1,34 @@
+"""Telling people: each message written once, in the transaction that causes it; a job carries it out."""
+
+from datetime import datetime
+
+from portal.db import db, upsert_nothing
+from portal.notifications.models import Notice
+from portal.outbox import write
+
+
+def by_sms(tenant_id: int, key: str, *, msisdn: str, text: str, expires_at: datetime | None = None) -> bool:
+    """A text message. False where this key was told already."""
+    return write.put(tenant_id, "sms", f"sms/{key}", {"to": msisdn, "text": text}, expires_at=expires_at)
+
+
+def by_email(
+    tenant_id: int, key: str, *, address: str, subject: str, text: str, expires_at: datetime | None = None
+) -> bool:
+    """An e-mail. False where this key was told already."""
+    payload = {"to": address, "subject": subject, "text": text}
+    return write.put(tenant_id, "email", f"email/{key}", payload, expires_at=expires_at)
+
+
+def in_app(tenant_id: int, key: str, *, user_id: int, text: str, url: str = "") -> bool:
+    """A line inside the product. False where this key was told already."""
+    insert = upsert_nothing(
+        Notice,
+        unique=["tenant_id", "key"],
+        tenant_id=tenant_id,
+        user_id=user_id,
+        key=key,
+        text=text[:300],
+        url=url,
+    )
+    return db.session.execute(insert.returning(Notice.id)).scalar() is not None

@@ -1,0 +1,106 @@
+"""Health, readiness and metrics: what a load balancer and a night watch ask."""
+
+import shutil
+from typing import Any
+
+import redis
+from flask import Blueprint, Response, current_app, jsonify
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal import clock
+from portal.db import db
+from portal.outbox.models import OutboxItem
+from portal.payments import inbox
+from portal.payments.models import InboxItem, Push, Transaction
+
+bp = Blueprint("operations", __name__)
+ROOM_NEEDED_BYTES = 50 * 1024 * 1024
+WORKER_SEEN_WITHIN_S = 60
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    """This process answers."""
+    return jsonify(status="ok")
+
+
+@bp.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """200 once database, Redis, worker and scheduler are there; what is missing otherwise."""
+    checks: dict[str, Any] = {"database": _database(), "redis": _redis(), "disk": _disk()}
+    checks["worker"], checks["scheduler"] = _seen("worker"), _seen("scheduler")
+    spool: inbox.Spool = current_app.extensions["spool"]
+    body = {"ready": all(checks.values()), "checks": checks, "spooled": spool.depth()}
+    if checks["database"]:
+        body["inbox"] = inbox.depth()
+    return jsonify(body), 200 if body["ready"] else 503
+
+
+def _database() -> bool:
+    try:
+        db.session.execute(text("SELECT 1 FROM tenants LIMIT 1"))
+        return True
+    except SQLAlchemyError:
+        db.session.rollback()
+        return False
+
+
+def _redis() -> bool:
+    try:
+        return bool(current_app.extensions["redis"].ping())
+    except redis.RedisError:
+        return False
+
+
+def _seen(process: str) -> bool:
+    try:
+        return bool(current_app.extensions["redis"].exists(f"alive:{process}"))
+    except redis.RedisError:
+        return False
+
+
+def _disk() -> bool:
+    return shutil.disk_usage(current_app.config["PORTAL"].data_dir).free > ROOM_NEEDED_BYTES
+
+
+def say_alive(process: str) -> None:
+    """Leave a sign of life for `/readyz`. Never raises."""
+    try:
+        current_app.extensions["redis"].set(f"alive:{process}", "1", ex=WORKER_SEEN_WITHIN_S)
+    except redis.RedisError:
+        current_app.logger.warning("redis away: no sign of life left")
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text: what waits, how old it is, and how pushes ended. Counts only, nobody's data."""
+    registry = CollectorRegistry()
+    pushes = Gauge("mlango_pushes", "STK pushes of the last 24 hours by state", ["state"], registry=registry)
+    since = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for state, count in db.session.execute(
+        select(Push.state, func.count()).where(Push.created_at >= since).group_by(Push.state)
+    ):
+        pushes.labels(state).set(count)
+    waiting = Gauge("mlango_waiting", "Rows that wait for work", ["what"], registry=registry)
+    oldest = Gauge("mlango_oldest_seconds", "Age of the oldest waiting row", ["what"], registry=registry)
+    for what, model, at in (
+        ("inbox", InboxItem, InboxItem.received_at),
+        ("outbox", OutboxItem, OutboxItem.created_at),
+    ):
+        count, first = db.session.execute(
+            select(func.count(), func.min(at)).where(model.state == "new")
+        ).one()
+        waiting.labels(what).set(count)
+        oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
+    dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0
+    waiting.labels("inbox_dead").set(dead)
+    to_place = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0))
+    count, cents = db.session.execute(to_place.where(Transaction.unallocated_cents > 0)).one()
+    waiting.labels("money_to_place").set(count)
+    Gauge("mlango_unplaced_cents", "Money without a home, in cents", registry=registry).set(cents)
+    spool: inbox.Spool = current_app.extensions["spool"]
+    Gauge("mlango_spooled", "Callbacks on this machine's disk", registry=registry).set(spool.depth())
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,77 @@
+"""Carrying out what the outbox holds: claimed, done outside any transaction, recorded."""
+
+from datetime import timedelta
+
+from flask import current_app
+from rq.utils import import_attribute
+from sqlalchemy import select, update
+from sqlalchemy.engine import CursorResult
+
+from portal import clock
+from portal.db import db, transaction
+from portal.logs import logger
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+
+# Each takes (config, key, payload) and returns the provider's id; they stand above this floor, hence by name.
+CARRIERS = {
+    "email": "portal.notifications.channels.send_email",
+    "sms": "portal.notifications.channels.send_sms",
+}
+RETRY_AFTER_S = (5, 30, 120, 600, 3_600, 21_600)
+LEASE = timedelta(seconds=90)  # longer than any carrier's timeouts: a killed worker's item comes up again
+
+
+def deliver_due() -> None:
+    """Carry out everything that is due, one at a time."""
+    while item_id := _claim():
+        deliver(item_id)
+
+
+def _claim() -> int | None:
+    now = clock.now()
+    with transaction():
+        due = select(OutboxItem.id, OutboxItem.next_at).where(
+            OutboxItem.state == "new", OutboxItem.next_at <= now
+        )
+        row = db.session.execute(
+            due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)
+        ).first()
+        if row is None:
+            return None
+        taken = update(OutboxItem).where(OutboxItem.id == row.id, OutboxItem.next_at == row.next_at)
+        result: CursorResult[tuple[int]] = db.session.execute(  # type: ignore[assignment]
+            taken.values(next_at=now + LEASE, attempts=OutboxItem.attempts + 1)
+        )
+        return row.id if result.rowcount == 1 else None
+
+
+def deliver(item_id: int) -> None:
+    """Carry out one claimed item and write down what came of it."""
+    item = db.session.get_one(OutboxItem, item_id)
+    kind, key, attempts, payload = item.kind, item.key, item.attempts, payload_of(item)
+    if item.expires_at is not None and item.expires_at < clock.now():
+        _record(item_id, "skipped", error="Too late to be of use.")
+        return
+    db.session.remove()
+    try:
+        provider_id = import_attribute(CARRIERS[kind])(current_app.config["PORTAL"], key, payload)
+    except Exception as error:
+        if type(error).__name__ == "NothingToCarryWith":
+            _record(item_id, "skipped", error=str(error))
+            return
+        is_permanent = getattr(error, "is_permanent", False) or attempts > len(RETRY_AFTER_S)
+        logger.warning("outbox_failed", item=item_id, kind=kind, error=str(error)[:200], final=is_permanent)
+        pause = timedelta(seconds=RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S)) - 1])
+        _record(item_id, "dead" if is_permanent else "new", error=str(error), next_at=clock.now() + pause)
+        return
+    _record(item_id, "done", provider_id=provider_id, done_at=clock.now())
+
+
+def _record(item_id: int, state: str, *, error: str = "", **columns: object) -> None:
+    with transaction():
+        db.session.execute(
+            update(OutboxItem)
+            .where(OutboxItem.id == item_id)
+            .values(state=state, last_error=error[:300], **columns)
+        )

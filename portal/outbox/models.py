@@ -1,0 +1,38 @@
+"""Effects outside the database, written down in the transaction that causes them."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal import clock
+from portal.db import TenantOwned, db
+
+
+class OutboxItem(TenantOwned, db.Model):
+    """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON.
+
+    States: new, done, skipped (nothing to send it with, or too late to be of use), dead (staff must look).
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "key"),
+        Index(
+            "ix_outbox_due",
+            "next_at",
+            sqlite_where=text("state = 'new'"),
+            postgresql_where=text("state = 'new'"),
+        ),
+    )
+
+    kind: Mapped[str] = mapped_column(String(20))  # sms, email
+    key: Mapped[str] = mapped_column(String(120))
+    payload_sealed: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(10), default="new")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=clock.now)
+    expires_at: Mapped[datetime | None]
+    last_error: Mapped[str] = mapped_column(String(300), default="")
+    provider_id: Mapped[str] = mapped_column(String(100), default="")
+    done_at: Mapped[datetime | None]

@@ -1,0 +1,70 @@
+"""The payers' forms. They carry no authority and work without cookies, hence no CSRF token but an idempotency key."""
+
+import secrets
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, Optional, ValidationError
+
+from portal.errors import Refused
+from portal.phone import normalise_msisdn
+
+
+class PhoneField(StringField):
+    """A Kenyan mobile number in any form; `msisdn` once it is valid."""
+
+    msisdn: str = ""
+
+    def pre_validate(self, form: Any) -> None:
+        if not self.data:
+            return
+        try:
+            self.msisdn = normalise_msisdn(self.data)
+        except Refused:
+            raise ValidationError(_expected()) from None
+
+
+def _expected() -> str:
+    return str(_l("Enter a Kenyan mobile number such as 0712 345 678 or 0110 123 456."))
+
+
+def _key() -> str:
+    return secrets.token_hex(16)
+
+
+class PayerForm(FlaskForm):
+    class Meta:
+        csrf = False
+
+
+class PayForm(PayerForm):
+    """One phone to ask."""
+
+    phone = PhoneField(_l("M-Pesa number"), [InputRequired(_l("Enter the M-Pesa number to ask."))])
+    idempotency_key = HiddenField(default=_key, validators=[Length(max=80)])
+
+
+class BuyForm(PayForm):
+    """A package and a phone."""
+
+    package = RadioField(
+        _l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))]
+    )
+
+
+class PasteForm(PayerForm):
+    """A pasted M-Pesa message."""
+
+    sms_text = TextAreaField(
+        _l("M-Pesa message"), [InputRequired(_l("Paste the M-Pesa message.")), Length(max=2000)]
+    )
+    package = SelectField(_l("Package"), validate_choice=False)
+    phone = PhoneField(_l("M-Pesa number (optional)"), [Optional()])
+
+
+class CodeForm(PayerForm):
+    """A code that opens the internet."""
+
+    code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40)])

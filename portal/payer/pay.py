@@ -1,0 +1,172 @@
+"""`/pay/<token>`: one payment, for whoever has its address."""
+
+from datetime import timedelta
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from icalendar import Calendar, Event
+
+from portal import clock, personal, queue
+from portal.clinic import invoices
+from portal.db import db, transaction
+from portal.errors import NotFound, Refused
+from portal.fulfilment import bought, receipts_of
+from portal.payer import view
+from portal.payer.forms import PayForm
+from portal.payments import stk
+from portal.payments.models import Allocation, Payment
+from portal.phone import for_people
+
+bp = Blueprint("pay", __name__, url_prefix="/pay")
+
+
+def _payment(token: str) -> Payment:
+    payment = db.session.query(Payment).filter_by(token=token).one_or_none()
+    if payment is None:
+        raise NotFound(_("This payment link is not known here. Check that you copied all of it."))
+    return payment
+
+
+def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseReturnValue:
+    if not form.phone.data and (msisdn := personal.open_phone(payment.phone_sealed, payment.tenant_id)):
+        form.phone.data = "" if payment.purpose == "clinic" else for_people(msisdn)
+    invoice = invoices.of_payment(payment.id)
+    page = render_template(
+        "payments/pay.html",
+        tenant=payment.tenant,
+        view=view.of(payment),
+        form=form,
+        title=_("Invoice %(number)s", number=invoice.number)
+        if invoice
+        else payment.title or payment.reference,
+        lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
+        if invoice
+        else [],
+        not_payable=None,
+        test_mode=payment.is_sandbox,
+    )
+    return page, status_code
+
+
+@bp.get("/<token>")
+def show(token: str) -> ResponseReturnValue:
+    """What is due, how to pay it, and how it goes."""
+    payment = _payment(token)
+    view.hurry_up(payment)
+    return _page(_payment(token), PayForm(formdata=None))
+
+
+@bp.post("/<token>")
+def push(token: str) -> ResponseReturnValue:
+    """Ask a phone for what is due; without a phone in the form, the last one."""
+    payment = _payment(token)
+    form = PayForm()
+    if not form.phone.data and request.form.get("idempotency_key", "").startswith(payment.token):
+        form.phone.data = _last_phone(payment)
+    if not form.validate():
+        return _page(payment, form, 422)
+    try:
+        with transaction():
+            stk.request_push(
+                payment.id,
+                form.phone.msisdn,
+                actor="payer",
+                idempotency_key=form.idempotency_key.data or None,
+            )
+    except Refused as error:
+        form.form_errors.append(error.message)
+        return _page(_payment(token), form, error.status)
+    queue.ring(queue.SEND_PUSHES)
+    payment = _payment(token)
+    given = bought(payment)
+    if given.kind == "access":
+        return redirect(url_for("hotspot.wait", slug=payment.tenant.slug, token=token), 303)
+    return redirect(url_for("pay.show", token=token), 303)
+
+
+def _last_phone(payment: Payment) -> str:
+    push = payment.pushes[-1] if payment.pushes else None
+    sealed = push.phone_sealed if push else payment.phone_sealed
+    return personal.open_phone(sealed, payment.tenant_id) or ""
+
+
+@bp.get("/<token>/status")
+def poll(token: str) -> ResponseReturnValue:
+    """The status fragment, or 204 where nothing that shows has changed."""
+    known = view.version_of(token)
+    if known is None:
+        return "", 204
+    payment_id, version = known
+    if request.args.get("v") == version:
+        if version.endswith(("-1", "-2")):
+            view.hurry_up(db.session.get_one(Payment, payment_id))
+        return "", 204
+    payment = db.session.get_one(Payment, payment_id)
+    return render_template("payments/_status.html", view=view.of(payment), tenant=payment.tenant)
+
+
+@bp.get("/<token>/receipt")
+def receipt(token: str) -> ResponseReturnValue:
+    """A receipt to print or keep."""
+    payment = _payment(token)
+    if payment.state != "paid":
+        return redirect(url_for("pay.show", token=token), 302)
+    invoice = invoices.of_payment(payment.id)
+    money = receipts_of(payment)
+    given = {one.transaction_id: one.amount_cents for one in _allocations(payment)}
+    parts = [
+        {"receipt": one.receipt or _("to follow"), "amount_cents": given[one.id], "at": one.occurred_at}
+        for one in money
+    ]
+    lines = (
+        [{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
+        if invoice
+        else [{"description": payment.title, "amount_cents": payment.amount_cents}]
+    )
+    shown = {
+        "number": ", ".join(part["receipt"] for part in parts),
+        "paid_at": payment.paid_at,
+        "amount_cents": payment.allocated_cents,
+        "lines": lines,
+        "payer_shown": next((one.payer_shown for one in money if one.payer_shown), ""),
+        "reference": payment.title or payment.reference,
+        "method": "M-Pesa",
+        "receipts": parts,
+        "balance_cents": payment.due_cents,
+    }
+    return render_template(
+        "payments/receipt.html", tenant=payment.tenant, receipt=shown, test_mode=payment.is_sandbox
+    )
+
+
+def _allocations(payment: Payment) -> list[Allocation]:
+    return db.session.query(Allocation).filter_by(payment_id=payment.id).all()
+
+
+@bp.get("/<token>/calendar.ics")
+def calendar(token: str) -> ResponseReturnValue:
+    """The confirmed appointment for the patient's own calendar; discreet, since others may see it."""
+    payment = _payment(token)
+    appointment = bought(payment).appointment
+    if appointment is None or appointment.status != "confirmed":
+        raise NotFound(_("There is no confirmed appointment here."))
+    event = Event()
+    event.add("uid", f"appt-{appointment.uid}@mlango")
+    event.add("dtstamp", clock.now())
+    event.add("dtstart", appointment.starts_at)
+    event.add("dtend", appointment.starts_at + timedelta(minutes=appointment.duration_minutes))
+    event.add("summary", payment.tenant.name)
+    event.add("status", "CONFIRMED")
+    if appointment.meeting_url:
+        event.add("url", appointment.meeting_url)
+    elif appointment.place:
+        event.add("location", appointment.place)
+    book = Calendar()
+    book.add("prodid", "-//Mlango//EN")
+    book.add("version", "2.0")
+    book.add("method", "PUBLISH")
+    book.add_component(event)
+    response = Response(book.to_ical(), mimetype="text/calendar")
+    response.headers["Content-Disposition"] = 'attachment; filename="appointment.ics"'
+    return response

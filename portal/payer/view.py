@@ -1,0 +1,187 @@
+"""One payment as a payer sees it: the words, the steps, the money, what it bought, and how often to look again."""
+
+from typing import Any
+
+import redis.exceptions as redis_errors
+from flask import current_app, g, url_for
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from portal import clock, personal, queue
+from portal.db import db, transaction
+from portal.fulfilment import Bought, bought, receipts_of
+from portal.hotspot import access
+from portal.payments import queries, status
+from portal.payments.models import Payment, Push, Transaction
+from portal.payments.states import OPEN, State
+from portal.phone import for_screens
+
+OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
+RESEND_HINT_AFTER_S = 15
+
+
+def of(payment: Payment) -> dict[str, Any]:
+    """Everything the payer's templates need of a payment. Reads, never writes."""
+    stands = status.standing(payment)
+    money = receipts_of(payment)
+    phase = status.phase(payment.pushed_at)
+    given = bought(payment)
+    msisdn = _phone(payment, stands.push)
+    return {
+        "token": payment.token,
+        "poll_url": url_for("pay.poll", token=payment.token, v=f"{payment.version}-{phase}"),
+        "retry_url": url_for("pay.push", token=payment.token),
+        "word": stands.word,
+        "headline": stands.headline,
+        "sentence": stands.sentence,
+        "next_step": stands.next_step,
+        "amount_cents": payment.amount_cents,
+        "due_cents": payment.due_cents,
+        "paid_cents": payment.allocated_cents,
+        "receipts": [one.receipt for one in money if one.receipt],
+        "phone_shown": for_screens(msisdn) if msisdn else "",
+        "business": _business(payment),
+        "test_mode": payment.is_sandbox,
+        "steps": _steps(stands, given.kind),
+        "poll_after_s": status.poll_after_s(phase) if stands.is_settling else None,
+        "version": payment.version,
+        "can_retry": stands.can_retry,
+        "retry_in_s": stands.retry_in_s,
+        "resend_hint": _is_waiting_long(payment, stands),
+        "surplus_cents": _surplus(payment),
+        "bought": _bought(payment, given, is_paid=stands.status in ("paid", "partially_refunded")),
+        "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == "paid" else None,
+        "by_hand": _by_hand(payment),
+    }
+
+
+def _phone(payment: Payment, push: Push | None) -> str | None:
+    sealed = push.phone_sealed if push else payment.phone_sealed
+    return personal.open_phone(sealed, payment.tenant_id)
+
+
+def _business(payment: Payment) -> str:
+    return payment.gateway.shown_name if payment.gateway else payment.tenant.name
+
+
+def _steps(stands: status.Standing, kind: str) -> list[dict[str, str]]:
+    if stands.word not in ("waiting", "preparing"):
+        return []
+    last = {"access": _("Opening the internet"), "appointment": _("Confirming the appointment")}.get(
+        kind, _("Receipt")
+    )
+    is_rung = stands.push is not None and stands.push.state == State.AWAITING_PIN
+    at = 2 if stands.word == "preparing" else 1 if is_rung else 0
+    labels = [_("Request sent") if at else _("Sending the request"), _("Enter your M-Pesa PIN"), last]
+    return [
+        {"label": label, "state": "done" if index < at else "now" if index == at else "todo"}
+        for index, label in enumerate(labels)
+    ]
+
+
+def _is_waiting_long(payment: Payment, stands: status.Standing) -> bool:
+    if stands.word != "waiting" or payment.pushed_at is None:
+        return False
+    return (clock.now() - payment.pushed_at).total_seconds() > RESEND_HINT_AFTER_S
+
+
+def _surplus(payment: Payment) -> int:
+    """Cents that arrived for this payment beyond what was due, and wait for staff to place or return."""
+    own = select(Transaction.unallocated_cents).join(Push, Transaction.push_id == Push.id)
+    extra = db.session.scalars(
+        own.where(Push.payment_id == payment.id, Transaction.unallocated_cents > 0)
+    ).all()
+    by_hand = [money.unallocated_cents for money in receipts_of(payment) if money.push_id is None]
+    return sum(extra) + sum(by_hand)
+
+
+def _by_hand(payment: Payment) -> dict[str, Any] | None:
+    gateway = payment.gateway
+    if gateway is None or payment.state != "open" or gateway.sub_kind == "BANK":
+        return None
+    is_till = gateway.sub_kind == "BUYGOODS"
+    return {
+        "method": "till" if is_till else "paybill",
+        "number": gateway.shortcode,
+        "account": "" if is_till else payment.reference,
+        "amount_cents": payment.due_cents,
+    }
+
+
+def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any] | None:
+    if given.kind == "access" and given.grant is not None and is_paid:
+        return _access(given)
+    if given.kind == "appointment" and given.appointment is not None and payment.state == "paid":
+        appointment = given.appointment
+        is_confirmed = appointment.status == "confirmed"
+        return {
+            "kind": "appointment",
+            "is_virtual": appointment.kind == "virtual",
+            "starts_at": appointment.starts_at,
+            "clinician": appointment.clinician.name,
+            "place": appointment.place,
+            "join_url": appointment.meeting_url if is_confirmed else None,
+            "calendar_url": url_for("pay.calendar", token=payment.token) if is_confirmed else None,
+        }
+    return {"kind": given.kind} if given.kind in ("invoice", "order") else None
+
+
+def _access(given: Bought) -> dict[str, Any]:
+    grant, purchase = given.grant, given.purchase
+    assert grant is not None and purchase is not None  # noqa: S101 - the caller looked
+    password = access.password_of(grant)
+    login = None
+    if purchase.login_url and grant.expires_at > clock.now():
+        g.posts_to_router = True
+        login = {
+            "url": purchase.login_url,
+            "method": "post",
+            "fields": login_fields(grant.username, password, purchase),
+        }
+    return {
+        "kind": "access",
+        "username": grant.username,
+        "password": password,
+        "expires_at": grant.expires_at,
+        "seconds_left": max(0, int((grant.expires_at - clock.now()).total_seconds())),
+        "login": login,
+    }
+
+
+def login_fields(username: str, password: str, purchase: Any) -> dict[str, str]:
+    """The fields of the router's login form; the password hashed where the router asked for CHAP."""
+    if purchase.chap_id and purchase.chap_challenge:
+        password = access.chap_response(
+            password, chap_id=purchase.chap_id, chap_challenge=purchase.chap_challenge
+        )
+    fields = {"username": username, "password": password}
+    return fields | ({"dst": purchase.wanted_url} if purchase.wanted_url else {})
+
+
+def version_of(token: str) -> tuple[int, str] | None:
+    """(payment id, what a poll should carry) by one select; None where there is no such payment."""
+    row = db.session.execute(
+        select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == token)
+    ).one_or_none()
+    return (row.id, f"{row.version}-{status.phase(row.pushed_at)}") if row else None
+
+
+def hurry_up(payment: Payment) -> None:
+    """Somebody is looking at an old open push: ask M-Pesa now, at most every five seconds."""
+    push = status.last_push(payment.id)
+    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or push.sent_at is None:
+        return
+    if (clock.now() - push.sent_at).total_seconds() < OLD_ENOUGH_TO_ASK_S or not push.checkout_request_id:
+        return
+    try:
+        redis = queue.connection()
+        is_our_turn = redis.set(f"ask:{push.id}", "1", nx=True, ex=ASK_EVERY_S)
+    except redis_errors.RedisError:
+        current_app.logger.warning("redis away: the sweeper asks instead")
+        return
+    if is_our_turn:
+        push_id = push.id
+        with transaction():
+            hurried = queries.ask_now(push_id)
+        if hurried:
+            queue.ring(queue.QUERIES)

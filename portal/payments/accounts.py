@@ -1,0 +1,63 @@
+"""Which of our payments a payer meant: by the account they typed, or for tills by amount, phone and time."""
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from portal import clock, personal
+from portal.db import db
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.payments.models import Payment, Push, Transaction
+from portal.payments.states import State
+
+TILL_WINDOW = timedelta(minutes=10)
+_MAY_STILL_BE_PAID = (
+    State.SENDING,
+    State.AWAITING_PIN,
+    State.UNCONFIRMED,
+    State.DECLINED,
+    State.CANCELLED,
+    State.SUCCEEDED,
+)
+
+
+def numbers_of(gateway: Gateway) -> set[str]:
+    """The shortcodes that M-Pesa may name for this gateway: a till's own, and its head office's."""
+    return {number for number in (gateway.shortcode, gateway.store_number) if number}
+
+
+def payment_of(gateway: Gateway, account: str) -> Payment | None:
+    """The payment whose reference, or one of whose pushes' references, the payer typed, however spaced or cased."""
+    reference = messages.normalise_account(account)
+    if not reference:
+        return None
+    mine = select(Payment).where(
+        Payment.tenant_id == gateway.tenant_id, Payment.environment == gateway.environment
+    )
+    found = db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
+    return found or db.session.scalars(mine.join(Push).where(Push.reference == reference)).one_or_none()
+
+
+def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
+    """The pushes that this C2B word may be the echo of: for a paybill the one it names, for a till by likeness."""
+    mine = select(Push).where(Push.gateway_id == gateway.id)
+    reference = messages.normalise_account(paid.account)
+    if reference:
+        return list(db.session.scalars(mine.where(Push.reference == reference)))
+    since = (paid.occurred_at or clock.now()) - TILL_WINDOW
+    alike = mine.where(
+        Push.amount_cents == paid.amount_cents,
+        Push.state.in_(_MAY_STILL_BE_PAID),
+        Push.sent_at > since,
+        Push.sent_at < since + 2 * TILL_WINDOW,
+        ~select(Transaction.id)
+        .where(Transaction.push_id == Push.id, Transaction.receipt.is_not(None))
+        .exists(),
+    )
+    candidates = []
+    for push in db.session.scalars(alike.order_by(Push.id).limit(50)):
+        msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
+        if msisdn and messages.payer_matches(paid.payer, msisdn) is not False:
+            candidates.append(push)
+    return candidates

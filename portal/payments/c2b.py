@@ -1,0 +1,51 @@
+"""Answering Safaricom before a payment by hand: may this account be paid? From the database alone, within 2 s."""
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.db import db, hurry
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.logs import logger
+from portal.payments import accounts, inbox
+from portal.tenants.models import Tenant
+
+ACCEPTED = {"ResultCode": "0", "ResultDesc": "Accepted"}
+INVALID_ACCOUNT, INVALID_SHORTCODE = "C2B00012", "C2B00015"
+
+
+def validate(gateway_token: str, body: bytes) -> dict[str, str]:
+    """Safaricom's answer. Accepts when in doubt: a refused payer is lost, money without a home is not."""
+    try:
+        with hurry():
+            return _validate(gateway_token, body)
+    except messages.Malformed as error:
+        logger.warning("validation_malformed", why=str(error))
+        return ACCEPTED
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.error("validation_without_database", error=type(error).__name__)
+        return ACCEPTED
+
+
+def _validate(gateway_token: str, body: bytes) -> dict[str, str]:
+    door = inbox.door_of(gateway_token)
+    if door is None:
+        return ACCEPTED
+    asked = messages.parse_c2b(messages.read_json(body))
+    gateway = db.session.get_one(Gateway, door.gateway_id)
+    if asked.shortcode not in accounts.numbers_of(gateway):
+        return _refuse(INVALID_SHORTCODE, "This number is not ours")
+    strict = db.session.scalar(select(Tenant.refuses_unknown_accounts).where(Tenant.id == door.tenant_id))
+    payment = accounts.payment_of(gateway, asked.account)
+    if not strict or (gateway.sub_kind == "BUYGOODS" and not asked.account.strip()):
+        return ACCEPTED
+    if payment is None:
+        return _refuse(INVALID_ACCOUNT, "There is no such account")
+    if payment.state != "open":
+        return _refuse(INVALID_ACCOUNT, "That account has nothing to pay")
+    return ACCEPTED
+
+
+def _refuse(code: str, why: str) -> dict[str, str]:
+    return {"ResultCode": code, "ResultDesc": why}

@@ -1,0 +1,199 @@
+"""The work behind payments: send pushes, settle callbacks, ask M-Pesa, expire. Each finds its work by query.
+
+Everything here is safe to run twice and at once with itself, and safe to be killed between any two lines.
+"""
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+
+from flask import Flask, current_app
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+
+from portal import clock, personal, queue
+from portal.audit import chain
+from portal.db import db, transaction
+from portal.gateways import connect, daraja
+from portal.gateways.models import Gateway
+from portal.logs import logger
+from portal.payments import inbox, queries, settle, stk
+from portal.payments.models import InboxItem, Payment
+
+PUSH_THREADS, QUERY_THREADS = 8, 4
+SENDING_SESSION = timedelta(seconds=120)
+BATCH_ROWS = 50
+RETRY_AFTER_S = (2, 10, 60)  # property 72: three tries with growing pauses, then staff look
+UNPAID_FOR = timedelta(days=2)
+
+
+def send_pushes() -> None:
+    """Send every waiting push, several at once, for as long as there are some."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    started, in_flight = clock.now(), {}
+    with ThreadPoolExecutor(PUSH_THREADS) as pool:
+        while True:
+            waiting = [] if clock.now() - started > SENDING_SESSION else stk.due_to_send()
+            db.session.rollback()
+            for push_id in [one for one in waiting if one not in in_flight][: PUSH_THREADS - len(in_flight)]:
+                in_flight[push_id] = pool.submit(_in_app, app, send_push, push_id)
+            if not in_flight:
+                break
+            wait(in_flight.values(), timeout=0.25, return_when=FIRST_COMPLETED)
+            in_flight = _still_running(in_flight)
+    queue.ring(queue.PAID)
+
+
+def _in_app(app: Flask, work, *arguments: object) -> None:  # type: ignore[no-untyped-def]
+    with app.app_context():
+        work(*arguments)
+
+
+def _still_running(in_flight: dict[int, "Future[None]"]) -> dict[int, "Future[None]"]:
+    for push_id, future in in_flight.items():
+        if future.done() and (error := future.exception()):
+            logger.error("push_failed", push=push_id, error=repr(error))
+    return {push_id: future for push_id, future in in_flight.items() if not future.done()}
+
+
+def send_push(push_id: int) -> None:
+    """Send one prompt. The loser of the first move returns; a kill after it leaves `sending`, which is asked about."""
+    with transaction():
+        claimed = stk.claim(push_id, hook_url=current_app.config["PORTAL"].public_url + "/hooks")
+        client = connect.client_for(db.session.get_one(Gateway, claimed.gateway_id)) if claimed else None
+    if claimed is None or client is None:
+        return
+    db.session.remove()  # no connection is held while M-Pesa thinks
+    try:
+        answer = client.stk_push(claimed.prompt)
+    except daraja.NotSent as error:
+        with transaction():
+            stk.not_sent(push_id, error)
+        return
+    except daraja.DarajaError as error:
+        with transaction():
+            stk.outcome_unknown(push_id, error)
+        return
+    with transaction():
+        stk.accepted(push_id, answer)
+
+
+def drain_inbox() -> None:
+    """Settle every callback that waits, many to a transaction, each in its own savepoint."""
+    while _drain_batch():
+        queue.ring(queue.PAID)
+    queue.ring(queue.PAID)
+
+
+def _drain_batch() -> int:
+    hurried: list[int] = []
+    with transaction():
+        due = (
+            select(InboxItem)
+            .where(InboxItem.state == "new", InboxItem.next_at <= clock.now())
+            .order_by(InboxItem.id)
+            .limit(BATCH_ROWS)
+            .with_for_update(skip_locked=True)
+        )
+        items = db.session.scalars(due).all()
+        for item in items:
+            item_id = item.id
+            try:
+                with db.session.begin_nested():
+                    if asked := _settle(item):
+                        hurried.append(asked)
+            except DBAPIError as error:
+                if error.connection_invalidated or "deadlock" in str(error.orig).lower():
+                    raise
+                _put_off(item_id, error)
+            except Exception as error:
+                _put_off(item_id, error)
+    for push_id in hurried:
+        with transaction():
+            queries.ask_now(push_id)
+    if hurried:
+        queue.ring(queue.QUERIES)
+    return len(items)
+
+
+def _settle(item: InboxItem) -> int | None:
+    body = personal.open_text(item.body_sealed, item.tenant_id or 0) or ""
+    outcome = settle.settle(item, body)
+    item.state, item.outcome, item.push_id = outcome.state, outcome.why[:300], outcome.push_id
+    if outcome.state in ("waiting", "rejected") and item.tenant_id is not None:
+        subject = ("push", outcome.push_id) if outcome.push_id else ("inbox", item.id)
+        chain.record(item.tenant_id, *subject, f"callback_{outcome.state}", actor="daraja", why=outcome.why)
+    if outcome.state != "waiting":
+        item.done_at = clock.now()
+    db.session.flush()
+    return outcome.push_id if outcome.asks else None
+
+
+def _put_off(item_id: int, error: Exception) -> None:
+    logger.error("callback_not_settled", inbox=item_id, error=repr(error)[:300])
+    item = db.session.get_one(InboxItem, item_id)
+    item.attempts += 1
+    item.outcome = f"{type(error).__name__}: {error}"[:300]
+    if item.attempts > len(RETRY_AFTER_S):
+        item.state = "dead"
+    else:
+        item.next_at = clock.now() + timedelta(seconds=RETRY_AFTER_S[item.attempts - 1])
+    db.session.flush()
+
+
+def ask_mpesa() -> None:
+    """Query every push whose turn it is."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    due = queries.due()
+    db.session.rollback()
+    with ThreadPoolExecutor(QUERY_THREADS) as pool:
+        for future in [pool.submit(_in_app, app, ask_about, push_id) for push_id in due]:
+            if error := future.exception():
+                logger.error("query_failed", error=repr(error))
+    if due:
+        queue.ring(queue.PAID)
+
+
+def ask_about(push_id: int) -> None:
+    """Ask M-Pesa about one push. No answer, and an answer that is none, change nothing: its next turn comes."""
+    with transaction():
+        claimed = queries.claim(push_id)
+        client = connect.client_for(db.session.get_one(Gateway, claimed[0])) if claimed else None
+    if claimed is None or client is None:
+        return
+    db.session.remove()
+    try:
+        answer = client.stk_query(claimed[1])
+    except daraja.DarajaError as error:
+        logger.warning("query_without_answer", push=push_id, error=error.message)
+        return
+    with transaction():
+        queries.take_answer(push_id, answer)
+
+
+def expire_pushes() -> None:
+    """Let time pass: pushes without an answer become unconfirmed, and M-Pesa is asked about them."""
+    with transaction():
+        stk.expire()
+
+
+def take_in_spool() -> int:
+    """Bring this machine's spooled callbacks into the database."""
+    spool: inbox.Spool = current_app.extensions["spool"]
+    return spool.take_in()
+
+
+def close_forgotten() -> None:
+    """Stop offering hotspot payments that nobody pursued: their packages may have changed price since."""
+    with transaction():
+        forgotten = select(Payment.id).where(
+            Payment.state == "open",
+            Payment.purpose == "hotspot",
+            Payment.allocated_cents == 0,
+            Payment.created_at < clock.now() - UNPAID_FOR,
+        )
+        db.session.execute(
+            update(Payment)
+            .where(Payment.id.in_(forgotten.limit(500)))
+            .values(state="closed", live_key=None, version=Payment.version + 1)
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,270 @@
+"""The five nouns of money (payment, push, transaction, allocation, refund), and the inbox they come from.
+
+Foreign keys point down: a payment knows a reference, never an invoice or a package.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from portal import clock
+from portal.db import BigId, TenantOwned, db, new_token, new_uid
+from portal.gateways.models import Gateway
+from portal.tenants.models import Tenant
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Payment(TenantOwned, db.Model):
+    """One thing to be paid. `token` is its only public name: the API's paymentId, the end of `/pay/<token>`.
+
+    `allocated_cents` repeats the sum of its allocations, so that one guarded UPDATE can refuse to pay it twice.
+    `live_key` names the thing being paid for while an attempt is live: two tabs meet in its unique key.
+    `version` grows with everything a payer could see; a poll that carries the same version gets 204.
+    """
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "reference"),
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        UniqueConstraint("tenant_id", "live_key"),
+        Index("ix_payments_order", "tenant_id", "order_id"),
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
+        CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
+        _partial("ix_payments_to_fulfil", "next_fulfil_at", where="state = 'paid' AND fulfilled_at IS NULL"),
+    )
+
+    token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    environment: Mapped[str] = mapped_column(String(10))
+    purpose: Mapped[str] = mapped_column(String(10))  # clinic, hotspot, pppoe, order
+    reference: Mapped[str] = mapped_column(String(20))  # what a payer types as account: capitals and digits
+    title: Mapped[str] = mapped_column(String(80), default="")  # neutral words: others may see them
+    gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    allocated_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    refunded_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(String(10), default="open")
+    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    order_id: Mapped[str | None] = mapped_column(String(80))
+    order_details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    idempotency_key: Mapped[str | None] = mapped_column(String(80))
+    live_key: Mapped[str | None] = mapped_column(String(160))
+    push_count: Mapped[int] = mapped_column(default=0)
+    pushed_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+    paid_at: Mapped[datetime | None]
+    fulfilled_at: Mapped[datetime | None]
+    next_fulfil_at: Mapped[datetime | None]
+    fulfil_attempts: Mapped[int] = mapped_column(default=0)
+    fulfil_error: Mapped[str] = mapped_column(String(300), default="")
+    tenant: Mapped[Tenant] = relationship()
+    gateway: Mapped[Gateway | None] = relationship()
+    pushes: Mapped[list["Push"]] = relationship(back_populates="payment", order_by="Push.id")
+
+    @property
+    def due_cents(self) -> int:
+        return self.amount_cents - self.allocated_cents
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.environment == "sandbox"
+
+
+OPEN_PUSH = "state IN ('created', 'sending', 'awaiting_pin')"
+
+
+class Push(TenantOwned, db.Model):
+    """One STK push: one request to one phone. `token` ends its callback's address; `reference` its AccountReference."""
+
+    __tablename__ = "stk_pushes"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "reference"),
+        UniqueConstraint("gateway_id", "checkout_request_id"),
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        Index("ix_stk_pushes_phone", "tenant_id", "phone_hash", "id"),
+        _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
+        _partial("ix_stk_pushes_to_send", "next_send_at", where="state = 'created'"),
+        _partial("ix_stk_pushes_to_query", "next_query_at", where="next_query_at IS NOT NULL"),
+        _partial("ix_stk_pushes_waiting", "sent_at", where="state IN ('sending', 'awaiting_pin')"),
+    )
+
+    payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    reference: Mapped[str] = mapped_column(String(20))
+    idempotency_key: Mapped[str | None] = mapped_column(String(80))  # of the form that asked for it
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(12), default="created")
+    checkout_request_id: Mapped[str | None] = mapped_column(String(120), index=True)
+    merchant_request_id: Mapped[str | None] = mapped_column(String(120))
+    result_code: Mapped[str | None] = mapped_column(String(20))
+    failure: Mapped[str] = mapped_column(String(300), default="")  # for staff: what exactly went wrong
+    sends: Mapped[int] = mapped_column(default=0)
+    next_send_at: Mapped[datetime] = mapped_column(default=clock.now)
+    sent_at: Mapped[datetime | None]
+    next_query_at: Mapped[datetime | None]
+    queries: Mapped[int] = mapped_column(default=0)
+    asked_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    payment: Mapped[Payment] = relationship(back_populates="pushes")
+    gateway: Mapped[Gateway] = relationship()
+
+
+class Transaction(TenantOwned, db.Model):
+    """Money that M-Pesa says has moved. Known by its receipt, once per tenant and environment, whoever told us.
+
+    `receipt` is NULL while the money is known by query only; then `push_id` keeps it single.
+    `unallocated_cents` is what has no home yet; `unplaced_why` says why, for staff.
+    """
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "environment", "receipt"),
+        Index("ix_transactions_occurred", "tenant_id", "occurred_at", "id"),
+        Index("ix_transactions_payer", "tenant_id", "phone_hash"),
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint(
+            "unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"
+        ),
+        _partial("ix_transactions_to_place", "tenant_id", "id", where="unallocated_cents > 0"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    provider: Mapped[str] = mapped_column(String(10), default="mpesa")
+    environment: Mapped[str] = mapped_column(String(10))
+    receipt: Mapped[str | None] = mapped_column(String(20))
+    channel: Mapped[str] = mapped_column(String(10))  # stk, c2b, query, webhook, statement
+    gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
+    push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"), unique=True)
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    unallocated_cents: Mapped[int] = mapped_column(BigInteger)
+    unplaced_why: Mapped[str] = mapped_column(String(40), default="")
+    account: Mapped[str] = mapped_column(String(40), default="")  # as the payer typed it
+    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    payer_shown: Mapped[str] = mapped_column(String(80), default="")  # masked number, as M-Pesa or we mask it
+    payer_name_sealed: Mapped[str | None] = mapped_column(Text)
+    occurred_at: Mapped[datetime]
+    merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
+    gateway: Mapped[Gateway | None] = relationship()
+    push: Mapped[Push | None] = relationship()
+    allocations: Mapped[list["Allocation"]] = relationship(back_populates="transaction")
+
+    @property
+    def state(self) -> str:
+        """allocated, partly_allocated or unallocated; merged where a second booking was taken back."""
+        if self.merged_into_id:
+            return "merged"
+        if self.unallocated_cents == 0:
+            return "allocated"
+        return "unallocated" if self.unallocated_cents == self.amount_cents else "partly_allocated"
+
+
+class Witness(TenantOwned, db.Model):
+    """Who told us of a transaction: an STK payment is told twice, by its callback and by its C2B echo."""
+
+    __tablename__ = "witnesses"
+    __table_args__ = (UniqueConstraint("transaction_id", "channel"),)
+
+    transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"))
+    channel: Mapped[str] = mapped_column(String(10))
+    inbox_id: Mapped[int | None] = mapped_column(ForeignKey("inbox.id"))
+
+
+class Allocation(TenantOwned, db.Model):
+    """How much of a transaction paid which payment."""
+
+    __tablename__ = "allocations"
+    __table_args__ = (
+        UniqueConstraint("transaction_id", "payment_id"),
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+    )
+
+    transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"))
+    payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    transaction: Mapped[Transaction] = relationship(back_populates="allocations")
+    payment: Mapped[Payment] = relationship()
+
+
+class Refund(TenantOwned, db.Model):
+    """Money on its way back. Its own entity: asked for, approved, sent, and known by M-Pesa's result."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        UniqueConstraint("originator_conversation_id"),
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
+        _partial("ix_refunds_due", "next_at", where="next_at IS NOT NULL"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"), index=True)
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("payments.id"), index=True)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    method: Mapped[str] = mapped_column(String(10))
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(12), default="requested")
+    why: Mapped[str] = mapped_column(String(300), default="")
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    originator_conversation_id: Mapped[str] = mapped_column(String(60), default=new_token)
+    conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
+    receipt: Mapped[str | None] = mapped_column(String(20))
+    result_code: Mapped[str | None] = mapped_column(String(20))
+    failure: Mapped[str] = mapped_column(String(300), default="")
+    next_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class InboxItem(db.Model):
+    """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
+
+    `dedupe`: digest of kind, address and body: the same callback twice is one row, counted.
+    States: new; waiting (for M-Pesa's word, or for its push); done; rejected; dead (staff must look).
+    """
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        UniqueConstraint("dedupe"),
+        _partial("ix_inbox_new", "id", where="state = 'new'"),
+        _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    received_at: Mapped[datetime] = mapped_column(default=clock.now)
+    kind: Mapped[str] = mapped_column(String(12))  # stk, c2b, claim (came without a token), result, timeout
+    dedupe: Mapped[str] = mapped_column(String(64))
+    tenant_id: Mapped[int | None] = mapped_column(ForeignKey("tenants.id"))
+    gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
+    push_token: Mapped[str | None] = mapped_column(String(40))
+    push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
+    body_sealed: Mapped[str] = mapped_column(Text)
+    remote_address: Mapped[str] = mapped_column(String(45), default="")
+    is_foreign: Mapped[bool] = mapped_column(
+        default=False
+    )  # not from an address of Safaricom's, in production
+    state: Mapped[str] = mapped_column(String(10), default="new")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=clock.now)
+    outcome: Mapped[str] = mapped_column(String(300), default="")
+    done_at: Mapped[datetime | None]

@@ -1,0 +1,274 @@
+"""Money that arrived: booked once, whoever tells us, and given to what it pays for.
+
+Every witness (STK callback, C2B confirmation, query) ends here. The unique receipt decides; where the receipt is not
+known yet, the unique push does, and the receipt is filled in by whoever brings it. Locks are taken in one order:
+payment, push, transaction.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from portal import clock, personal
+from portal.audit import chain
+from portal.db import db, new_uid, upsert_nothing
+from portal.errors import Conflict
+from portal.gateways.models import Gateway
+from portal.ledger import post
+from portal.payments.models import Allocation, Payment, Push, Transaction, Witness
+from portal.payments.states import touch
+from portal.phone import for_screens
+
+PAID_TWICE, OVERPAID, CLOSED, UNKNOWN_ACCOUNT = "paid twice", "overpaid", "closed", "unknown account"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a witness says of money. receipt: None where only a query speaks. Times UTC, amounts in cents."""
+
+    channel: str
+    amount_cents: int
+    occurred_at: datetime
+    receipt: str | None = None
+    account: str = ""
+    msisdn: str | None = None
+    payer_shown: str = ""
+    payer_name: str = ""
+    inbox_id: int | None = None
+
+
+def lock_payment(payment_id: int) -> Payment:
+    """The payment, locked until the end of the transaction: what is due cannot change meanwhile."""
+    return db.session.scalars(
+        select(Payment)
+        .where(Payment.id == payment_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def by_receipt(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
+    """The transaction of this receipt, locked, or None."""
+    return db.session.scalars(
+        select(Transaction)
+        .where(
+            Transaction.tenant_id == tenant_id,
+            Transaction.environment == environment,
+            Transaction.receipt == receipt,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def of_push(push_id: int) -> Transaction | None:
+    """The transaction that answers this push, locked, or None."""
+    return db.session.scalars(
+        select(Transaction)
+        .where(Transaction.push_id == push_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None) -> Transaction:
+    """The transaction of this money: a new one, or the one booked before, with this witness added.
+
+    push: the push it answers, if that is known. The caller commits, and has locked the push's payment.
+    """
+    known = by_receipt(gateway.tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
+    answered = of_push(push.id) if push else None
+    if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
+        known = _learn_receipt(answered, arrival)
+    if known is None:
+        known = _insert(gateway, arrival, push if answered is None else None)
+    elif push is not None and known.push_id is None:
+        if answered is None:
+            known.push_id = push.id
+        elif answered.receipt is None and known.unallocated_cents == known.amount_cents:
+            known = _merge(known, answered)
+    _witness(known, arrival)
+    return known
+
+
+def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:
+    tenant_id = gateway.tenant_id
+    unique = ["tenant_id", "environment", "receipt"] if arrival.receipt else ["push_id"]
+    row_id = db.session.execute(
+        upsert_nothing(
+            Transaction,
+            unique=unique,
+            tenant_id=tenant_id,
+            uid=new_uid(),
+            environment=gateway.environment,
+            receipt=arrival.receipt,
+            channel=arrival.channel,
+            gateway_id=gateway.id,
+            push_id=push.id if push else None,
+            amount_cents=arrival.amount_cents,
+            unallocated_cents=arrival.amount_cents,
+            account=arrival.account[:40],
+            phone_sealed=personal.seal_phone(arrival.msisdn, tenant_id) if arrival.msisdn else None,
+            phone_hash=personal.phone_hash(arrival.msisdn, tenant_id) if arrival.msisdn else None,
+            payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
+            payer_name_sealed=personal.seal_text(arrival.payer_name, tenant_id),
+            occurred_at=arrival.occurred_at,
+        ).returning(Transaction.id)
+    ).scalar()
+    if row_id is None:  # another worker booked it between our look and our insert
+        found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
+        found = found or (of_push(push.id) if push else None)
+        if found is None:
+            raise Conflict(
+                f"The money of receipt {arrival.receipt} was booked and vanished within one transaction."
+            )
+        return found
+    booked = db.session.get_one(Transaction, row_id)
+    post.post(
+        tenant_id,
+        gateway.environment,
+        "money_in",
+        booked.uid,
+        occurred_at=arrival.occurred_at,
+        lines={post.CLEARING: arrival.amount_cents, post.SUSPENSE: -arrival.amount_cents},
+    )
+    chain.record(
+        tenant_id,
+        "transaction",
+        booked.id,
+        "booked",
+        actor=arrival.channel,
+        new=arrival.receipt or "receipt to follow",
+        details={"amount_cents": arrival.amount_cents},
+    )
+    return booked
+
+
+def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
+    """Fill in what a query could not tell: the receipt, and the amount if it was more than we asked for."""
+    if booked.receipt is None and arrival.receipt is not None:
+        booked.receipt = arrival.receipt
+        booked.occurred_at = arrival.occurred_at
+        why = ""
+        if arrival.amount_cents > booked.amount_cents:
+            extra = arrival.amount_cents - booked.amount_cents
+            booked.amount_cents += extra
+            booked.unallocated_cents += extra
+            booked.unplaced_why = OVERPAID
+            post.post(
+                booked.tenant_id,
+                booked.environment,
+                "amount_learnt",
+                booked.uid,
+                occurred_at=arrival.occurred_at,
+                lines={post.CLEARING: extra, post.SUSPENSE: -extra},
+            )
+        elif arrival.amount_cents < booked.amount_cents:
+            why = f"{arrival.channel} states {arrival.amount_cents} cents, less than was asked for"
+        chain.record(
+            booked.tenant_id,
+            "transaction",
+            booked.id,
+            "receipt_learnt",
+            actor=arrival.channel,
+            new=arrival.receipt,
+            why=why,
+        )
+        db.session.flush()
+        for allocation in booked.allocations:
+            touch(allocation.payment_id)
+    return booked
+
+
+def _merge(second: Transaction, first: Transaction) -> Transaction:
+    """One payment booked twice (by query, and by an echo nobody could place): take the second booking back."""
+    receipt, second.receipt = second.receipt, None
+    second.merged_into_id, second.unallocated_cents = first.id, 0
+    db.session.flush()  # the receipt must be free before the first booking takes it
+    first.receipt = receipt
+    post.post(
+        second.tenant_id,
+        second.environment,
+        "merged",
+        second.uid,
+        occurred_at=second.occurred_at,
+        lines={post.CLEARING: -second.amount_cents, post.SUSPENSE: second.amount_cents},
+    )
+    chain.record(
+        second.tenant_id,
+        "transaction",
+        second.id,
+        "merged",
+        actor=second.channel,
+        new=receipt,
+        why=f"into {first.uid}",
+    )
+    return first
+
+
+def _witness(booked: Transaction, arrival: Arrival) -> None:
+    db.session.execute(
+        upsert_nothing(
+            Witness,
+            unique=["transaction_id", "channel"],
+            tenant_id=booked.tenant_id,
+            transaction_id=booked.id,
+            channel=arrival.channel,
+            inbox_id=arrival.inbox_id,
+        )
+    )
+
+
+def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
+    """Give a payment what it is still due from this money; cents given. What is left stays to be placed.
+
+    The caller commits and holds the payment's lock (`lock_payment`).
+    """
+    if booked.environment != payment.environment:
+        raise Conflict("Test money cannot pay a real payment, nor real money a test.")
+    given = min(booked.unallocated_cents, payment.due_cents) if payment.state == "open" else 0
+    if given:
+        _move_out_of_suspense(booked, payment, given, actor)
+    if booked.unallocated_cents:
+        booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == "paid" else CLOSED)
+    db.session.flush()
+    return given
+
+
+def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
+    now = clock.now()
+    db.session.add(
+        Allocation(
+            tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given
+        )
+    )
+    booked.unallocated_cents -= given
+    booked.unplaced_why = ""
+    post.post(
+        booked.tenant_id,
+        booked.environment,
+        "allocated",
+        f"{booked.uid}/{payment.id}",
+        occurred_at=now,
+        lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
+    )
+    is_paid = given == payment.due_cents
+    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    db.session.execute(
+        update(Payment)
+        .where(Payment.id == payment.id, Payment.state == "open")
+        .values(allocated_cents=Payment.allocated_cents + given, version=Payment.version + 1, **state)
+        .execution_options(synchronize_session=False)
+    )
+    chain.record(
+        booked.tenant_id,
+        "payment",
+        payment.id,
+        "paid" if is_paid else "part_paid",
+        actor=actor,
+        new=booked.receipt or "receipt to follow",
+        details={"amount_cents": given},
+    )
+    db.session.flush()
+    db.session.refresh(payment)

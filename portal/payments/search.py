@@ -1,0 +1,249 @@
+"""Finding money: by receipt, words, phone, dates and state, newest first, a page at a time; and the figures of a day."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, or_, select
+
+from portal import clock, personal
+from portal.db import db
+from portal.errors import NotFound, Refused
+from portal.gateways import messages
+from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction
+from portal.payments.states import OPEN, State
+from portal.phone import normalise_msisdn
+
+PAGE_ROWS = 50
+STATES = ("allocated", "partly_allocated", "unallocated", "merged")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for; empty is everything. since, until: UTC, until excluded."""
+
+    receipt: str = ""
+    words: str = ""
+    phone: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    state: str = ""
+
+
+def read_wanted(given: Any) -> Wanted:
+    """The filters of a request: receipt, q, phone, from, to, state. Raises Refused naming the one at fault."""
+    state = given.get("state", "")
+    if state and state not in STATES:
+        raise Refused(
+            f"state must be one of {', '.join(STATES)}.", code="invalid_fields", fields={"state": "Unknown."}
+        )
+    until = _day(given.get("to", ""), "to")
+    return Wanted(
+        receipt=given.get("receipt", "").strip().upper()[:20],
+        words=given.get("q", "").strip()[:60],
+        phone=given.get("phone", "").strip()[:30],
+        since=_day(given.get("from", ""), "from"),
+        until=until + timedelta(days=1) if until and len(given.get("to", "")) == 10 else until,
+        state=state,
+    )
+
+
+def _day(text: str, name: str) -> datetime | None:
+    """An RFC 3339 time, or the beginning of a day in Nairobi."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise Refused(
+            f"{name} must be a day such as 2026-11-21.", code="invalid_fields", fields={name: "Not a day."}
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=clock.NAIROBI)
+
+
+def _query(tenant_id: int, wanted: Wanted) -> "Select[tuple[Transaction]]":
+    found = select(Transaction).where(Transaction.tenant_id == tenant_id)
+    if wanted.receipt:
+        found = found.where(Transaction.receipt == wanted.receipt)
+    if wanted.words:
+        found = found.where(_any_of(tenant_id, wanted.words))
+    if wanted.phone:
+        found = found.where(Transaction.phone_hash == _hash_of(wanted.phone, tenant_id))
+    if wanted.since:
+        found = found.where(Transaction.occurred_at >= wanted.since)
+    if wanted.until:
+        found = found.where(Transaction.occurred_at < wanted.until)
+    if wanted.state:
+        found = found.where(_state_is(wanted.state))
+    return found
+
+
+def _hash_of(phone: str, tenant_id: int) -> str:
+    try:
+        return personal.phone_hash(normalise_msisdn(phone), tenant_id)
+    except Refused:
+        return "nobody"
+
+
+def _any_of(tenant_id: int, words: str) -> Any:
+    """Receipt, account as typed, phone, or the reference of what it paid."""
+    code = messages.normalise_account(words)
+    paid = (
+        select(Allocation.transaction_id)
+        .join(Payment)
+        .where(Payment.tenant_id == tenant_id, or_(Payment.reference == code, Payment.order_id == words))
+    )
+    return or_(
+        Transaction.receipt == code,
+        func.upper(Transaction.account) == words.upper(),
+        Transaction.phone_hash == _hash_of(words, tenant_id),
+        Transaction.id.in_(paid),
+    )
+
+
+def _state_is(state: str) -> Any:
+    if state == "merged":
+        return Transaction.merged_into_id.is_not(None)
+    own = Transaction.merged_into_id.is_(None)
+    if state == "allocated":
+        return own & (Transaction.unallocated_cents == 0)
+    if state == "unallocated":
+        return own & (Transaction.unallocated_cents == Transaction.amount_cents)
+    return (
+        own & (Transaction.unallocated_cents > 0) & (Transaction.unallocated_cents < Transaction.amount_cents)
+    )
+
+
+def page(
+    tenant_id: int, wanted: Wanted, *, cursor: str = "", rows: int = PAGE_ROWS
+) -> tuple[list[Transaction], str | None]:
+    """(transactions newest first, cursor of the next page or None). Raises Refused for a cursor that is not ours."""
+    found = _query(tenant_id, wanted)
+    if cursor:
+        at, row_id = _read_cursor(cursor)
+        found = found.where(
+            (Transaction.occurred_at < at) | ((Transaction.occurred_at == at) & (Transaction.id < row_id))
+        )
+    newest = found.order_by(Transaction.occurred_at.desc(), Transaction.id.desc()).limit(rows + 1)
+    items = list(db.session.scalars(newest))
+    if len(items) <= rows:
+        return items, None
+    last = items[rows - 1]
+    raw = f"{last.occurred_at.isoformat()} {last.id}"
+    return items[:rows], base64.urlsafe_b64encode(raw.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    try:
+        at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().rsplit(" ", 1)
+        return datetime.fromisoformat(at), int(row_id)
+    except (ValueError, binascii.Error, UnicodeError):
+        raise Refused(
+            "The cursor is not one of ours. Start from the first page.", code="invalid_cursor"
+        ) from None
+
+
+def by_uid(tenant_id: int, uid: str) -> Transaction:
+    """One transaction. Raises NotFound."""
+    found = db.session.scalars(
+        select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.uid == uid)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("There is no such payment here.")
+    return found
+
+
+def references_of(items: list[Transaction]) -> dict[int, str]:
+    """What each of these paid, by its id: references, or the account that the payer typed."""
+    ids = [item.id for item in items]
+    paid: dict[int, list[str]] = {}
+    rows = db.session.execute(
+        select(Allocation.transaction_id, Payment.reference, Payment.order_id)
+        .join(Payment)
+        .where(Allocation.transaction_id.in_(ids))
+    )
+    for transaction_id, reference, order_id in rows:
+        paid.setdefault(transaction_id, []).append(order_id or reference)
+    return {item.id: ", ".join(paid.get(item.id, [])) or item.account for item in items}
+
+
+def to_place(tenant_id: int, limit: int = 50) -> list[Transaction]:
+    """Money without a home, oldest first."""
+    homeless = select(Transaction).where(
+        Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0
+    )
+    return list(db.session.scalars(homeless.order_by(Transaction.id).limit(limit)))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A tenant's figures, production and test apart. success_rate: 0 to 1, or None before anything ended."""
+
+    today_cents: int
+    today_count: int
+    month_cents: int
+    month_count: int
+    success_rate: float | None
+    pending: int
+    last_callback_at: datetime | None
+    to_place_cents: int
+    to_place_count: int
+
+
+def figures(tenant_id: int, environment: str) -> Figures:
+    """Today and this month in Nairobi's days; success of the pushes of the last 30 days."""
+    today = date_start(clock.nairobi(clock.now()).date())
+    month = date_start(clock.nairobi(clock.now()).date().replace(day=1))
+    today_cents, today_count = _sum_since(tenant_id, environment, today)
+    month_cents, month_count = _sum_since(tenant_id, environment, month)
+    states: dict[str, int] = {
+        state: count
+        for state, count in db.session.execute(
+            select(Push.state, func.count())
+            .join(Payment)
+            .where(
+                Push.tenant_id == tenant_id,
+                Payment.environment == environment,
+                Push.created_at > clock.now() - timedelta(days=30),
+            )
+            .group_by(Push.state)
+        )
+    }
+    ended = sum(states.get(state, 0) for state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED))
+    homeless = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
+        Transaction.tenant_id == tenant_id,
+        Transaction.unallocated_cents > 0,
+        Transaction.environment == environment,
+    )
+    to_place_count, to_place_cents = db.session.execute(homeless).one()
+    return Figures(
+        today_cents=today_cents,
+        today_count=today_count,
+        month_cents=month_cents,
+        month_count=month_count,
+        success_rate=states.get(State.SUCCEEDED, 0) / ended if ended else None,
+        pending=sum(states.get(state, 0) for state in (*OPEN, State.UNCONFIRMED)),
+        last_callback_at=db.session.scalar(
+            select(func.max(InboxItem.received_at)).where(InboxItem.tenant_id == tenant_id)
+        ),
+        to_place_cents=int(to_place_cents),
+        to_place_count=to_place_count,
+    )
+
+
+def date_start(day: date) -> datetime:
+    """The instant at which a day begins in Nairobi."""
+    return datetime(day.year, day.month, day.day, tzinfo=clock.NAIROBI)
+
+
+def _sum_since(tenant_id: int, environment: str, since: datetime) -> tuple[int, int]:
+    total = select(func.coalesce(func.sum(Transaction.amount_cents), 0), func.count()).where(
+        Transaction.tenant_id == tenant_id,
+        Transaction.environment == environment,
+        Transaction.merged_into_id.is_(None),
+        Transaction.occurred_at >= since,
+    )
+    cents, count = db.session.execute(total).one()
+    return int(cents), count

@@ -1,0 +1,275 @@
+"""What a callback means: one function an inbox row, each answering with where the row goes next.
+
+The order of trust: token, gateway, id and amount must all fit a push of ours before anything of value opens. What is
+odd waits for M-Pesa's own word (an STK query), and a query, which states no amount, never cures an amount.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from portal import clock, personal
+from portal.audit import chain
+from portal.db import db
+from portal.gateways import messages, results
+from portal.gateways.models import Gateway
+from portal.payments import accounts, money_in
+from portal.payments.models import InboxItem, Push
+from portal.payments.money_in import Arrival, allocate, book, lock_payment
+from portal.payments.states import State, move
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why. asks: a push to ask M-Pesa about now."""
+
+    state: str
+    why: str
+    push_id: int | None = None
+    asks: bool = False
+
+
+def settle(item: InboxItem, body: str) -> Outcome:
+    """Take one callback in. The caller commits. Raises nothing that its sender caused."""
+    gateway = db.session.get_one(Gateway, item.gateway_id)
+    try:
+        if item.kind == "stk":
+            return _stk(item, gateway, messages.parse_stk_callback(body.encode()))
+        if item.kind == "c2b":
+            return _c2b(item, gateway, messages.parse_c2b(messages.read_json(body.encode())))
+    except messages.Malformed as error:
+        return Outcome("rejected", f"Not the shape of an M-Pesa callback: {error}")
+    return Outcome("rejected", f"Nothing here takes callbacks of kind {item.kind}.")
+
+
+def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:
+    push = db.session.scalars(
+        select(Push).where(Push.gateway_id == gateway.id, Push.token == item.push_token)
+    ).one_or_none()
+    if push is None:
+        return _ask_about(callback.checkout_request_id, gateway, "No push of this gateway has that token.")
+    lock_payment(push.payment_id)
+    db.session.refresh(push)
+    if push.checkout_request_id is None:
+        twin = select(Push.id).where(
+            Push.gateway_id == gateway.id, Push.checkout_request_id == callback.checkout_request_id
+        )
+        if db.session.scalar(twin) is not None:
+            return Outcome("rejected", "Its CheckoutRequestID belongs to another push.", push.id)
+        push.checkout_request_id = callback.checkout_request_id
+        push.merchant_request_id = callback.merchant_request_id
+        db.session.flush()
+    elif push.checkout_request_id != callback.checkout_request_id:
+        return Outcome("rejected", "Its CheckoutRequestID is not this push's.", push.id, asks=True)
+    if callback.result_code == "0":
+        return _stk_success(item, gateway, push, callback)
+    if item.is_foreign and push.state != State.SUCCEEDED:
+        return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
+    return _stk_failure(push, callback.result_code, callback.result_desc, actor="stk callback")
+
+
+def _stk_success(item: InboxItem, gateway: Gateway, push: Push, callback: messages.StkCallback) -> Outcome:
+    if callback.receipt is None or callback.amount_cents is None:
+        return Outcome("rejected", "A success without receipt or amount.", push.id, asks=True)
+    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, callback.receipt)
+    if known is not None and known.push_id not in (None, push.id):
+        return Outcome("rejected", f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
+    if push.state != State.SUCCEEDED:
+        if callback.amount_cents != push.amount_cents:
+            return Outcome("waiting", "It states another amount than was asked for.", push.id, asks=True)
+        if item.is_foreign:
+            return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
+    succeed(
+        push, gateway, arrival_of(callback, push, item), why="M-Pesa called back: paid.", actor="stk callback"
+    )
+    return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
+
+
+def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> Arrival:
+    """What a successful STK callback says of money."""
+    asked = personal.open_phone(push.phone_sealed, push.tenant_id)
+    return Arrival(
+        channel="stk",
+        amount_cents=callback.amount_cents or 0,
+        occurred_at=callback.occurred_at or item.received_at,
+        receipt=callback.receipt,
+        account=push.reference,
+        msisdn=asked,
+        inbox_id=item.id,
+    )
+
+
+def succeed(push: Push, gateway: Gateway, arrival: Arrival, *, why: str, actor: str) -> None:
+    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits."""
+    payment = lock_payment(push.payment_id)
+    db.session.refresh(push)
+    booked = book(gateway, arrival, push=push)
+    if push.state != State.SUCCEEDED:
+        move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
+    if booked.unallocated_cents:
+        allocate(booked, payment, actor=actor)
+
+
+def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
+    state = State(push.state)
+    if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
+        return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push.id)
+    kind = results.explain(code).kind
+    if kind in ("declined", "cancelled"):
+        new = State.CANCELLED if kind == "cancelled" else State.DECLINED
+        move(
+            push,
+            state,
+            new,
+            why=f"M-Pesa: {code} {description}",
+            actor=actor,
+            result_code=code,
+            failure=f"{code} {description}"[:300],
+        )
+        return Outcome("done", f"Result {code}.", push.id)
+    if state != State.UNCONFIRMED and kind == "unclear":
+        move(
+            push,
+            state,
+            State.UNCONFIRMED,
+            why=f"M-Pesa: {code} {description}",
+            actor=actor,
+            result_code=code,
+            failure=f"{code} {description}"[:300],
+        )
+    return Outcome("done", f"Result {code} settles nothing: M-Pesa is asked.", push.id, asks=True)
+
+
+def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> Outcome:
+    """A callback that proves nothing may still be right: ask M-Pesa about the push that it names."""
+    named = select(Push).where(Push.checkout_request_id == checkout_request_id)
+    if gateway is not None:
+        named = named.where(Push.gateway_id == gateway.id)
+    push = db.session.scalars(named.limit(1)).first()
+    return Outcome("rejected", why, push.id if push else None, asks=push is not None)
+
+
+def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+    if paid.shortcode not in accounts.numbers_of(gateway):
+        return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
+    if item.is_foreign:
+        return Outcome("waiting", "It came from an address that is not Safaricom's.")
+    payer = paid.payer
+    arrival = Arrival(
+        channel="c2b",
+        amount_cents=paid.amount_cents,
+        occurred_at=paid.occurred_at or item.received_at,
+        receipt=paid.receipt,
+        account=paid.account,
+        msisdn=payer.text if payer.kind == "full" else None,
+        payer_shown=payer.text if payer.kind == "masked" else "",
+        payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
+        inbox_id=item.id,
+    )
+    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
+    if known is not None and known.push_id is not None:
+        book(gateway, arrival)
+        return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
+    echoed = accounts.push_of(gateway, paid)
+    if len(echoed) > 1:
+        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+    if echoed:
+        push = echoed[0]
+        own = money_in.of_push(push.id)
+        if own is None or own.receipt in (None, paid.receipt):
+            succeed(push, gateway, arrival, why="M-Pesa confirmed the money (C2B).", actor="c2b confirmation")
+            return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
+    payment = accounts.payment_of(gateway, paid.account)
+    if payment is not None:
+        payment = lock_payment(payment.id)
+    booked = book(gateway, arrival)
+    if payment is None:
+        if booked.unallocated_cents:
+            booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
+        return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")
+    if booked.unallocated_cents:
+        allocate(booked, payment, actor="c2b confirmation")
+    return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+
+
+def confirmed_by_query(push: Push, gateway: Gateway) -> None:
+    """M-Pesa says this push is paid. A callback that waited for this word is believed now. The caller commits."""
+    payment_id = push.payment_id
+    lock_payment(payment_id)
+    db.session.refresh(push)
+    for item in _waiting_for(push):
+        body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
+        callback = messages.parse_stk_callback(body.encode())
+        if callback.result_code == "0" and callback.receipt and callback.amount_cents:
+            succeed(
+                push,
+                gateway,
+                arrival_of(callback, push, item),
+                why="M-Pesa confirmed it when asked.",
+                actor="stk query",
+            )
+            item.state, item.outcome, item.done_at = (
+                "done",
+                f"Confirmed by query, receipt {callback.receipt}.",
+                clock.now(),
+            )
+            return
+    if push.state == State.SUCCEEDED:
+        return
+    unknown_receipt = Arrival(
+        channel="query",
+        amount_cents=push.amount_cents,
+        occurred_at=clock.now(),
+        account=push.reference,
+        msisdn=personal.open_phone(push.phone_sealed, push.tenant_id),
+    )
+    succeed(
+        push,
+        gateway,
+        unknown_receipt,
+        why="M-Pesa says paid when asked; its receipt is to follow.",
+        actor="stk query",
+    )
+
+
+def refused_by_query(push: Push, code: str, description: str) -> None:
+    """M-Pesa says this push failed, with a result code. The caller commits."""
+    lock_payment(push.payment_id)
+    db.session.refresh(push)
+    said_before = push.result_code == code
+    explained = results.explain(code)
+    if explained.kind == "unclear" and explained.code and said_before and push.state == State.UNCONFIRMED:
+        # Told twice, by callback and by query: M-Pesa has nothing more to say of this push.
+        move(push, State.UNCONFIRMED, State.DECLINED, why=f"M-Pesa: {code} {description}", actor="stk query")
+    else:
+        _stk_failure(push, code, description, actor="stk query")
+    if push.state in (State.DECLINED, State.CANCELLED):
+        for item in _waiting_for(push):
+            item.state, item.outcome, item.done_at = (
+                "rejected",
+                f"M-Pesa says {code} when asked.",
+                clock.now(),
+            )
+            chain.record(
+                push.tenant_id, "push", push.id, "callback_refused", actor="stk query", why=item.outcome
+            )
+
+
+def _waiting_for(push: Push) -> list[InboxItem]:
+    return list(
+        db.session.scalars(
+            select(InboxItem)
+            .where(
+                InboxItem.tenant_id == push.tenant_id,
+                InboxItem.push_id == push.id,
+                InboxItem.state == "waiting",
+            )
+            .order_by(InboxItem.id)
+        )
+    )
+
+
+def waiting_callbacks(tenant_id: int) -> int:
+    """How many callbacks of this tenant wait for M-Pesa's word or for staff."""
+    waiting = select(func.count()).where(InboxItem.tenant_id == tenant_id, InboxItem.state == "waiting")
+    return db.session.scalar(waiting) or 0

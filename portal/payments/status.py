@@ -1,0 +1,190 @@
+"""How a payment stands: the API's status word, and the payer's own word with a sentence and what to do next."""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from portal import clock
+from portal.db import db
+from portal.gateways import results
+from portal.payments.models import Payment, Push
+from portal.payments.states import State
+from portal.payments.stk import ANSWER_WITHIN, may_push_again_at
+
+FAST_S, MIDDLE_S, SLOW_S = 1, 3, 10
+FAST_UNTIL_S, MIDDLE_UNTIL_S = 20, 120
+POLLING_ENDS = frozenset({"paid", "failed", "cancelled", "refunded", "partially_refunded"})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One payment, as it stands now. status: the API's word; word: the payer's; sentences are translated."""
+
+    status: str
+    word: str
+    headline: str
+    sentence: str
+    next_step: str
+    result_code: str | None
+    retry_in_s: int | None
+    can_retry: bool
+    push: Push | None
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether something may still change by itself."""
+        return self.word in ("waiting", "checking", "preparing")
+
+
+def last_push(payment_id: int) -> Push | None:
+    """The latest attempt, or None."""
+    return db.session.scalars(
+        select(Push).where(Push.payment_id == payment_id).order_by(Push.id.desc()).limit(1)
+    ).first()
+
+
+def standing(payment: Payment) -> Standing:
+    """Where this payment stands. Reads, never writes."""
+    push = last_push(payment.id)
+    status = status_word(payment, push)
+    if payment.state == "paid":
+        return _paid(payment, status, push)
+    if payment.state == "closed":
+        return Standing(
+            status,
+            "not_paid",
+            _("Closed"),
+            _("This can no longer be paid."),
+            _("Ask the staff for a new one."),
+            None,
+            None,
+            False,
+            push,
+        )
+    if push is None or push.state == State.SUCCEEDED:
+        headline = _("Part paid") if payment.allocated_cents else _("Ready to pay")
+        sentence = _("A part has arrived. Pay the rest to finish.") if payment.allocated_cents else ""
+        return Standing(status, "ready", headline, sentence, "", None, None, True, push)
+    if push.state in (State.DECLINED, State.CANCELLED):
+        return _not_paid(status, push)
+    return _under_way(status, push)
+
+
+def status_word(payment: Payment, push: Push | None) -> str:
+    """The API's status: pending, processing, timed_out, failed, cancelled, paid, partially_refunded, refunded."""
+    if payment.state == "paid":
+        if payment.refunded_cents >= payment.amount_cents:
+            return "refunded"
+        return "partially_refunded" if payment.refunded_cents else "paid"
+    if payment.state == "closed":
+        return "cancelled"
+    if push is None or push.state in (State.CREATED, State.SENDING, State.SUCCEEDED):
+        return "pending"
+    if push.state == State.AWAITING_PIN:
+        return "processing"
+    if push.state == State.UNCONFIRMED:
+        return (
+            "processing" if clock.now() - (push.sent_at or push.created_at) < ANSWER_WITHIN else "timed_out"
+        )
+    return "failed" if push.state == State.DECLINED else "cancelled"
+
+
+def _paid(payment: Payment, status: str, push: Push | None) -> Standing:
+    if payment.fulfilled_at is None:
+        return Standing(
+            status,
+            "preparing",
+            _("Paid"),
+            _("Paid. We are preparing what you bought…"),
+            _("Stay on this page."),
+            "0",
+            None,
+            False,
+            push,
+        )
+    headline = {"refunded": _("Refunded"), "partially_refunded": _("Partly refunded")}.get(status, _("Paid"))
+    return Standing(
+        status, "paid", headline, _("Thank you. Your payment has arrived."), "", "0", None, False, push
+    )
+
+
+def _not_paid(status: str, push: Push) -> Standing:
+    until = may_push_again_at(push)
+    retry_in_s = max(0, int((until - clock.now()).total_seconds() + 0.999)) if until else 0
+    if push.result_code is None:
+        return Standing(
+            status, "not_paid", _("M-Pesa is not answering"), _("We could not reach M-Pesa. You have not been charged."),
+            _("Try again in a moment, or pay by hand."), None, retry_in_s or None, True, push,
+        )  # fmt: skip
+    said = results.explain(push.result_code)
+    headline = _("You cancelled") if push.state == State.CANCELLED else _("Not paid")
+    return Standing(
+        status,
+        "not_paid",
+        headline,
+        str(said.sentence),
+        str(said.next_step),
+        push.result_code,
+        retry_in_s or None,
+        True,
+        push,
+    )
+
+
+def _under_way(status: str, push: Push) -> Standing:
+    until = may_push_again_at(push)
+    retry_in_s = max(0, int((until - clock.now()).total_seconds() + 0.999)) if until else None
+    if push.state in (State.CREATED, State.SENDING):
+        sentence = _("We are sending the request to your phone.")
+        if push.sends and push.state == State.CREATED:
+            sentence = _("M-Pesa is not answering. We try again in 30 seconds; you have not been charged.")
+        return Standing(
+            status,
+            "waiting",
+            _("Contacting M-Pesa"),
+            sentence,
+            _("Keep your phone at hand."),
+            None,
+            None,
+            False,
+            push,
+        )
+    if push.state == State.AWAITING_PIN:
+        return Standing(
+            status, "waiting", _("Check your phone"), _("Check your phone and enter your M-Pesa PIN."),
+            _("Never tell anyone your PIN."), None, None, False, push,
+        )  # fmt: skip
+    if status == "timed_out":
+        sentence = _(
+            "We could not confirm it yet. Look for the M-Pesa message on your phone before you try again."
+        )
+        next_step = _(
+            "If money left your account, it is not lost: it will show here as soon as M-Pesa tells us."
+        )
+    else:
+        sentence = _("We are checking with M-Pesa. Do not pay again yet.")
+        next_step = _("This page tells you the result by itself.")
+    can_retry = status == "timed_out"
+    return Standing(
+        status,
+        "checking",
+        _("Checking with M-Pesa"),
+        sentence,
+        next_step,
+        push.result_code,
+        retry_in_s if can_retry else None,
+        can_retry,
+        push,
+    )
+
+
+def phase(payment_pushed_at: object) -> int:
+    """How patient a page should be: 0, 1 or 2 by the age of the last push. Part of what a poll carries."""
+    age_s = (clock.now() - payment_pushed_at).total_seconds() if payment_pushed_at else MIDDLE_UNTIL_S  # type: ignore[operator]
+    return 0 if age_s < FAST_UNTIL_S else 1 if age_s < MIDDLE_UNTIL_S else 2
+
+
+def poll_after_s(current_phase: int) -> int:
+    """Seconds between two polls in this phase."""
+    return (FAST_S, MIDDLE_S, SLOW_S)[current_phase]

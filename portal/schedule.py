@@ -1,0 +1,79 @@
+"""The scheduler: finds by query what a lost bell, a crash or a restart left behind, every few seconds and at start.
+
+Several machines may run one each: everything it does is safe to do twice.
+"""
+
+import signal
+import time
+from types import FrameType
+
+from flask import Flask
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal import clock, operations, queue
+from portal.audit.models import AuditEntry
+from portal.db import db
+from portal.logs import logger
+from portal.outbox.models import OutboxItem
+from portal.payments import jobs
+from portal.payments.models import InboxItem, Payment, Push
+
+EVERY_S = 2.0
+CHAIN_EVERY = 5
+
+
+def waiting() -> list[queue.Bell]:
+    """The bells that have work behind them now."""
+    now = clock.now()
+    work = {
+        queue.SEND_PUSHES: select(Push.id).where(Push.state == "created", Push.next_send_at <= now),
+        queue.QUERIES: select(Push.id).where(Push.next_query_at <= now),
+        queue.DRAIN: select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= now),
+        queue.PAID: select(Payment.id).where(
+            Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
+        ),
+        queue.OUTBOX: select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now),
+        queue.CHAIN: select(AuditEntry.id).where(AuditEntry.seq.is_(None)),
+    }
+    found = [bell for bell, rows in work.items() if db.session.execute(rows.limit(1)).first() is not None]
+    db.session.rollback()
+    return found
+
+
+def sweep(turn: int) -> None:
+    """One round: time passes for pushes, the spool is taken in, and every bell with work behind it rings."""
+    jobs.expire_pushes()
+    jobs.take_in_spool()
+    if turn % 300 == 0:
+        jobs.close_forgotten()
+    for bell in waiting():
+        if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
+            queue.ring(bell)
+
+
+def run(app: Flask) -> None:
+    """Sweep until told to stop."""
+    stopped = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    turn = 0
+    while not stopped:
+        with app.app_context():
+            try:
+                sweep(turn)
+                operations.say_alive("scheduler")
+            except SQLAlchemyError as error:
+                db.session.rollback()
+                logger.error("sweep_failed", error=repr(error)[:300])
+            except Exception as error:
+                logger.error("sweep_failed", error=repr(error)[:300])
+            finally:
+                db.session.remove()
+        turn += 1
+        time.sleep(EVERY_S)

@@ -1,0 +1,16 @@
+"""Staff pages, across the whole business: today, money, money to place, appointments, invoices, gateways.
+
+Decided: every page is behind the sign-in by the blueprint itself, and each names the permission it needs; a test
+walks them all with another tenant's identifiers.
+Decided: the tenant comes from the session's choice among the person's memberships, never from the address.
+"""
+
+from flask import Blueprint
+
+from portal.staff import appointments, gateways, guard, invoices, payments, today
+
+bp = Blueprint("staff", __name__, url_prefix="/staff")
+bp.before_request(guard.let_in)
+bp.context_processor(guard.context)
+for _module in (today, payments, appointments, invoices, gateways):
+    _module.open_doors(bp)

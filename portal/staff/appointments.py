@@ -1,0 +1,67 @@
+"""Appointments: what waits for approval, what is paid."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from portal import queue
+from portal.accounts import permissions
+from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
+from portal.api.clinic import pay_url
+from portal.clinic import appointments
+from portal.db import transaction
+from portal.errors import Refused
+from portal.staff.guard import actor, needs
+from portal.staff.today import row_of
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/appointments", "appointments", listed)
+    bp.add_url_rule("/appointments/<uid>/approve", "approve", approve, methods=["POST"])
+    bp.add_url_rule("/appointments/<uid>/decline", "decline", decline, methods=["POST"])
+
+
+@needs(SEE_CLINIC)
+def listed() -> ResponseReturnValue:
+    """The newest appointments; those that wait come with their buttons."""
+    may_approve = permissions.allows(g.role, APPROVE_APPOINTMENTS)
+    rows = []
+    for one in appointments.latest(g.tenant.id):
+        waits = one.status == "pending_approval" and may_approve
+        rows.append(
+            row_of(one)
+            | {
+                "approve_url": url_for("staff.approve", uid=one.uid) if waits else None,
+                "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
+            }
+        )
+    return render_template("staff/appointments.html", appointments=rows)
+
+
+@needs(APPROVE_APPOINTMENTS)
+def approve(uid: str) -> ResponseReturnValue:
+    """Approve: the invoice is issued and the patient told."""
+    try:
+        with transaction():
+            one = appointments.named(g.tenant.id, uid)
+            appointments.approve(g.tenant, one, actor=actor(), pay_url_of=pay_url)
+    except Refused as error:
+        flash(error.message, "danger")
+    else:
+        queue.ring(queue.OUTBOX)
+        flash(_("Approved. The patient has been told how to pay."), "success")
+    return redirect(url_for("staff.appointments"), 303)
+
+
+@needs(APPROVE_APPOINTMENTS)
+def decline(uid: str) -> ResponseReturnValue:
+    """Decline: the patient is told."""
+    try:
+        with transaction():
+            appointments.decline(appointments.named(g.tenant.id, uid), why="", actor=actor())
+    except Refused as error:
+        flash(error.message, "danger")
+    else:
+        queue.ring(queue.OUTBOX)
+        flash(_("Declined. The patient has been told."), "success")
+    return redirect(url_for("staff.appointments"), 303)

@@ -1,0 +1,223 @@
+"""Gateways: the ways to be paid. Secrets go in and never come out; a test says exactly what is wrong."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length
+
+from portal.accounts.permissions import MANAGE_GATEWAYS
+from portal.accounts.views import is_fresh
+from portal.api import gateways as api
+from portal.db import transaction
+from portal.errors import Refused
+from portal.gateways import settings
+from portal.gateways.models import Gateway
+from portal.staff.guard import actor, needs
+
+_KINDS = {"PAYBILL": _l("Paybill"), "BUYGOODS": _l("Till (Buy Goods)"), "BANK": _l("Bank account")}
+# The form's names and the API's: one vocabulary, in the two spellings.
+NAMES = {
+    "name": "name", "display_name": "displayName", "type": "type", "sub_type": "subType", "shortcode": "shortcode",
+    "store_number": "storeNumber", "account_number": "accountNumber", "env": "env", "base_url": "baseUrl",
+    "consumer_key": "consumerKey", "consumer_secret": "consumerSecret", "passkey": "passkey",
+    "initiator_name": "initiatorName", "initiator_password": "initiatorPassword",
+    "security_credential": "securityCredential", "certificate": "certificate", "b2c_shortcode": "b2cShortcode",
+    "is_default": "isDefault", "for_clinic": "forClinic", "for_hotspot": "forHotspot", "for_pppoe": "forPppoe",
+}  # fmt: skip
+
+
+class GatewayForm(FlaskForm):
+    name = StringField(_l("Name"), [InputRequired(_l("Give it a name.")), Length(max=60)])
+    display_name = StringField(
+        _l("Name on the phone"),
+        [Length(max=60)],
+        description=_l("As M-Pesa writes it in the payer's message."),
+    )
+    type = SelectField(
+        _l("Connection"),
+        choices=[("MPESA_API", _l("With M-Pesa's API")), ("MPESA_NO_API", _l("Without: staff confirm"))],
+    )
+    sub_type = SelectField(_l("Kind"), choices=list(_KINDS.items()))
+    shortcode = StringField(_l("Paybill or till number"), [InputRequired(_l("Enter the number."))])
+    store_number = StringField(
+        _l("Head office (store) number"),
+        description=_l("For a till; for a bank the shortcode that owns the passkey."),
+    )
+    account_number = StringField(_l("Bank account"), description=_l("Only for a bank."))
+    env = SelectField(_l("Money"), choices=[("sandbox", _l("Test money")), ("production", _l("Real money"))])
+    base_url = StringField(_l("Another server than Safaricom's"), description=_l("Usually empty."))
+    consumer_key = PasswordField(_l("Consumer key"))
+    consumer_secret = PasswordField(_l("Consumer secret"))
+    passkey = PasswordField(_l("Passkey"))
+    initiator_name = StringField(_l("Initiator name"))
+    initiator_password = PasswordField(_l("Initiator password"))
+    security_credential = PasswordField(
+        _l("Security credential"), description=_l("Ready-made, in place of password and certificate.")
+    )
+    certificate = TextAreaField(_l("Safaricom's certificate"))
+    b2c_shortcode = StringField(_l("Pay-out shortcode"))
+    for_clinic = BooleanField(_l("Clinic"))
+    for_hotspot = BooleanField(_l("Hotspot"))
+    for_pppoe = BooleanField(_l("Home internet"))
+    is_default = BooleanField(_l("Default for everything else"))
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/gateways", "gateways", listed)
+    bp.add_url_rule("/gateways/new", "new_gateway", new_gateway, methods=["GET", "POST"])
+    bp.add_url_rule("/gateways/<uid>", "gateway", gateway, methods=["GET", "POST"])
+    bp.add_url_rule("/gateways/<uid>/test", "test_gateway", test_gateway, methods=["POST"])
+    bp.add_url_rule("/gateways/<uid>/default", "default_gateway", default_gateway, methods=["POST"])
+    bp.add_url_rule("/gateways/<uid>/register", "register_gateway", register_gateway, methods=["POST"])
+
+
+@needs(MANAGE_GATEWAYS)
+def listed() -> ResponseReturnValue:
+    """Every way this tenant is paid."""
+    shown = [
+        {
+            "name": one.name,
+            "kind": str(_KINDS[one.sub_kind]),
+            "shortcode": one.shortcode,
+            "environment": one.environment,
+            "purposes": _purposes(one),
+            "is_default": one.is_default,
+            "edit_url": url_for("staff.gateway", uid=one.uid),
+            "test_url": url_for("staff.test_gateway", uid=one.uid) if one.kind == "MPESA_API" else None,
+            "default_url": url_for("staff.default_gateway", uid=one.uid),
+        }
+        for one in settings.of_tenant(g.tenant.id)
+    ]
+    return render_template("staff/gateways.html", gateways=shown, new_url=url_for("staff.new_gateway"))
+
+
+def _purposes(one: Gateway) -> list[str]:
+    named = (
+        (one.for_clinic, _("clinic")),
+        (one.for_hotspot, _("hotspot")),
+        (one.for_pppoe, _("home internet")),
+    )
+    return [name for is_for, name in named if is_for]
+
+
+def _given(form: GatewayForm) -> dict[str, Any]:
+    """The form under the API's names; untouched secrets left out."""
+    values = {api_name: form[name].data for name, api_name in NAMES.items()}
+    return {
+        name: value for name, value in values.items() if not (name in settings.SECRET_FIELDS and not value)
+    }
+
+
+def _blame(form: GatewayForm, error: Refused) -> None:
+    for name, api_name in NAMES.items():
+        if api_name in error.fields:
+            form[name].errors = [*form[name].errors, error.fields[api_name]]
+    if not error.fields:
+        form.form_errors.append(error.message)
+
+
+@needs(MANAGE_GATEWAYS)
+def new_gateway() -> ResponseReturnValue:
+    """Add a paybill, till or bank."""
+    form = GatewayForm()
+    if form.validate_on_submit():
+        try:
+            with transaction():
+                uid = settings.create(g.tenant.id, _given(form), actor=actor()).uid
+        except Refused as error:
+            _blame(form, error)
+        else:
+            flash(_("Saved. Test the connection now."), "success")
+            return redirect(url_for("staff.gateway", uid=uid), 303)
+    return _form_page(form, None)
+
+
+@needs(MANAGE_GATEWAYS)
+def gateway(uid: str) -> ResponseReturnValue:
+    """Change one; an empty secret keeps the one before."""
+    one = settings.named(g.tenant.id, uid)
+    form = GatewayForm()
+    if form.validate_on_submit():
+        try:
+            with transaction():
+                one = settings.named(g.tenant.id, uid)
+                settings.change(one, _given(form), actor=actor(), is_fresh_signin=is_fresh())
+        except Refused as error:
+            _blame(form, error)
+        else:
+            flash(_("Saved."), "success")
+            return redirect(url_for("staff.gateway", uid=uid), 303)
+    elif request.method == "GET":
+        values = settings.shown(one)
+        form = GatewayForm(
+            data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS}
+        )
+    return _form_page(form, settings.named(g.tenant.id, uid))
+
+
+def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:
+    kept = (
+        {
+            name: one.has_secret(settings.SECRET_FIELDS[api])
+            for name, api in NAMES.items()
+            if api in settings.SECRET_FIELDS
+        }
+        if one
+        else {}
+    )
+    hooks = []
+    if one is not None:
+        base = f"{current_app.config['PORTAL'].public_url}/hooks/{one.hook_token}/c2b"
+        hooks = [
+            {"label": _("Confirmation"), "url": f"{base}/confirmation"},
+            {"label": _("Validation"), "url": f"{base}/validation"},
+        ]
+    page = render_template(
+        "staff/gateway_form.html",
+        form=form,
+        gateway=one,
+        kept=kept,
+        hooks=hooks,
+        register_url=url_for("staff.register_gateway", uid=one.uid)
+        if one and one.kind == "MPESA_API"
+        else None,
+        back_url=url_for("staff.gateways"),
+    )
+    return page, 422 if form.errors else 200
+
+
+@needs(MANAGE_GATEWAYS)
+def test_gateway(uid: str) -> ResponseReturnValue:
+    """Try it: sign-on, then shortcode and passkey. No money moves."""
+    outcome = api.try_out(g.tenant.id, uid, actor=actor())
+    if request.headers.get("HX-Request"):
+        return render_template(
+            "staff/_gateway_test.html", ok=outcome.ok, steps=outcome.steps, message=outcome.message
+        )
+    flash(outcome.message, "success" if outcome.ok else "danger")
+    return redirect(url_for("staff.gateways"), 303)
+
+
+@needs(MANAGE_GATEWAYS)
+def default_gateway(uid: str) -> ResponseReturnValue:
+    """Make it the default."""
+    with transaction():
+        settings.make_default(settings.named(g.tenant.id, uid), actor=actor())
+    return redirect(url_for("staff.gateways"), 303)
+
+
+@needs(MANAGE_GATEWAYS)
+def register_gateway(uid: str) -> ResponseReturnValue:
+    """Give Safaricom our addresses for payments by hand."""
+    try:
+        api.register_urls(g.tenant.id, uid, actor=actor())
+    except Refused as error:
+        flash(error.message, "danger")
+    else:
+        flash(_("Safaricom reports payments by hand to us now."), "success")
+    return redirect(url_for("staff.gateway", uid=uid), 303)

@@ -1,0 +1,100 @@
+"""Who may see a staff page, and which tenant they see."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from flask import g, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+from sqlalchemy import select
+
+from portal.accounts import permissions
+from portal.accounts.permissions import STAFF_ROLES, Forbidden
+from portal.accounts.views import ask_to_sign_in
+from portal.db import db
+from portal.gateways.settings import of_tenant
+from portal.logs import bind
+from portal.tenants.models import Tenant
+
+View = Callable[..., ResponseReturnValue]
+
+
+def let_in() -> ResponseReturnValue | None:
+    """Signed in, and staff of the tenant that this session works for; else the sign-in page or a refusal."""
+    if not current_user.is_authenticated:
+        return ask_to_sign_in()
+    tenant, role = _chosen()
+    if tenant is None or role not in STAFF_ROLES:
+        raise Forbidden(_("This sign-in has no staff pages."))
+    g.tenant, g.role = tenant, role
+    bind(tenant=tenant.slug, user=current_user.id)
+    return None
+
+
+def _chosen() -> tuple[Tenant | None, str | None]:
+    slug = request.args.get("tenant") or session.get("tenant")
+    if current_user.is_platform_admin:
+        found = select(Tenant).where(Tenant.slug == slug) if slug else select(Tenant).order_by(Tenant.id)
+        tenant = db.session.scalars(found.limit(1)).first()
+        if tenant is not None:
+            session["tenant"] = tenant.slug
+        return tenant, "tenant_admin"
+    mine = [m for m in current_user.memberships if m.role in STAFF_ROLES]
+    chosen = next((m for m in mine if m.tenant.slug == slug), mine[0] if mine else None)
+    if chosen is None:
+        return None, None
+    session["tenant"] = chosen.tenant.slug
+    return chosen.tenant, chosen.role
+
+
+def needs(permission: str) -> Callable[[View], View]:
+    """Name the permission that a staff page needs."""
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def guarded(**arguments: Any) -> ResponseReturnValue:
+            if not permissions.allows(g.role, permission):
+                raise Forbidden(_("Your role may not see this. Ask an administrator."))
+            return view(**arguments)
+
+        guarded.permission = permission  # type: ignore[attr-defined]
+        return guarded
+
+    return wrap
+
+
+def actor() -> str:
+    """How the audit names who is signed in."""
+    return f"user:{current_user.id}"
+
+
+def is_test(tenant: Tenant) -> bool:
+    """Whether this tenant's money is test money: its default gateway is a sandbox's."""
+    gateways = of_tenant(tenant.id)
+    return bool(gateways) and all(gateway.is_sandbox for gateway in gateways)
+
+
+def context() -> dict[str, Any]:
+    """What every staff page shows around its content."""
+    if "tenant" not in g:
+        return {}
+    return {"tenant": g.tenant, "rail": _rail(), "test_mode": is_test(g.tenant)}
+
+
+def _rail() -> list[tuple[str, str, str, bool]]:
+    tenant, role, here = g.tenant, g.role, request.endpoint or ""
+    stops = [(_("Today"), "staff.today", "today", permissions.SEE_MONEY, True)]
+    stops.append(
+        (_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic)
+    )
+    stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))
+    stops.append((_("Money to place"), "staff.unmatched", "inbox", permissions.SEE_MONEY, True))
+    stops.append((_("Invoices"), "staff.invoices", "print", permissions.SEE_CLINIC, tenant.is_clinic))
+    stops.append((_("Settings"), "staff.gateways", "gear", permissions.MANAGE_GATEWAYS, True))
+    return [
+        (label, url_for(endpoint), symbol, here.startswith(endpoint.rstrip("s")))
+        for label, endpoint, symbol, permission, is_there in stops
+        if is_there and permissions.allows(role, permission)
+    ]

@@ -1,0 +1,83 @@
+"""Invoices: the newest, and one for somebody who walked in."""
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import DecimalField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, Optional
+
+from portal.accounts.permissions import SEE_CLINIC, WORK_CLINIC
+from portal.api.clinic import invoice_status
+from portal.clinic import invoices
+from portal.db import transaction
+from portal.errors import Refused
+from portal.payer.forms import PhoneField
+from portal.staff.guard import actor, needs
+
+STATUS_CHIPS = {"unpaid": "due", "part_paid": "part_paid"}
+
+
+class WalkInForm(FlaskForm):
+    name = StringField(_l("Payer's name"), [InputRequired(_l("Enter the payer's name.")), Length(max=80)])
+    phone = PhoneField(_l("M-Pesa number (optional)"), [Optional()])
+    kind = SelectField(
+        _l("Kind"),
+        choices=[
+            ("consultation", _l("Consultation")),
+            ("lab", _l("Lab test")),
+            ("medication", _l("Medication")),
+            ("other", _l("Other")),
+        ],
+    )
+    description = StringField(_l("For"), [InputRequired(_l("Say what it is for.")), Length(max=200)])
+    amount = DecimalField(_l("Amount in KES"), [InputRequired(_l("Enter the amount."))], places=None)
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/invoices", "invoices", listed)
+    bp.add_url_rule("/invoices/new", "new_invoice", new_invoice, methods=["GET", "POST"])
+
+
+@needs(SEE_CLINIC)
+def listed() -> ResponseReturnValue:
+    """The newest invoices."""
+    rows = [
+        {
+            "number": one.number,
+            "payer": invoices.payer_name(one),
+            "created_at": one.created_at,
+            "status": STATUS_CHIPS.get(invoice_status(one), invoice_status(one)),
+            "amount_cents": one.payment.amount_cents,
+            "due_cents": 0 if one.voided_at else one.payment.due_cents,
+            "url": url_for("staff.attempt", token=one.payment.token),
+            "pay_url": url_for("pay.show", token=one.payment.token),
+        }
+        for one in invoices.latest(g.tenant.id)
+    ]
+    return render_template("staff/invoices.html", invoices=rows, new_url=url_for("staff.new_invoice"))
+
+
+@needs(WORK_CLINIC)
+def new_invoice() -> ResponseReturnValue:
+    """An invoice for somebody at the desk; then the page where it is paid."""
+    form = WalkInForm()
+    if form.validate_on_submit():
+        line = {"kind": form.kind.data, "description": form.description.data, "amount": str(form.amount.data)}
+        try:
+            with transaction():
+                one = invoices.issue(
+                    g.tenant,
+                    lines=[line],
+                    payer={"name": form.name.data, "phone": form.phone.msisdn},
+                    actor=actor(),
+                )
+                number, token = one.number, one.payment.token
+        except Refused as error:
+            form.form_errors.extend(error.fields.values() or [error.message])
+        else:
+            flash(_("Invoice %(number)s is made.", number=number), "success")
+            return redirect(url_for("staff.attempt", token=token), 303)
+    status = 422 if request.method == "POST" else 200
+    return render_template("staff/invoice_form.html", form=form, back_url=url_for("staff.invoices")), status

@@ -1,0 +1,102 @@
+"""The counter: today's figures and appointments, and money as it arrives."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import func, select
+
+from portal import clock
+from portal.accounts.permissions import SEE_MONEY
+from portal.clinic import appointments, people
+from portal.clinic.models import Appointment
+from portal.db import db
+from portal.fulfilment import receipt_of
+from portal.payments import search
+from portal.payments.models import Transaction
+from portal.staff.guard import is_test, needs
+
+LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/", "today", today)
+    bp.add_url_rule("/live", "live", live)
+
+
+@needs(SEE_MONEY)
+def today() -> ResponseReturnValue:
+    """What a receptionist keeps open all day."""
+    tenant = g.tenant
+    environment = "sandbox" if is_test(tenant) else "production"
+    start = search.date_start(clock.nairobi(clock.now()).date())
+    seen = appointments.between(tenant.id, start, start + timedelta(days=1)) if tenant.is_clinic else []
+    return render_template(
+        "staff/today.html",
+        stats=search.figures(tenant.id, environment),
+        appointments=[row_of(one) for one in seen],
+        items=_items(tenant.id),
+        live_version=_version(tenant.id),
+        live_url=url_for("staff.live"),
+        to_place_url=url_for("staff.unmatched"),
+    )
+
+
+def row_of(one: Appointment) -> dict[str, Any]:
+    """One appointment for a staff page."""
+    payment = one.invoice.payment if one.invoice else None
+    is_paid = payment is not None and payment.state == "paid"
+    return {
+        "time": one.starts_at,
+        "starts_at": one.starts_at,
+        "patient": people.name_of(one.patient),
+        "clinician": one.clinician.name,
+        "kind": one.kind,
+        "status": one.status,
+        "due_cents": payment.due_cents if payment else 0,
+        "paid": is_paid,
+        "receipt": receipt_of(payment) if payment and is_paid else None,
+        "url": url_for("staff.attempt", token=payment.token) if payment else url_for("staff.appointments"),
+        "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == "open" else None,
+    }
+
+
+def _version(tenant_id: int) -> str:
+    newest = select(func.max(Transaction.id), func.coalesce(func.sum(Transaction.unallocated_cents), 0))
+    row_id, cents = db.session.execute(newest.where(Transaction.tenant_id == tenant_id)).one()
+    return f"{row_id or 0}-{cents}"
+
+
+def _items(tenant_id: int) -> list[dict[str, Any]]:
+    newest = select(Transaction).where(
+        Transaction.tenant_id == tenant_id, Transaction.merged_into_id.is_(None)
+    )
+    money = list(db.session.scalars(newest.order_by(Transaction.id.desc()).limit(LIVE_ROWS)))
+    references = search.references_of(money)
+    return [
+        {
+            "receipt": one.receipt,
+            "amount_cents": one.amount_cents,
+            "at": one.occurred_at,
+            "payer": one.payer_shown,
+            "reference": references[one.id],
+            "state": one.state,
+            "url": url_for("staff.payment", uid=one.uid),
+            "is_new": clock.now() - one.created_at < NEW_FOR,
+        }
+        for one in money
+    ]
+
+
+@needs(SEE_MONEY)
+def live() -> ResponseReturnValue:
+    """The strip of arriving money, or 204 where nothing arrived."""
+    if "HX-Request" not in request.headers:
+        return redirect(url_for("staff.today"), 302)
+    version = _version(g.tenant.id)
+    if request.args.get("v") == version:
+        return "", 204
+    return render_template(
+        "staff/_live.html", items=_items(g.tenant.id), live_version=version, live_url=url_for("staff.live")
+    )

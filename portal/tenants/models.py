@@ -1,0 +1,37 @@
+"""A tenant: a clinic, a hotspot operator, or both."""
+
+from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import Row, db
+from portal.money import DEFAULT_PUSH_LIMIT_CENTS
+
+
+class Tenant(Row, db.Model):
+    """Who we work for. `slug` stands in its addresses; `colour` is its brand, `#rrggbb`."""
+
+    __tablename__ = "tenants"
+    __table_args__ = (CheckConstraint("push_limit_cents > 0", name="push_limit_positive"),)
+
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(80))
+    is_clinic: Mapped[bool] = mapped_column(default=False)
+    is_hotspot: Mapped[bool] = mapped_column(default=False)
+    colour: Mapped[str] = mapped_column(String(7), default="#0b5d4b")
+    help_phone: Mapped[str] = mapped_column(String(20), default="")
+    address: Mapped[str] = mapped_column(String(200), default="")
+    locale: Mapped[str] = mapped_column(String(5), default="en")
+    push_limit_cents: Mapped[int] = mapped_column(default=DEFAULT_PUSH_LIMIT_CENTS)
+    refuses_unknown_accounts: Mapped[bool] = mapped_column(default=True)  # at C2B validation
+    meeting_base_url: Mapped[str] = mapped_column(String(200), default="")
+    webhook_key_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+
+
+class Counter(db.Model):
+    """The next number of a tenant's series (invoices, accounts), taken by one UPDATE."""
+
+    __tablename__ = "counters"
+
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    series: Mapped[str] = mapped_column(String(20), primary_key=True)
+    next_number: Mapped[int] = mapped_column(default=1)

@@ -1,0 +1,47 @@
+"""The worker: RQ jobs, each in its own application context, hence with its own database session."""
+
+from typing import Any
+
+from flask import Flask
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from portal import operations, queue
+from portal.db import db
+
+IDLE_S = 45  # how long an idle worker sleeps before it says that it is alive; its maintenance runs between
+
+
+class AppWorker(SimpleWorker):
+    """Runs jobs in its own process: no fork, so a job costs a millisecond. A crash is the supervisor's to mend."""
+
+    app: Flask
+
+    def heartbeat(self, *arguments: Any, **named: Any) -> None:
+        super().heartbeat(*arguments, **named)
+        with self.app.app_context():
+            operations.say_alive("worker")
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        with self.app.app_context():
+            try:
+                return super().perform_job(job, queue)
+            finally:
+                db.session.remove()
+
+
+def work(app: Flask, names: list[str]) -> None:
+    """Answer the bells of these queues until told to stop."""
+    unknown = [name for name in names if name not in queue.QUEUES]
+    if unknown:
+        raise SystemExit(f"There is no queue {unknown[0]}. Queues: {', '.join(queue.QUEUES)}.")
+    client = app.extensions["redis"].__class__.from_url(app.config["PORTAL"].redis_url)
+    queues = [Queue(name, connection=client, serializer=JSONSerializer) for name in names]
+    AppWorker.app = app
+    worker = AppWorker(
+        queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30
+    )
+    with app.app_context():
+        operations.say_alive("worker")
+    worker.work(logging_level="WARNING")
