@@ -1,6 +1,7 @@
 """The application: extensions, then every door in one readable list."""
 
 import threading
+import time
 from typing import Any
 
 import redis
@@ -85,6 +86,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     client = redis.Redis.from_url(config.redis_url, socket_timeout=5, socket_connect_timeout=2)
     app.extensions["redis"] = client
     app.extensions["daraja_tokens"] = TokenStore(client)
+    app.extensions["daraja_sleep"] = time.sleep
     app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
     login_manager: LoginManager = accounts.login_manager

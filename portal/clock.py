@@ -41,10 +41,12 @@ def daraja_timestamp(at: datetime) -> str:
 def parse_daraja_timestamp(text: object) -> datetime | None:
     """UTC instant of a Daraja time, `YYYYMMDDHHmmss` or `dd.mm.yyyy HH:MM:SS`; None if it is neither."""
     raw = str(text).strip()
+    if len(raw) not in (14, 19):  # strptime would read thirteen digits too, and wrongly
+        return None
     for form in ("%Y%m%d%H%M%S", "%d.%m.%Y %H:%M:%S"):
         try:
             return datetime.strptime(raw, form).replace(tzinfo=NAIROBI).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 

@@ -3,11 +3,12 @@
 Never floats: a JSON number is read as Decimal, and everything that reaches the database is cents.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from portal.errors import Refused
 
 CENTS = 100
+MOST_CENTS = 10**15
 DEFAULT_PUSH_LIMIT_CENTS = 250_000 * CENTS  # Safaricom's per-transaction ceiling; a tenant may set its own
 
 
@@ -20,12 +21,13 @@ def cents(value: object) -> int:
         raise Refused(f"The amount {value!r} is not a number. Write it like 1500.", code="invalid_amount")
     try:
         amount = Decimal(str(value).strip().replace(",", ""))
-    except InvalidOperation:
+        scaled = amount * CENTS
+        is_exact = scaled.is_finite() and abs(scaled) <= MOST_CENTS and scaled == scaled.to_integral_value()
+    except ArithmeticError:  # not a number, a signalling one, or one with a monstrous exponent
         raise Refused(
             f"The amount {str(value)[:40]!r} is not a number. Write it like 1500.", code="invalid_amount"
         ) from None
-    scaled = amount * CENTS
-    if not scaled.is_finite() or abs(scaled) > 10**15 or scaled != scaled.to_integral_value():
+    if not is_exact:
         raise Refused(
             f"The amount {str(value)[:40]} is not in shillings and cents. Write it like 1500 or 1500.50.",
             code="invalid_amount",

@@ -33,7 +33,8 @@ def account_of(gateway: Gateway) -> DarajaAccount:
 
 def client_for(gateway: Gateway) -> DarajaClient:
     """A client that speaks for this gateway. It holds no database connection."""
-    return DarajaClient(account_of(gateway), current_app.extensions["daraja_tokens"])
+    extensions = current_app.extensions
+    return DarajaClient(account_of(gateway), extensions["daraja_tokens"], sleep=extensions["daraja_sleep"])
 
 
 def choose(tenant_id: int, purpose: str) -> Gateway:

@@ -944,7 +944,8 @@ def _never_sent(error: requests.RequestException) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         inner = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
         return all(
-            cause.reason in _HANDSHAKE_FAILURES or isinstance(cause, ssl.SSLCertVerificationError)
+            isinstance(cause, ssl.SSLCertVerificationError)
+            or getattr(cause, "reason", None) in _HANDSHAKE_FAILURES
             for cause in inner
         )
     before = (

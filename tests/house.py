@@ -1,0 +1,333 @@
+"""The product under test, with its people: Amina owns the clinic, Brian works at its counter, Chege owns another business.
+
+`house.client()` is a stranger's browser, `house.api("amina")` an API client that is signed in. Nothing here replaces a
+part of the product: jobs are the real ones, run by `house.work()` where a worker would.
+"""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.serving import make_server
+
+from portal import clock
+from portal.accounts import signin
+from portal.app import create_app
+from portal.clinic import invoices, people
+from portal.clinic.models import Clinician
+from portal.config import Config
+from portal.db import db, transaction
+from portal.gateways import settings
+from portal.gateways.models import Gateway
+from portal.hotspot import packages
+from portal.payments import inbox, jobs, stk
+from portal.payments.models import Payment, Push
+from portal.tenants.models import Tenant
+
+PASSWORD = "correct horse"
+KEYS = "test:" + "5a" * 32
+_phones = itertools.count(1)
+
+
+def config_for(database_url: str, redis_url: str, data_dir: Path, **changes: Any) -> Config:
+    """Settings of a product under test."""
+    given: dict[str, Any] = {
+        "development": True,
+        "secret_key": "s" * 40,
+        "data_keys": KEYS,
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "public_url": "http://127.0.0.1:1",
+        "data_dir": data_dir,
+    }
+    return Config(**(given | changes))
+
+
+def new_phone(ending: str = "00") -> str:
+    """A phone number that no other test uses; the ending chooses how the simulator's phone behaves."""
+    return f"2547{next(_phones):06d}{ending}"
+
+
+@dataclass
+class Serving:
+    """A WSGI application on a loopback port."""
+
+    url: str
+    server: Any
+    thread: threading.Thread
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def serve(app: Any) -> Serving:
+    """Serve an application with threads, until `stop()`."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    return Serving(f"http://127.0.0.1:{server.server_port}", server, thread)
+
+
+class House:
+    """One product with two tenants: `mlima`, a clinic and hotspot, and `bahari`, Chege's."""
+
+    def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
+        self.app, self.daraja_url, self.url = app, daraja_url, url
+        app.extensions["daraja_sleep"] = lambda _seconds: None  # retries without their pauses
+        self.tokens: dict[str, str] = {}
+
+    def furnish(self) -> "House":
+        """Tenants, people, gateways and packages."""
+        with self.app.app_context(), transaction():
+            for slug, shortcode in (("mlima", "600111"), ("bahari", "600222")):
+                self._tenant(slug, shortcode)
+        return self
+
+    def _tenant(self, slug: str, shortcode: str) -> None:
+        tenant = Tenant(
+            slug=slug, name=f"{slug.capitalize()} House", is_clinic=True, is_hotspot=True, address="Moi Avenue 1",
+            meeting_base_url="https://meet.example", help_phone="0700 000 001", refuses_unknown_accounts=slug == "mlima",
+        )  # fmt: skip
+        db.session.add(tenant)
+        db.session.flush()
+        settings.create(
+            tenant.id,
+            {
+                "name": f"{slug} paybill", "displayName": f"{slug.upper()} HOUSE", "shortcode": shortcode,
+                "consumerKey": f"{slug}-key", "consumerSecret": f"{slug}-secret", "passkey": f"{slug}-passkey",
+                "env": "sandbox", "baseUrl": self.daraja_url, "forClinic": True, "forHotspot": True,
+            },
+            actor="test",
+        )  # fmt: skip
+        for name, price, duration_s in (("1 hour", 20, 3_600), ("1 day", 50, 86_400)):
+            given = {"name": name, "price": price, "duration": duration_s, "rate": "2M/5M"}
+            packages.create(tenant.id, given, actor="test", push_limit_cents=tenant.push_limit_cents)
+        team = {"mlima": (("amina", "tenant_admin"), ("brian", "receptionist"), ("wanjiru", "clinician"), ("njeri", "accountant"), ("otieno", "patient"))}
+        for name, role in team.get(slug, (("chege", "tenant_admin"),)):
+            user = signin.add_user(email=f"{name}@{slug}.test", name=name.capitalize(), password=PASSWORD)
+            signin.add_role(user, tenant.id, role)
+            if role == "patient":
+                people.register(tenant.id, name=name, phone="0711000001", email=f"{name}@{slug}.test", user_id=user.id, actor="test")
+        db.session.add(Clinician(tenant_id=tenant.id, name="Dr Wanjiru", title="General", fee_cents=150_000))
+        db.session.flush()
+
+    # --- getting about
+
+    def client(self) -> FlaskClient:
+        """A stranger's browser."""
+        return self.app.test_client()
+
+    def api(self, name: str, slug: str = "") -> "Api":
+        """An API client signed in as one of the people."""
+        slug = slug or ("bahari" if name == "chege" else "mlima")
+        if name not in self.tokens:
+            answer = self.client().post("/api/auth/token", json={"email": f"{name}@{slug}.test", "password": PASSWORD})
+            assert answer.status_code == 200, answer.text
+            self.tokens[name] = answer.json["accessToken"]  # type: ignore[index]
+        return Api(self.client(), {"Authorization": f"Bearer {self.tokens[name]}"})
+
+    def browser_of(self, name: str, slug: str = "") -> FlaskClient:
+        """A browser that is signed in as one of the people."""
+        client = self.client()
+        slug = slug or ("bahari" if name == "chege" else "mlima")
+        answer = client.post("/login", data={"email": f"{name}@{slug}.test", "password": PASSWORD, "csrf_token": csrf_of(client, "/login")})
+        assert answer.status_code == 303, answer.text
+        return client
+
+    def settle(self) -> None:
+        """What the money worker would do now: settle callbacks, deliver what was paid."""
+        from portal import fulfilment
+
+        with self.app.app_context():
+            jobs.drain_inbox()
+            fulfilment.deliver_paid()
+            db.session.remove()
+
+    def work(self, rounds: int = 6) -> None:
+        """Do what workers and scheduler would, until nothing is due."""
+        from portal import fulfilment
+        from portal.audit.jobs import chain_all
+        from portal.outbox.deliver import deliver_due
+
+        for _round in range(rounds):
+            with self.app.app_context():
+                for job in (jobs.expire_pushes, jobs.send_pushes, jobs.drain_inbox, jobs.ask_mpesa, jobs.drain_inbox, fulfilment.deliver_paid, deliver_due):
+                    job()
+                    db.session.remove()
+                if not stk.due_to_send() and not inbox.depth():
+                    break
+        with self.app.app_context():
+            chain_all()
+
+    # --- things
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """An application context, for looking at rows."""
+        with self.app.app_context():
+            yield
+            db.session.remove()
+
+    def tenant_id(self, slug: str = "mlima") -> int:
+        with self.inside():
+            return db.session.query(Tenant.id).filter_by(slug=slug).scalar()  # type: ignore[no-any-return]
+
+    def hook(self, slug: str = "mlima") -> str:
+        """The path of a tenant's hooks."""
+        with self.inside():
+            token = db.session.query(Gateway.hook_token).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).scalar()
+        return f"/hooks/{token}"
+
+    def package(self, name: str = "1 day", slug: str = "mlima") -> str:
+        items = self.client().get(f"/api/portal/packages?tenant={slug}").json["items"]  # type: ignore[index]
+        return next(item["id"] for item in items if item["name"] == name)
+
+    def invoice(self, amount: int = 1_500, slug: str = "mlima") -> tuple[str, str]:
+        """(number, token) of a new invoice."""
+        with self.app.app_context(), transaction():
+            tenant = db.session.query(Tenant).filter_by(slug=slug).one()
+            made = invoices.issue(
+                tenant, lines=[{"kind": "other", "description": "Visit", "amount": amount}], payer={"name": "Payer"}, actor="test"
+            )
+            return made.number, made.payment.token
+
+    def pushed(self, token: str, msisdn: str = "", *, checkout_id: str | None = "made-up") -> "Pushed":
+        """A push of a payment as if M-Pesa had accepted it, without a network."""
+        msisdn = msisdn or new_phone()
+        with self.app.app_context():
+            with transaction():
+                payment = db.session.query(Payment).filter_by(token=token).one()
+                push = stk.request_push(payment.id, msisdn, actor="test").push
+                push_id = push.id
+            with transaction():
+                stk.claim(push_id, hook_url="http://test/hooks")
+            if checkout_id is not None:
+                from portal.gateways.daraja import StkAccepted
+
+                checkout_id = f"ws_CO_{push_id:010d}{msisdn[3:]}" if checkout_id == "made-up" else checkout_id
+                with transaction():
+                    stk.accepted(push_id, StkAccepted(checkout_request_id=checkout_id, merchant_request_id=f"m-{push_id}", customer_message=""))
+            push = db.session.get_one(Push, push_id)
+            found = Pushed(push.id, push.token, push.checkout_request_id or "ws_CO_unknown", push.amount_cents // 100, msisdn, push.reference)
+        return found
+
+    def callback(self, pushed: "Pushed", **changes: Any) -> Any:
+        """Post a callback for a push to its own address; the answer."""
+        body = stk_body(pushed, **changes)
+        return self.client().post(f"{self.hook()}/stk/{pushed.token}", data=json.dumps(body), content_type="application/json")
+
+    def status(self, token: str) -> dict[str, Any]:
+        """What the captive portal's API says of a payment."""
+        answer = self.client().get("/api/portal/mpesa/status", query_string={"paymentId": token})
+        assert answer.status_code == 200, answer.text
+        return answer.json  # type: ignore[return-value]
+
+    def books(self) -> list[str]:
+        """What the proof of the books complains about."""
+        from portal.payments.proof import problems
+
+        with self.inside():
+            return problems()
+
+
+@dataclass
+class Pushed:
+    """A push as a test needs it. amount: shillings."""
+
+    push_id: int
+    token: str
+    checkout_id: str
+    amount: int
+    msisdn: str
+    reference: str
+
+
+@dataclass
+class Api:
+    """A client with its authorization."""
+
+    client: FlaskClient
+    headers: dict[str, str]
+
+    def get(self, path: str, **named: Any) -> Any:
+        return self.client.get(path, headers=self.headers, **named)
+
+    def post(self, path: str, json: Any = None, **named: Any) -> Any:
+        return self.client.post(path, headers=self.headers, json=json, **named)
+
+    def put(self, path: str, json: Any = None) -> Any:
+        return self.client.put(path, headers=self.headers, json=json)
+
+    def delete(self, path: str, **named: Any) -> Any:
+        return self.client.delete(path, headers=self.headers, **named)
+
+
+def csrf_of(client: FlaskClient, path: str) -> str:
+    """The CSRF token of a page's form."""
+    text = client.get(path).text
+    return text.split('name="csrf_token" value="', 1)[1].split('"', 1)[0]
+
+
+def receipt(number: int, letter: str = "U") -> str:
+    """A receipt number that looks like M-Pesa's."""
+    return f"{letter}KL{number:07d}"
+
+
+def stk_body(pushed: Pushed, *, code: int | str = 0, receipt: str = "UKL1ABCD23", amount: Any = None, checkout_id: str | None = None) -> dict[str, Any]:
+    """An STK callback as Safaricom writes it."""
+    callback: dict[str, Any] = {
+        "MerchantRequestID": f"m-{pushed.push_id}",
+        "CheckoutRequestID": checkout_id or pushed.checkout_id,
+        "ResultCode": code,
+        "ResultDesc": "The service request is processed successfully." if code == 0 else "Said so.",
+    }
+    if code == 0:
+        callback["CallbackMetadata"] = {
+            "Item": [
+                {"Name": "Amount", "Value": float(pushed.amount if amount is None else amount)},
+                {"Name": "MpesaReceiptNumber", "Value": receipt},
+                {"Name": "Balance"},
+                {"Name": "TransactionDate", "Value": int(clock.daraja_timestamp(clock.now()))},
+                {"Name": "PhoneNumber", "Value": int(pushed.msisdn)},
+            ]
+        }
+    return {"Body": {"stkCallback": callback}}
+
+
+def c2b_body(*, receipt: str, amount: Any, account: str, shortcode: str = "600111", msisdn: str = "2547 ***** 126") -> dict[str, Any]:
+    """A C2B confirmation as Safaricom writes it."""
+    return {
+        "TransactionType": "Pay Bill", "TransID": receipt, "TransTime": clock.daraja_timestamp(clock.now()),
+        "TransAmount": f"{amount:.2f}", "BusinessShortCode": shortcode, "BillRefNumber": account, "InvoiceNumber": "",
+        "OrgAccountBalance": "25.00", "ThirdPartyTransID": "", "MSISDN": msisdn, "FirstName": "JOHN", "MiddleName": "", "LastName": "",
+    }  # fmt: skip
+
+
+def wait_until(is_true: Any, *, within_s: float = 5.0) -> None:
+    """Wait for something another thread does."""
+    until = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def later(seconds: float) -> None:
+    """Move the product's clock."""
+    clock.move(timedelta(seconds=seconds))
+
+
+def made(config: Config) -> Flask:
+    """A product under test, over a database that is prepared."""
+    return create_app(config)

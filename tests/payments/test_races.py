@@ -1,0 +1,162 @@
+"""Two callers at once, on both databases: threads released together, and the database decides."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from portal import fulfilment
+from portal.db import db
+from portal.hotspot.models import AccessGrant
+from portal.payments import jobs
+from portal.payments.models import Payment, Push, Transaction
+from tests.house import House, c2b_body, new_phone, receipt, stk_body
+
+THREADS = 8
+
+
+def together(house: House, *work: Callable[[], Any]) -> list[Any]:
+    """Run each piece in its own thread and application context, released by a barrier; their results."""
+    barrier, results, errors = threading.Barrier(len(work)), [None] * len(work), []
+
+    def run(index: int, piece: Callable[[], Any]) -> None:
+        with house.app.app_context():
+            barrier.wait()
+            try:
+                results[index] = piece()
+            except Exception as error:
+                errors.append(error)
+            finally:
+                db.session.remove()
+
+    threads = [threading.Thread(target=run, args=(index, piece)) for index, piece in enumerate(work)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+    return results
+
+
+def test_the_same_callback_from_many_threads_is_one_payment(either_house: House) -> None:
+    house = either_house
+    _number, token = house.invoice(900)
+    push = house.pushed(token)
+    hook = house.hook()
+    path = f"{hook}/stk/{push.token}"
+    echo = c2b_body(receipt=receipt(1), amount=900, account=push.reference)
+    calls = [lambda: house.client().post(path, json=stk_body(push, receipt=receipt(1))).status_code for _n in range(THREADS // 2)]
+    calls += [lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code for _n in range(THREADS // 2)]
+    assert set(together(house, *calls)) == {200}
+    together(house, *[jobs.drain_inbox] * 4, *[fulfilment.deliver_paid] * 2)
+    house.work()
+    with house.inside():
+        assert db.session.query(Transaction).filter_by(merged_into_id=None).count() == 1
+        assert db.session.get_one(Push, push.push_id).state == "succeeded"
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_many_pushes_settled_by_many_workers_each_pay_their_own(either_house: House) -> None:
+    house = either_house
+    pushes = []
+    for index in range(12):
+        _number, token = house.invoice(100 + index)
+        pushes.append((token, house.pushed(token)))
+    for index, (_token, push) in enumerate(pushes):
+        house.callback(push, receipt=receipt(100 + index))
+        house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(100 + index), amount=push.amount, account=push.reference))
+    together(house, *[jobs.drain_inbox] * 4)
+    house.work()
+    assert {house.status(token)["status"] for token, _push in pushes} == {"paid"}
+    with house.inside():
+        assert db.session.query(Transaction).filter(Transaction.receipt.is_not(None)).count() == 12
+    assert house.books() == []
+
+
+def test_two_tabs_and_a_double_click_make_one_push(either_house: House) -> None:
+    house = either_house
+    package, phone = house.package(), new_phone()
+    body = {"tenant": "mlima", "packageId": package, "phone": phone, "macAddress": "AA:BB:CC:DD:EE:FF"}
+    answers = together(house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS)
+    assert sorted(answer.status_code for answer in answers) == [200] * (THREADS - 1) + [201]
+    assert len({answer.json["paymentId"] for answer in answers}) == 1
+    with house.inside():
+        assert db.session.query(Push).count() == 1 and db.session.query(Payment).count() == 1
+
+
+def test_one_form_sent_by_many_threads_is_one_push_even_after_a_decline(either_house: House) -> None:
+    house = either_house
+    _number, token = house.invoice(300)
+    form = {"phone": new_phone(), "idempotency_key": "k" * 32}
+    answers = together(house, *[lambda: house.client().post(f"/pay/{token}", data=form).status_code] * 4)
+    assert set(answers) == {303}
+    with house.inside():
+        assert db.session.query(Push).count() == 1
+
+
+@pytest.mark.parametrize("amount", [50, 60])
+def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house: House, amount: int) -> None:
+    house = either_house
+    package = house.package(slug="bahari")
+    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(7), amount=amount, account="X", shortcode="600222"))
+    house.work()
+    from portal import clock
+
+    local = clock.nairobi(clock.now())
+    text = f"{receipt(7)} Confirmed. Ksh{amount}.00 sent to BAHARI HOUSE for account X on {local.day}/{local.month}/{local:%y} at {local.hour % 12 or 12}:{local:%M} {local:%p} New M-PESA balance is Ksh1.00. Transaction cost, Ksh0.00."
+    calls = [
+        lambda n=n: house.client().post(
+            "/api/portal/mpesa/verify-sms", json={"tenant": "bahari", "packageId": package, "smsText": text, "macAddress": f"AA:BB:CC:DD:EE:{n:02X}"}
+        )
+        for n in range(THREADS)
+    ]
+    said = [answer.json for answer in together(house, *calls)]
+    assert sorted(one["reason"] for one in said) == ["already_used"] * (THREADS - 1) + ["verified"]
+    with house.inside():
+        assert db.session.query(AccessGrant).count() == 1
+        assert db.session.query(Transaction).one().unallocated_cents == (amount - 50) * 100
+    assert house.books() == []
+
+
+def test_money_is_placed_once_however_many_click(either_house: House) -> None:
+    house = either_house
+    from portal.db import transaction
+    from portal.payments.money_in import allocate, lock_payment
+
+    _number, token = house.invoice(400, slug="bahari")
+    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(8), amount=1_000, account="X", shortcode="600222"))
+    house.work()
+
+    def place() -> int:
+        with transaction():
+            payment = lock_payment(db.session.query(Payment.id).filter_by(token=token).scalar())
+            money = db.session.query(Transaction).one()
+            db.session.refresh(money, with_for_update=True)
+            return allocate(money, payment, actor="test")
+
+    assert sorted(together(house, *[place] * 6)) == [0] * 5 + [40_000]
+    assert house.books() == []
+
+
+def test_a_query_and_a_callback_at_once_book_the_money_once(either_house: House) -> None:
+    house = either_house
+    from portal.db import transaction
+    from portal.gateways.daraja import StkAnswer
+    from portal.payments import queries
+
+    _number, token = house.invoice(450)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(9))
+    said = StkAnswer(state="paid", result_code="0", result_desc="ok")
+
+    def answer() -> None:
+        with transaction():
+            queries.take_answer(push.push_id, said)
+
+    together(house, jobs.drain_inbox, answer, answer, jobs.drain_inbox)
+    house.work()
+    with house.inside():
+        money = db.session.query(Transaction).filter_by(merged_into_id=None).one()
+        assert money.receipt == receipt(9) and money.unallocated_cents == 0
+    assert house.books() == []

@@ -1,0 +1,272 @@
+"""Sending a push: every way Daraja can answer, and what becomes of the payer's money and screen."""
+
+import json
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from portal import clock
+from portal.db import db
+from portal.payments.models import Push
+from tests.house import House, later, new_phone, receipt
+
+DARAJA = "http://daraja.test"
+PUSH = f"{DARAJA}/mpesa/stkpush/v1/processrequest"
+OAUTH = f"{DARAJA}/oauth/v1/generate"
+
+
+@pytest.fixture
+def daraja(house: House):  # type: ignore[no-untyped-def]
+    from portal.db import transaction
+    from portal.gateways.models import Gateway
+
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).update({"base_url": DARAJA})
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.get(OAUTH, json={"access_token": "t0ken", "expires_in": "3599"})
+        yield mock
+
+
+def ask(house: House, phone: str = "") -> str:
+    answer = house.client().post(
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone or new_phone()}
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json["paymentId"]  # type: ignore[no-any-return, index]
+
+
+def push_of(house: House) -> Push:
+    with house.inside():
+        push = db.session.query(Push).order_by(Push.id.desc()).first()
+        db.session.expunge(push)
+    return push
+
+
+ACCEPTED = {"CheckoutRequestID": "ws_CO_1", "MerchantRequestID": "m-1", "ResponseCode": "0", "ResponseDescription": "ok", "CustomerMessage": "ok"}
+
+
+@pytest.mark.property(8)
+@pytest.mark.property(10)
+@pytest.mark.property(12)
+@pytest.mark.property(13)
+@pytest.mark.property(67)
+def test_a_good_push_asks_for_the_exact_amount_and_keeps_its_id(house: House, daraja: Any) -> None:
+    daraja.post(PUSH, json=ACCEPTED)
+    phone = new_phone()
+    token = ask(house, phone)
+    house.work(rounds=1)
+    sent = json.loads(daraja.calls[-1].request.body)
+    assert sent["Amount"] in (50, "50") and str(sent["PartyA"]) == phone == str(sent["PhoneNumber"])
+    assert str(sent["BusinessShortCode"]) == "600111" and sent["TransactionType"] == "CustomerPayBillOnline"
+    assert len(sent["AccountReference"]) <= 12 and 1 <= len(sent["TransactionDesc"]) <= 13
+    assert "/hooks/" in sent["CallBackURL"] and "/stk/" in sent["CallBackURL"]
+    push = push_of(house)
+    assert (push.state, push.checkout_request_id, push.merchant_request_id) == ("awaiting_pin", "ws_CO_1", "m-1")
+    assert house.status(token)["status"] == "processing" and "enter your M-Pesa PIN" in house.status(token)["message"]
+
+
+# what Daraja says, the state of the push after it, whether it may be sent once more
+CERTAINLY_NOT_SENT = [
+    ({"status": 400, "json": {"errorCode": "400.002.02", "errorMessage": "Bad Request - Invalid Amount"}}, "declined"),
+    ({"status": 401, "json": {"errorCode": "401.003.01", "errorMessage": "Invalid Access Token"}}, "declined"),
+    ({"status": 404, "json": {"errorCode": "404.001.03", "errorMessage": "Invalid Access Token"}}, "declined"),
+    ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Wrong credentials"}}, "declined"),
+    ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Merchant does not exist"}}, "declined"),
+    ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Unable to lock subscriber, a transaction is already in process for the current subscriber"}}, "declined"),
+    ({"status": 500, "json": {"errorCode": "500.003.02", "errorMessage": "System is busy. Please try again in few minutes."}}, "created"),
+    ({"status": 500, "json": {"errorCode": "500.003.03", "errorMessage": "Quota Violation"}}, "created"),
+    ({"body": requests.ConnectTimeout("no")}, "created"),
+]
+MAY_HAVE_RUNG = [
+    {"status": 503, "body": "<html>Request unsuccessful. Incapsula incident ID: 1</html>"},
+    {"status": 500, "body": ""},
+    {"status": 200, "body": "not json"},
+    {"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Internal Server Error"}},
+    {"body": requests.ReadTimeout("slow")},
+    {"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"}},
+]
+
+
+@pytest.mark.parametrize(("answer", "state"), CERTAINLY_NOT_SENT)
+def test_what_certainly_was_not_sent_is_told_and_opens_nothing(house: House, daraja: Any, answer: Any, state: str) -> None:
+    daraja.post(PUSH, **answer)
+    token = ask(house)
+    house.work(rounds=1)
+    push = push_of(house)
+    assert push.state == state and push.failure
+    said = house.status(token)
+    assert said["status"] in ("failed", "pending") and "credentials" not in said and said["receipt"] is None
+    assert not any(code in said["message"] for code in ("400.", "401.", "404.", "500.")), "a payer never reads a code"
+
+
+@pytest.mark.parametrize("answer", MAY_HAVE_RUNG)
+def test_what_may_have_rung_is_asked_about_and_never_pushed_again(house: House, daraja: Any, answer: Any) -> None:
+    daraja.post(PUSH, **answer)
+    token = ask(house)
+    house.work(rounds=1)
+    assert push_of(house).state == "unconfirmed"
+    for seconds in (31, 90, 600, 3_600):
+        later(seconds)
+        house.work(rounds=1)
+    assert sum(call.request.url == PUSH for call in daraja.calls) == 1
+    assert house.status(token)["status"] == "timed_out" and "Look for the M-Pesa message" in house.status(token)["message"]
+
+
+def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any) -> None:
+    daraja.post(PUSH, status=503, body="<html>")
+    token = ask(house)
+    house.work(rounds=1)
+    push = push_of(house)
+    from tests.house import Pushed
+
+    known = Pushed(push.id, push.token, "ws_CO_late", 50, "254712000000", push.reference)
+    house.callback(known, receipt=receipt(1))
+    house.work()
+    said = house.status(token)
+    assert said["status"] == "paid" and said["credentials"]["username"] == receipt(1) == said["credentials"]["password"]
+
+
+@pytest.mark.property(55)
+@pytest.mark.property(71)
+def test_an_unreachable_m_pesa_is_tried_once_more_after_30_s_and_then_told(house: House, daraja: Any) -> None:
+    daraja.post(PUSH, body=requests.ConnectionError("Name or service not known"))
+    token = ask(house)
+    house.work(rounds=1)
+    first = push_of(house).state
+    if first == "created":
+        assert "again in 30 seconds" in house.status(token)["message"]
+        house.work(rounds=1)
+        assert push_of(house).sends == 1, "not before 30 s"
+        later(31)
+        house.work(rounds=1)
+        assert push_of(house).sends == 2 and push_of(house).state == "declined"
+        assert "We could not reach M-Pesa" in house.status(token)["message"]
+    else:
+        assert first == "unconfirmed", "a broken connection may have carried the request"
+
+
+def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: House, daraja: Any) -> None:
+    from portal.db import transaction
+    from portal.payments import stk
+
+    daraja.post(PUSH, json=ACCEPTED)
+    ask(house)
+    push_id = push_of(house).id
+    with house.app.app_context(), transaction():
+        assert stk.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
+    later(61)
+    house.work(rounds=1)
+    assert push_of(house).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)
+
+
+def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: Any) -> None:
+    from tests.house import c2b_body
+
+    daraja.post(PUSH, json=ACCEPTED)
+    number, token = house.invoice(250)
+    headers = house.api("brian")
+    answer = headers.post("/api/mpesa/initiate", json={"orderId": number, "amount": 250, "phoneNumber": new_phone()})
+    assert answer.status_code == 201
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(2), amount=250, account=number))
+    house.settle()
+    house.work(rounds=1)
+    assert not any(call.request.url == PUSH for call in daraja.calls)
+    assert push_of(house).state == "cancelled" and house.status(token)["status"] == "paid"
+
+
+def test_no_transaction_is_open_while_m_pesa_is_called(house: House, daraja: Any) -> None:
+    from portal.db import _writing
+
+    seen: list[bool] = []
+
+    def look(_request: Any) -> Any:
+        seen.append(_writing.get())
+        return 200, {}, json.dumps(ACCEPTED)
+
+    daraja.add_callback(responses.POST, PUSH, callback=look)
+    ask(house)
+    house.work(rounds=1)
+    assert seen == [False]
+
+
+@pytest.mark.property(14)
+@pytest.mark.property(19)
+@pytest.mark.property(31)
+@pytest.mark.property(74)
+def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: House, daraja: Any) -> None:
+    daraja.post(PUSH, json=ACCEPTED)
+    pending = {"errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"}
+    query = daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", status=500, json=pending)
+    token = ask(house)
+    house.work(rounds=1)
+    later(16)
+    house.work(rounds=1)
+    assert query.call_count >= 1 and house.status(token)["status"] == "processing"
+    later(110)
+    house.work(rounds=1)
+    assert push_of(house).state == "unconfirmed" and house.status(token)["status"] == "timed_out"
+    daraja.replace(responses.POST, f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": "0", "ResultDesc": "ok", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    later(200)
+    house.work(rounds=2)
+    said = house.status(token)
+    assert said["status"] == "paid" and said["receipt"] is None and said["credentials"]["username"]
+    kept = said["credentials"]["username"]
+    push = push_of(house)
+    from tests.house import Pushed
+
+    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3))
+    house.work()
+    said = house.status(token)
+    assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, "credentials given never change"
+    items = house.api("amina").get("/api/transactions").json["items"]
+    assert len(items) == 1 and house.books() == []
+
+
+@pytest.mark.property(76)
+def test_queries_go_on_for_a_day_on_schedule_and_after_a_restart(house: House, daraja: Any) -> None:
+    daraja.post(PUSH, json=ACCEPTED)
+    pending = {"errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"}
+    query = daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", status=500, json=pending)
+    ask(house)
+    house.work(rounds=1)
+    started = clock.now()
+    asked_at: list[int] = []
+    for step in [5] * 40 + [60] * 20 + [3_600] * 30:
+        before = query.call_count
+        later(step)
+        house.app.extensions["redis"].flushall()  # a restart of everything but the database
+        house.work(rounds=1)
+        if query.call_count > before:
+            asked_at.append(round((clock.now() - started).total_seconds()))
+    assert len(asked_at) >= 9 and asked_at[0] <= 20 and asked_at[-1] >= 86_000
+
+
+@pytest.mark.parametrize("code", ["1032", "1037", "1", "2001"])
+def test_a_failure_known_by_query_is_told_like_one_called_back(house: House, daraja: Any, code: str) -> None:
+    daraja.post(PUSH, json=ACCEPTED)
+    daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": code, "ResultDesc": "said", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    token = ask(house)
+    house.work(rounds=1)
+    later(61)
+    house.work(rounds=1)
+    later(61)
+    house.work(rounds=1)
+    assert house.status(token)["status"] == ("cancelled" if code == "1032" else "failed")
+
+
+def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(house: House, daraja: Any) -> None:
+    from tests.house import Pushed
+
+    daraja.post(PUSH, json=ACCEPTED)
+    daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": "0", "ResultDesc": "ok", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    token = ask(house)
+    house.work(rounds=1)
+    push = push_of(house)
+    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(4), amount=30)
+    house.work()
+    said = house.status(token)
+    assert said["status"] == "pending" and said["amountDue"] == 20 and "credentials" not in said
+    items = house.api("amina").get("/api/transactions").json["items"]
+    assert [(item["receipt"], item["amount"]) for item in items] == [(receipt(4), 30)] and house.books() == []
