@@ -108,7 +108,11 @@ def _free_code(purchase: Purchase, receipt: str | None) -> str | None:
 
 def receipts_of(payment: Payment) -> list[Transaction]:
     """The money that paid this payment, oldest first."""
-    paid = select(Transaction).join(Allocation).where(Allocation.payment_id == payment.id)
+    paid = (
+        select(Transaction)
+        .join(Allocation)
+        .where(Allocation.payment_id == payment.id, Allocation.taken_back_at.is_(None))
+    )
     return list(db.session.scalars(paid.order_by(Allocation.id)))
 
 

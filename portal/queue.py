@@ -35,8 +35,9 @@ DRAIN = Bell("drain", MONEY, "portal.payments.jobs.drain_inbox")
 PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # the one upward reference, by name
 OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
 QUERIES = Bell("queries", OUTSIDE, "portal.payments.jobs.ask_mpesa")
+REQUESTS = Bell("requests", OUTSIDE, "portal.payments.request_jobs.send_due")
 CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
-BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, CHAIN)
+BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, REQUESTS, CHAIN)
 
 
 def connection() -> redis.Redis:

@@ -17,7 +17,7 @@ from portal.db import db
 from portal.logs import logger
 from portal.outbox.models import OutboxItem
 from portal.payments import jobs
-from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund
 
 EVERY_S = 2.0
 CHAIN_EVERY = 5
@@ -26,17 +26,22 @@ CHAIN_EVERY = 5
 def waiting() -> list[queue.Bell]:
     """The bells that have work behind them now."""
     now = clock.now()
-    work = {
-        queue.SEND_PUSHES: select(Push.id).where(Push.state == "created", Push.next_send_at <= now),
-        queue.QUERIES: select(Push.id).where(Push.next_query_at <= now),
-        queue.DRAIN: select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= now),
-        queue.PAID: select(Payment.id).where(
-            Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
+    work = [
+        (queue.SEND_PUSHES, select(Push.id).where(Push.state == "created", Push.next_send_at <= now)),
+        (queue.QUERIES, select(Push.id).where(Push.next_query_at <= now)),
+        (queue.DRAIN, select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= now)),
+        (
+            queue.PAID,
+            select(Payment.id).where(
+                Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
+            ),
         ),
-        queue.OUTBOX: select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now),
-        queue.CHAIN: select(AuditEntry.id).where(AuditEntry.seq.is_(None)),
-    }
-    found = [bell for bell, rows in work.items() if db.session.execute(rows.limit(1)).first() is not None]
+        (queue.OUTBOX, select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now)),
+        (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
+        (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),
+        (queue.CHAIN, select(AuditEntry.id).where(AuditEntry.seq.is_(None))),
+    ]
+    found = [bell for bell, rows in work if db.session.execute(rows.limit(1)).first() is not None]
     db.session.rollback()
     return found
 

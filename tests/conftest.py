@@ -86,7 +86,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """One simulated M-Pesa for this test process, with the organisations of `House`."""
     organisations = [
         OrganisationSpec(
-            name=f"{slug.upper()} HOUSE", shortcode=shortcode, consumer_key=f"{slug}-key", consumer_secret=f"{slug}-secret", passkey=f"{slug}-passkey"
+            name=f"{slug.upper()} HOUSE", shortcode=shortcode, consumer_key=f"{slug}-key", consumer_secret=f"{slug}-secret", passkey=f"{slug}-passkey", initiator_name=f"{slug}-api", initiator_password="Safaricom123!"
         )
         for slug, shortcode in (("mlima", "600111"), ("bahari", "600222"))
     ]

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
@@ -123,6 +124,18 @@ class House:
         db.session.add(Clinician(tenant_id=tenant.id, name="Dr Wanjiru", title="General", fee_cents=150_000))
         db.session.flush()
 
+    def give_initiator(self, slug: str = "mlima") -> None:
+        """An initiator with the simulator's certificate: pay-outs, reversals, status and balance work."""
+        certificate = requests.get(f"{self.daraja_url}/certificate", timeout=5).text
+        with self.app.app_context(), transaction():
+            gateway = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()
+            settings.change(
+                gateway,
+                {"initiatorName": f"{slug}-api", "initiatorPassword": "Safaricom123!", "certificate": certificate},
+                actor="test",
+                is_fresh_signin=True,
+            )
+
     # --- getting about
 
     def client(self) -> FlaskClient:
@@ -160,10 +173,11 @@ class House:
         from portal import fulfilment
         from portal.audit.jobs import chain_all
         from portal.outbox.deliver import deliver_due
+        from portal.payments.request_jobs import send_due
 
         for _round in range(rounds):
             with self.app.app_context():
-                for job in (jobs.expire_pushes, jobs.send_pushes, jobs.drain_inbox, jobs.ask_mpesa, jobs.drain_inbox, fulfilment.deliver_paid, deliver_due):
+                for job in (jobs.expire_pushes, jobs.send_pushes, jobs.drain_inbox, jobs.ask_mpesa, send_due, jobs.drain_inbox, fulfilment.deliver_paid, deliver_due):
                     job()
                     db.session.remove()
                 if not stk.due_to_send() and not inbox.depth():

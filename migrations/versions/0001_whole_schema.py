@@ -77,6 +77,9 @@ def upgrade() -> None:
         sa.Column("push_limit_cents", sa.Integer(), nullable=False),
         sa.Column("refuses_unknown_accounts", sa.Boolean(), nullable=False),
         sa.Column("meeting_base_url", sa.String(length=200), nullable=False),
+        sa.Column("refund_approval_above_cents", sa.Integer(), nullable=False),
+        sa.Column("sms_policy", sa.String(length=10), nullable=False),
+        sa.Column("unverified_per_day", sa.Integer(), nullable=False),
         sa.Column("webhook_key_hash", sa.String(length=64), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -185,6 +188,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "series", name=op.f("pk_counters")),
     )
     op.create_table(
+        "customers",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("account_number", sa.String(length=12), nullable=False),
+        sa.Column("name_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_customers_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_customers")),
+        sa.UniqueConstraint(
+            "tenant_id", "account_number", name=op.f("uq_customers_tenant_id_account_number")
+        ),
+        sa.UniqueConstraint("tenant_id", "phone_hash", name=op.f("uq_customers_tenant_id_phone_hash")),
+        sa.UniqueConstraint("uid", name=op.f("uq_customers_uid")),
+    )
+    with op.batch_alter_table("customers", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_customers_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
         "gateways",
         sa.Column("uid", sa.String(length=24), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
@@ -211,6 +236,12 @@ def upgrade() -> None:
         sa.Column("hook_token", sa.String(length=40), nullable=False),
         sa.Column("previous_hook_token", sa.String(length=40), nullable=True),
         sa.Column("urls_registered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("initiator_halted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("initiator_halted_why", sa.String(length=300), nullable=False),
+        sa.Column("pull_registered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pulled_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("balances", sa.JSON(), nullable=False),
+        sa.Column("balances_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("test_passed", sa.Boolean(), nullable=True),
         sa.Column("test_message", sa.String(length=300), nullable=False),
@@ -400,6 +431,48 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id"], unique=False)
 
     op.create_table(
+        "mpesa_requests",
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("subject", sa.String(length=60), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("originator_conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("result_code", sa.String(length=20), nullable=True),
+        sa.Column("answer", sa.String(length=300), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sends", sa.Integer(), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_mpesa_requests_gateway_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_mpesa_requests_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mpesa_requests")),
+        sa.UniqueConstraint("token", name=op.f("uq_mpesa_requests_token")),
+    )
+    with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False
+        )
+        batch_op.create_index(
+            "ix_mpesa_requests_due",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            batch_op.f("ix_mpesa_requests_originator_conversation_id"),
+            ["originator_conversation_id"],
+            unique=False,
+        )
+        batch_op.create_index("ix_mpesa_requests_subject", ["tenant_id", "subject"], unique=False)
+        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
         "payments",
         sa.Column("token", sa.String(length=40), nullable=False),
         sa.Column("environment", sa.String(length=10), nullable=False),
@@ -454,6 +527,32 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
             postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
         )
+
+    op.create_table(
+        "reconciliations",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("source", sa.String(length=20), nullable=False),
+        sa.Column("layout", sa.String(length=20), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("made_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_reconciliations_gateway_id")),
+        sa.ForeignKeyConstraint(["made_by_id"], ["users.id"], name=op.f("fk_reconciliations_made_by_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_reconciliations_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliations")),
+        sa.UniqueConstraint(
+            "tenant_id", "gateway_id", "digest", name=op.f("uq_reconciliations_tenant_id_gateway_id_digest")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_reconciliations_uid")),
+    )
+    with op.batch_alter_table("reconciliations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reconciliations_tenant_id"), ["tenant_id"], unique=False)
 
     op.create_table(
         "invoices",
@@ -713,6 +812,13 @@ def upgrade() -> None:
         sa.Column("payer_name_sealed", sa.Text(), nullable=True),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("merged_into_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("credited_cents", sa.BigInteger(), nullable=False),
+        sa.Column("refunded_cents", sa.BigInteger(), nullable=False),
+        sa.Column("reversed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("void_why", sa.String(length=300), nullable=False),
+        sa.Column("note", sa.String(length=300), nullable=False),
+        sa.Column("recorded_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -726,6 +832,9 @@ def upgrade() -> None:
             ["merged_into_id"], ["transactions.id"], name=op.f("fk_transactions_merged_into_id")
         ),
         sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_transactions_push_id")),
+        sa.ForeignKeyConstraint(
+            ["recorded_by_id"], ["users.id"], name=op.f("fk_transactions_recorded_by_id")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_transactions_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
         sa.UniqueConstraint("push_id", name=op.f("uq_transactions_push_id")),
@@ -748,26 +857,69 @@ def upgrade() -> None:
 
     op.create_table(
         "allocations",
-        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("amount_cents > 0", name=op.f("ck_allocations_amount_positive")),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_allocations_customer_id")),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_allocations_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_allocations_tenant_id")),
         sa.ForeignKeyConstraint(
             ["transaction_id"], ["transactions.id"], name=op.f("fk_allocations_transaction_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allocations")),
-        sa.UniqueConstraint(
-            "transaction_id", "payment_id", name=op.f("uq_allocations_transaction_id_payment_id")
-        ),
     )
     with op.batch_alter_table("allocations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(
+            "uq_allocations_once",
+            ["transaction_id", "payment_id"],
+            unique=True,
+            sqlite_where=sa.text("taken_back_at IS NULL"),
+            postgresql_where=sa.text("taken_back_at IS NULL"),
+        )
+
+    op.create_table(
+        "claims",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("receipt", sa.String(length=20), nullable=False),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("stated_cents", sa.BigInteger(), nullable=False),
+        sa.Column("text_sealed", sa.Text(), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("decided_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_claims_decided_by_id")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_claims_gateway_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_claims_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_claims_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_claims_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_claims")),
+        sa.UniqueConstraint(
+            "tenant_id", "environment", "receipt", name=op.f("uq_claims_tenant_id_environment_receipt")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_claims_uid")),
+    )
+    with op.batch_alter_table("claims", schema=None) as batch_op:
+        batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id"], unique=False)
 
     op.create_table(
         "refunds",
@@ -779,6 +931,8 @@ def upgrade() -> None:
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("why", sa.String(length=300), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("requested_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("originator_conversation_id", sa.String(length=60), nullable=False),
@@ -787,6 +941,7 @@ def upgrade() -> None:
         sa.Column("result_code", sa.String(length=20), nullable=True),
         sa.Column("failure", sa.String(length=300), nullable=False),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -820,6 +975,42 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_refunds_transaction_id"), ["transaction_id"], unique=False)
 
     op.create_table(
+        "statement_rows",
+        sa.Column("reconciliation_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("row_number", sa.Integer(), nullable=False),
+        sa.Column("receipt", sa.String(length=20), nullable=False),
+        sa.Column("completed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("kind", sa.String(length=60), nullable=False),
+        sa.Column("details_sealed", sa.Text(), nullable=True),
+        sa.Column("account", sa.String(length=40), nullable=False),
+        sa.Column("paid_in_cents", sa.BigInteger(), nullable=False),
+        sa.Column("withdrawn_cents", sa.BigInteger(), nullable=False),
+        sa.Column("balance_cents", sa.BigInteger(), nullable=True),
+        sa.Column("bucket", sa.String(length=15), nullable=False),
+        sa.Column("why", sa.String(length=300), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolution", sa.String(length=300), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name=op.f("fk_statement_rows_owner_id")),
+        sa.ForeignKeyConstraint(
+            ["reconciliation_id"], ["reconciliations.id"], name=op.f("fk_statement_rows_reconciliation_id")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_statement_rows_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_statement_rows_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_statement_rows")),
+    )
+    with op.batch_alter_table("statement_rows", schema=None) as batch_op:
+        batch_op.create_index("ix_statement_rows_bucket", ["reconciliation_id", "bucket"], unique=False)
+        batch_op.create_index("ix_statement_rows_receipt", ["tenant_id", "receipt"], unique=False)
+        batch_op.create_index(batch_op.f("ix_statement_rows_tenant_id"), ["tenant_id"], unique=False)
+
+    op.create_table(
         "witnesses",
         sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("channel", sa.String(length=10), nullable=False),
@@ -846,6 +1037,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_witnesses_tenant_id"))
 
     op.drop_table("witnesses")
+    with op.batch_alter_table("statement_rows", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_statement_rows_tenant_id"))
+        batch_op.drop_index("ix_statement_rows_receipt")
+        batch_op.drop_index("ix_statement_rows_bucket")
+
+    op.drop_table("statement_rows")
     with op.batch_alter_table("refunds", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_refunds_transaction_id"))
         batch_op.drop_index(batch_op.f("ix_refunds_tenant_id"))
@@ -858,7 +1055,18 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refunds_conversation_id"))
 
     op.drop_table("refunds")
+    with op.batch_alter_table("claims", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_claims_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_claims_payment_id"))
+        batch_op.drop_index("ix_claims_device")
+
+    op.drop_table("claims")
     with op.batch_alter_table("allocations", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_allocations_once",
+            sqlite_where=sa.text("taken_back_at IS NULL"),
+            postgresql_where=sa.text("taken_back_at IS NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_allocations_tenant_id"))
         batch_op.drop_index(batch_op.f("ix_allocations_payment_id"))
 
@@ -938,6 +1146,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_invoices_patient_id"))
 
     op.drop_table("invoices")
+    with op.batch_alter_table("reconciliations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_reconciliations_tenant_id"))
+
+    op.drop_table("reconciliations")
     with op.batch_alter_table("payments", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_payments_to_fulfil",
@@ -948,6 +1160,18 @@ def downgrade() -> None:
         batch_op.drop_index("ix_payments_order")
 
     op.drop_table("payments")
+    with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_mpesa_requests_tenant_id"))
+        batch_op.drop_index("ix_mpesa_requests_subject")
+        batch_op.drop_index(batch_op.f("ix_mpesa_requests_originator_conversation_id"))
+        batch_op.drop_index(
+            "ix_mpesa_requests_due",
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_mpesa_requests_conversation_id"))
+
+    op.drop_table("mpesa_requests")
     with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_ledger_lines_tenant_id"))
         batch_op.drop_index("ix_ledger_lines_account")
@@ -995,6 +1219,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_gateways_tenant_id"))
 
     op.drop_table("gateways")
+    with op.batch_alter_table("customers", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_customers_tenant_id"))
+
+    op.drop_table("customers")
     op.drop_table("counters")
     with op.batch_alter_table("clinicians", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_clinicians_tenant_id"))

@@ -3,6 +3,7 @@
 from portal.errors import Refused
 
 SEE_MONEY, PLACE_MONEY, REQUEST_PAYMENT = "money:see", "money:place", "payment:request"
+REFUND = "refund:create"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
 SEE_AUDIT = "audit:see"
@@ -12,6 +13,7 @@ ALL = frozenset(
         SEE_MONEY,
         PLACE_MONEY,
         REQUEST_PAYMENT,
+        REFUND,
         MANAGE_GATEWAYS,
         MANAGE_PACKAGES,
         SEE_CLINIC,

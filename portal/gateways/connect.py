@@ -1,6 +1,7 @@
 """From a gateway's row to a Daraja client: the one place where sealed credentials are opened for use."""
 
 from flask import current_app
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.db import db
@@ -49,5 +50,5 @@ def choose(tenant_id: int, purpose: str) -> Gateway:
     if found := db.session.scalars(ranked.where(Gateway.is_default)).first():
         return found
     raise Refused(
-        "This business has not connected M-Pesa yet. Its administrator adds a gateway.", code="no_gateway"
+        _("This business has not connected M-Pesa yet. Its administrator adds a gateway."), code="no_gateway"
     )

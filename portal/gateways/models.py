@@ -1,8 +1,9 @@
 """A gateway: one way a tenant reaches M-Pesa."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, Text, text
+from sqlalchemy import JSON, CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal import vault
@@ -54,6 +55,12 @@ class Gateway(TenantOwned, db.Model):
     hook_token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
     previous_hook_token: Mapped[str | None] = mapped_column(String(40), unique=True)
     urls_registered_at: Mapped[datetime | None]
+    initiator_halted_at: Mapped[datetime | None]  # after the first 2001 or 8006 nothing more is sent with it
+    initiator_halted_why: Mapped[str] = mapped_column(String(300), default="")
+    pull_registered_at: Mapped[datetime | None]
+    pulled_until: Mapped[datetime | None]
+    balances: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)  # [{account, available_cents}, …]
+    balances_at: Mapped[datetime | None]
     tested_at: Mapped[datetime | None]
     test_passed: Mapped[bool | None]
     test_message: Mapped[str] = mapped_column(String(300), default="")

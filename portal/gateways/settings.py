@@ -11,7 +11,7 @@ from portal import clock
 from portal.audit import chain
 from portal.db import db, new_token
 from portal.errors import Conflict, Misconfigured, NotFound, Refused
-from portal.gateways import credential
+from portal.gateways import credential, initiator
 from portal.gateways.models import SECRETS, Gateway
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
@@ -45,6 +45,7 @@ SECRET_FIELDS = {
     "initiatorPassword": "initiator_password",
     "securityCredential": "security_credential",
 }
+INITIATOR_FIELDS = {"initiatorName", "initiatorPassword", "securityCredential", "certificate"}
 _FLAGS = ("isDefault", "forClinic", "forHotspot", "forPppoe")
 _DIGITS = re.compile(r"[0-9]{5,7}", re.ASCII)
 _NAMES = {
@@ -167,6 +168,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     was = gateway.environment
     _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
     gateway.test_passed = None
+    if INITIATOR_FIELDS & set(values):
+        initiator.release(gateway, actor=actor)
     db.session.flush()
     if values.get("isDefault"):
         make_default(gateway, actor=actor)

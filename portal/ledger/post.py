@@ -10,6 +10,17 @@ from portal.ledger.models import Journal, Line
 
 CLEARING = "mpesa_clearing"  # money that M-Pesa holds for the tenant
 SUSPENSE = "suspense"  # money that arrived and has no home yet
+REFUNDS_DUE = "refunds_due"  # promised back to payers, not sent yet
+
+
+def wallet(customer_id: int) -> str:
+    """The account of a customer's own money with the tenant: credits are theirs, so its balance is negative."""
+    return f"wallet:{customer_id}"
+
+
+def drawer(channel: str) -> str:
+    """Where money that was recorded by hand lies: `drawer:cash`, `drawer:bank`, …"""
+    return f"drawer:{channel}"
 
 
 def revenue(purpose: str) -> str:

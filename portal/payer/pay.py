@@ -6,9 +6,11 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from icalendar import Calendar, Event
+from werkzeug.datastructures import MultiDict
 
 from portal import clock, personal, queue
 from portal.clinic import invoices
+from portal.clinic.models import Invoice
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.fulfilment import bought, receipts_of
@@ -17,6 +19,7 @@ from portal.payer.forms import PayForm
 from portal.payments import stk
 from portal.payments.models import Allocation, Payment
 from portal.phone import for_people
+from portal.translations import said
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")
 
@@ -28,6 +31,12 @@ def _payment(token: str) -> Payment:
     return payment
 
 
+def _title(payment: Payment, invoice: Invoice | None) -> str:
+    return (
+        _("Invoice %(number)s", number=invoice.number) if invoice else payment.title or payment.reference
+    )
+
+
 def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseReturnValue:
     if not form.phone.data and (msisdn := personal.open_phone(payment.phone_sealed, payment.tenant_id)):
         form.phone.data = "" if payment.purpose == "clinic" else for_people(msisdn)
@@ -37,9 +46,7 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
         tenant=payment.tenant,
         view=view.of(payment),
         form=form,
-        title=_("Invoice %(number)s", number=invoice.number)
-        if invoice
-        else payment.title or payment.reference,
+        title=_title(payment, invoice),
         lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
         if invoice
         else [],
@@ -61,9 +68,7 @@ def show(token: str) -> ResponseReturnValue:
 def push(token: str) -> ResponseReturnValue:
     """Ask a phone for what is due; without a phone in the form, the last one."""
     payment = _payment(token)
-    form = PayForm()
-    if not form.phone.data and request.form.get("idempotency_key", "").startswith(payment.token):
-        form.phone.data = _last_phone(payment)
+    form = PayForm(_filled_in(payment))
     if not form.validate():
         return _page(payment, form, 422)
     try:
@@ -75,7 +80,7 @@ def push(token: str) -> ResponseReturnValue:
                 idempotency_key=form.idempotency_key.data or None,
             )
     except Refused as error:
-        form.form_errors.append(error.message)
+        form.form_errors.append(said(error.message))
         return _page(_payment(token), form, error.status)
     queue.ring(queue.SEND_PUSHES)
     payment = _payment(token)
@@ -83,6 +88,14 @@ def push(token: str) -> ResponseReturnValue:
     if given.kind == "access":
         return redirect(url_for("hotspot.wait", slug=payment.tenant.slug, token=token), 303)
     return redirect(url_for("pay.show", token=token), 303)
+
+
+def _filled_in(payment: Payment) -> MultiDict[str, str]:
+    """The form as sent; "Try again" without a number means the one that was asked last."""
+    given = MultiDict(request.form)
+    if not given.get("phone") and given.get("idempotency_key", "").startswith(payment.token):
+        given["phone"] = _last_phone(payment)
+    return given
 
 
 def _last_phone(payment: Payment) -> str:
@@ -130,7 +143,7 @@ def receipt(token: str) -> ResponseReturnValue:
         "amount_cents": payment.allocated_cents,
         "lines": lines,
         "payer_shown": next((one.payer_shown for one in money if one.payer_shown), ""),
-        "reference": payment.title or payment.reference,
+        "reference": _title(payment, invoice),
         "method": "M-Pesa",
         "receipts": parts,
         "balance_cents": payment.due_cents,
@@ -141,7 +154,7 @@ def receipt(token: str) -> ResponseReturnValue:
 
 
 def _allocations(payment: Payment) -> list[Allocation]:
-    return db.session.query(Allocation).filter_by(payment_id=payment.id).all()
+    return db.session.query(Allocation).filter_by(payment_id=payment.id, taken_back_at=None).all()
 
 
 @bp.get("/<token>/calendar.ics")

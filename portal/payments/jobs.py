@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from portal import clock, personal, queue
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.gateways import connect, daraja
+from portal.gateways import connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import inbox, queries, settle, stk
+from portal.payments import inbox, queries, requests, results_in, settle, stk
 from portal.payments.models import InboxItem, Payment
 
 PUSH_THREADS, QUERY_THREADS = 8, 4
@@ -82,6 +82,7 @@ def drain_inbox() -> None:
     while _drain_batch():
         queue.ring(queue.PAID)
     queue.ring(queue.PAID)
+    queue.ring(queue.REQUESTS)
 
 
 def _drain_batch() -> int:
@@ -122,10 +123,22 @@ def _settle(item: InboxItem) -> int | None:
     if outcome.state in ("waiting", "rejected") and item.tenant_id is not None:
         subject = ("push", outcome.push_id) if outcome.push_id else ("inbox", item.id)
         chain.record(item.tenant_id, *subject, f"callback_{outcome.state}", actor="daraja", why=outcome.why)
+    if outcome.asks_receipt:
+        item.push_token = outcome.asks_receipt  # by which M-Pesa's answer finds it
+        ask_about_receipt(db.session.get_one(Gateway, item.gateway_id), outcome.asks_receipt)
     if outcome.state != "waiting":
         item.done_at = clock.now()
     db.session.flush()
     return outcome.push_id if outcome.asks else None
+
+
+def ask_about_receipt(gateway: Gateway, receipt: str) -> bool:
+    """Ask M-Pesa about a receipt, once; False where this gateway cannot ask. The caller commits, then rings REQUESTS."""
+    if not initiator.can_ask(gateway):
+        return False
+    if not results_in.is_asked(gateway, receipt):
+        requests.ask(gateway, "status", f"receipt:{receipt}")
+    return True
 
 
 def _put_off(item_id: int, error: Exception) -> None:

@@ -164,15 +164,24 @@ class Transaction(TenantOwned, db.Model):
     payer_name_sealed: Mapped[str | None] = mapped_column(Text)
     occurred_at: Mapped[datetime]
     merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
+    credited_cents: Mapped[int] = mapped_column(BigInteger, default=0)  # put into the payer's wallet
+    refunded_cents: Mapped[int] = mapped_column(BigInteger, default=0)  # sent back, or on its way
+    reversed_at: Mapped[datetime | None]  # M-Pesa took it back from us
+    voided_at: Mapped[datetime | None]  # a payment recorded by hand, taken back with a reason
+    void_why: Mapped[str] = mapped_column(String(300), default="")
+    note: Mapped[str] = mapped_column(String(300), default="")
+    recorded_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     gateway: Mapped[Gateway | None] = relationship()
     push: Mapped[Push | None] = relationship()
     allocations: Mapped[list["Allocation"]] = relationship(back_populates="transaction")
 
     @property
     def state(self) -> str:
-        """allocated, partly_allocated or unallocated; merged where a second booking was taken back."""
+        """allocated, partly_allocated or unallocated; merged, reversed or void where it was taken back."""
         if self.merged_into_id:
             return "merged"
+        if self.reversed_at or self.voided_at:
+            return "reversed" if self.reversed_at else "void"
         if self.unallocated_cents == 0:
             return "allocated"
         return "unallocated" if self.unallocated_cents == self.amount_cents else "partly_allocated"
@@ -194,15 +203,36 @@ class Allocation(TenantOwned, db.Model):
 
     __tablename__ = "allocations"
     __table_args__ = (
-        UniqueConstraint("transaction_id", "payment_id"),
+        _partial(
+            "uq_allocations_once", "transaction_id", "payment_id", where="taken_back_at IS NULL", unique=True
+        ),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
     )
 
-    transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"))
+    transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))  # NULL: from a wallet
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))  # whose wallet
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
     amount_cents: Mapped[int] = mapped_column(BigInteger)
-    transaction: Mapped[Transaction] = relationship(back_populates="allocations")
+    taken_back_at: Mapped[datetime | None]  # money reversed or voided: what it paid is owed again
+    transaction: Mapped[Transaction | None] = relationship(back_populates="allocations")
     payment: Mapped[Payment] = relationship()
+
+
+class Customer(TenantOwned, db.Model):
+    """Somebody who pays, with a wallet: its balance is the ledger's account `wallet:<id>`."""
+
+    __tablename__ = "customers"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "phone_hash"),
+        UniqueConstraint("tenant_id", "account_number"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    account_number: Mapped[str] = mapped_column(String(12))  # what they type at the paybill: C and digits
+    name_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    erased_at: Mapped[datetime | None]
 
 
 class Refund(TenantOwned, db.Model):
@@ -224,6 +254,8 @@ class Refund(TenantOwned, db.Model):
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(12), default="requested")
     why: Mapped[str] = mapped_column(String(300), default="")
+    environment: Mapped[str] = mapped_column(String(10))
+    phone_sealed: Mapped[str | None] = mapped_column(Text)  # who gets it, by B2C
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     originator_conversation_id: Mapped[str] = mapped_column(String(60), default=new_token)
@@ -231,9 +263,117 @@ class Refund(TenantOwned, db.Model):
     receipt: Mapped[str | None] = mapped_column(String(20))
     result_code: Mapped[str | None] = mapped_column(String(20))
     failure: Mapped[str] = mapped_column(String(300), default="")
+    transaction: Mapped[Transaction] = relationship()
     next_at: Mapped[datetime | None]
+    sends: Mapped[int] = mapped_column(default=0)
     sent_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class MpesaRequest(TenantOwned, db.Model):
+    """A question M-Pesa answers later, at our result or timeout door: pay-out, reversal, status, balance.
+
+    `token` ends both doors' addresses. Written before it is sent; `subject` says what it is about: `refund:7`,
+    `receipt:SKL1ABCD23`, `inbox:12`, `gateway`. States: created, sent, answered, unknown, failed.
+    """
+
+    __tablename__ = "mpesa_requests"
+    __table_args__ = (
+        Index("ix_mpesa_requests_subject", "tenant_id", "subject"),
+        _partial("ix_mpesa_requests_due", "next_at", where="next_at IS NOT NULL"),
+    )
+
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    kind: Mapped[str] = mapped_column(String(10))  # b2c, reversal, status, balance
+    subject: Mapped[str] = mapped_column(String(60))
+    token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    originator_conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
+    conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
+    state: Mapped[str] = mapped_column(String(10), default="created")
+    result_code: Mapped[str | None] = mapped_column(String(20))
+    answer: Mapped[str] = mapped_column(String(300), default="")
+    next_at: Mapped[datetime | None] = mapped_column(default=clock.now)
+    sends: Mapped[int] = mapped_column(default=0)
+    sent_at: Mapped[datetime | None]
+    answered_at: Mapped[datetime | None]
+    gateway: Mapped[Gateway] = relationship()
+
+
+class Claim(TenantOwned, db.Model):
+    """A pasted message of a payment to a gateway without API: it waits for the counter, or opened unverified.
+
+    States: queued, accepted, refused; `opened_at` where the tenant's policy opened before anybody looked.
+    """
+
+    __tablename__ = "claims"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "environment", "receipt"),
+        Index("ix_claims_device", "tenant_id", "device", "created_at"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    environment: Mapped[str] = mapped_column(String(10))
+    receipt: Mapped[str] = mapped_column(String(20))
+    payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
+    stated_cents: Mapped[int] = mapped_column(BigInteger)
+    text_sealed: Mapped[str] = mapped_column(Text)
+    device: Mapped[str] = mapped_column(String(64), default="")  # MAC, or keyed hash of the phone
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    opened_at: Mapped[datetime | None]
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
+    payment: Mapped[Payment] = relationship()
+    gateway: Mapped[Gateway] = relationship()
+
+
+class Reconciliation(TenantOwned, db.Model):
+    """One look at M-Pesa's own records: an uploaded statement, or pulled transactions. Every row is in one bucket."""
+
+    __tablename__ = "reconciliations"
+    __table_args__ = (UniqueConstraint("tenant_id", "gateway_id", "digest"),)
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    source: Mapped[str] = mapped_column(String(20))  # statement, pull
+    layout: Mapped[str] = mapped_column(String(20), default="")
+    digest: Mapped[str] = mapped_column(String(64))  # of the file: the same one twice is one reconciliation
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    made_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    gateway: Mapped[Gateway] = relationship()
+
+
+class StatementRow(TenantOwned, db.Model):
+    """A row of M-Pesa's records, or money of ours that they lack, in exactly one bucket.
+
+    Buckets: matched, created (was missing here), different, missing_there, internal (charges, sweeps, pay-outs).
+    """
+
+    __tablename__ = "statement_rows"
+    __table_args__ = (
+        Index("ix_statement_rows_bucket", "reconciliation_id", "bucket"),
+        Index("ix_statement_rows_receipt", "tenant_id", "receipt"),
+    )
+
+    reconciliation_id: Mapped[int] = mapped_column(ForeignKey("reconciliations.id"))
+    row_number: Mapped[int]
+    receipt: Mapped[str] = mapped_column(String(20), default="")
+    completed_at: Mapped[datetime | None]
+    kind: Mapped[str] = mapped_column(String(60), default="")
+    details_sealed: Mapped[str | None] = mapped_column(Text)
+    account: Mapped[str] = mapped_column(String(40), default="")
+    paid_in_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    withdrawn_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    balance_cents: Mapped[int | None] = mapped_column(BigInteger)
+    bucket: Mapped[str] = mapped_column(String(15))
+    why: Mapped[str] = mapped_column(String(300), default="")
+    transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # who looks into a difference
+    resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str] = mapped_column(String(300), default="")
 
 
 class InboxItem(db.Model):

@@ -16,10 +16,12 @@ from portal.db import db, new_uid, upsert_nothing
 from portal.errors import Conflict
 from portal.gateways.models import Gateway
 from portal.ledger import post
+from portal.ledger.models import Journal, Line
 from portal.payments.models import Allocation, Payment, Push, Transaction, Witness
 from portal.payments.states import touch
 from portal.phone import for_screens
 
+REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED, UNKNOWN_ACCOUNT = "paid twice", "overpaid", "closed", "unknown account"
 
 
@@ -272,3 +274,68 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
     )
     db.session.flush()
     db.session.refresh(payment)
+
+
+def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
+    """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
+
+    how: REVERSED or VOIDED. Done once, however often it is asked for. What was delivered stays visible as unpaid.
+    The caller commits.
+    """
+    if booked.reversed_at or booked.voided_at or booked.merged_into_id:
+        return
+    now = clock.now()
+    lines = {
+        (post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)): booked.refunded_cents
+        - booked.amount_cents
+    }
+    if booked.unallocated_cents:
+        lines[post.SUSPENSE] = booked.unallocated_cents
+    if booked.credited_cents:
+        customer = _customer_credited(booked)
+        lines[post.wallet(customer)] = booked.credited_cents
+    for given in db.session.scalars(
+        select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.taken_back_at.is_(None))
+    ).all():
+        payment = lock_payment(given.payment_id)
+        given.taken_back_at = now
+        account = post.revenue(payment.purpose)
+        lines[account] = lines.get(account, 0) + given.amount_cents
+        touch(
+            payment.id,
+            allocated_cents=Payment.allocated_cents - given.amount_cents,
+            state="open" if payment.state == "paid" else payment.state,
+        )
+        chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
+    _balance_refunded(lines, booked)
+    post.post(booked.tenant_id, booked.environment, how, booked.uid, occurred_at=now, lines=lines)
+    booked.unallocated_cents = booked.credited_cents = 0
+    if how == REVERSED:
+        booked.reversed_at = now
+    else:
+        booked.voided_at, booked.void_why = now, why[:300]
+    chain.record(booked.tenant_id, "transaction", booked.id, how, actor=actor, new=booked.receipt, why=why)
+    db.session.flush()
+
+
+def _balance_refunded(lines: dict[str, int], booked: Transaction) -> None:
+    """What was sent back before is not taken back twice: it leaves the account that earned it."""
+    gap = sum(lines.values())
+    if gap:
+        earned = next((account for account in lines if account.startswith("revenue:")), post.SUSPENSE)
+        lines[earned] = lines.get(earned, 0) - gap
+
+
+def _customer_credited(booked: Transaction) -> int:
+    account = db.session.scalar(
+        select(Line.account)
+        .join(Journal)
+        .where(
+            Line.tenant_id == booked.tenant_id,
+            Journal.kind == "credited",
+            Journal.reference.startswith(f"{booked.uid}/"),
+            Line.account.startswith("wallet:"),
+        )
+        .limit(1)
+    )
+    return int(str(account).partition(":")[2])

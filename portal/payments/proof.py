@@ -5,7 +5,7 @@ from sqlalchemy import func, select
 from portal.db import db
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.models import Allocation, Payment, Refund, Transaction
 from portal.tenants.models import Tenant
 
 ENVIRONMENTS = ("sandbox", "production")
@@ -25,20 +25,27 @@ def problems() -> list[str]:
 
 
 def _balances(tenant: Tenant, environment: str) -> list[str]:
-    money = select(
-        func.coalesce(func.sum(Transaction.amount_cents), 0),
-        func.coalesce(func.sum(Transaction.unallocated_cents), 0),
-    ).where(
+    mine = (
         Transaction.tenant_id == tenant.id,
         Transaction.environment == environment,
         Transaction.merged_into_id.is_(None),
+        Transaction.reversed_at.is_(None),
+        Transaction.voided_at.is_(None),
     )
-    arrived, homeless = (int(cents) for cents in db.session.execute(money).one())
+    at_mpesa = select(func.coalesce(func.sum(Transaction.amount_cents), 0)).where(
+        *mine, Transaction.provider == "mpesa"
+    )
+    unplaced = select(func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(*mine)
+    arrived, homeless = int(db.session.scalar(at_mpesa) or 0), int(db.session.scalar(unplaced) or 0)
     found = []
+    sent_back = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
+        Refund.tenant_id == tenant.id, Refund.environment == environment, Refund.state == "done"
+    )
+    expected = arrived - int(db.session.scalar(sent_back) or 0)
     clearing = post.balance(tenant.id, environment, post.CLEARING)
-    if clearing != arrived:
+    if clearing != expected:
         found.append(
-            f"{tenant.slug} {environment}: the clearing account holds {clearing} cents, {arrived} arrived."
+            f"{tenant.slug} {environment}: clearing holds {clearing} cents; {expected} should be there."
         )
     suspense = -post.balance(tenant.id, environment, post.SUSPENSE)
     if suspense != homeless:
@@ -59,18 +66,30 @@ def _allocations() -> list[str]:
     given = select(func.coalesce(func.sum(Allocation.amount_cents), 0)).where(
         Allocation.payment_id == Payment.id
     )
+    given = given.where(Allocation.taken_back_at.is_(None))
     wrong = select(Payment.reference).where(Payment.allocated_cents != given.scalar_subquery())
     found = [
         f"Payment {reference} does not hold what was allocated to it."
         for reference in db.session.scalars(wrong)
     ]
     spent = select(func.coalesce(func.sum(Allocation.amount_cents), 0)).where(
-        Allocation.transaction_id == Transaction.id
+        Allocation.transaction_id == Transaction.id, Allocation.taken_back_at.is_(None)
     )
-    odd = select(Transaction.uid).where(
+    sent_back_unplaced = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
+        Refund.transaction_id == Transaction.id, Refund.payment_id.is_(None), Refund.state != "failed"
+    )
+    homes = (
+        Transaction.unallocated_cents
+        + Transaction.credited_cents
+        + spent.scalar_subquery()
+        + sent_back_unplaced.scalar_subquery()
+    )
+    stands = (
         Transaction.merged_into_id.is_(None),
-        Transaction.amount_cents - Transaction.unallocated_cents != spent.scalar_subquery(),
+        Transaction.reversed_at.is_(None),
+        Transaction.voided_at.is_(None),
     )
+    odd = select(Transaction.uid).where(*stands, Transaction.amount_cents != homes)
     return found + [
         f"Transaction {uid} does not add up with its allocations." for uid in db.session.scalars(odd)
     ]

@@ -162,7 +162,7 @@ def references_of(items: list[Transaction]) -> dict[int, str]:
     rows = db.session.execute(
         select(Allocation.transaction_id, Payment.reference, Payment.order_id)
         .join(Payment)
-        .where(Allocation.transaction_id.in_(ids))
+        .where(Allocation.transaction_id.in_(ids), Allocation.taken_back_at.is_(None))
     )
     for transaction_id, reference, order_id in rows:
         paid.setdefault(transaction_id, []).append(order_id or reference)

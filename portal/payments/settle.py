@@ -4,8 +4,6 @@ The order of trust: token, gateway, id and amount must all fit a push of ours be
 odd waits for M-Pesa's own word (an STK query), and a query, which states no amount, never cures an amount.
 """
 
-from dataclasses import dataclass
-
 from sqlalchemy import func, select
 
 from portal import clock, personal
@@ -13,20 +11,11 @@ from portal.audit import chain
 from portal.db import db
 from portal.gateways import messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in
+from portal.payments import accounts, money_in, results_in, success
 from portal.payments.models import InboxItem, Push
-from portal.payments.money_in import Arrival, allocate, book, lock_payment
+from portal.payments.money_in import Arrival, lock_payment
+from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why. asks: a push to ask M-Pesa about now."""
-
-    state: str
-    why: str
-    push_id: int | None = None
-    asks: bool = False
 
 
 def settle(item: InboxItem, body: str) -> Outcome:
@@ -37,6 +26,10 @@ def settle(item: InboxItem, body: str) -> Outcome:
             return _stk(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "c2b":
             return _c2b(item, gateway, messages.parse_c2b(messages.read_json(body.encode())))
+        if item.kind == "result":
+            return results_in.settle_result(item, gateway, body)
+        if item.kind == "timeout":
+            return results_in.settle_timeout(item, gateway, body)
     except messages.Malformed as error:
         return Outcome("rejected", f"Not the shape of an M-Pesa callback: {error}")
     return Outcome("rejected", f"Nothing here takes callbacks of kind {item.kind}.")
@@ -79,7 +72,7 @@ def _stk_success(item: InboxItem, gateway: Gateway, push: Push, callback: messag
             return Outcome("waiting", "It states another amount than was asked for.", push.id, asks=True)
         if item.is_foreign:
             return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
-    succeed(
+    success.succeed(
         push, gateway, arrival_of(callback, push, item), why="M-Pesa called back: paid.", actor="stk callback"
     )
     return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
@@ -97,17 +90,6 @@ def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> A
         msisdn=asked,
         inbox_id=item.id,
     )
-
-
-def succeed(push: Push, gateway: Gateway, arrival: Arrival, *, why: str, actor: str) -> None:
-    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits."""
-    payment = lock_payment(push.payment_id)
-    db.session.refresh(push)
-    booked = book(gateway, arrival, push=push)
-    if push.state != State.SUCCEEDED:
-        move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
-    if booked.unallocated_cents:
-        allocate(booked, payment, actor=actor)
 
 
 def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
@@ -153,43 +135,10 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcom
     if paid.shortcode not in accounts.numbers_of(gateway):
         return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
     if item.is_foreign:
-        return Outcome("waiting", "It came from an address that is not Safaricom's.")
-    payer = paid.payer
-    arrival = Arrival(
-        channel="c2b",
-        amount_cents=paid.amount_cents,
-        occurred_at=paid.occurred_at or item.received_at,
-        receipt=paid.receipt,
-        account=paid.account,
-        msisdn=payer.text if payer.kind == "full" else None,
-        payer_shown=payer.text if payer.kind == "masked" else "",
-        payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
-        inbox_id=item.id,
-    )
-    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
-    if known is not None and known.push_id is not None:
-        book(gateway, arrival)
-        return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
-    echoed = accounts.push_of(gateway, paid)
-    if len(echoed) > 1:
-        return Outcome("waiting", "More than one push could be its origin; staff decide.")
-    if echoed:
-        push = echoed[0]
-        own = money_in.of_push(push.id)
-        if own is None or own.receipt in (None, paid.receipt):
-            succeed(push, gateway, arrival, why="M-Pesa confirmed the money (C2B).", actor="c2b confirmation")
-            return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
-    payment = accounts.payment_of(gateway, paid.account)
-    if payment is not None:
-        payment = lock_payment(payment.id)
-    booked = book(gateway, arrival)
-    if payment is None:
-        if booked.unallocated_cents:
-            booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
-        return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")
-    if booked.unallocated_cents:
-        allocate(booked, payment, actor="c2b confirmation")
-    return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+        return Outcome(
+            "waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt
+        )
+    return success.settle_c2b(item, gateway, paid)
 
 
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
@@ -201,7 +150,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
         body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
         callback = messages.parse_stk_callback(body.encode())
         if callback.result_code == "0" and callback.receipt and callback.amount_cents:
-            succeed(
+            success.succeed(
                 push,
                 gateway,
                 arrival_of(callback, push, item),
@@ -223,7 +172,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
         account=push.reference,
         msisdn=personal.open_phone(push.phone_sealed, push.tenant_id),
     )
-    succeed(
+    success.succeed(
         push,
         gateway,
         unknown_receipt,

@@ -1,5 +1,6 @@
 """Finding a tenant."""
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.db import db
@@ -15,5 +16,5 @@ def by_slug(slug: str | None, *, kind: str = "") -> Tenant:
         or (kind == "clinic" and not tenant.is_clinic)
         or (kind == "hotspot" and not tenant.is_hotspot)
     ):
-        raise NotFound("There is no such business here. Check the address.", code="unknown_tenant")
+        raise NotFound(_("There is no such business here. Check the address."), code="unknown_tenant")
     return tenant

@@ -46,8 +46,14 @@ def test_the_same_callback_from_many_threads_is_one_payment(either_house: House)
     hook = house.hook()
     path = f"{hook}/stk/{push.token}"
     echo = c2b_body(receipt=receipt(1), amount=900, account=push.reference)
-    calls = [lambda: house.client().post(path, json=stk_body(push, receipt=receipt(1))).status_code for _n in range(THREADS // 2)]
-    calls += [lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code for _n in range(THREADS // 2)]
+    calls = [
+        lambda: house.client().post(path, json=stk_body(push, receipt=receipt(1))).status_code
+        for _n in range(THREADS // 2)
+    ]
+    calls += [
+        lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code
+        for _n in range(THREADS // 2)
+    ]
     assert set(together(house, *calls)) == {200}
     together(house, *[jobs.drain_inbox] * 4, *[fulfilment.deliver_paid] * 2)
     house.work()
@@ -65,7 +71,10 @@ def test_many_pushes_settled_by_many_workers_each_pay_their_own(either_house: Ho
         pushes.append((token, house.pushed(token)))
     for index, (_token, push) in enumerate(pushes):
         house.callback(push, receipt=receipt(100 + index))
-        house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(100 + index), amount=push.amount, account=push.reference))
+        house.client().post(
+            f"{house.hook()}/c2b/confirmation",
+            json=c2b_body(receipt=receipt(100 + index), amount=push.amount, account=push.reference),
+        )
     together(house, *[jobs.drain_inbox] * 4)
     house.work()
     assert {house.status(token)["status"] for token, _push in pushes} == {"paid"}
@@ -78,7 +87,9 @@ def test_two_tabs_and_a_double_click_make_one_push(either_house: House) -> None:
     house = either_house
     package, phone = house.package(), new_phone()
     body = {"tenant": "mlima", "packageId": package, "phone": phone, "macAddress": "AA:BB:CC:DD:EE:FF"}
-    answers = together(house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS)
+    answers = together(
+        house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS
+    )
     assert sorted(answer.status_code for answer in answers) == [200] * (THREADS - 1) + [201]
     assert len({answer.json["paymentId"] for answer in answers}) == 1
     with house.inside():
@@ -99,7 +110,10 @@ def test_one_form_sent_by_many_threads_is_one_push_even_after_a_decline(either_h
 def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house: House, amount: int) -> None:
     house = either_house
     package = house.package(slug="bahari")
-    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(7), amount=amount, account="X", shortcode="600222"))
+    house.client().post(
+        f"{house.hook('bahari')}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(7), amount=amount, account="X", shortcode="600222"),
+    )
     house.work()
     from portal import clock
 
@@ -107,7 +121,13 @@ def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house
     text = f"{receipt(7)} Confirmed. Ksh{amount}.00 sent to BAHARI HOUSE for account X on {local.day}/{local.month}/{local:%y} at {local.hour % 12 or 12}:{local:%M} {local:%p} New M-PESA balance is Ksh1.00. Transaction cost, Ksh0.00."
     calls = [
         lambda n=n: house.client().post(
-            "/api/portal/mpesa/verify-sms", json={"tenant": "bahari", "packageId": package, "smsText": text, "macAddress": f"AA:BB:CC:DD:EE:{n:02X}"}
+            "/api/portal/mpesa/verify-sms",
+            json={
+                "tenant": "bahari",
+                "packageId": package,
+                "smsText": text,
+                "macAddress": f"AA:BB:CC:DD:EE:{n:02X}",
+            },
         )
         for n in range(THREADS)
     ]
@@ -125,7 +145,10 @@ def test_money_is_placed_once_however_many_click(either_house: House) -> None:
     from portal.payments.money_in import allocate, lock_payment
 
     _number, token = house.invoice(400, slug="bahari")
-    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(8), amount=1_000, account="X", shortcode="600222"))
+    house.client().post(
+        f"{house.hook('bahari')}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(8), amount=1_000, account="X", shortcode="600222"),
+    )
     house.work()
 
     def place() -> int:

@@ -31,7 +31,8 @@ def daraja(house: House):  # type: ignore[no-untyped-def]
 
 def ask(house: House, phone: str = "") -> str:
     answer = house.client().post(
-        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone or new_phone()}
+        "/api/portal/mpesa/initiate",
+        json={"tenant": "mlima", "packageId": house.package(), "phone": phone or new_phone()},
     )
     assert answer.status_code == 201, answer.text
     return answer.json["paymentId"]  # type: ignore[no-any-return, index]
@@ -44,7 +45,13 @@ def push_of(house: House) -> Push:
     return push
 
 
-ACCEPTED = {"CheckoutRequestID": "ws_CO_1", "MerchantRequestID": "m-1", "ResponseCode": "0", "ResponseDescription": "ok", "CustomerMessage": "ok"}
+ACCEPTED = {
+    "CheckoutRequestID": "ws_CO_1",
+    "MerchantRequestID": "m-1",
+    "ResponseCode": "0",
+    "ResponseDescription": "ok",
+    "CustomerMessage": "ok",
+}
 
 
 @pytest.mark.property(8)
@@ -63,19 +70,56 @@ def test_a_good_push_asks_for_the_exact_amount_and_keeps_its_id(house: House, da
     assert len(sent["AccountReference"]) <= 12 and 1 <= len(sent["TransactionDesc"]) <= 13
     assert "/hooks/" in sent["CallBackURL"] and "/stk/" in sent["CallBackURL"]
     push = push_of(house)
-    assert (push.state, push.checkout_request_id, push.merchant_request_id) == ("awaiting_pin", "ws_CO_1", "m-1")
-    assert house.status(token)["status"] == "processing" and "enter your M-Pesa PIN" in house.status(token)["message"]
+    assert (push.state, push.checkout_request_id, push.merchant_request_id) == (
+        "awaiting_pin",
+        "ws_CO_1",
+        "m-1",
+    )
+    assert (
+        house.status(token)["status"] == "processing"
+        and "enter your M-Pesa PIN" in house.status(token)["message"]
+    )
 
 
 # what Daraja says, the state of the push after it, whether it may be sent once more
 CERTAINLY_NOT_SENT = [
-    ({"status": 400, "json": {"errorCode": "400.002.02", "errorMessage": "Bad Request - Invalid Amount"}}, "declined"),
-    ({"status": 401, "json": {"errorCode": "401.003.01", "errorMessage": "Invalid Access Token"}}, "declined"),
-    ({"status": 404, "json": {"errorCode": "404.001.03", "errorMessage": "Invalid Access Token"}}, "declined"),
+    (
+        {"status": 400, "json": {"errorCode": "400.002.02", "errorMessage": "Bad Request - Invalid Amount"}},
+        "declined",
+    ),
+    (
+        {"status": 401, "json": {"errorCode": "401.003.01", "errorMessage": "Invalid Access Token"}},
+        "declined",
+    ),
+    (
+        {"status": 404, "json": {"errorCode": "404.001.03", "errorMessage": "Invalid Access Token"}},
+        "declined",
+    ),
     ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Wrong credentials"}}, "declined"),
-    ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Merchant does not exist"}}, "declined"),
-    ({"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Unable to lock subscriber, a transaction is already in process for the current subscriber"}}, "declined"),
-    ({"status": 500, "json": {"errorCode": "500.003.02", "errorMessage": "System is busy. Please try again in few minutes."}}, "created"),
+    (
+        {"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Merchant does not exist"}},
+        "declined",
+    ),
+    (
+        {
+            "status": 500,
+            "json": {
+                "errorCode": "500.001.1001",
+                "errorMessage": "Unable to lock subscriber, a transaction is already in process for the current subscriber",
+            },
+        },
+        "declined",
+    ),
+    (
+        {
+            "status": 500,
+            "json": {
+                "errorCode": "500.003.02",
+                "errorMessage": "System is busy. Please try again in few minutes.",
+            },
+        },
+        "created",
+    ),
     ({"status": 500, "json": {"errorCode": "500.003.03", "errorMessage": "Quota Violation"}}, "created"),
     ({"body": requests.ConnectTimeout("no")}, "created"),
 ]
@@ -85,12 +129,17 @@ MAY_HAVE_RUNG = [
     {"status": 200, "body": "not json"},
     {"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "Internal Server Error"}},
     {"body": requests.ReadTimeout("slow")},
-    {"status": 500, "json": {"errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"}},
+    {
+        "status": 500,
+        "json": {"errorCode": "500.001.1001", "errorMessage": "The transaction is being processed"},
+    },
 ]
 
 
 @pytest.mark.parametrize(("answer", "state"), CERTAINLY_NOT_SENT)
-def test_what_certainly_was_not_sent_is_told_and_opens_nothing(house: House, daraja: Any, answer: Any, state: str) -> None:
+def test_what_certainly_was_not_sent_is_told_and_opens_nothing(
+    house: House, daraja: Any, answer: Any, state: str
+) -> None:
     daraja.post(PUSH, **answer)
     token = ask(house)
     house.work(rounds=1)
@@ -98,11 +147,15 @@ def test_what_certainly_was_not_sent_is_told_and_opens_nothing(house: House, dar
     assert push.state == state and push.failure
     said = house.status(token)
     assert said["status"] in ("failed", "pending") and "credentials" not in said and said["receipt"] is None
-    assert not any(code in said["message"] for code in ("400.", "401.", "404.", "500.")), "a payer never reads a code"
+    assert not any(code in said["message"] for code in ("400.", "401.", "404.", "500.")), (
+        "a payer never reads a code"
+    )
 
 
 @pytest.mark.parametrize("answer", MAY_HAVE_RUNG)
-def test_what_may_have_rung_is_asked_about_and_never_pushed_again(house: House, daraja: Any, answer: Any) -> None:
+def test_what_may_have_rung_is_asked_about_and_never_pushed_again(
+    house: House, daraja: Any, answer: Any
+) -> None:
     daraja.post(PUSH, **answer)
     token = ask(house)
     house.work(rounds=1)
@@ -111,7 +164,10 @@ def test_what_may_have_rung_is_asked_about_and_never_pushed_again(house: House, 
         later(seconds)
         house.work(rounds=1)
     assert sum(call.request.url == PUSH for call in daraja.calls) == 1
-    assert house.status(token)["status"] == "timed_out" and "Look for the M-Pesa message" in house.status(token)["message"]
+    assert (
+        house.status(token)["status"] == "timed_out"
+        and "Look for the M-Pesa message" in house.status(token)["message"]
+    )
 
 
 def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any) -> None:
@@ -125,7 +181,10 @@ def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any)
     house.callback(known, receipt=receipt(1))
     house.work()
     said = house.status(token)
-    assert said["status"] == "paid" and said["credentials"]["username"] == receipt(1) == said["credentials"]["password"]
+    assert (
+        said["status"] == "paid"
+        and said["credentials"]["username"] == receipt(1) == said["credentials"]["password"]
+    )
 
 
 @pytest.mark.property(55)
@@ -158,7 +217,9 @@ def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: Hou
         assert stk.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
     later(61)
     house.work(rounds=1)
-    assert push_of(house).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)
+    assert push_of(house).state == "unconfirmed" and not any(
+        call.request.url == PUSH for call in daraja.calls
+    )
 
 
 def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: Any) -> None:
@@ -167,9 +228,13 @@ def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: 
     daraja.post(PUSH, json=ACCEPTED)
     number, token = house.invoice(250)
     headers = house.api("brian")
-    answer = headers.post("/api/mpesa/initiate", json={"orderId": number, "amount": 250, "phoneNumber": new_phone()})
+    answer = headers.post(
+        "/api/mpesa/initiate", json={"orderId": number, "amount": 250, "phoneNumber": new_phone()}
+    )
     assert answer.status_code == 201
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(2), amount=250, account=number))
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(2), amount=250, account=number)
+    )
     house.settle()
     house.work(rounds=1)
     assert not any(call.request.url == PUSH for call in daraja.calls)
@@ -207,7 +272,17 @@ def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: H
     later(110)
     house.work(rounds=1)
     assert push_of(house).state == "unconfirmed" and house.status(token)["status"] == "timed_out"
-    daraja.replace(responses.POST, f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": "0", "ResultDesc": "ok", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    daraja.replace(
+        responses.POST,
+        f"{DARAJA}/mpesa/stkpushquery/v1/query",
+        json={
+            "ResponseCode": "0",
+            "ResultCode": "0",
+            "ResultDesc": "ok",
+            "MerchantRequestID": "m-1",
+            "CheckoutRequestID": "ws_CO_1",
+        },
+    )
     later(200)
     house.work(rounds=2)
     said = house.status(token)
@@ -216,10 +291,14 @@ def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: H
     push = push_of(house)
     from tests.house import Pushed
 
-    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3))
+    house.callback(
+        Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3)
+    )
     house.work()
     said = house.status(token)
-    assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, "credentials given never change"
+    assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, (
+        "credentials given never change"
+    )
     items = house.api("amina").get("/api/transactions").json["items"]
     assert len(items) == 1 and house.books() == []
 
@@ -246,7 +325,16 @@ def test_queries_go_on_for_a_day_on_schedule_and_after_a_restart(house: House, d
 @pytest.mark.parametrize("code", ["1032", "1037", "1", "2001"])
 def test_a_failure_known_by_query_is_told_like_one_called_back(house: House, daraja: Any, code: str) -> None:
     daraja.post(PUSH, json=ACCEPTED)
-    daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": code, "ResultDesc": "said", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    daraja.post(
+        f"{DARAJA}/mpesa/stkpushquery/v1/query",
+        json={
+            "ResponseCode": "0",
+            "ResultCode": code,
+            "ResultDesc": "said",
+            "MerchantRequestID": "m-1",
+            "CheckoutRequestID": "ws_CO_1",
+        },
+    )
     token = ask(house)
     house.work(rounds=1)
     later(61)
@@ -256,15 +344,30 @@ def test_a_failure_known_by_query_is_told_like_one_called_back(house: House, dar
     assert house.status(token)["status"] == ("cancelled" if code == "1032" else "failed")
 
 
-def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(house: House, daraja: Any) -> None:
+def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(
+    house: House, daraja: Any
+) -> None:
     from tests.house import Pushed
 
     daraja.post(PUSH, json=ACCEPTED)
-    daraja.post(f"{DARAJA}/mpesa/stkpushquery/v1/query", json={"ResponseCode": "0", "ResultCode": "0", "ResultDesc": "ok", "MerchantRequestID": "m-1", "CheckoutRequestID": "ws_CO_1"})
+    daraja.post(
+        f"{DARAJA}/mpesa/stkpushquery/v1/query",
+        json={
+            "ResponseCode": "0",
+            "ResultCode": "0",
+            "ResultDesc": "ok",
+            "MerchantRequestID": "m-1",
+            "CheckoutRequestID": "ws_CO_1",
+        },
+    )
     token = ask(house)
     house.work(rounds=1)
     push = push_of(house)
-    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(4), amount=30)
+    house.callback(
+        Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference),
+        receipt=receipt(4),
+        amount=30,
+    )
     house.work()
     said = house.status(token)
     assert said["status"] == "pending" and said["amountDue"] == 20 and "credentials" not in said

@@ -52,7 +52,9 @@ def test_the_same_success_worded_otherwise_is_still_one(house: House) -> None:
 
 
 @pytest.mark.parametrize("echo_first", [True, False])
-def test_an_stk_payment_and_its_c2b_echo_are_one_transaction_with_two_witnesses(house: House, echo_first: bool) -> None:
+def test_an_stk_payment_and_its_c2b_echo_are_one_transaction_with_two_witnesses(
+    house: House, echo_first: bool
+) -> None:
     number, token = house.invoice(700)
     push = house.pushed(token)
     echo = c2b_body(receipt=receipt(2), amount=700, account=push.reference)
@@ -89,7 +91,9 @@ def test_a_failure_says_why_and_lets_the_payer_try_again_at_once(house: House) -
     house.callback(push, code=1032)
     house.work()
     said = house.status(token)
-    assert said["status"] == "cancelled" and said["resultCode"] == "1032" and "You cancelled" in said["message"]
+    assert (
+        said["status"] == "cancelled" and said["resultCode"] == "1032" and "You cancelled" in said["message"]
+    )
     again = house.pushed(token, push.msisdn)  # property 29: no wait
     house.callback(again, receipt=receipt(4))
     house.work()
@@ -99,7 +103,9 @@ def test_a_failure_says_why_and_lets_the_payer_try_again_at_once(house: House) -
 
 
 @pytest.mark.parametrize("first", [1032, 1, 1037, 2001])
-def test_a_late_success_corrects_a_failure_and_a_failure_never_undoes_a_success(house: House, first: int) -> None:
+def test_a_late_success_corrects_a_failure_and_a_failure_never_undoes_a_success(
+    house: House, first: int
+) -> None:
     _number, token = house.invoice(300)
     push = house.pushed(token)
     house.callback(push, code=first)
@@ -133,13 +139,21 @@ def test_money_for_a_paid_invoice_is_kept_where_staff_see_it(house: House) -> No
 
 def test_a_part_is_taken_and_the_rest_stays_due(house: House) -> None:
     number, token = house.invoice(850)
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(8), amount=800, account=f" {number.lower()[:3]}-{number[3:]} "))
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(8), amount=800, account=f" {number.lower()[:3]}-{number[3:]} "),
+    )
     house.work()
     assert house.status(token)["status"] == "pending" and house.status(token)["amountDue"] == 50
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(9), amount=100, account=number))
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(9), amount=100, account=number)
+    )
     house.work()
     assert house.status(token)["status"] == "paid" and house.status(token)["amountDue"] == 0
-    assert {(row[0], row[3]) for row in transactions(house)} == {(receipt(8), "allocated"), (receipt(9), "partly_allocated")}
+    assert {(row[0], row[3]) for row in transactions(house)} == {
+        (receipt(8), "allocated"),
+        (receipt(9), "partly_allocated"),
+    }
     assert house.books() == []
 
 
@@ -179,7 +193,10 @@ def test_another_pushs_id_on_this_pushs_address_proves_nothing(house: House) -> 
 
 def test_an_unknown_account_waits_for_staff_who_place_it_with_one_click(house: House) -> None:
     number, token = house.invoice(400, slug="bahari")
-    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(13), amount=400, account="MAMA MBOGA", shortcode="600222"))
+    house.client().post(
+        f"{house.hook('bahari')}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(13), amount=400, account="MAMA MBOGA", shortcode="600222"),
+    )
     house.work()
     browser = house.browser_of("chege")
     page = browser.get("/staff/unmatched").text
@@ -189,15 +206,24 @@ def test_an_unknown_account_waits_for_staff_who_place_it_with_one_click(house: H
     answer = browser.post(f"/staff/unmatched/{action}", data={"reference": number, "csrf_token": csrf})
     assert answer.status_code == 303
     house.work()
-    assert house.status(token)["status"] == "paid" and "Nothing to place" in browser.get("/staff/unmatched").text
+    assert (
+        house.status(token)["status"] == "paid" and "Nothing to place" in browser.get("/staff/unmatched").text
+    )
     assert house.books() == []
 
 
 def test_money_at_another_shortcode_waits(house: House) -> None:
     number, token = house.invoice(400)
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(14), amount=400, account=number, shortcode="999999"))
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(14), amount=400, account=number, shortcode="999999"),
+    )
     house.work()
-    assert house.status(token)["status"] == "pending" and inbox(house)[0][0] == "waiting" and transactions(house) == []
+    assert (
+        house.status(token)["status"] == "pending"
+        and inbox(house)[0][0] == "waiting"
+        and transactions(house) == []
+    )
 
 
 @pytest.mark.property(81)
@@ -208,7 +234,10 @@ def test_test_money_never_pays_a_real_invoice(house: House) -> None:
     from portal.db import transaction
 
     number, token = house.invoice(400, slug="bahari")
-    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(15), amount=400, account="X", shortcode="600222"))
+    house.client().post(
+        f"{house.hook('bahari')}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(15), amount=400, account="X", shortcode="600222"),
+    )
     house.work()
     with house.app.app_context():
         with transaction():
@@ -216,12 +245,19 @@ def test_test_money_never_pays_a_real_invoice(house: House) -> None:
         with pytest.raises(Conflict), transaction():
             payment = lock_payment(db.session.query(Payment).filter_by(token=token).one().id)
             allocate(db.session.query(Transaction).one(), payment, actor="test")
-    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=c2b_body(receipt=receipt(16), amount=400, account=number, shortcode="600222"))
+    house.client().post(
+        f"{house.hook('bahari')}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(16), amount=400, account=number, shortcode="600222"),
+    )
     house.work()
     assert house.status(token)["status"] == "pending"
 
 
-ORDERS = st.lists(st.sampled_from(["success", "twice", "echo", "failure", "cancel", "garbage", "other amount"]), min_size=1, max_size=7)
+ORDERS = st.lists(
+    st.sampled_from(["success", "twice", "echo", "failure", "cancel", "garbage", "other amount"]),
+    min_size=1,
+    max_size=7,
+)
 
 
 @pytest.mark.property(54)
@@ -234,7 +270,10 @@ def test_whatever_order_words_come_in_money_is_counted_once(house: House, order:
         if word in ("success", "twice"):
             house.callback(push, receipt=code)
         elif word == "echo":
-            house.client().post(f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=code, amount=600, account=push.reference))
+            house.client().post(
+                f"{house.hook()}/c2b/confirmation",
+                json=c2b_body(receipt=code, amount=600, account=push.reference),
+            )
         elif word == "failure":
             house.callback(push, code=1037)
         elif word == "cancel":
@@ -242,7 +281,11 @@ def test_whatever_order_words_come_in_money_is_counted_once(house: House, order:
         elif word == "other amount":
             house.callback(push, receipt=receipt(push.push_id + 90_000), amount=1)
         else:
-            house.client().post(f"{house.hook()}/stk/{push.token}", data=json.dumps({"Body": {"stkCallback": [1]}}), content_type="application/json")
+            house.client().post(
+                f"{house.hook()}/stk/{push.token}",
+                data=json.dumps({"Body": {"stkCallback": [1]}}),
+                content_type="application/json",
+            )
         house.settle()
     has_money = bool({"success", "twice", "echo"} & set(order))
     assert (house.status(token)["status"] == "paid") == has_money

@@ -1,0 +1,101 @@
+"""Refunds: administrators only, never above what came, never twice."""
+
+from typing import Any
+
+from flask import jsonify
+from flask.typing import ResponseReturnValue
+
+from portal import clock, money, queue
+from portal.accounts.permissions import REFUND
+from portal.api.guard import Doors, body, principal, text_of
+from portal.api.orders import find_payment
+from portal.db import db, transaction
+from portal.errors import NotFound, Refused
+from portal.limits import REFUNDS
+from portal.payments import refunds
+from portal.payments.models import Refund
+
+PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limit=REFUNDS)
+    doors.add("GET", "/refunds", listed, who=REFUND)
+    doors.add("GET", "/refunds/<uid>", one, who=REFUND)
+    doors.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limit=REFUNDS)
+
+
+def shown(one_refund: Refund) -> dict[str, Any]:
+    """A refund as the contract writes it. status: pending until M-Pesa's result, then refunded or failed."""
+    return {
+        "refundId": one_refund.uid,
+        "status": PUBLIC_STATES.get(one_refund.state, "pending"),
+        "state": one_refund.state,
+        "refundAmount": money.kes(one_refund.amount_cents),
+        "method": one_refund.method,
+        "receipt": one_refund.receipt,
+        "originalReceipt": one_refund.transaction.receipt,
+        "reason": one_refund.failure or None,
+        "needsApproval": one_refund.state == "requested",
+        "requestedAt": clock.rfc3339(one_refund.created_at),
+        "endedAt": clock.rfc3339(one_refund.ended_at) if one_refund.ended_at else None,
+    }
+
+
+def refund(checkout_request_id: str) -> ResponseReturnValue:
+    """Send a payment's money back, whole or in part. It is done when M-Pesa says so."""
+    asking, given = principal(), body()
+    amount = given.get("amount")
+    amount_cents = None if amount is None else money.cents(amount)
+    if amount_cents is not None and amount_cents <= 0:
+        raise Refused(
+            "The amount must be at least KES 1.", code="invalid_amount", fields={"amount": "At least 1."}
+        )
+    method = text_of(given, "method", required=False) or "b2c"
+    if asking.user_id is None:
+        raise Refused("A refund is asked for by a person: sign in.", code="person_needed")
+    with transaction():
+        payment, _push = find_payment(asking.tenant_id, checkout_request_id)
+        if payment is None:
+            raise NotFound("There is no such payment here.")
+        made = refunds.ask_for(
+            payment.id,
+            amount_cents=amount_cents,
+            method=method,
+            user_id=asking.user_id,
+            why=text_of(given, "reason", required=False),
+            actor=asking.actor,
+        )
+        data = shown(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
+        data["refundIds"] = [one.uid for one in made]
+        waits = any(one.state == "requested" for one in made)
+    queue.ring(queue.REQUESTS)
+    message = (
+        "A second administrator must approve a refund of this size."
+        if waits
+        else "The refund is on its way; it is done when M-Pesa confirms it."
+    )
+    return jsonify(success=True, message=message, data=data)
+
+
+def listed() -> ResponseReturnValue:
+    return jsonify(
+        items=[shown(one_refund) for one_refund in refunds.latest(principal().tenant_id)], nextCursor=None
+    )
+
+
+def one(uid: str) -> ResponseReturnValue:
+    return jsonify(shown(refunds.named(principal().tenant_id, uid)))
+
+
+def approve(uid: str) -> ResponseReturnValue:
+    """The second person's yes."""
+    asking = principal()
+    if asking.user_id is None:
+        raise Refused("A refund is approved by a person: sign in.", code="person_needed")
+    with transaction():
+        locked = refunds.lock(refunds.named(asking.tenant_id, uid).id)
+        refunds.approve(locked, user_id=asking.user_id, actor=asking.actor)
+        data = shown(db.session.get_one(Refund, locked.id))
+    queue.ring(queue.REQUESTS)
+    return jsonify(success=True, message="Approved.", data=data)

@@ -1,0 +1,16 @@
+"""Where a settled inbox row goes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why. asks: about its push, asks_receipt: about a receipt, M-Pesa is asked
+    now.
+    """
+
+    state: str
+    why: str
+    push_id: int | None = None
+    asks: bool = False
+    asks_receipt: str = ""

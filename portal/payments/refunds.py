@@ -1,0 +1,431 @@
+"""Money on its way back: asked for, approved, sent, and known by M-Pesa's word. Never more than came, never twice.
+
+    requested -> approved -> sending -> sent -> done | failed
+    sending | sent -> unknown -> done | failed     its answer was lost: asked about, never sent again
+    sending -> approved                            it certainly was not sent
+    requested -> failed                            a second person said no
+
+A refund counts as spent from the moment it is asked for until M-Pesa says it failed. The OriginatorConversationID is
+its idempotency key: made once, the same on every try, so M-Pesa itself refuses a double.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from portal import clock, money, personal
+from portal.audit import chain
+from portal.db import db
+from portal.errors import Conflict, NotFound, Refused
+from portal.gateways import initiator, messages, results
+from portal.gateways.models import Gateway
+from portal.ledger import post
+from portal.payments import requests
+from portal.payments.models import Allocation, MpesaRequest, Payment, Refund, Transaction
+from portal.payments.money_in import lock_payment
+from portal.payments.states import touch
+from portal.tenants.models import Tenant
+
+B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
+METHODS = ("b2c", "reversal")
+UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
+NOT_FOUND_TRIES = 3  # M-Pesa says three times, over an hour, that it knows no such pay-out
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a transaction may still go back."""
+
+    transaction: Transaction
+    available_cents: int
+
+
+def shares_of(payment: Payment) -> list[Share]:
+    """What of this payment's money may still go back, oldest receipt first."""
+    given = (
+        select(Transaction, Allocation.amount_cents)
+        .join(Allocation, Allocation.transaction_id == Transaction.id)
+        .where(Allocation.payment_id == payment.id, Allocation.taken_back_at.is_(None))
+        .order_by(Allocation.id)
+    )
+    found = []
+    for booked, given_cents in db.session.execute(given).all():
+        spent = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
+            Refund.transaction_id == booked.id, Refund.payment_id == payment.id, Refund.state != "failed"
+        )
+        found.append(Share(booked, given_cents - int(db.session.scalar(spent) or 0)))
+    return found
+
+
+def ask_for(
+    payment_id: int, *, amount_cents: int | None, method: str, user_id: int, why: str, actor: str
+) -> list[Refund]:
+    """Write down refunds of a payment, one a receipt; all of what is left where no amount is given. The caller commits.
+
+    Raises Refused with what is wrong and what would be right.
+    """
+    payment = lock_payment(payment_id)
+    shares = [
+        share
+        for share in shares_of(payment)
+        if share.available_cents > 0 and share.transaction.provider == "mpesa"
+    ]
+    available = sum(share.available_cents for share in shares)
+    wanted = available if amount_cents is None else amount_cents
+    if wanted <= 0 or available <= 0:
+        raise Refused(
+            "There is nothing left to refund." if available <= 0 else "The amount must be at least KES 1.",
+            code="invalid_amount",
+        )
+    if wanted > available:
+        raise Refused(
+            f"At most {money.format_kes(available)} can go back: what was received less refunds under way or done.",
+            code="refund_too_large",
+            fields={"amount": f"At most {money.kes(available)}."},
+        )
+    made = []
+    for share in shares:
+        part = min(wanted, share.available_cents)
+        if part:
+            made.append(
+                _write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor)
+            )
+            wanted -= part
+    return made
+
+
+def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
+    """Write down a refund of money that has no home, all of it. The caller commits, holding the row's lock."""
+    if not booked.unallocated_cents:
+        raise Refused("This money has a home; refund what it paid instead.", code="nothing_to_refund")
+    return _write(
+        booked, None, booked.unallocated_cents, method=method, user_id=user_id, why=why, actor=actor
+    )
+
+
+def _write(
+    booked: Transaction,
+    payment: Payment | None,
+    amount_cents: int,
+    *,
+    method: str,
+    user_id: int,
+    why: str,
+    actor: str,
+) -> Refund:
+    if booked.gateway_id is None:
+        raise Refused("This money did not come through a gateway; give it back by hand.", code="no_gateway")
+    gateway = db.session.get_one(Gateway, booked.gateway_id)
+    initiator.refuse_if_halted(gateway)
+    msisdn = _check(booked, amount_cents, method)
+    tenant = db.session.get_one(Tenant, booked.tenant_id)
+    needs_second = amount_cents > tenant.refund_approval_above_cents
+    refund = Refund(
+        tenant_id=booked.tenant_id,
+        transaction_id=booked.id,
+        payment_id=payment.id if payment else None,
+        gateway_id=gateway.id,
+        environment=booked.environment,
+        method=method,
+        amount_cents=amount_cents,
+        state="requested" if needs_second else "approved",
+        why=why[:300],
+        phone_sealed=personal.seal_phone(msisdn, booked.tenant_id) if msisdn else None,
+        requested_by_id=user_id,
+        next_at=None if needs_second else clock.now(),
+    )
+    db.session.add(refund)
+    booked.refunded_cents += amount_cents
+    if payment is None:
+        booked.unallocated_cents -= amount_cents
+    db.session.flush()
+    _post(refund, booked, payment, "refund_asked", -1)
+    chain.record(
+        refund.tenant_id, "refund", refund.id, "requested", actor=actor, new=refund.state, why=why,
+        details={"amount_cents": amount_cents, "transaction": booked.id, "method": method},
+    )  # fmt: skip
+    if payment is not None:
+        touch(payment.id)
+    return refund
+
+
+def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
+    """The phone that a pay-out goes to. Raises Refused where this method cannot carry it."""
+    if method not in METHODS:
+        raise Refused(
+            "method must be b2c or reversal.", code="invalid_fields", fields={"method": "b2c or reversal."}
+        )
+    if amount_cents % money.CENTS:
+        raise Refused(
+            "M-Pesa sends whole shillings only.", code="invalid_amount", fields={"amount": "Whole shillings."}
+        )
+    if method == "reversal":
+        if not booked.receipt:
+            raise Refused(
+                "Its receipt is not known yet; a reversal needs it. Try again later.", code="no_receipt"
+            )
+        return None
+    if amount_cents < B2C_LEAST_CENTS:
+        raise Refused(
+            "M-Pesa pays out KES 10 or more. Choose a reversal, or keep it as credit.",
+            code="below_minimum",
+            fields={"method": "Use reversal."},
+        )
+    msisdn = personal.open_phone(booked.phone_sealed, booked.tenant_id)
+    if msisdn is None:
+        raise Refused(
+            "The payer's phone number is not known. Choose a reversal, or keep it as credit.",
+            code="no_phone",
+            fields={"method": "Use reversal."},
+        )
+    return msisdn
+
+
+def _post(refund: Refund, booked: Transaction, payment: Payment | None, kind: str, sign: int) -> None:
+    """Journals of a refund. sign -1: promised; +1: the promise taken back."""
+    from_account = post.revenue(payment.purpose) if payment else post.SUSPENSE
+    post.post(
+        refund.tenant_id,
+        refund.environment,
+        kind,
+        refund.uid,
+        occurred_at=clock.now(),
+        lines={from_account: -sign * refund.amount_cents, post.REFUNDS_DUE: sign * refund.amount_cents},
+    )
+
+
+def approve(refund: Refund, *, user_id: int, actor: str) -> None:
+    """A second person says yes. Raises Conflict for the one who asked. The caller commits, then rings REQUESTS."""
+    if refund.state != "requested":
+        raise Conflict(f"This refund is {refund.state} already.")
+    if refund.requested_by_id == user_id:
+        raise Conflict(
+            "Somebody else must approve a refund of this size: you asked for it.", code="same_person"
+        )
+    refund.approved_by_id, refund.next_at = user_id, clock.now()
+    _move(refund, "approved", actor=actor, why="Approved by a second person.")
+
+
+def refuse(refund: Refund, *, why: str, actor: str) -> None:
+    """A second person says no. The caller commits."""
+    if refund.state != "requested":
+        raise Conflict(f"This refund is {refund.state} already.")
+    fail(refund, why or "Refused by a second person.", actor=actor)
+
+
+def _move(refund: Refund, new: str, *, actor: str, why: str) -> None:
+    old, refund.state = refund.state, new
+    chain.record(refund.tenant_id, "refund", refund.id, "moved", actor=actor, old=old, new=new, why=why)
+    db.session.flush()
+
+
+def lock(refund_id: int) -> Refund:
+    """The refund with its payment and its transaction locked, in that order."""
+    refund = db.session.get_one(Refund, refund_id)
+    if refund.payment_id is not None:
+        lock_payment(refund.payment_id)
+    db.session.scalars(
+        select(Transaction)
+        .where(Transaction.id == refund.transaction_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    return db.session.scalars(
+        select(Refund)
+        .where(Refund.id == refund_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def due() -> list[int]:
+    """Refunds that wait to be sent, or to be asked about, oldest first."""
+    waiting = select(Refund.id).where(
+        Refund.next_at <= clock.now(), Refund.state.in_(("approved", "sending", "sent", "unknown"))
+    )
+    return list(db.session.scalars(waiting.order_by(Refund.next_at).limit(50)))
+
+
+def begin(refund_id: int) -> MpesaRequest | None:
+    """Take an approved refund for sending: its one request, written before the call. None where there is nothing to do.
+
+    The same request, with the same OriginatorConversationID, is sent again where it certainly was not sent before.
+    The caller commits.
+    """
+    refund = lock(refund_id)
+    if refund.state != "approved" or refund.next_at is None or refund.next_at > clock.now():
+        return None
+    gateway = db.session.get_one(Gateway, refund.gateway_id)
+    if not initiator.can_ask(gateway):
+        refund.failure = gateway.initiator_halted_why or "The gateway's initiator is missing."
+        refund.next_at = clock.now() + timedelta(minutes=10)
+        return None
+    subject = f"refund:{refund.id}"
+    request = db.session.scalars(
+        select(MpesaRequest).where(
+            MpesaRequest.subject == subject,
+            MpesaRequest.kind == refund.method,
+            MpesaRequest.tenant_id == refund.tenant_id,
+        )
+    ).one_or_none() or requests.ask(
+        gateway, refund.method, subject, originator_conversation_id=refund.originator_conversation_id
+    )
+    request.state, request.next_at = "created", clock.now()
+    refund.sends += 1
+    refund.sent_at, refund.next_at = clock.now(), clock.now() + requests.NO_ANSWER_AFTER
+    _move(refund, "sending", actor="worker", why="Claimed by a worker.")
+    return request
+
+
+def sent(refund: Refund, conversation_id: str) -> None:
+    """M-Pesa took it; its result follows. A result may have been quicker. The caller commits."""
+    refund.conversation_id = conversation_id or refund.conversation_id
+    if refund.state == "sending":
+        _move(refund, "sent", actor="daraja", why="M-Pesa accepted the request.")
+
+
+def not_sent(refund: Refund, why: str, *, may_retry: bool) -> None:
+    """It certainly was not sent: later again with the same id, or failed. The caller commits."""
+    if refund.state != "sending":
+        return
+    refund.failure = why[:300]
+    if may_retry and refund.sends <= len(requests.RETRY_AFTER_S):
+        refund.next_at = clock.now() + timedelta(seconds=requests.RETRY_AFTER_S[refund.sends - 1])
+        _move(refund, "approved", actor="daraja", why=why)
+    else:
+        fail(refund, why, actor="daraja")
+
+
+def unknown(refund: Refund, why: str) -> None:
+    """It may have gone: asked about, never sent again. The caller commits."""
+    if refund.state in ("sending", "sent"):
+        refund.failure, refund.next_at = why[:300], clock.now()
+        _move(refund, "unknown", actor="daraja", why=why)
+
+
+def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
+    """M-Pesa says that the money went back. The caller commits, holding the locks of `lock`."""
+    if refund.state in ("done", "requested"):
+        return
+    if refund.state == "failed":  # a success after a failure: the money is gone, so it counts again
+        booked = db.session.get_one(Transaction, refund.transaction_id)
+        _count_again(refund, booked)
+    refund.receipt, refund.result_code, refund.failure = receipt, "0", ""
+    refund.next_at, refund.ended_at = None, clock.now()
+    post.post(
+        refund.tenant_id,
+        refund.environment,
+        "refund_sent",
+        refund.uid,
+        occurred_at=clock.now(),
+        lines={post.REFUNDS_DUE: refund.amount_cents, post.CLEARING: -refund.amount_cents},
+    )
+    _move(refund, "done", actor=actor, why=f"Receipt {receipt}." if receipt else "M-Pesa confirmed it.")
+    if refund.payment_id is not None:
+        touch(refund.payment_id, refunded_cents=Payment.refunded_cents + refund.amount_cents)
+
+
+def _count_again(refund: Refund, booked: Transaction) -> None:
+    payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
+    booked.refunded_cents += refund.amount_cents
+    if payment is None:
+        booked.unallocated_cents -= refund.amount_cents
+    _post(refund, booked, payment, "refund_counted", -1)
+
+
+def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> None:
+    """It did not go: what it held is free again. The caller commits, holding the locks of `lock`."""
+    if refund.state in ("failed", "done"):
+        return
+    booked = db.session.get_one(Transaction, refund.transaction_id)
+    payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
+    booked.refunded_cents -= refund.amount_cents
+    if payment is None:
+        booked.unallocated_cents += refund.amount_cents
+    _post(refund, booked, payment, "refund_failed", 1)
+    refund.failure, refund.result_code = why[:300], code
+    refund.next_at, refund.ended_at = None, clock.now()
+    _move(refund, "failed", actor=actor, why=why)
+    if refund.payment_id is not None:
+        touch(refund.payment_id)
+
+
+def take_result(refund: Refund, result: messages.ApiResult, gateway: Gateway) -> str:
+    """What M-Pesa says of this refund's request; a sentence for the inbox. The caller commits."""
+    code = result.result_code
+    if code == "0" or (refund.method == "reversal" and code == "R000001"):
+        stated = result.cents("TransactionAmount") if refund.method == "b2c" else result.cents("Amount")
+        if stated is not None and stated != refund.amount_cents:
+            chain.record(
+                refund.tenant_id,
+                "refund",
+                refund.id,
+                "odd_result",
+                actor="daraja",
+                why=f"It states {stated} cents.",
+            )
+            unknown(refund, f"The result states {money.format_kes(stated)}; M-Pesa is asked.")
+            return "It states another amount than was sent: M-Pesa is asked."
+        done(
+            refund, receipt=result.text("TransactionReceipt") or result.transaction_id or None, actor="result"
+        )
+        return f"Refund {refund.uid} is done."
+    said = results.explain_b2c(code).for_staff or result.result_desc
+    initiator.note(gateway, code, said)
+    if results.explain_b2c(code).kind in ("declined", "cancelled"):
+        fail(refund, f"{code}: {said}", actor="result", code=code)
+        return f"Refund {refund.uid} failed with {code}."
+    unknown(refund, f"{code}: {said}")
+    return f"Result {code} settles nothing: M-Pesa is asked."
+
+
+def take_status(refund: Refund, result: messages.ApiResult, request: MpesaRequest) -> str:
+    """What M-Pesa says when asked about this refund. The caller commits, holding the locks of `lock`."""
+    if refund.state in ("done", "failed"):
+        return f"Refund {refund.uid} is {refund.state} already."
+    status = (result.text("TransactionStatus") or "").strip().lower()
+    if result.result_code == "0" and refund.method == "b2c" and status == "completed":
+        done(refund, receipt=result.text("ReceiptNo") or None, actor="status")
+    elif result.result_code == "0" and refund.method == "reversal" and status == "reversed":
+        done(refund, receipt=None, actor="status")
+    elif result.result_code == "0" and status in ("failed", "declined", "cancelled", "expired"):
+        fail(refund, f"M-Pesa says {status} when asked.", actor="status")
+    elif result.result_code == "0" and refund.method == "reversal" and status == "completed":
+        _ask_again(refund, "M-Pesa says that the payment still stands.")
+    else:
+        _ask_again(refund, f"M-Pesa does not know it yet ({result.result_code}).")
+    return f"Refund {refund.uid} is {refund.state}."
+
+
+def _ask_again(refund: Refund, why: str) -> None:
+    tries = db.session.scalar(
+        select(func.count()).where(
+            MpesaRequest.tenant_id == refund.tenant_id,
+            MpesaRequest.subject == f"refund:{refund.id}",
+            MpesaRequest.kind == "status",
+            MpesaRequest.state == "answered",
+        )
+    )
+    if (tries or 0) + 1 >= NOT_FOUND_TRIES:
+        fail(refund, f"{why} It was asked {NOT_FOUND_TRIES} times.", actor="status")
+    else:
+        refund.next_at = clock.now() + timedelta(minutes=20)
+
+
+def named(tenant_id: int, uid: str) -> Refund:
+    """One of the tenant's refunds. Raises NotFound."""
+    found = db.session.scalars(
+        select(Refund).where(Refund.tenant_id == tenant_id, Refund.uid == uid)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("There is no such refund here.")
+    return found
+
+
+def latest(tenant_id: int, limit: int = 50) -> list[Refund]:
+    """The newest refunds, those that wait for somebody first."""
+    mine = select(Refund).where(Refund.tenant_id == tenant_id)
+    return list(
+        db.session.scalars(mine.order_by(Refund.ended_at.is_not(None), Refund.id.desc()).limit(limit))
+    )

@@ -1,0 +1,147 @@
+"""The work behind refunds and questions to M-Pesa: sent one at a time, each outside any transaction."""
+
+from datetime import timedelta
+
+from portal import clock, money, personal, queue
+from portal.db import db, transaction
+from portal.gateways import connect, daraja, initiator
+from portal.gateways.models import Gateway
+from portal.logs import logger
+from portal.payments import refunds, requests
+from portal.payments.models import MpesaRequest, Refund, Transaction
+
+ASK_ABOUT_AFTER = timedelta(minutes=5)
+
+
+def send_due() -> None:
+    """Send what waits, and ask about what has no answer."""
+    for refund_id in refunds.due():
+        db.session.rollback()
+        _refund(refund_id)
+    for request_id in requests.due():
+        db.session.rollback()
+        send_request(request_id)
+    queue.ring(queue.PAID)
+
+
+def _refund(refund_id: int) -> None:
+    state = db.session.get_one(Refund, refund_id).state
+    db.session.rollback()
+    if state == "approved":
+        with transaction():
+            refunds.begin(refund_id)
+        return
+    with transaction():  # sending, sent or unknown, and nothing heard: its outcome is asked for
+        refund = refunds.lock(refund_id)
+        if (
+            refund.next_at is None
+            or refund.next_at > clock.now()
+            or refund.state not in ("sending", "sent", "unknown")
+        ):
+            return
+        gateway = db.session.get_one(Gateway, refund.gateway_id)
+        refunds.unknown(refund, "No result came in time.")
+        refund.next_at = clock.now() + ASK_ABOUT_AFTER
+        subject = f"refund:{refund.id}"
+        if initiator.can_ask(gateway) and not requests.is_open(gateway.id, subject, "status"):
+            requests.ask(gateway, "status", subject)
+
+
+def send_request(request_id: int) -> None:
+    """Send one question. A kill after the claim leaves it `sent`: it is asked about, never sent again."""
+    with transaction():
+        request = db.session.get_one(MpesaRequest, request_id)
+        if request.state == "sent" and request.next_at is not None and request.next_at <= clock.now():
+            requests.close(request, "unknown", answer="No answer came in time.")
+            return
+        claimed = requests.claim(request_id)
+        gateway = db.session.get_one(Gateway, request.gateway_id)
+        client = connect.client_for(gateway)
+        call = _call_for(claimed, client) if claimed else None
+    if claimed is None or call is None:
+        return
+    db.session.remove()
+    try:
+        answer: daraja.RequestAccepted = call()
+    except daraja.NotSent as error:
+        with transaction():
+            _not_sent(claimed, error)
+        return
+    except daraja.DarajaError as error:
+        with transaction():
+            _unknown(claimed, error)
+        return
+    with transaction():
+        requests.accepted(
+            db.session.get_one(MpesaRequest, request_id),
+            answer.conversation_id,
+            answer.originator_conversation_id,
+        )
+        if claimed.kind in refunds.METHODS:
+            refunds.sent(refunds.lock(_refund_id(claimed)), answer.conversation_id)
+
+
+def _refund_id(claimed: requests.Claimed) -> int:
+    return int(claimed.subject.partition(":")[2])
+
+
+def _call_for(claimed: requests.Claimed, client: daraja.DarajaClient):  # type: ignore[no-untyped-def]
+    """The call to make, its values read now and its network later."""
+    doors = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
+    what, _, value = claimed.subject.partition(":")
+    if claimed.kind == "balance":
+        return lambda: client.account_balance(**doors)
+    if claimed.kind == "status":
+        return _status_call(client, what, value, doors)
+    refund = db.session.get_one(Refund, int(value))
+    booked = db.session.get_one(Transaction, refund.transaction_id)
+    shillings, remarks = money.shillings(refund.amount_cents), "Refund"
+    if claimed.kind == "reversal":
+        receipt = booked.receipt or ""
+        return lambda: client.reverse(receipt=receipt, amount_shillings=shillings, remarks=remarks, **doors)
+    msisdn = personal.open_phone(refund.phone_sealed, refund.tenant_id) or ""
+    originator = refund.originator_conversation_id
+    return lambda: client.b2c_payment(
+        originator_conversation_id=originator,
+        msisdn=msisdn,
+        amount_shillings=shillings,
+        remarks=remarks,
+        **doors,
+    )
+
+
+def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict[str, str]):  # type: ignore[no-untyped-def]
+    if what == "receipt":
+        return lambda: client.transaction_status(transaction_id=value, **doors)
+    refund = db.session.get_one(Refund, int(value))
+    if refund.method == "reversal":
+        receipt = db.session.get_one(Transaction, refund.transaction_id).receipt or ""
+        return lambda: client.transaction_status(transaction_id=receipt, **doors)
+    originator = refund.originator_conversation_id
+    return lambda: client.transaction_status(originator_conversation_id=originator, **doors)
+
+
+def _not_sent(claimed: requests.Claimed, error: daraja.NotSent) -> None:
+    request = db.session.get_one(MpesaRequest, claimed.request_id)
+    may_retry = isinstance(error, daraja.Unreachable | daraja.Throttled | daraja.SubscriberBusy)
+    logger.warning("mpesa_request_not_sent", kind=claimed.kind, error=error.message)
+    if claimed.kind in refunds.METHODS:
+        requests.close(request, "failed", answer=error.message)
+        refunds.not_sent(refunds.lock(_refund_id(claimed)), error.message, may_retry=may_retry)
+    elif not may_retry or not requests.put_back(request, error.message):
+        requests.close(request, "failed", answer=error.message)
+
+
+def _unknown(claimed: requests.Claimed, error: daraja.DarajaError) -> None:
+    request = db.session.get_one(MpesaRequest, claimed.request_id)
+    logger.warning("mpesa_request_unknown", kind=claimed.kind, error=error.message)
+    if claimed.kind not in refunds.METHODS:
+        requests.put_back(request, error.message)
+        return
+    refund = refunds.lock(_refund_id(claimed))
+    if isinstance(error, daraja.DuplicateConversation):
+        refunds.sent(refund, "")  # the first request with this id exists
+        refund.next_at = clock.now()
+        return
+    refunds.unknown(refund, error.message)
+    refund.next_at = clock.now() + timedelta(seconds=30)

@@ -1,0 +1,133 @@
+"""Results of what we asked M-Pesa: each finds its question, and changes what the question was about."""
+
+from sqlalchemy import select
+
+from portal import clock, personal
+from portal.db import db
+from portal.gateways import initiator, messages
+from portal.gateways.models import Gateway
+from portal.payments import accounts, money_in, refunds, requests, success
+from portal.payments.models import InboxItem, MpesaRequest
+from portal.payments.outcome import Outcome
+
+
+def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
+    """Take one result in. The caller commits."""
+    result = messages.parse_result(messages.read_json(body.encode()))
+    request = requests.of_result(
+        gateway.id, item.push_token, result.conversation_id, result.originator_conversation_id
+    )
+    if request is None:
+        return Outcome("rejected", "No question of this gateway has that address.")
+    if item.is_foreign:
+        return Outcome("waiting", "It came from an address that is not Safaricom's.")
+    if request.state == "answered":
+        return Outcome("done", "This question was answered already.")
+    what, _, value = request.subject.partition(":")
+    if what == "refund":
+        refund = refunds.lock(int(value))
+        if request.kind == "status":
+            why = refunds.take_status(refund, result, request)
+        else:
+            why = refunds.take_result(refund, result, gateway)
+    elif request.kind == "balance":
+        why = _balance(gateway, result)
+    else:
+        why = _receipt(gateway, value, result)
+    initiator.note(gateway, result.result_code, result.result_desc)
+    requests.close(request, "answered", code=result.result_code, answer=why)
+    return Outcome("done", why)
+
+
+def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
+    """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
+    ids = messages.parse_timeout(messages.read_json(body.encode()))
+    request = requests.of_result(
+        gateway.id, item.push_token, ids.conversation_id, ids.originator_conversation_id
+    )
+    if request is None or request.state == "answered":
+        return Outcome(
+            "done" if request else "rejected", "No open question of this gateway has that address."
+        )
+    requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
+    what, _, value = request.subject.partition(":")
+    if what == "refund" and request.kind != "status":
+        refunds.unknown(refunds.lock(int(value)), "M-Pesa gave up waiting in its queue.")
+    return Outcome("done", "The outcome is unknown: M-Pesa is asked.")
+
+
+def _balance(gateway: Gateway, result: messages.ApiResult) -> str:
+    if result.result_code != "0":
+        return f"M-Pesa did not tell the balance: {result.result_code} {result.result_desc}"
+    gateway.balances = [
+        {"account": one.account, "available_cents": one.available_cents}
+        for one in messages.parse_balances(result.text("AccountBalance") or "")
+    ]
+    gateway.balances_at = clock.now()
+    return "The balance is known."
+
+
+def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
+    """A receipt that we asked about: if M-Pesa completed it for our number, its money is booked by the normal rules."""
+    if result.result_code != "0":
+        return f"M-Pesa does not know receipt {receipt}: {result.result_code}."
+    status = (result.text("TransactionStatus") or "").strip().lower()
+    stated, amount_cents = result.text("ReceiptNo") or receipt, result.cents("Amount")
+    to = (result.text("CreditPartyName") or "").split("-")[0].strip()
+    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, receipt)
+    if known is not None and status == "reversed":
+        money_in.take_back(known, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="status")
+        return f"Receipt {receipt} was reversed by M-Pesa."
+    if (
+        status != "completed"
+        or stated != receipt
+        or not amount_cents
+        or to not in (gateway.shortcode, gateway.store_number)
+    ):
+        return f"Receipt {receipt} is not money for us: {status or 'no status'}, to {to[:20] or 'nobody'}."
+    payer = messages.payer_id((result.text("DebitPartyName") or "").split("-")[0].strip())
+    arrival = money_in.Arrival(
+        channel="status",
+        amount_cents=amount_cents,
+        occurred_at=result.instant("FinalisedTime") or result.instant("InitiatedTime") or clock.now(),
+        receipt=receipt,
+        msisdn=payer.text if payer.kind == "full" else None,
+        payer_shown=payer.text if payer.kind == "masked" else "",
+    )
+    if told := _told_before(gateway, receipt, amount_cents):
+        return told
+    booked = money_in.book(gateway, arrival)
+    if booked.unallocated_cents and not booked.unplaced_why:
+        booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
+    return f"Receipt {receipt} is booked."
+
+
+def _told_before(gateway: Gateway, receipt: str, amount_cents: int) -> str:
+    """A confirmation of this receipt that waited for M-Pesa's word: it knows the account. Empty where none waits."""
+    waiting = select(InboxItem).where(
+        InboxItem.gateway_id == gateway.id,
+        InboxItem.push_token == receipt,
+        InboxItem.state == "waiting",
+        InboxItem.kind.in_(("c2b", "claim")),
+    )
+    for item in db.session.scalars(waiting.order_by(InboxItem.id)).all():
+        body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
+        paid = messages.parse_c2b(messages.read_json(body.encode()))
+        item.done_at = clock.now()
+        if paid.amount_cents != amount_cents or paid.shortcode not in accounts.numbers_of(gateway):
+            item.state, item.outcome = "rejected", "M-Pesa says otherwise when asked."
+            continue
+        outcome = success.settle_c2b(item, gateway, paid)
+        item.state, item.outcome = "done", f"Confirmed by M-Pesa. {outcome.why}"[:300]
+        return str(outcome.why)
+    return ""
+
+
+def is_asked(gateway: Gateway, receipt: str) -> bool:
+    """Whether this receipt is being asked about, or was."""
+    return (
+        db.session.query(MpesaRequest.id)
+        .filter_by(gateway_id=gateway.id, subject=f"receipt:{receipt}")
+        .first()
+        is not None
+    )

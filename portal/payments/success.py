@@ -1,0 +1,61 @@
+"""Money that M-Pesa surely told us of, given its home: a push that succeeded, or a payment by hand."""
+
+from portal.db import db
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.payments import accounts, money_in
+from portal.payments.models import InboxItem, Push
+from portal.payments.money_in import Arrival, allocate, book, lock_payment
+from portal.payments.outcome import Outcome
+from portal.payments.states import State, move
+
+
+def succeed(push: Push, gateway: Gateway, arrival: Arrival, *, why: str, actor: str) -> None:
+    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits."""
+    payment = lock_payment(push.payment_id)
+    db.session.refresh(push)
+    booked = book(gateway, arrival, push=push)
+    if push.state != State.SUCCEEDED:
+        move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
+    if booked.unallocated_cents:
+        allocate(booked, payment, actor=actor)
+
+
+def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+    """Take money paid by hand, or an STK push's echo, that M-Pesa surely told us of. The caller commits."""
+    payer = paid.payer
+    arrival = Arrival(
+        channel="c2b",
+        amount_cents=paid.amount_cents,
+        occurred_at=paid.occurred_at or item.received_at,
+        receipt=paid.receipt,
+        account=paid.account,
+        msisdn=payer.text if payer.kind == "full" else None,
+        payer_shown=payer.text if payer.kind == "masked" else "",
+        payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
+        inbox_id=item.id,
+    )
+    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
+    if known is not None and known.push_id is not None:
+        book(gateway, arrival)
+        return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
+    echoed = accounts.push_of(gateway, paid)
+    if len(echoed) > 1:
+        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+    if echoed:
+        push = echoed[0]
+        own = money_in.of_push(push.id)
+        if own is None or own.receipt in (None, paid.receipt):
+            succeed(push, gateway, arrival, why="M-Pesa confirmed the money (C2B).", actor="c2b confirmation")
+            return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
+    payment = accounts.payment_of(gateway, paid.account)
+    if payment is not None:
+        payment = lock_payment(payment.id)
+    booked = book(gateway, arrival)
+    if payment is None:
+        if booked.unallocated_cents:
+            booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
+        return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")
+    if booked.unallocated_cents:
+        allocate(booked, payment, actor="c2b confirmation")
+    return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")

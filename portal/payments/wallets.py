@@ -1,0 +1,166 @@
+"""Customers and their wallets: money that arrived and is kept for the payer, and paying from it.
+
+A wallet's balance is the sum of the ledger's lines on its account, never a column. Spending locks the customer's row,
+so that two payments cannot spend the same shilling.
+"""
+
+from sqlalchemy import select
+
+from portal import clock, personal
+from portal.audit import chain
+from portal.db import db, new_uid, upsert_nothing
+from portal.errors import Conflict, NotFound
+from portal.ledger import post
+from portal.money import format_kes
+from portal.payments.models import Allocation, Customer, Payment, Transaction
+from portal.payments.money_in import lock_payment
+from portal.payments.states import touch
+from portal.tenants.counters import take_number
+
+
+def customer_of_phone(tenant_id: int, msisdn: str, *, name: str = "") -> Customer:
+    """The customer with this phone: the one known, or a new one with an account number. The caller commits."""
+    phone_hash = personal.phone_hash(msisdn, tenant_id)
+    known = find_by_phone(tenant_id, msisdn)
+    if known is not None:
+        return known
+    db.session.execute(
+        upsert_nothing(
+            Customer,
+            unique=["tenant_id", "phone_hash"],
+            tenant_id=tenant_id,
+            uid=new_uid(),
+            account_number=f"C{take_number(tenant_id, 'customer')}",
+            name_sealed=personal.seal_text(name, tenant_id),
+            phone_sealed=personal.seal_phone(msisdn, tenant_id),
+            phone_hash=phone_hash,
+        )
+    )
+    made = db.session.scalars(
+        select(Customer).where(Customer.tenant_id == tenant_id, Customer.phone_hash == phone_hash)
+    ).one()
+    return made
+
+
+def find_by_phone(tenant_id: int, msisdn: str) -> Customer | None:
+    """The customer with this phone, or None."""
+    phone_hash = personal.phone_hash(msisdn, tenant_id)
+    mine = select(Customer).where(Customer.tenant_id == tenant_id, Customer.phone_hash == phone_hash)
+    return db.session.scalars(mine).one_or_none()
+
+
+def find_by_account(tenant_id: int, account_number: str) -> Customer | None:
+    """The customer whose account number a payer typed, normalised, or None."""
+    mine = select(Customer).where(Customer.tenant_id == tenant_id, Customer.account_number == account_number)
+    return db.session.scalars(mine).one_or_none()
+
+
+def lock_customer(customer_id: int) -> Customer:
+    """The customer, locked until the end of the transaction: the balance cannot change meanwhile."""
+    return db.session.scalars(
+        select(Customer)
+        .where(Customer.id == customer_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def balance_cents(customer: Customer, environment: str) -> int:
+    """What a customer has with the tenant, in cents."""
+    return -post.balance(customer.tenant_id, environment, post.wallet(customer.id))
+
+
+def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
+    """Put all of this money that has no home into a wallet; cents put. The caller commits."""
+    if booked.tenant_id != customer.tenant_id:
+        raise NotFound("There is no such customer here.")
+    if booked.credited_cents:
+        raise Conflict(
+            "A part of this payment is in a wallet already; place the rest on an invoice, or refund it."
+        )
+    put = booked.unallocated_cents
+    if not put:
+        return 0
+    post.post(
+        booked.tenant_id,
+        booked.environment,
+        "credited",
+        f"{booked.uid}/{customer.id}",
+        occurred_at=clock.now(),
+        lines={post.SUSPENSE: put, post.wallet(customer.id): -put},
+    )
+    booked.credited_cents += put
+    booked.unallocated_cents, booked.unplaced_why = 0, ""
+    chain.record(
+        booked.tenant_id,
+        "transaction",
+        booked.id,
+        "credited",
+        actor=actor,
+        new=f"customer:{customer.id}",
+        details={"amount_cents": put},
+    )
+    db.session.flush()
+    return put
+
+
+def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
+    """Pay what is due from a wallet, as far as it reaches; cents paid. Raises Conflict for an empty one.
+
+    The caller commits, then rings PAID.
+    """
+    payment = lock_payment(payment_id)
+    customer = lock_customer(customer_id)
+    if payment.tenant_id != customer.tenant_id:
+        raise NotFound("There is no such customer here.")
+    if payment.state != "open":
+        raise Conflict("This has nothing left to pay.")
+    available = balance_cents(customer, payment.environment)
+    given = min(available, payment.due_cents)
+    if given <= 0:
+        raise Conflict(f"The wallet holds {format_kes(available)}.")
+    now = clock.now()
+    paid_before = _wallet_allocation(payment, customer)
+    if paid_before is None:
+        db.session.add(
+            Allocation(
+                tenant_id=payment.tenant_id,
+                customer_id=customer.id,
+                payment_id=payment.id,
+                amount_cents=given,
+            )
+        )
+    else:
+        paid_before.amount_cents += given
+    post.post(
+        payment.tenant_id,
+        payment.environment,
+        "wallet_paid",
+        f"{customer.id}/{payment.id}/{payment.version}",
+        occurred_at=now,
+        lines={post.wallet(customer.id): given, post.revenue(payment.purpose): -given},
+    )
+    is_paid = given == payment.due_cents
+    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    touch(payment.id, allocated_cents=Payment.allocated_cents + given, **state)
+    chain.record(
+        payment.tenant_id,
+        "payment",
+        payment.id,
+        "paid" if is_paid else "part_paid",
+        actor=actor,
+        new="wallet",
+        details={"amount_cents": given, "customer": customer.id},
+    )
+    db.session.flush()
+    return given
+
+
+def _wallet_allocation(payment: Payment, customer: Customer) -> Allocation | None:
+    return db.session.scalars(
+        select(Allocation).where(
+            Allocation.payment_id == payment.id,
+            Allocation.customer_id == customer.id,
+            Allocation.taken_back_at.is_(None),
+        )
+    ).one_or_none()
