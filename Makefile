@@ -2,7 +2,7 @@
 #   make demo     everything, with demonstration data, on http://127.0.0.1:8000   (ARGS="--port 8100 ..." passes on)
 #   make test     all tests   (PYTEST_ARGS="tests/payments -x" narrows them down)
 #   make check    format, lint, types, import contracts, tests: what must pass before a commit
-# and, less often: make format, lock, bench, clean.
+# and, less often: make format, translations, lock, bench, clean.
 #
 # What they need is installed into .venv/ once, from requirements.lock; after that nothing asks the network.
 
@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= 2
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help demo test check lint services format lock bench clean
+.PHONY: help demo test check lint services format translations lock bench clean
 
 help:
 	@sed -n 's/^#   //p; s/^# and, less often: /others: /p' Makefile
@@ -43,6 +43,15 @@ services:
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# takes new sentences into the catalogue (empty: write the Swahili, then run this again) and compiles it
+CATALOGUE := translations/sw/LC_MESSAGES/messages.po
+translations: $(STAMP)
+	@set -e; words=$$(mktemp); trap 'rm -f "$$words"' EXIT; \
+	$(BIN)/pybabel -q extract -F translations/babel.cfg -k _l -k lazy_gettext -k Sentence --ignore-dirs '.*' \
+		--add-location file --project Mlango --version 1 -o "$$words" .; \
+	$(BIN)/pybabel -q update -i "$$words" -o $(CATALOGUE) -l sw -w 110 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
+	@$(BIN)/pybabel -q compile --statistics -i $(CATALOGUE) -o $(CATALOGUE:.po=.mo) -l sw
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)

@@ -11,7 +11,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import db as database
-from portal import home, logs, vault, web
+from portal import home, logs, queue, vault, web
 from portal.accounts import views as accounts
 from portal.accounts.tokens import FRESH_FOR
 from portal.config import Config
@@ -19,7 +19,7 @@ from portal.gateways.tokens import TokenStore
 from portal.limits import limiter, storage_url
 from portal.payments.inbox import Spool
 
-ROOT = web.STATIC.parent
+ROOT = web.ROOT
 BODY_LIMIT_BYTES = 1024 * 1024
 
 
@@ -88,6 +88,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     app.extensions["daraja_tokens"] = TokenStore(client)
     app.extensions["daraja_sleep"] = time.sleep
     app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
+    app.extensions["drain_ringer"] = queue.Ringer(app, queue.DRAIN)
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
     login_manager: LoginManager = accounts.login_manager
     login_manager.init_app(app)

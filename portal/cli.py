@@ -147,19 +147,6 @@ def check() -> None:
     click.echo("The configuration is complete.")
 
 
-def upgrade_database() -> None:
-    """Bring the schema up to date. Inside an application context."""
-    from flask import current_app
-    from flask_migrate import upgrade
-
-    from portal.app import ROOT
-    from portal.db import migrating
-
-    with migrating():
-        upgrade(directory=str(ROOT / "migrations"))
-    current_app.logger.info("schema up to date")
-
-
 @main.group("db")
 def database() -> None:
     """The database's schema."""
@@ -169,6 +156,8 @@ def database() -> None:
 @_in_app
 def db_upgrade() -> None:
     """Bring the schema up to date."""
+    from portal.schema import upgrade_database
+
     upgrade_database()
     click.echo("The schema is up to date.")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Insert, Integer, MetaData, event
@@ -60,6 +60,10 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)
 Base.registry.update_type_annotation_map({datetime: Instant()})
+if TYPE_CHECKING:
+    Model = Base  # what every table derives from
+else:
+    Model = db.Model
 
 _writing: ContextVar[bool] = ContextVar("writing", default=False)
 _patience_ms: ContextVar[int] = ContextVar("patience_ms", default=BUSY_TIMEOUT_MS)
@@ -125,7 +129,8 @@ def release() -> None:
 def upsert_nothing(model: type[Base], *, unique: list[str], **values: Any) -> Insert:
     """An INSERT that does nothing where the unique key exists; `.returning(...)` tells whether it did."""
     dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(model).values(**values).on_conflict_do_nothing(index_elements=unique)
+    insert: Insert = dialect.insert(model).values(**values).on_conflict_do_nothing(index_elements=unique)
+    return insert
 
 
 def owned(model: type[Owned], tenant_id: int, **by: Any) -> Owned:
@@ -153,9 +158,11 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        writing = _writing.get()
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_patience_ms.get()}")
-        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writing else 'ON'}")
+        writing, patience_ms = _writing.get(), _patience_ms.get()
+        if connection.info.get("set_up_for") != (writing, patience_ms):
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms}")
+            connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writing else 'ON'}")
+            connection.info["set_up_for"] = (writing, patience_ms)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 

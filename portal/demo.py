@@ -79,9 +79,9 @@ def _keys(file: Path) -> dict[str, str]:
 
 def _load_data(simulator_url: str) -> None:
     from portal.app import create_app
-    from portal.cli import upgrade_database
     from portal.db import db
     from portal.demo_data import load
+    from portal.schema import upgrade_database
 
     app = create_app()
     with app.app_context():

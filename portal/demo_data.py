@@ -187,7 +187,7 @@ def front_page() -> dict[str, Any]:
     """What the front page tells of the demonstration."""
     hotspot = db.session.scalars(select(Tenant).where(Tenant.slug == "mawingu")).one()
     clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
-    router = {
+    router: dict[str, Any] = {
         "mac": "AA:BB:CC:00:11:22",
         "identity": "mawingu-1",
         "link-login-only": "http://10.5.50.1/login",

@@ -11,6 +11,21 @@ Every text names the thing, what is wrong with it and what would be right.
 """
 
 
+class Sentence(str):
+    """English that a door can still say in another language, for modules that know of no languages.
+
+    template: with `%(name)s` for each of the values; `portal.translations.said` looks it up.
+    """
+
+    template: str
+    values: dict[str, object]
+
+    def __new__(cls, template: str, **values: object) -> "Sentence":
+        made = super().__new__(cls, template % values if values else template)
+        made.template, made.values = template, values
+        return made
+
+
 class PortalError(Exception):
     """Base of everything this product raises on purpose."""
 

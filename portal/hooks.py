@@ -57,7 +57,8 @@ def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
             '{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json"
         )
     if kept:
-        queue.ring(queue.DRAIN)
+        ringer: queue.Ringer = current_app.extensions["drain_ringer"]
+        ringer.ring()
     elif kind == "stk":
         _ask_about(body)
     return _accepted()
@@ -115,7 +116,8 @@ def confirmation(gateway_token: str) -> Response:
 def validation(gateway_token: str) -> Response:
     """May this account be paid? From the database alone."""
     body = _body()
-    return jsonify(c2b.validate(gateway_token, body) if body is not None else c2b.ACCEPTED)
+    answer = c2b.validate(gateway_token, body) if body is not None else c2b.ACCEPTED
+    return _accepted() if answer == c2b.ACCEPTED else jsonify(answer)
 
 
 @bp.post("/hooks/<gateway_token>/result/<token>")

@@ -20,15 +20,17 @@ __all__ = ["bind", "clear", "configure", "logger", "mask_text"]
 _PHONES = re.compile(r"(?<![0-9A-Za-z])(?:\+?254|0)?([17]\d{4})(\d{4})(?!\d)")
 _CHECKOUT_IDS = re.compile(r"(ws_CO_[0-9A-Za-z_]*?)(\d{5})(\d{4})(?![0-9A-Za-z])")
 _HOOKS = re.compile(r"(/hooks/)[0-9a-f]{6,}((?:/[a-z0-9]+)*)")
+_KEYS = re.compile(r"([?&](?:api_?)?key=)[^&\s\"'<>]+", re.IGNORECASE)
 _SECRETS = re.compile(
     r"password|secret|passkey|credential|token|authorization|api_?key|(^|_)pin($|_)", re.IGNORECASE
 )
 
 
 def mask_text(text: str) -> str:
-    """The text with phone numbers, CheckoutRequestIDs and hook tokens masked."""
+    """The text with phone numbers, CheckoutRequestIDs, hook tokens and keys in addresses masked."""
     text = _CHECKOUT_IDS.sub(r"\1*****\3", text)
     text = _HOOKS.sub(r"\1***", text)
+    text = _KEYS.sub(r"\1***", text)
     return _PHONES.sub(r"********\2", text)
 
 

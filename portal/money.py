@@ -5,7 +5,7 @@ Never floats: a JSON number is read as Decimal, and everything that reaches the 
 
 from decimal import Decimal
 
-from portal.errors import Refused
+from portal.errors import Refused, Sentence
 
 CENTS = 100
 MOST_CENTS = 10**15
@@ -18,21 +18,26 @@ def cents(value: object) -> int:
     Source: Daraja writes amounts as 1, 1.0, "5.00" and 168.00; reference of the same name.
     """
     if isinstance(value, bool) or value is None:
-        raise Refused(f"The amount {value!r} is not a number. Write it like 1500.", code="invalid_amount")
+        raise Refused(_not_a_number(value), code="invalid_amount")
     try:
         amount = Decimal(str(value).strip().replace(",", ""))
         scaled = amount * CENTS
         is_exact = scaled.is_finite() and abs(scaled) <= MOST_CENTS and scaled == scaled.to_integral_value()
     except ArithmeticError:  # not a number, a signalling one, or one with a monstrous exponent
-        raise Refused(
-            f"The amount {str(value)[:40]!r} is not a number. Write it like 1500.", code="invalid_amount"
-        ) from None
+        raise Refused(_not_a_number(str(value)[:40]), code="invalid_amount") from None
     if not is_exact:
         raise Refused(
-            f"The amount {str(value)[:40]} is not in shillings and cents. Write it like 1500 or 1500.50.",
+            Sentence(
+                "The amount %(given)s is not in shillings and cents. Write it like 1500 or 1500.50.",
+                given=str(value)[:40],
+            ),
             code="invalid_amount",
         )
     return int(scaled)
+
+
+def _not_a_number(value: object) -> Sentence:
+    return Sentence("The amount %(given)r is not a number. Write it like 1500.", given=value)
 
 
 def shillings(amount_cents: int) -> int:
@@ -40,7 +45,8 @@ def shillings(amount_cents: int) -> int:
     whole, rest = divmod(amount_cents, CENTS)
     if rest:
         raise Refused(
-            f"{format_kes(amount_cents)} has cents; M-Pesa takes whole shillings.", code="invalid_amount"
+            Sentence("%(amount)s has cents; M-Pesa takes whole shillings.", amount=format_kes(amount_cents)),
+            code="invalid_amount",
         )
     return whole
 
@@ -49,15 +55,21 @@ def payable_cents(value: object, *, limit_cents: int = DEFAULT_PUSH_LIMIT_CENTS)
     """Cents of an amount that M-Pesa can ask for: whole shillings from 1 to the limit. Raises Refused."""
     amount = cents(value)
     if amount <= 0:
-        raise Refused("The amount must be at least KES 1.", code="invalid_amount")
+        raise Refused(Sentence("The amount must be at least KES 1."), code="invalid_amount")
     if amount % CENTS:
         raise Refused(
-            f"M-Pesa takes whole shillings: {format_kes(amount)} has cents. Round it.", code="invalid_amount"
+            Sentence(
+                "M-Pesa takes whole shillings: %(amount)s has cents. Round it.", amount=format_kes(amount)
+            ),
+            code="invalid_amount",
         )
     if amount > limit_cents:
         raise Refused(
-            f"{format_kes(amount)} is over the limit of {format_kes(limit_cents)} for one M-Pesa payment. "
-            "Pay it in parts.",
+            Sentence(
+                "%(amount)s is over the limit of %(limit)s for one M-Pesa payment. Pay it in parts.",
+                amount=format_kes(amount),
+                limit=format_kes(limit_cents),
+            ),
             code="invalid_amount",
         )
     return amount

@@ -6,10 +6,9 @@ number here would be worse than to let M-Pesa refuse a bad one.
 
 import re
 
-from portal.errors import Refused
+from portal.errors import Refused, Sentence
 
-EXAMPLE = "0712 345 678"
-EXPECTED = f"Enter a Kenyan mobile number such as {EXAMPLE} or 0110 123 456."
+EXPECTED = Sentence("Enter a Kenyan mobile number such as 0712 345 678 or 0110 123 456.")
 _FORMS = re.compile(r"(?:\+?254|0)?((?:7|1)\d{8})", re.ASCII)
 _SEPARATORS = re.compile(r"[\s\-().\u00a0\u200e\u202a\u202c]+")
 TEST_MSISDN = "254708374149"  # Safaricom's public sandbox phone; it pays by itself on the simulator

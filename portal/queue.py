@@ -5,10 +5,11 @@ is already ringing is not rung again, so a burst of callbacks makes one job, not
 down first and looks afterwards, so nothing committed before it looks can be missed.
 """
 
+import threading
 from dataclasses import dataclass
 
 import redis
-from flask import current_app
+from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
@@ -42,7 +43,8 @@ BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, REQUESTS, CHAIN)
 
 def connection() -> redis.Redis:
     """This process's Redis client."""
-    return current_app.extensions["redis"]
+    client: redis.Redis = current_app.extensions["redis"]
+    return client
 
 
 def ring(bell: Bell) -> None:
@@ -54,6 +56,38 @@ def ring(bell: Bell) -> None:
             )
     except redis.RedisError as error:
         logger.warning("bell_not_rung", bell=bell.name, error=type(error).__name__)
+
+
+class Ringer:
+    """Rings from a thread of its own: a request only says that it should, and a burst of them is rung once.
+
+    Said after the commit and cleared before the ring, so nothing committed is left unrung while the process lives;
+    if it dies in between, the sweeper finds the row.
+    """
+
+    def __init__(self, app: Flask, bell: Bell) -> None:
+        self._app, self._bell = app, bell
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def ring(self) -> None:
+        """Have it rung within a moment. Never waits, never raises."""
+        self._wanted.set()
+        if self._thread is None:
+            with self._guard:
+                if self._thread is None:  # lazily: a server may fork after the application is made
+                    self._thread = threading.Thread(
+                        target=self._run, name=f"ring-{self._bell.name}", daemon=True
+                    )
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            with self._app.app_context():
+                ring(self._bell)
 
 
 def answer(name: str) -> None:

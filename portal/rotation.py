@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import inspect, select
 
 from portal import vault
-from portal.db import db, transaction
+from portal.db import Base, db, transaction
 
 BATCH_ROWS = 200
 
@@ -23,7 +23,7 @@ def context_of(table: str, column: str, tenant_id: int) -> str:
 
 def rotate() -> int:
     """How many values were sealed anew. Safe to stop and to run again."""
-    return sum(_rotate(mapper.class_) for mapper in db.Model.registry.mappers)
+    return sum(_rotate(mapper.class_) for mapper in Base.registry.mappers)
 
 
 def _rotate(model: Any) -> int:
@@ -38,7 +38,7 @@ def _rotate(model: Any) -> int:
             )
             rows = db.session.scalars(batch).all()
             for row in rows:
-                done += sum(_reseal(row, model.__tablename__, column) for column in columns)
+                done += sum(int(_reseal(row, model.__tablename__, column)) for column in columns)
                 last_id = row.id
         if len(rows) < BATCH_ROWS:
             break

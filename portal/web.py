@@ -8,6 +8,7 @@ must work without cookies, are exempt by the list in CSRF_EXEMPT.
 import gzip
 import hashlib
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
@@ -19,16 +20,19 @@ from flask import Flask, Response, current_app, g, has_request_context, jsonify,
 from flask_babel import Babel, get_locale, ngettext
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import HTTPException
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from portal import clock, logs, money
 from portal.db import db
 from portal.errors import CoolDown, PortalError, Refused
+from portal.translations import said
 
 csrf = CSRFProtect()
 LOCALES = ("en", "sw")
-STATIC = Path(__file__).parent.parent / "static"
+ROOT = Path(__file__).parent.parent
+STATIC = ROOT / "static"
 GZIP_LEAST_BYTES = 600
 YEAR_S = 31_536_000
 # The payers' doors: no cookie, no authority, an idempotency key in each form. Bearer tokens guard the API.
@@ -58,10 +62,19 @@ def locale() -> str:
     """The language of this request: asked for in the address, else the browser's, else English; in a job, English."""
     if not has_request_context():
         return "en"
-    asked = request.args.get("lang") or request.form.get("lang", "")
-    if asked in LOCALES:
+    if (asked := _asked_language()) in LOCALES:
         return asked
-    return request.accept_languages.best_match(LOCALES) or "en"
+    # in the browser's own order: for `sw-KE,en` best_match() takes the `en` that it need not shorten
+    wished = (value.partition("-")[0].lower() for value in request.accept_languages.values())
+    return next((code for code in wished if code in LOCALES), "en")
+
+
+def _asked_language() -> str:
+    """What the address or the form asks for. A form too large to read asks for nothing: its error page has to be made."""
+    try:
+        return request.args.get("lang") or request.form.get("lang", "")
+    except HTTPException:
+        return ""
 
 
 def lang_url(code: str) -> str:
@@ -124,11 +137,16 @@ def set_up(app: Flask) -> None:
         default_translation_directories=str(Path(__file__).parent.parent / "translations"),
     )
     csrf.init_app(app)
-    for name, filter_ in {
-        "kes": money.format_kes, "when": when, "clock_time": clock_time, "duration": duration,
-        "data_size": data_size, "grouped": grouped,
-    }.items():  # fmt: skip
-        app.add_template_filter(filter_, name)
+    filters: dict[str, Callable[..., str]] = {
+        "kes": money.format_kes,
+        "when": when,
+        "clock_time": clock_time,
+        "duration": duration,
+        "data_size": data_size,
+        "grouped": grouped,
+    }
+    for name, shown_as in filters.items():
+        app.add_template_filter(shown_as, name)
     app.jinja_env.globals.update(lang_url=lang_url, asset=asset, htmx_url=f"/vendor/{htmx_file()[0]}")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.context_processor(lambda: {"locale": str(get_locale() or "en"), "test_mode": False})
@@ -139,7 +157,11 @@ def set_up(app: Flask) -> None:
     app.add_url_rule("/vendor/<name>", "vendor", vendor)
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(CSRFError, _forged)
-    app.register_error_handler(OperationalError, _database_away)
+    for away in (OperationalError, InterfaceError, NoConnectionFree):
+        app.register_error_handler(away, _database_away)
+    for beyond in (DataError, OverflowError, UnicodeEncodeError):
+        app.register_error_handler(beyond, _beyond_bounds)
+    app.register_error_handler(StatementError, _statement_failed)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _our_mistake)
 
@@ -150,7 +172,7 @@ def asset(path: str) -> str:
 
 
 def _keep_language(_endpoint: str, values: dict[str, Any]) -> None:
-    if has_request_context() and (asked := request.args.get("lang") or request.form.get("lang")) in LOCALES:
+    if has_request_context() and (asked := _asked_language()) in LOCALES:
         values.setdefault("lang", asked)
 
 
@@ -192,7 +214,7 @@ def _compress(response: Response) -> Response:
         or response.headers.get("Content-Encoding")
         or response.status_code not in (200, 422)
         or not (
-            response.mimetype.startswith("text/")
+            (response.mimetype or "").startswith("text/")
             or response.mimetype in ("application/javascript", "image/svg+xml")
         )
     ):
@@ -222,9 +244,9 @@ def vendor(name: str) -> Response:
 
 def error_json(error: Refused) -> Response:
     """The API's error: `{"error", "message", "fields"?}`."""
-    body: dict[str, Any] = {"error": error.code, "message": error.message}
+    body: dict[str, Any] = {"error": error.code, "message": said(error.message)}
     if error.fields:
-        body["fields"] = error.fields
+        body["fields"] = {name: said(sentence) for name, sentence in error.fields.items()}
     response = jsonify(body)
     response.status_code = error.status
     if isinstance(error, CoolDown):
@@ -236,7 +258,7 @@ def _refused(error: Refused) -> Response:
     db.session.rollback()
     if wants_json():
         return error_json(error)
-    response = _page(error.status, _headline(error.status), error.message)
+    response = _page(error.status, _headline(error.status), said(error.message))
     if isinstance(error, CoolDown):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response
@@ -252,14 +274,37 @@ def _forged(error: CSRFError) -> Response:
     )
 
 
-def _database_away(error: OperationalError) -> Response:
+def _database_away(error: SQLAlchemyError) -> Response:
     db.session.rollback()
-    logs.logger.error("database_away", error=str(error.orig)[:200])
-    return _problem(
+    logs.logger.error("database_away", error=str(getattr(error, "orig", None) or type(error).__name__)[:200])
+    response = _problem(
         503,
         _("One moment"),
         _("We cannot reach our records just now. Nothing was lost or charged twice. Try again in a minute."),
     )
+    response.headers["Retry-After"] = "60"
+    return response
+
+
+def _beyond_bounds(error: Exception) -> Response:
+    """A value that no database or calendar can hold is the caller's: each door says more where it can."""
+    db.session.rollback()
+    logs.logger.warning("beyond_bounds", door=_door(), error=type(error).__name__)
+    return _problem(
+        422,
+        _("Please check"),
+        _("Something in this request is too long, too large, or not text. Nothing was changed."),
+    )
+
+
+def _statement_failed(error: StatementError) -> Response:
+    is_beyond = isinstance(error.orig, OverflowError | UnicodeEncodeError)
+    return _beyond_bounds(error) if is_beyond else _our_mistake(error)
+
+
+def _door() -> str:
+    """The address as its rule is written: what stands in its places may be a token."""
+    return str(request.url_rule or request.path)
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -273,6 +318,8 @@ def _http_error(error: HTTPException) -> Response:
     response = _problem(
         status, _headline(status), sentences.get(status, _("The request could not be understood."))
     )
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     if isinstance(getattr(error, "retry_after", None), int):
         response.headers["Retry-After"] = str(error.retry_after)  # type: ignore[attr-defined]
     return response
@@ -281,7 +328,7 @@ def _http_error(error: HTTPException) -> Response:
 def _our_mistake(error: Exception) -> Response:
     db.session.rollback()
     logs.logger.error(
-        "our_mistake", path=request.path, error=repr(error)[:500], exc_info=not isinstance(error, PortalError)
+        "our_mistake", door=_door(), error=repr(error)[:500], exc_info=not isinstance(error, PortalError)
     )
     return _problem(
         500,
@@ -303,6 +350,7 @@ _CODES = {
     405: "method_not_allowed",
     413: "too_large",
     415: "unsupported_media_type",
+    422: "invalid_value",
     429: "too_many_requests",
     503: "unavailable",
 }

@@ -65,6 +65,7 @@ class Serving:
     url: str
     server: Any
     thread: threading.Thread
+    app: Any
 
     def stop(self) -> None:
         self.server.shutdown()
@@ -78,7 +79,7 @@ def serve(app: Any) -> Serving:
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    return Serving(f"http://127.0.0.1:{server.server_port}", server, thread)
+    return Serving(f"http://127.0.0.1:{server.server_port}", server, thread, app)
 
 
 class House:

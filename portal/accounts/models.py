@@ -5,11 +5,11 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import Row, TenantOwned, db
+from portal.db import Model, Row, TenantOwned
 from portal.tenants.models import Tenant
 
 
-class User(Row, db.Model):
+class User(Row, Model):
     """A person with a password. Roles are per tenant; a platform administrator stands above them."""
 
     __tablename__ = "users"
@@ -36,7 +36,7 @@ class User(Row, db.Model):
         return next((m.role for m in self.memberships if m.tenant_id == tenant_id), None)
 
 
-class Membership(TenantOwned, db.Model):
+class Membership(TenantOwned, Model):
     """One person's role in one tenant: tenant_admin, receptionist, clinician, accountant or patient."""
 
     __tablename__ = "memberships"
@@ -48,7 +48,7 @@ class Membership(TenantOwned, db.Model):
     tenant: Mapped[Tenant] = relationship(lazy="joined")
 
 
-class ApiKey(TenantOwned, db.Model):
+class ApiKey(TenantOwned, Model):
     """A program of the tenant's own. Only the digest of its key is kept."""
 
     __tablename__ = "api_keys"

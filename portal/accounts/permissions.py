@@ -4,6 +4,7 @@ from portal.errors import Refused
 
 SEE_MONEY, PLACE_MONEY, REQUEST_PAYMENT = "money:see", "money:place", "payment:request"
 REFUND = "refund:create"
+RECORD_MANUAL, VOID_MANUAL = "money:record", "money:void"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
 SEE_AUDIT = "audit:see"
@@ -14,6 +15,8 @@ ALL = frozenset(
         PLACE_MONEY,
         REQUEST_PAYMENT,
         REFUND,
+        RECORD_MANUAL,
+        VOID_MANUAL,
         MANAGE_GATEWAYS,
         MANAGE_PACKAGES,
         SEE_CLINIC,
@@ -25,9 +28,17 @@ ALL = frozenset(
 OF_ROLE: dict[str, frozenset[str]] = {
     "tenant_admin": ALL,
     "receptionist": frozenset(
-        {SEE_MONEY, PLACE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}
+        {
+            SEE_MONEY,
+            PLACE_MONEY,
+            RECORD_MANUAL,
+            REQUEST_PAYMENT,
+            SEE_CLINIC,
+            WORK_CLINIC,
+            APPROVE_APPOINTMENTS,
+        }
     ),
-    "clinician": frozenset({SEE_MONEY, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
+    "clinician": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
     "accountant": frozenset({SEE_MONEY, SEE_AUDIT}),
     "api_key": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC}),
     "patient": frozenset(),

@@ -2,20 +2,25 @@
 
 from datetime import timedelta
 
+import redis
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
+from flask import current_app
+from flask_babel import gettext as _
 from sqlalchemy import select, update
 
-from portal import clock
+from portal import clock, vault
 from portal.accounts.models import Membership, User
 from portal.accounts.permissions import STAFF_ROLES, SignInNeeded
 from portal.db import db, new_token
 from portal.errors import CoolDown, Refused
+from portal.logs import logger
 
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash(new_token())  # checked when nobody has that address, so that time tells nothing
 SHORTEST_PASSWORD = 10
 TRIES, LOCKED_FOR = 8, timedelta(minutes=10)
+STRANGERS_KEPT_FOR = timedelta(days=1)
 
 
 def add_user(*, email: str, name: str, password: str, is_platform_admin: bool = False) -> User:
@@ -53,11 +58,11 @@ def check_password(email: str, password: str) -> User:
 
     Commits nothing itself: the caller opens the transaction, and lets it commit when this raises `WrongPassword`.
     """
-    user = db.session.scalars(select(User).where(User.email == email.strip().lower())).one_or_none()
-    if user is not None and user.locked_until is not None and user.locked_until > clock.now():
-        wait_s = int((user.locked_until - clock.now()).total_seconds()) + 1
+    address = email.strip().lower()
+    user = db.session.scalars(select(User).where(User.email == address)).one_or_none()
+    if wait_s := _locked_for_s(user) if user else _strangers_wait_s(address):
         raise CoolDown(
-            "Too many wrong passwords. Wait a few minutes, then try again.",
+            _("Too many wrong passwords. Wait a few minutes, then try again."),
             retry_after_s=wait_s,
             code="too_many_requests",
         )
@@ -66,6 +71,8 @@ def check_password(email: str, password: str) -> User:
     except (Argon2Error, InvalidHashError):
         if user is not None:
             _count_failure(user)
+        else:
+            _count_stranger(address)
         raise WrongPassword("Address or password is wrong.") from None
     if user is None:
         raise WrongPassword("Address or password is wrong.")
@@ -85,6 +92,36 @@ def _count_failure(user: User) -> None:
     if user.failed_signins >= TRIES:
         user.failed_signins, user.locked_until = 0, clock.now() + LOCKED_FOR
     db.session.flush()
+
+
+def _locked_for_s(user: User) -> int:
+    if user.locked_until is None or user.locked_until <= clock.now():
+        return 0
+    return int((user.locked_until - clock.now()).total_seconds()) + 1
+
+
+def _count_stranger(address: str) -> None:
+    """Count for an address that nobody has, as for one that somebody has: a lock must not tell them apart."""
+    key = _strangers_key(address)
+    try:
+        tries = current_app.extensions["redis"].incr(key)
+        if tries in (1, TRIES):
+            current_app.extensions["redis"].expire(key, LOCKED_FOR if tries == TRIES else STRANGERS_KEPT_FOR)
+    except redis.RedisError:
+        logger.warning("redis_away", what="wrong sign-ins of strangers are not counted")
+
+
+def _strangers_wait_s(address: str) -> int:
+    key = _strangers_key(address)
+    try:
+        is_locked = int(current_app.extensions["redis"].get(key) or 0) >= TRIES
+        return max(1, current_app.extensions["redis"].ttl(key)) if is_locked else 0
+    except redis.RedisError:
+        return 0
+
+
+def _strangers_key(address: str) -> str:
+    return "signin:" + vault.lookup(address, context="strangers")
 
 
 def end_sessions(user: User) -> None:

@@ -79,11 +79,24 @@ def check_and_count(email: str, password: str) -> User:
 
 
 def _home(user: User, wanted: str) -> str:
-    address = urlsplit(wanted)
-    if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not address.netloc:
+    if _is_ours(wanted):
         return wanted
     is_staff = user.is_platform_admin or any(m.role in STAFF_ROLES for m in user.memberships)
     return url_for("staff.today") if is_staff else url_for("account.home")
+
+
+def _is_ours(wanted: str) -> bool:
+    """Whether this is a path here, however a browser may read it."""
+    try:
+        address = urlsplit(wanted)
+    except ValueError:
+        return False
+    return (
+        wanted.startswith("/")
+        and not wanted.startswith(("//", "/\\"))
+        and wanted.isprintable()
+        and not address.netloc
+    )
 
 
 @bp.post("/logout")

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import TenantOwned, db
+from portal.db import Model, TenantOwned
 
 
-class AuditEntry(TenantOwned, db.Model):
+class AuditEntry(TenantOwned, Model):
     """Who did what to which object, and why. Carries identifiers and amounts, never a person's values.
 
     `seq`, `prev_hash` and `hash` are empty until the chaining job reaches the row.
@@ -42,7 +42,7 @@ class AuditEntry(TenantOwned, db.Model):
     hash: Mapped[str | None] = mapped_column(String(64))
 
 
-class ChainHead(db.Model):
+class ChainHead(Model):
     """Where a tenant's chain ends, signed with the vault's key: a cut-off tail does not fit it."""
 
     __tablename__ = "audit_chain_heads"

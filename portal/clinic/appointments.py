@@ -7,6 +7,8 @@ pending_approval -> declined;  pending_approval | approved | confirmed -> cancel
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flask_babel import force_locale
+from flask_babel import gettext as _
 from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 
@@ -117,11 +119,9 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     pay_url_of: payment -> the address where it is paid.
     """
     _move(appointment, "approved", actor=actor)
-    line = {
-        "kind": "consultation",
-        "description": "Appointment",
-        "amount": money.kes(appointment.price_cents),
-    }
+    with force_locale(tenant.locale):
+        what = _("Appointment")
+    line = {"kind": "consultation", "description": what, "amount": money.kes(appointment.price_cents)}
     invoice = invoices.issue(
         tenant, lines=[line], patient=appointment.patient, number=appointment.invoice_number, actor=actor
     )

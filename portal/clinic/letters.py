@@ -1,12 +1,16 @@
-"""What a clinic tells people, written to the outbox and the notices. No health detail: others may see the screen."""
+"""What a clinic tells people, written to the outbox and the notices. No health detail: others may see it.
 
+Decided: every text is in the tenant's own language, not in that of the request or job that causes it: a
+receptionist who reads English must not send English to a clinic's Swahili-speaking patients.
+"""
+
+from flask_babel import force_locale
 from flask_babel import gettext as _
 
 from portal import clock, personal
 from portal.clinic.models import Appointment, Clinician, Invoice
 from portal.money import format_kes
 from portal.notifications import tell
-from portal.tenants.models import Tenant
 
 
 def _when(appointment: Appointment) -> str:
@@ -35,44 +39,53 @@ def _tell_clinician(appointment: Appointment, event: str, text: str) -> None:
 
 def booked(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
-    _tell_clinician(
-        appointment,
-        "booked",
-        _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
-    )
+    with force_locale(appointment.tenant.locale):
+        _tell_clinician(
+            appointment,
+            "booked",
+            _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
+        )
 
 
 def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> None:
     """The patient learns how to pay (properties 4 and 60)."""
     gateway = invoice.payment.gateway
-    by_hand = (
-        _("or paybill %(number)s, account %(account)s", number=gateway.shortcode, account=invoice.number)
-        if gateway and gateway.sub_kind == "PAYBILL"
-        else ""
-    )
-    text = _(
-        "Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s",
-        when=_when(appointment), amount=format_kes(invoice.payment.due_cents), url=pay_url, by_hand=by_hand,
-    )  # fmt: skip
-    _tell_patient(appointment, "approved", _("Your appointment is approved"), text.strip())
+    with force_locale(appointment.tenant.locale):
+        by_hand = (
+            _("or paybill %(number)s, account %(account)s", number=gateway.shortcode, account=invoice.number)
+            if gateway and gateway.sub_kind == "PAYBILL"
+            else ""
+        )
+        text = _(
+            "Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s",
+            when=_when(appointment),
+            amount=format_kes(invoice.payment.due_cents),
+            url=pay_url,
+            by_hand=by_hand,
+        )
+        _tell_patient(appointment, "approved", _("Your appointment is approved"), text.strip())
 
 
 def declined(appointment: Appointment) -> None:
     """The patient learns that it cannot be."""
-    text = _(
-        "Your appointment on %(when)s cannot take place. Please ask for another time.",
-        when=_when(appointment),
-    )
-    _tell_patient(appointment, "declined", _("About your appointment"), text)
+    with force_locale(appointment.tenant.locale):
+        text = _(
+            "Your appointment on %(when)s cannot take place. Please ask for another time.",
+            when=_when(appointment),
+        )
+        _tell_patient(appointment, "declined", _("About your appointment"), text)
 
 
 def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
-    """Paid: the patient gets receipt and place or link, the clinician a line (properties 25, 26, 35, 61, 62)."""
-    tenant: Tenant | None = appointment.invoice.payment.tenant if appointment.invoice else None
-    where = appointment.meeting_url or appointment.place or (tenant.name if tenant else "")
-    text = _(
-        "Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s",
-        receipt=receipt or _("to follow"), when=_when(appointment), where=where,
-    )  # fmt: skip
-    _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
-    _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))
+    """Paid: receipt and place or link for the patient, a line for the clinician.
+
+    Properties 25, 26, 35, 61 and 62.
+    """
+    where = appointment.meeting_url or appointment.place or appointment.tenant.name
+    with force_locale(appointment.tenant.locale):
+        text = _(
+            "Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s",
+            receipt=receipt or _("to follow"), when=_when(appointment), where=where,
+        )  # fmt: skip
+        _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
+        _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))

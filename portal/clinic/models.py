@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import TenantOwned, db, new_token, new_uid
+from portal.db import Model, TenantOwned, new_token, new_uid
 from portal.payments.models import Payment
+from portal.tenants.models import Tenant
 
 
-class Patient(TenantOwned, db.Model):
+class Patient(TenantOwned, Model):
     """A person who is treated. Every personal value is sealed."""
 
     __tablename__ = "patients"
@@ -24,7 +25,7 @@ class Patient(TenantOwned, db.Model):
     erased_at: Mapped[datetime | None]
 
 
-class Clinician(TenantOwned, db.Model):
+class Clinician(TenantOwned, Model):
     """A person who treats."""
 
     __tablename__ = "clinicians"
@@ -36,7 +37,7 @@ class Clinician(TenantOwned, db.Model):
     fee_cents: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
-class Invoice(TenantOwned, db.Model):
+class Invoice(TenantOwned, Model):
     """What somebody owes, with lines. Paid or not is its payment's to say."""
 
     __tablename__ = "invoices"
@@ -54,7 +55,7 @@ class Invoice(TenantOwned, db.Model):
     lines: Mapped[list["InvoiceLine"]] = relationship(order_by="InvoiceLine.id")
 
 
-class InvoiceLine(TenantOwned, db.Model):
+class InvoiceLine(TenantOwned, Model):
     """One line: consultation, lab, medication or other."""
 
     __tablename__ = "invoice_lines"
@@ -66,7 +67,7 @@ class InvoiceLine(TenantOwned, db.Model):
     amount_cents: Mapped[int] = mapped_column(BigInteger)
 
 
-class Appointment(TenantOwned, db.Model):
+class Appointment(TenantOwned, Model):
     """A time with a clinician. `join_token` is the meeting's unguessable name; it opens only once confirmed."""
 
     __tablename__ = "appointments"
@@ -93,6 +94,7 @@ class Appointment(TenantOwned, db.Model):
     patient: Mapped[Patient] = relationship()
     clinician: Mapped[Clinician] = relationship()
     invoice: Mapped[Invoice | None] = relationship()
+    tenant: Mapped[Tenant] = relationship()
 
     @property
     def ends_at(self) -> datetime:

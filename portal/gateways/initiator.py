@@ -38,7 +38,10 @@ def refuse_if_halted(gateway: Gateway) -> None:
 def note(gateway: Gateway, code: str, why: str) -> None:
     """Halt the initiator if M-Pesa's code is a complaint about it. The caller commits."""
     if code in results.LOCKS_INITIATOR and gateway.initiator_halted_at is None:
-        gateway.initiator_halted_at, gateway.initiator_halted_why = clock.now(), f"M-Pesa said {code}: {why}"[:300]
+        gateway.initiator_halted_at, gateway.initiator_halted_why = (
+            clock.now(),
+            f"M-Pesa said {code}: {why}"[:300],
+        )
         chain.record(
             gateway.tenant_id, "gateway", gateway.id, "initiator_halted", actor="daraja", new=code, why=why
         )

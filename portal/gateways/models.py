@@ -7,13 +7,13 @@ from sqlalchemy import JSON, CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal import vault
-from portal.db import TenantOwned, db, new_token, new_uid
+from portal.db import Model, TenantOwned, new_token, new_uid
 
 SECRETS = ("consumer_key", "consumer_secret", "passkey", "initiator_password", "security_credential")
 _ONE_DEFAULT = "is_default AND archived_at IS NULL"
 
 
-class Gateway(TenantOwned, db.Model):
+class Gateway(TenantOwned, Model):
     """Paybill, till or bank, with or without Daraja's API; its secrets are sealed and never shown again."""
 
     __tablename__ = "gateways"
@@ -59,7 +59,9 @@ class Gateway(TenantOwned, db.Model):
     initiator_halted_why: Mapped[str] = mapped_column(String(300), default="")
     pull_registered_at: Mapped[datetime | None]
     pulled_until: Mapped[datetime | None]
-    balances: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)  # [{account, available_cents}, …]
+    balances: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSON, default=list
+    )  # [{account, available_cents}, …]
     balances_at: Mapped[datetime | None]
     tested_at: Mapped[datetime | None]
     test_passed: Mapped[bool | None]

@@ -5,11 +5,11 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import TenantOwned, db, new_uid
+from portal.db import Model, TenantOwned, new_uid
 from portal.payments.models import Payment
 
 
-class Package(TenantOwned, db.Model):
+class Package(TenantOwned, Model):
     """Internet for sale. `rate`: RouterOS' form, upload/download, such as `2M/5M`. No cap: NULL."""
 
     __tablename__ = "packages"
@@ -36,7 +36,7 @@ class Package(TenantOwned, db.Model):
         return f"{down[:-1]} Mbps" if down.endswith("M") else down
 
 
-class Router(TenantOwned, db.Model):
+class Router(TenantOwned, Model):
     """A router of this tenant. `login_host`: the only host its login form may be on, or codes would leak."""
 
     __tablename__ = "routers"
@@ -46,7 +46,7 @@ class Router(TenantOwned, db.Model):
     login_host: Mapped[str] = mapped_column(String(100))
 
 
-class Purchase(TenantOwned, db.Model):
+class Purchase(TenantOwned, Model):
     """One package being bought by one device; where to send it afterwards."""
 
     __tablename__ = "purchases"
@@ -65,7 +65,7 @@ class Purchase(TenantOwned, db.Model):
     package: Mapped[Package] = relationship()
 
 
-class AccessGrant(TenantOwned, db.Model):
+class AccessGrant(TenantOwned, Model):
     """A username and password that open the internet until `expires_at`. One a purchase, whatever crashes."""
 
     __tablename__ = "access_grants"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal import money
@@ -39,7 +40,7 @@ def for_sale(tenant_id: int, uid: str) -> Package:
         )
     ).one_or_none()
     if package is None:
-        raise NotFound("This package is not for sale here. Choose another one.", code="unknown_package")
+        raise NotFound(_("This package is not for sale here. Choose another one."), code="unknown_package")
     return package
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal import personal
@@ -83,7 +84,7 @@ def open_purchase(
     if idempotency_key and (before := _keyed(tenant.id, idempotency_key)):
         if before.phone_hash != phone_hash or before.amount_cents != package.price_cents:
             raise Conflict(
-                "This idempotencyKey was used for another request. Use a new one.",
+                _("This idempotencyKey was used for another request. Use a new one."),
                 code="idempotency_conflict",
             )
         return before
@@ -147,6 +148,15 @@ def claimed(
     msisdn: str | None,
 ) -> Payment:
     """A payment for this package, paid at once with money that a pasted message claimed. The caller commits."""
+    payment = for_message(tenant, gateway, package, device, msisdn=msisdn)
+    allocate(money, lock_payment(payment.id), actor="pasted message")
+    return payment
+
+
+def for_message(
+    tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None
+) -> Payment:
+    """A payment for this package that no phone is asked for: a pasted message pays it. The caller commits."""
     payment = stk.open_payment(
         tenant,
         gateway,
@@ -159,7 +169,6 @@ def claimed(
         phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
     )
     _remember_device(payment, package, device)
-    allocate(money, lock_payment(payment.id), actor="pasted message")
     return payment
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import TenantOwned, db
+from portal.db import Model, TenantOwned
 
 
-class Journal(TenantOwned, db.Model):
+class Journal(TenantOwned, Model):
     """One thing that happened to money. Unique by kind and reference: posting it twice is posting it once."""
 
     __tablename__ = "ledger_journals"
@@ -21,7 +21,7 @@ class Journal(TenantOwned, db.Model):
     lines: Mapped[list["Line"]] = relationship(back_populates="journal")
 
 
-class Line(TenantOwned, db.Model):
+class Line(TenantOwned, Model):
     """Cents on an account: debits positive, credits negative."""
 
     __tablename__ = "ledger_lines"

@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import TenantOwned, db
+from portal.db import Model, TenantOwned
 
 
-class Notice(TenantOwned, db.Model):
+class Notice(TenantOwned, Model):
     """A line for one member of staff or patient; unique by `key`, so that it is told once."""
 
     __tablename__ = "notices"

@@ -6,10 +6,10 @@ from sqlalchemy import Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal import clock
-from portal.db import TenantOwned, db
+from portal.db import Model, TenantOwned
 
 
-class OutboxItem(TenantOwned, db.Model):
+class OutboxItem(TenantOwned, Model):
     """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON.
 
     States: new, done, skipped (nothing to send it with, or too late to be of use), dead (staff must look).

@@ -39,7 +39,7 @@ def home() -> ResponseReturnValue:
         .where(Invoice.patient_id.in_(patients))
         .order_by(Invoice.id.desc())
         .limit(50)
-    )
+    ).all()
     return render_template(
         "accounts/home.html",
         appointments=[_visit(one) for one in visits],
@@ -55,6 +55,7 @@ def home() -> ResponseReturnValue:
             for one in owed
         ],
         tenant=None,
+        test_mode=any(one.payment.is_sandbox for one in owed),
     )
 
 

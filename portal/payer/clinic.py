@@ -44,6 +44,7 @@ def join(token: str) -> ResponseReturnValue:
         state=_state(appointment),
         meeting={
             "url": elsewhere,
+            "is_here": bool(appointment.meeting_url) and elsewhere is None,
             "starts_at": appointment.starts_at,
             "clinician": appointment.clinician.name,
         },

@@ -9,7 +9,10 @@ from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaF
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from portal.errors import Refused
-from portal.phone import normalise_msisdn
+from portal.phone import EXPECTED, normalise_msisdn
+from portal.translations import said
+
+_TOO_LONG = _l("This is too long.")
 
 
 class PhoneField(StringField):
@@ -23,11 +26,7 @@ class PhoneField(StringField):
         try:
             self.msisdn = normalise_msisdn(self.data)
         except Refused:
-            raise ValidationError(_expected()) from None
-
-
-def _expected() -> str:
-    return str(_l("Enter a Kenyan mobile number such as 0712 345 678 or 0110 123 456."))
+            raise ValidationError(said(EXPECTED)) from None
 
 
 def _key() -> str:
@@ -58,7 +57,8 @@ class PasteForm(PayerForm):
     """A pasted M-Pesa message."""
 
     sms_text = TextAreaField(
-        _l("M-Pesa message"), [InputRequired(_l("Paste the M-Pesa message.")), Length(max=2000)]
+        _l("M-Pesa message"),
+        [InputRequired(_l("Paste the M-Pesa message.")), Length(max=2000, message=_TOO_LONG)],
     )
     package = SelectField(_l("Package"), validate_choice=False)
     phone = PhoneField(_l("M-Pesa number (optional)"), [Optional()])
@@ -67,4 +67,4 @@ class PasteForm(PayerForm):
 class CodeForm(PayerForm):
     """A code that opens the internet."""
 
-    code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40)])
+    code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40, message=_TOO_LONG)])

@@ -11,16 +11,19 @@ from portal.db import db, transaction
 from portal.errors import Refused
 from portal.fulfilment import deliver_now
 from portal.gateways import connect
-from portal.hotspot import access, packages, purchases
-from portal.hotspot.models import AccessGrant
+from portal.gateways.models import Gateway
+from portal.hotspot import access, packages, purchases, unverified
+from portal.hotspot.models import AccessGrant, Package
 from portal.hotspot.purchases import Device
 from portal.limits import limit_pastes
+from portal.money import format_kes
 from portal.payer import view
 from portal.payer.forms import BuyForm, CodeForm, PasteForm
-from portal.payments import sms_claim, status, stk
+from portal.payments import claims, sms_claim, status, stk
 from portal.payments.models import Payment
 from portal.tenants import find
 from portal.tenants.models import Tenant
+from portal.translations import said
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")
 # MikroTik's names, carried from page to page: the browser may keep no cookies.
@@ -35,15 +38,16 @@ CARRIED = (
     "chap-challenge",
 )
 LONGEST_CARRIED = 500
+HAND_ACCOUNT = "WIFI"  # a paybill wants some account, and nothing is matched by it where there is no API
 
 
-def carried() -> dict[str, str]:
+def carried() -> dict[str, Any]:
     """What the router told of this device, as it came."""
     given = request.values
     return {name: given[name][:LONGEST_CARRIED] for name in CARRIED if given.get(name)}
 
 
-def device_of(tenant: Tenant, told: dict[str, str]) -> Device:
+def device_of(tenant: Tenant, told: dict[str, Any]) -> Device:
     """The same, checked: nothing in it is trusted for money or tenancy."""
     identity = told.get("identity", "")
     return Device(
@@ -51,9 +55,7 @@ def device_of(tenant: Tenant, told: dict[str, str]) -> Device:
         nas_address=told.get("ip", ""),
         nas_identity=identity or told.get("server-name", ""),
         login_url=purchases.safe_login_url(tenant.id, told.get("link-login-only", ""), identity),
-        wanted_url=told.get("link-orig", "")
-        if told.get("link-orig", "").startswith(("http://", "https://"))
-        else "",
+        wanted_url=told.get("link-orig", "") if told.get("link-orig", "").startswith(("http://", "https://")) else "",
         chap_id=told.get("chap-id", ""),
         chap_challenge=told.get("chap-challenge", ""),
     )
@@ -83,11 +85,25 @@ def _shown(tenant: Tenant, form: BuyForm, status_code: int = 200) -> ResponseRet
         sms_url=url_for("hotspot.paste_page", slug=tenant.slug, **told),
         code_url=url_for("hotspot.code_page", slug=tenant.slug, **told),
         returning=_returning(tenant, told),
+        by_hand=_by_hand(tenant),
     )
     return page, status_code
 
 
-def _returning(tenant: Tenant, told: dict[str, str]) -> dict[str, str] | None:
+def _by_hand(tenant: Tenant) -> dict[str, str] | None:
+    """What to type into M-Pesa's own menu, where the gateway has no API and so no phone can be asked."""
+    try:
+        gateway = connect.choose(tenant.id, "hotspot")
+    except Refused:
+        return None
+    if not claims.takes(gateway):
+        return None
+    is_till = gateway.sub_kind == "BUYGOODS"
+    account = "" if is_till else gateway.account_number or HAND_ACCOUNT
+    return {"method": "till" if is_till else "paybill", "number": gateway.shortcode, "account": account}
+
+
+def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, str] | None:
     payment = purchases.latest_of_device(tenant.id, purchases.normalise_mac(told.get("mac", "")))
     if payment is None:
         return None
@@ -96,13 +112,13 @@ def _returning(tenant: Tenant, told: dict[str, str]) -> dict[str, str] | None:
     if grant is not None:
         if grant.expires_at <= clock.now():
             return None
-        return {
-            "sentence": _(
-                "Your internet is paid until %(time)s.",
-                time=clock.nairobi(grant.expires_at).strftime("%H:%M"),
-            ),
-            "url": url,
-        }
+        until = clock.nairobi(grant.expires_at).strftime("%H:%M")
+        sentence = (
+            _("Your internet is paid until %(time)s.", time=until)
+            if payment.state == "paid"
+            else _("Your internet is open until %(time)s.", time=until)
+        )
+        return {"sentence": sentence, "url": url}
     if payment.state == "paid" or status.standing(payment).is_settling:
         return {"sentence": _("Your payment is under way."), "url": url}
     return None
@@ -145,7 +161,7 @@ def buy(slug: str) -> ResponseReturnValue:
                 else None
             )
     except Refused as error:
-        form.form_errors.append(error.message)
+        form.form_errors.append(said(error.message))
         return _shown(find.by_slug(slug), form, error.status)
     if push_id is not None:
         queue.ring(queue.SEND_PUSHES)
@@ -162,20 +178,36 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     view.hurry_up(payment)
     payment = db.session.query(Payment).filter_by(token=token).one()
     shown = view.of(payment)
-    back = url_for("hotspot.portal", slug=slug)
+    told = _told_before(payment)
     return render_template(
         "hotspot/wait.html",
         tenant=tenant,
         view=shown,
         test_mode=payment.is_sandbox,
-        sms_url=url_for("hotspot.paste_page", slug=slug) if payment.state == "open" else None,
-        back_url=back,
+        sms_url=url_for("hotspot.paste_page", slug=slug, **told) if payment.state == "open" else None,
+        back_url=url_for("hotspot.portal", slug=slug, **told),
     )
+
+
+def _told_before(payment: Payment) -> dict[str, str]:
+    """What the router told when this was bought: the way back to the packages must not lose the router."""
+    bought = purchases.of_payment(payment.id)
+    if bought is None:
+        return {}
+    told = zip(
+        CARRIED,
+        (bought.mac, bought.nas_address, bought.nas_identity, "", bought.login_url, bought.wanted_url,
+         bought.chap_id, bought.chap_challenge),
+        strict=True,
+    )  # fmt: skip
+    return {name: value for name, value in told if value}
 
 
 def _paste_form(tenant: Tenant, *, is_new: bool = False) -> PasteForm:
     form = PasteForm(formdata=None) if is_new else PasteForm()
-    form.package.choices = [(one.uid, one.name) for one in packages.on_sale(tenant.id)]
+    form.package.choices = [
+        (one.uid, f"{one.name}, {format_kes(one.price_cents)}") for one in packages.on_sale(tenant.id)
+    ]
     return form
 
 
@@ -191,6 +223,7 @@ def _pasted(
         form_action=url_for("hotspot.paste", slug=tenant.slug),
         outcome=outcome,
         test_mode=_is_test(tenant),
+        by_hand=_by_hand(tenant),
         back_url=url_for("hotspot.portal", slug=tenant.slug, **told),
     )
     return page, status_code
@@ -212,9 +245,7 @@ def paste(slug: str) -> ResponseReturnValue:
         return _pasted(tenant, form, None, 422)
     told = carried()
     limit_pastes(tenant.id, told.get("mac") or request.remote_addr or "")
-    outcome = claim(
-        tenant, form.package.data, form.sms_text.data, device_of(tenant, told), form.phone.msisdn or None
-    )
+    outcome = claim(tenant, form.package.data, form.sms_text.data, device_of(tenant, told), form.phone.msisdn or None)
     if outcome["token"]:
         return redirect(url_for("hotspot.wait", slug=slug, token=outcome["token"]), 303)
     tenant = find.by_slug(slug)
@@ -222,19 +253,54 @@ def paste(slug: str) -> ResponseReturnValue:
 
 
 def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
-    """Examine a pasted message and use its money, in one transaction; {reason, sentence, token or None}."""
+    """Examine a pasted message and use its money, in one transaction; {status, reason, sentence, token or None}.
+
+    status: verified, queued (for a person, where M-Pesa cannot be asked) or rejected.
+    """
     gateway = connect.choose(tenant.id, "hotspot")
     package = packages.for_sale(tenant.id, package_uid)
-    payment_id = token = None
+    payment_id = None
     with transaction():
         examined = sms_claim.examine(tenant, gateway, text, price_cents=package.price_cents)
         if examined.money is not None:
             payment = purchases.claimed(tenant, gateway, package, examined.money, device, msisdn=msisdn)
-            payment_id, token = payment.id, payment.token
+            payment_id = payment.id
+            outcome = _outcome("verified", examined.reason, examined.sentence, payment.token)
+        elif examined.reason == "unknown_payment" and claims.takes(gateway):
+            outcome = _queued(tenant, gateway, package, text, device, msisdn)
+        else:
+            outcome = _outcome("rejected", examined.reason, examined.sentence)
     if payment_id is not None:
         deliver_now(payment_id)
         queue.ring(queue.PAID)
-    return {"reason": examined.reason, "sentence": examined.sentence, "token": token}
+    return outcome
+
+
+def _outcome(word: str, reason: str, sentence: str, token: str | None = None) -> dict[str, Any]:
+    return {"status": word, "reason": reason, "sentence": sentence, "token": token}
+
+
+def _queued(
+    tenant: Tenant, gateway: Gateway, package: Package, text: str, device: Device, msisdn: str | None
+) -> dict[str, Any]:
+    """The message put before the staff, and the internet opened meanwhile where the tenant's policy says so."""
+    try:
+        claim = claims.queue(
+            tenant,
+            gateway,
+            text,
+            price_cents=package.price_cents,
+            device=claims.device_key(tenant.id, device.mac, msisdn),
+            open_payment=lambda: purchases.for_message(tenant, gateway, package, device, msisdn=msisdn),
+        )
+    except Refused as error:
+        return _outcome("rejected", error.code, said(error.message))
+    token = claim.payment.token
+    if claims.is_open_unverified(claim.payment) or unverified.open_access(claim):
+        sentence = _("Your internet is open. The staff still check your message.")
+        return _outcome("verified", "unverified_policy", sentence, token)
+    sentence = _("We have your message. The staff check it, then your internet opens.")
+    return _outcome("queued", "waits_for_staff", sentence, token)
 
 
 @bp.get("/<slug>/code")
@@ -263,9 +329,7 @@ def redeem(slug: str) -> ResponseReturnValue:
     if device.login_url:
         g.posts_to_router = True
         login |= {"url": device.login_url, "fields": view.login_fields(code, password, device)}
-        return _coded(tenant, form, login=login)
-    form.code.errors = [_("Your code is good. Open this page from the Wi-Fi's own sign-in page to connect.")]
-    return _coded(tenant, form)
+    return _coded(tenant, form, login=login)
 
 
 def _coded(

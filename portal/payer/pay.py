@@ -17,7 +17,7 @@ from portal.fulfilment import bought, receipts_of
 from portal.payer import view
 from portal.payer.forms import PayForm
 from portal.payments import stk
-from portal.payments.models import Allocation, Payment
+from portal.payments.models import Allocation, Payment, Transaction
 from portal.phone import for_people
 from portal.translations import said
 
@@ -32,9 +32,7 @@ def _payment(token: str) -> Payment:
 
 
 def _title(payment: Payment, invoice: Invoice | None) -> str:
-    return (
-        _("Invoice %(number)s", number=invoice.number) if invoice else payment.title or payment.reference
-    )
+    return _("Invoice %(number)s", number=invoice.number) if invoice else payment.title or payment.reference
 
 
 def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseReturnValue:
@@ -112,7 +110,7 @@ def poll(token: str) -> ResponseReturnValue:
         return "", 204
     payment_id, version = known
     if request.args.get("v") == version:
-        if version.endswith(("-1", "-2")):
+        if version.endswith(("-1", "-2")) and view.is_time_to_look(payment_id):
             view.hurry_up(db.session.get_one(Payment, payment_id))
         return "", 204
     payment = db.session.get_one(Payment, payment_id)
@@ -138,19 +136,26 @@ def receipt(token: str) -> ResponseReturnValue:
         else [{"description": payment.title, "amount_cents": payment.amount_cents}]
     )
     shown = {
-        "number": ", ".join(part["receipt"] for part in parts),
+        "number": ", ".join(str(part["receipt"]) for part in parts),
         "paid_at": payment.paid_at,
         "amount_cents": payment.allocated_cents,
         "lines": lines,
         "payer_shown": next((one.payer_shown for one in money if one.payer_shown), ""),
         "reference": _title(payment, invoice),
-        "method": "M-Pesa",
+        "method": _method(money, payment),
         "receipts": parts,
         "balance_cents": payment.due_cents,
     }
-    return render_template(
-        "payments/receipt.html", tenant=payment.tenant, receipt=shown, test_mode=payment.is_sandbox
-    )
+    return render_template("payments/receipt.html", tenant=payment.tenant, receipt=shown, test_mode=payment.is_sandbox)
+
+
+def _method(money: list[Transaction], payment: Payment) -> str:
+    """How it was paid, in words."""
+    by_hand = {"cash": _("Cash"), "bank": _("Bank transfer"), "card": _("Card"), "other": _("Other")}
+    used = [by_hand.get(one.channel, "M-Pesa") for one in money]
+    if any(given.customer_id for given in _allocations(payment)):
+        used.append(_("Credit"))
+    return ", ".join(dict.fromkeys(used)) or "M-Pesa"
 
 
 def _allocations(payment: Payment) -> list[Allocation]:

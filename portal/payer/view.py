@@ -1,11 +1,11 @@
 """One payment as a payer sees it: the words, the steps, the money, what it bought, and how often to look again."""
 
+import time
 from typing import Any
 
-import redis.exceptions as redis_errors
-from flask import current_app, g, url_for
+from flask import g, url_for
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from portal import clock, personal, queue
 from portal.db import db, transaction
@@ -17,6 +17,9 @@ from portal.payments.states import OPEN, State
 from portal.phone import for_screens
 
 OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
+MOST_REMEMBERED = 10_000
+_looked_at: dict[int, float] = {}
+_VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == bindparam("token"))
 RESEND_HINT_AFTER_S = 15
 
 
@@ -49,7 +52,11 @@ def of(payment: Payment) -> dict[str, Any]:
         "retry_in_s": stands.retry_in_s,
         "resend_hint": _is_waiting_long(payment, stands),
         "surplus_cents": _surplus(payment),
-        "bought": _bought(payment, given, is_paid=stands.status in ("paid", "partially_refunded")),
+        "bought": _bought(
+            payment,
+            given,
+            is_paid=stands.status in ("paid", "partially_refunded") or stands.is_open_unverified,
+        ),
         "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == "paid" else None,
         "by_hand": _by_hand(payment),
     }
@@ -160,9 +167,8 @@ def login_fields(username: str, password: str, purchase: Any) -> dict[str, str]:
 
 def version_of(token: str) -> tuple[int, str] | None:
     """(payment id, what a poll should carry) by one select; None where there is no such payment."""
-    row = db.session.execute(
-        select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == token)
-    ).one_or_none()
+    with db.engine.connect() as connection:
+        row = connection.execute(_VERSION, {"token": token}).one_or_none()
     return (row.id, f"{row.version}-{status.phase(row.pushed_at)}") if row else None
 
 
@@ -173,15 +179,22 @@ def hurry_up(payment: Payment) -> None:
         return
     if (clock.now() - push.sent_at).total_seconds() < OLD_ENOUGH_TO_ASK_S or not push.checkout_request_id:
         return
-    try:
-        redis = queue.connection()
-        is_our_turn = redis.set(f"ask:{push.id}", "1", nx=True, ex=ASK_EVERY_S)
-    except redis_errors.RedisError:
-        current_app.logger.warning("redis away: the sweeper asks instead")
-        return
-    if is_our_turn:
-        push_id = push.id
-        with transaction():
-            hurried = queries.ask_now(push_id)
-        if hurried:
-            queue.ring(queue.QUERIES)
+    push_id = push.id
+    with transaction():
+        hurried = queries.ask_now(push_id)
+    if hurried:
+        queue.ring(queue.QUERIES)
+
+
+def is_time_to_look(payment_id: int) -> bool:
+    """Whether this process should look again at this payment's push: at most every five seconds.
+
+    A process's own memory is enough: whether M-Pesa is really asked is decided by the row (`queries.ask_now`).
+    """
+    now = time.monotonic()
+    if _looked_at.get(payment_id, 0.0) > now - ASK_EVERY_S:
+        return False
+    if len(_looked_at) > MOST_REMEMBERED:
+        _looked_at.clear()
+    _looked_at[payment_id] = now
+    return True

@@ -1,1 +1,19 @@
-"""payments"""
+"""Money and only money: what is to be paid, the prompts that ask for it, the money that came, and where it went.
+
+Five nouns. A *payment* is one thing to be paid. An *STK push* is one request to one phone; a payment has any number.
+A *transaction* is money that M-Pesa says has moved, known by its receipt, whoever told us first. An *allocation* says
+how much of it paid which payment. A *refund* is its own entity.
+
+What holds, whatever crashes when:
+- a receipt is booked once per tenant and environment; money known by query alone is booked once per push;
+- a push is committed before M-Pesa hears of it, and what may have rung is asked about, never sent again;
+- a callback is kept on disk before it is acknowledged; settling it twice changes nothing;
+- a payment is never over-allocated; what is too much, too late or unknown stays visible until staff give it a home;
+- nothing of value opens on a callback that does not fit a push by token, gateway, id and amount.
+
+Decided: states move by one compare-and-set UPDATE over a graph that is data, instead of reading, thinking and writing.
+Decided: locks are taken in one order (payment, push, transaction; a refund before its transaction), so that two
+workers wait for each other, never on each other.
+Decided: money that pays more than is due stays in suspense with a reason, instead of becoming credit by itself: a
+person decides whether it is credit, a refund, or another invoice.
+"""

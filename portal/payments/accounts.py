@@ -39,6 +39,18 @@ def payment_of(gateway: Gateway, account: str) -> Payment | None:
     return found or db.session.scalars(mine.join(Push).where(Push.reference == reference)).one_or_none()
 
 
+def named(tenant_id: int, words: str) -> Payment | None:
+    """The payment that staff or a program of the tenant's names: by its reference, however written, or paymentId."""
+    if not words.isprintable():
+        return None
+    mine = select(Payment).where(Payment.tenant_id == tenant_id)
+    found = db.session.scalars(mine.where(Payment.token == words.strip())).one_or_none()
+    reference = messages.normalise_account(words)
+    if found is not None or not reference:
+        return found
+    return db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
+
+
 def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
     """The pushes that this C2B word may be the echo of: for a paybill the one it names, for a till by likeness."""
     mine = select(Push).where(Push.gateway_id == gateway.id)

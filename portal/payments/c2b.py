@@ -7,7 +7,7 @@ from portal.db import db, hurry
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import accounts, inbox
+from portal.payments import accounts, inbox, wallets
 from portal.tenants.models import Tenant
 
 ACCEPTED = {"ResultCode": "0", "ResultDesc": "Accepted"}
@@ -39,6 +39,8 @@ def _validate(gateway_token: str, body: bytes) -> dict[str, str]:
     strict = db.session.scalar(select(Tenant.refuses_unknown_accounts).where(Tenant.id == door.tenant_id))
     payment = accounts.payment_of(gateway, asked.account)
     if not strict or (gateway.sub_kind == "BUYGOODS" and not asked.account.strip()):
+        return ACCEPTED
+    if payment is None and wallets.find_by_account(door.tenant_id, messages.normalise_account(asked.account)):
         return ACCEPTED
     if payment is None:
         return _refuse(INVALID_ACCOUNT, "There is no such account")

@@ -29,7 +29,8 @@ UNPAID_FOR = timedelta(days=2)
 def send_pushes() -> None:
     """Send every waiting push, several at once, for as long as there are some."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    started, in_flight = clock.now(), {}
+    started = clock.now()
+    in_flight: dict[int, Future[None]] = {}
     with ThreadPoolExecutor(PUSH_THREADS) as pool:
         while True:
             waiting = [] if clock.now() - started > SENDING_SESSION else stk.due_to_send()
@@ -96,6 +97,8 @@ def _drain_batch() -> int:
             .with_for_update(skip_locked=True)
         )
         items = db.session.scalars(due).all()
+        mine = Gateway.id.in_({item.gateway_id for item in items})
+        _held = db.session.scalars(select(Gateway).where(mine)).all()  # else each row reads its gateway anew
         for item in items:
             item_id = item.id
             try:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal import clock
-from portal.db import BigId, TenantOwned, db, new_token, new_uid
+from portal.db import BigId, Model, TenantOwned, new_token, new_uid
 from portal.gateways.models import Gateway
 from portal.tenants.models import Tenant
 
@@ -29,7 +29,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
     return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
-class Payment(TenantOwned, db.Model):
+class Payment(TenantOwned, Model):
     """One thing to be paid. `token` is its only public name: the API's paymentId, the end of `/pay/<token>`.
 
     `allocated_cents` repeats the sum of its allocations, so that one guarded UPDATE can refuse to pay it twice.
@@ -89,7 +89,7 @@ class Payment(TenantOwned, db.Model):
 OPEN_PUSH = "state IN ('created', 'sending', 'awaiting_pin')"
 
 
-class Push(TenantOwned, db.Model):
+class Push(TenantOwned, Model):
     """One STK push: one request to one phone. `token` ends its callback's address; `reference` its AccountReference."""
 
     __tablename__ = "stk_pushes"
@@ -128,7 +128,7 @@ class Push(TenantOwned, db.Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Transaction(TenantOwned, db.Model):
+class Transaction(TenantOwned, Model):
     """Money that M-Pesa says has moved. Known by its receipt, once per tenant and environment, whoever told us.
 
     `receipt` is NULL while the money is known by query only; then `push_id` keeps it single.
@@ -187,7 +187,7 @@ class Transaction(TenantOwned, db.Model):
         return "unallocated" if self.unallocated_cents == self.amount_cents else "partly_allocated"
 
 
-class Witness(TenantOwned, db.Model):
+class Witness(TenantOwned, Model):
     """Who told us of a transaction: an STK payment is told twice, by its callback and by its C2B echo."""
 
     __tablename__ = "witnesses"
@@ -198,7 +198,7 @@ class Witness(TenantOwned, db.Model):
     inbox_id: Mapped[int | None] = mapped_column(ForeignKey("inbox.id"))
 
 
-class Allocation(TenantOwned, db.Model):
+class Allocation(TenantOwned, Model):
     """How much of a transaction paid which payment."""
 
     __tablename__ = "allocations"
@@ -218,7 +218,7 @@ class Allocation(TenantOwned, db.Model):
     payment: Mapped[Payment] = relationship()
 
 
-class Customer(TenantOwned, db.Model):
+class Customer(TenantOwned, Model):
     """Somebody who pays, with a wallet: its balance is the ledger's account `wallet:<id>`."""
 
     __tablename__ = "customers"
@@ -235,7 +235,7 @@ class Customer(TenantOwned, db.Model):
     erased_at: Mapped[datetime | None]
 
 
-class Refund(TenantOwned, db.Model):
+class Refund(TenantOwned, Model):
     """Money on its way back. Its own entity: asked for, approved, sent, and known by M-Pesa's result."""
 
     __tablename__ = "refunds"
@@ -270,7 +270,7 @@ class Refund(TenantOwned, db.Model):
     ended_at: Mapped[datetime | None]
 
 
-class MpesaRequest(TenantOwned, db.Model):
+class MpesaRequest(TenantOwned, Model):
     """A question M-Pesa answers later, at our result or timeout door: pay-out, reversal, status, balance.
 
     `token` ends both doors' addresses. Written before it is sent; `subject` says what it is about: `refund:7`,
@@ -299,7 +299,7 @@ class MpesaRequest(TenantOwned, db.Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Claim(TenantOwned, db.Model):
+class Claim(TenantOwned, Model):
     """A pasted message of a payment to a gateway without API: it waits for the counter, or opened unverified.
 
     States: queued, accepted, refused; `opened_at` where the tenant's policy opened before anybody looked.
@@ -328,7 +328,7 @@ class Claim(TenantOwned, db.Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Reconciliation(TenantOwned, db.Model):
+class Reconciliation(TenantOwned, Model):
     """One look at M-Pesa's own records: an uploaded statement, or pulled transactions. Every row is in one bucket."""
 
     __tablename__ = "reconciliations"
@@ -346,7 +346,7 @@ class Reconciliation(TenantOwned, db.Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class StatementRow(TenantOwned, db.Model):
+class StatementRow(TenantOwned, Model):
     """A row of M-Pesa's records, or money of ours that they lack, in exactly one bucket.
 
     Buckets: matched, created (was missing here), different, missing_there, internal (charges, sweeps, pay-outs).
@@ -376,7 +376,7 @@ class StatementRow(TenantOwned, db.Model):
     resolution: Mapped[str] = mapped_column(String(300), default="")
 
 
-class InboxItem(db.Model):
+class InboxItem(Model):
     """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
 
     `dedupe`: digest of kind, address and body: the same callback twice is one row, counted.

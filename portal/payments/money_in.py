@@ -8,7 +8,7 @@ payment, push, transaction.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 
 from portal import clock, personal
 from portal.audit import chain
@@ -18,7 +18,7 @@ from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.models import Allocation, Payment, Push, Transaction, Witness
-from portal.payments.states import touch
+from portal.payments.states import AS_WRITTEN, touch
 from portal.phone import for_screens
 
 REVERSED, VOIDED = "reversed", "voided"
@@ -74,17 +74,41 @@ def of_push(push_id: int) -> Transaction | None:
     ).one_or_none()
 
 
+def _booked_before(
+    gateway: Gateway, receipt: str | None, push: Push | None
+) -> tuple[Transaction | None, Transaction | None]:
+    """(`by_receipt`, `of_push`) by one select: each payment passes here."""
+    of_receipt = and_(
+        Transaction.tenant_id == gateway.tenant_id,
+        Transaction.environment == gateway.environment,
+        Transaction.receipt == receipt,
+    )
+    if push is None:
+        return (by_receipt(gateway.tenant_id, gateway.environment, receipt) if receipt else None), None
+    answers = Transaction.push_id == push.id
+    found = db.session.scalars(
+        select(Transaction)
+        .where(or_(of_receipt, answers) if receipt else answers)
+        .order_by(Transaction.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    known = [one for one in found if receipt and one.receipt == receipt]
+    answered = [one for one in found if one.push_id == push.id]
+    return (known[0] if known else None), (answered[0] if answered else None)
+
+
 def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None) -> Transaction:
     """The transaction of this money: a new one, or the one booked before, with this witness added.
 
     push: the push it answers, if that is known. The caller commits, and has locked the push's payment.
     """
-    known = by_receipt(gateway.tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
-    answered = of_push(push.id) if push else None
+    known, answered = _booked_before(gateway, arrival.receipt, push)
     if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
         known = _learn_receipt(answered, arrival)
     if known is None:
-        known = _insert(gateway, arrival, push if answered is None else None)
+        with db.session.no_autoflush:
+            known = _insert(gateway, arrival, push if answered is None else None)
     elif push is not None and known.push_id is None:
         if answered is None:
             known.push_id = push.id
@@ -97,7 +121,7 @@ def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None) -> Tra
 def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:
     tenant_id = gateway.tenant_id
     unique = ["tenant_id", "environment", "receipt"] if arrival.receipt else ["push_id"]
-    row_id = db.session.execute(
+    booked = db.session.scalars(
         upsert_nothing(
             Transaction,
             unique=unique,
@@ -116,9 +140,9 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
             payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
             payer_name_sealed=personal.seal_text(arrival.payer_name, tenant_id),
             occurred_at=arrival.occurred_at,
-        ).returning(Transaction.id)
-    ).scalar()
-    if row_id is None:  # another worker booked it between our look and our insert
+        ).returning(Transaction)
+    ).one_or_none()
+    if booked is None:  # another worker booked it between our look and our insert
         found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
         found = found or (of_push(push.id) if push else None)
         if found is None:
@@ -126,7 +150,6 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
                 f"The money of receipt {arrival.receipt} was booked and vanished within one transaction."
             )
         return found
-    booked = db.session.get_one(Transaction, row_id)
     post.post(
         tenant_id,
         gateway.environment,
@@ -231,7 +254,8 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
         raise Conflict("Test money cannot pay a real payment, nor real money a test.")
     given = min(booked.unallocated_cents, payment.due_cents) if payment.state == "open" else 0
     if given:
-        _move_out_of_suspense(booked, payment, given, actor)
+        with db.session.no_autoflush:  # nothing inside reads what it writes: one flush below, not four
+            _move_out_of_suspense(booked, payment, given, actor)
     if booked.unallocated_cents:
         booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == "paid" else CLOSED)
     db.session.flush()
@@ -257,12 +281,9 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
     )
     is_paid = given == payment.due_cents
     state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
-    db.session.execute(
-        update(Payment)
-        .where(Payment.id == payment.id, Payment.state == "open")
-        .values(allocated_cents=Payment.allocated_cents + given, version=Payment.version + 1, **state)
-        .execution_options(synchronize_session=False)
-    )
+    paid = update(Payment).where(Payment.id == payment.id, Payment.state == "open")
+    paid = paid.values(allocated_cents=Payment.allocated_cents + given, version=Payment.version + 1, **state)
+    db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
     chain.record(
         booked.tenant_id,
         "payment",
@@ -272,8 +293,6 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
         new=booked.receipt or "receipt to follow",
         details={"amount_cents": given},
     )
-    db.session.flush()
-    db.session.refresh(payment)
 
 
 def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:

@@ -106,7 +106,8 @@ def _call_for(claimed: requests.Claimed, client: daraja.DarajaClient):  # type: 
         msisdn=msisdn,
         amount_shillings=shillings,
         remarks=remarks,
-        **doors,
+        result_url=claimed.result_url,
+        timeout_url=claimed.timeout_url,
     )
 
 

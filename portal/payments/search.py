@@ -63,7 +63,7 @@ def _day(text: str, name: str) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=clock.NAIROBI)
 
 
-def _query(tenant_id: int, wanted: Wanted) -> "Select[tuple[Transaction]]":
+def _query(tenant_id: int, wanted: Wanted) -> "Select[Transaction]":
     found = select(Transaction).where(Transaction.tenant_id == tenant_id)
     if wanted.receipt:
         found = found.where(Transaction.receipt == wanted.receipt)
@@ -165,7 +165,7 @@ def references_of(items: list[Transaction]) -> dict[int, str]:
         .where(Allocation.transaction_id.in_(ids), Allocation.taken_back_at.is_(None))
     )
     for transaction_id, reference, order_id in rows:
-        paid.setdefault(transaction_id, []).append(order_id or reference)
+        paid.setdefault(transaction_id or 0, []).append(order_id or reference)
     return {item.id: ", ".join(paid.get(item.id, [])) or item.account for item in items}
 
 
@@ -243,6 +243,7 @@ def _sum_since(tenant_id: int, environment: str, since: datetime) -> tuple[int, 
         Transaction.tenant_id == tenant_id,
         Transaction.environment == environment,
         Transaction.merged_into_id.is_(None),
+        Transaction.voided_at.is_(None),
         Transaction.occurred_at >= since,
     )
     cents, count = db.session.execute(total).one()

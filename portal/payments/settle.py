@@ -11,7 +11,7 @@ from portal.audit import chain
 from portal.db import db
 from portal.gateways import messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, results_in, success
+from portal.payments import accounts, money_in, results_in, success, webhook
 from portal.payments.models import InboxItem, Push
 from portal.payments.money_in import Arrival, lock_payment
 from portal.payments.outcome import Outcome
@@ -26,6 +26,8 @@ def settle(item: InboxItem, body: str) -> Outcome:
             return _stk(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "c2b":
             return _c2b(item, gateway, messages.parse_c2b(messages.read_json(body.encode())))
+        if item.kind == "webhook":
+            return webhook.settle(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "result":
             return results_in.settle_result(item, gateway, body)
         if item.kind == "timeout":
@@ -36,13 +38,12 @@ def settle(item: InboxItem, body: str) -> Outcome:
 
 
 def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:
-    push = db.session.scalars(
-        select(Push).where(Push.gateway_id == gateway.id, Push.token == item.push_token)
-    ).one_or_none()
-    if push is None:
+    named = (Push.gateway_id == gateway.id, Push.token == item.push_token)
+    payment_id = db.session.scalar(select(Push.payment_id).where(*named))
+    if payment_id is None:
         return _ask_about(callback.checkout_request_id, gateway, "No push of this gateway has that token.")
-    lock_payment(push.payment_id)
-    db.session.refresh(push)
+    lock_payment(payment_id)
+    push = db.session.scalars(select(Push).where(*named).execution_options(populate_existing=True)).one()
     if push.checkout_request_id is None:
         twin = select(Push.id).where(
             Push.gateway_id == gateway.id, Push.checkout_request_id == callback.checkout_request_id

@@ -100,10 +100,11 @@ def _difference(tenant: Tenant, gateway: Gateway, sms: MpesaSms, money: Transact
 
 def _same_name(tenant: Tenant, gateway: Gateway, paid_to: str) -> bool:
     """Whether the message names us: by the gateway's display name (as M-Pesa writes it), or the tenant's."""
-    said = _plain(paid_to)
-    ours = {_plain(name) for name in (gateway.display_name, gateway.name, tenant.name) if name}
+    said = plain_name(paid_to)
+    ours = {plain_name(name) for name in (gateway.display_name, gateway.name, tenant.name) if name}
     return bool(said) and any(said == name or said in name or name in said for name in ours if name)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A business name as it is compared: capitals and digits alone."""
     return re.sub(r"[^A-Z0-9]", "", name.upper())

@@ -15,7 +15,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import update
-from sqlalchemy.engine import CursorResult
 
 from portal import clock
 from portal.audit import chain
@@ -45,6 +44,8 @@ ALLOWED: dict[State, frozenset[State]] = {
     State.SUCCEEDED: frozenset(),
 }
 CORRECTIONS = frozenset({(State.DECLINED, State.SUCCEEDED), (State.CANCELLED, State.SUCCEEDED)})
+# An UPDATE that brings the row back as it was written: the session's copy is right without being read again.
+AS_WRITTEN: dict[str, Any] = {"synchronize_session": False, "populate_existing": True}
 OPEN = frozenset({State.CREATED, State.SENDING, State.AWAITING_PIN})
 FINAL = _ANSWERS
 
@@ -63,10 +64,11 @@ def move(push: Push, old: State, new: State, *, why: str, actor: str, **columns:
     if new in FINAL:
         columns = {"ended_at": clock.now(), "next_query_at": None} | columns
     guarded = update(Push).where(Push.id == push.id, Push.state == old).values(state=new, **columns)
-    result: CursorResult[Any] = db.session.execute(guarded.execution_options(synchronize_session=False))  # type: ignore[assignment]
-    won = result.rowcount == 1
-    db.session.expire(push)
-    if won:
+    written = db.session.scalars(guarded.returning(Push).execution_options(**AS_WRITTEN)).one_or_none()
+    won = written is not None
+    if not won:
+        db.session.expire(push)
+    else:
         touch(push.payment_id)
         chain.record(
             push.tenant_id,
@@ -83,12 +85,5 @@ def move(push: Push, old: State, new: State, *, why: str, actor: str, **columns:
 
 def touch(payment_id: int, **columns: Any) -> None:
     """Tell every page that shows this payment that there is something new."""
-    db.session.execute(
-        update(Payment)
-        .where(Payment.id == payment_id)
-        .values(version=Payment.version + 1, **columns)
-        .execution_options(synchronize_session=False)
-    )
-    known = db.session.identity_map.get(db.session.identity_key(Payment, payment_id))
-    if known is not None:
-        db.session.expire(known)
+    touched = update(Payment).where(Payment.id == payment_id).values(version=Payment.version + 1, **columns)
+    db.session.scalars(touched.returning(Payment).execution_options(**AS_WRITTEN)).all()

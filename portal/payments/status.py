@@ -8,7 +8,8 @@ from sqlalchemy import select
 from portal import clock
 from portal.db import db
 from portal.gateways import results
-from portal.payments.models import Payment, Push
+from portal.payments import claims
+from portal.payments.models import Claim, Payment, Push
 from portal.payments.states import State
 from portal.payments.stk import ANSWER_WITHIN, may_push_again_at
 
@@ -30,6 +31,7 @@ class Standing:
     retry_in_s: int | None
     can_retry: bool
     push: Push | None
+    is_open_unverified: bool = False
 
     @property
     def is_settling(self) -> bool:
@@ -50,6 +52,9 @@ def standing(payment: Payment) -> Standing:
     status = status_word(payment, push)
     if payment.state == "paid":
         return _paid(payment, status, push)
+    claim = claims.of_payment(payment.id) if push is None and payment.purpose == "hotspot" else None
+    if claim is not None and claim.state != "accepted":
+        return _claimed(status, claim)
     if payment.state == "closed":
         return Standing(
             status,
@@ -71,6 +76,25 @@ def standing(payment: Payment) -> Standing:
     return _under_way(status, push)
 
 
+def _claimed(status: str, claim: Claim) -> Standing:
+    """Paid by hand, says a pasted message: a person looks, and the page waits with the payer."""
+    if claim.state == "refused":
+        return Standing(
+            status, "not_paid", _("Not found"), _("The staff did not find this payment."),
+            _("Show them the M-Pesa message on your phone."), None, None, False, None,
+        )  # fmt: skip
+    if claim.opened_at is not None:
+        return Standing(
+            status, "checking", _("Open for now"), _("Open until we have checked your payment."),
+            _("Keep your M-Pesa message."), None, None, False, None, is_open_unverified=True,
+        )  # fmt: skip
+    return Standing(
+        status, "checking", _("Waiting for the staff"),
+        _("We have your message. The staff check it, then your internet opens."),
+        _("This page tells you the result by itself."), None, None, False, None,
+    )  # fmt: skip
+
+
 def status_word(payment: Payment, push: Push | None) -> str:
     """The API's status: pending, processing, timed_out, failed, cancelled, paid, partially_refunded, refunded."""
     if payment.state == "paid":
@@ -84,9 +108,7 @@ def status_word(payment: Payment, push: Push | None) -> str:
     if push.state == State.AWAITING_PIN:
         return "processing"
     if push.state == State.UNCONFIRMED:
-        return (
-            "processing" if clock.now() - (push.sent_at or push.created_at) < ANSWER_WITHIN else "timed_out"
-        )
+        return "processing" if clock.now() - (push.sent_at or push.created_at) < ANSWER_WITHIN else "timed_out"
     return "failed" if push.state == State.DECLINED else "cancelled"
 
 
@@ -104,9 +126,7 @@ def _paid(payment: Payment, status: str, push: Push | None) -> Standing:
             push,
         )
     headline = {"refunded": _("Refunded"), "partially_refunded": _("Partly refunded")}.get(status, _("Paid"))
-    return Standing(
-        status, "paid", headline, _("Thank you. Your payment has arrived."), "", "0", None, False, push
-    )
+    return Standing(status, "paid", headline, _("Thank you. Your payment has arrived."), "", "0", None, False, push)
 
 
 def _not_paid(status: str, push: Push) -> Standing:
@@ -156,12 +176,8 @@ def _under_way(status: str, push: Push) -> Standing:
             _("Never tell anyone your PIN."), None, None, False, push,
         )  # fmt: skip
     if status == "timed_out":
-        sentence = _(
-            "We could not confirm it yet. Look for the M-Pesa message on your phone before you try again."
-        )
-        next_step = _(
-            "If money left your account, it is not lost: it will show here as soon as M-Pesa tells us."
-        )
+        sentence = _("We could not confirm it yet. Look for the M-Pesa message on your phone before you try again.")
+        next_step = _("If money left your account, it is not lost: it will show here as soon as M-Pesa tells us.")
     else:
         sentence = _("We are checking with M-Pesa. Do not pay again yet.")
         next_step = _("This page tells you the result by itself.")

@@ -3,8 +3,8 @@
 from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in
-from portal.payments.models import InboxItem, Push
+from portal.payments import accounts, claims, money_in, wallets
+from portal.payments.models import Claim, InboxItem, Push, Transaction
 from portal.payments.money_in import Arrival, allocate, book, lock_payment
 from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
@@ -35,6 +35,7 @@ def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> 
         payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
         inbox_id=item.id,
     )
+    claim = claims.awaiting(gateway.tenant_id, gateway.environment, paid.receipt)
     known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.push_id is not None:
         book(gateway, arrival)
@@ -53,9 +54,20 @@ def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> 
         payment = lock_payment(payment.id)
     booked = book(gateway, arrival)
     if payment is None:
-        if booked.unallocated_cents:
-            booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
-        return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")
+        return _without_payment(gateway, paid, booked, claim)
     if booked.unallocated_cents:
         allocate(booked, payment, actor="c2b confirmation")
     return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+
+
+def _without_payment(gateway: Gateway, paid: messages.C2bPayment, booked: Transaction, claim: Claim | None) -> Outcome:
+    """Money whose account is no payment's: of a pasted message, of a customer's wallet, or for staff to place."""
+    if claim is not None and claims.settled(claim, booked, actor="c2b confirmation"):
+        return Outcome("done", f"Receipt {paid.receipt} settles the message that claimed it.")
+    customer = wallets.find_by_account(gateway.tenant_id, messages.normalise_account(paid.account))
+    if customer is not None and booked.unallocated_cents and not booked.credited_cents:
+        wallets.credit(booked, customer, actor="c2b confirmation")
+        return Outcome("done", f"Receipt {paid.receipt} credited to {customer.account_number}.")
+    if booked.unallocated_cents:
+        booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
+    return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")

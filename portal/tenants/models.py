@@ -3,11 +3,11 @@
 from sqlalchemy import CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import Row, db
+from portal.db import Model, Row
 from portal.money import DEFAULT_PUSH_LIMIT_CENTS
 
 
-class Tenant(Row, db.Model):
+class Tenant(Row, Model):
     """Who we work for. `slug` stands in its addresses; `colour` is its brand, `#rrggbb`."""
 
     __tablename__ = "tenants"
@@ -24,13 +24,17 @@ class Tenant(Row, db.Model):
     push_limit_cents: Mapped[int] = mapped_column(default=DEFAULT_PUSH_LIMIT_CENTS)
     refuses_unknown_accounts: Mapped[bool] = mapped_column(default=True)  # at C2B validation
     meeting_base_url: Mapped[str] = mapped_column(String(200), default="")
-    refund_approval_above_cents: Mapped[int] = mapped_column(default=500_000)  # above it a second person approves
-    sms_policy: Mapped[str] = mapped_column(String(10), default="hold")  # without API: hold, or open unverified
+    refund_approval_above_cents: Mapped[int] = mapped_column(
+        default=500_000
+    )  # above it a second person approves
+    sms_policy: Mapped[str] = mapped_column(
+        String(10), default="hold"
+    )  # without API: hold, or open unverified
     unverified_per_day: Mapped[int] = mapped_column(default=2)  # a device, while sms_policy is open
     webhook_key_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
 
 
-class Counter(db.Model):
+class Counter(Model):
     """The next number of a tenant's series (invoices, accounts), taken by one UPDATE."""
 
     __tablename__ = "counters"

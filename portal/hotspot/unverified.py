@@ -1,0 +1,37 @@
+"""Access on the strength of a pasted message that nobody has checked yet, where the tenant's policy allows it."""
+
+from sqlalchemy import select
+
+from portal import clock
+from portal.audit import chain
+from portal.db import db
+from portal.hotspot import access, purchases
+from portal.hotspot.models import AccessGrant
+from portal.payments import claims
+from portal.payments.models import Claim
+
+
+def open_access(claim: Claim) -> AccessGrant | None:
+    """The access that this claim opens before anybody looked; None where it has to wait. The caller commits.
+
+    When staff accept the claim, fulfilment finds this very grant: same code, same end.
+    """
+    purchase = purchases.of_payment(claim.payment_id)
+    if purchase is None or not claims.may_open(claim):
+        return None
+    taken = select(AccessGrant.id).where(
+        AccessGrant.tenant_id == claim.tenant_id, AccessGrant.username == claim.receipt
+    )
+    receipt = claim.receipt if db.session.scalar(taken) is None else None
+    opened = access.grant(purchase, receipt=receipt)
+    claims.opened(claim)
+    return opened
+
+
+def end_access(claim: Claim, *, actor: str) -> None:
+    """End what a refused claim had opened, now. The caller commits."""
+    opened = purchases.grant_of(claim.payment_id)
+    if opened is not None and opened.expires_at > clock.now():
+        opened.expires_at = clock.now()
+        chain.record(claim.tenant_id, "payment", claim.payment_id, "access_ended", actor=actor, new=claim.receipt)
+        db.session.flush()

@@ -1,0 +1,349 @@
+"""Pasted messages of payments to a gateway without API: nobody can be asked, so a person looks at the till's phone.
+
+A message that fits (to us, enough, of the last 24 hours, its receipt unused) becomes a claim with the payment it
+would pay. Staff accept it, and the money is booked from it; or refuse it. Money that M-Pesa tells of later under the
+same receipt settles the claim by itself: there is one transaction, whoever spoke first.
+
+Decided: a claim never books money before somebody looked, even where the tenant's policy lets it open at once,
+because the books must hold only what arrived.
+Decided: one claim a receipt, for ever; the same device that pastes it again is led back to its own payment.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask_babel import gettext as _
+from sqlalchemy import func, select
+
+from portal import clock, personal
+from portal.audit import chain
+from portal.db import db, new_uid, upsert_nothing
+from portal.errors import Conflict, NotFound, Refused
+from portal.gateways.models import Gateway
+from portal.money import format_kes
+from portal.payments import search, stk
+from portal.payments.models import Claim, Payment, Transaction
+from portal.payments.money_in import Arrival, allocate, book, lock_payment
+from portal.payments.sms import MAX_TEXT, MpesaSms, parse_sms
+from portal.payments.sms_claim import plain_name
+from portal.payments.states import touch
+from portal.tenants.models import Tenant
+
+FRESH_FOR, AHEAD = timedelta(hours=24), timedelta(minutes=10)  # a phone's clock may be ahead of ours
+SHORTEST_PREFIX = 6  # M-Pesa cuts and lengthens business names; less than this is not the same name
+CHANNEL = "sms"
+
+
+def takes(gateway: Gateway) -> bool:
+    """Whether messages of payments to this gateway wait for a person: M-Pesa cannot be asked about it."""
+    return gateway.kind == "MPESA_NO_API"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a message that fits says."""
+
+    receipt: str
+    amount_cents: int
+    occurred_at: datetime
+    account: str
+
+
+def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> Stated:
+    """What the message says, if it may be a payment to us. Raises Refused; its code is the reason."""
+    sms = parse_sms(text)
+    stated = _stated(sms)
+    if stated is None or not sms.is_payment_to_business:
+        raise Refused(
+            _("This message lacks its amount, business or time. Paste all of it, unchanged."),
+            code="incomplete_message",
+        )
+    if not _names_us(tenant, gateway, sms.paid_to or ""):
+        raise Refused(_("This payment went to %(name)s, not to us.", name=sms.paid_to), code="other_merchant")
+    if not clock.now() - FRESH_FOR <= stated.occurred_at <= clock.now() + AHEAD:
+        raise Refused(_("This message is not of the last 24 hours. Show it to the staff."), code="too_old")
+    if stated.amount_cents < price_cents:
+        raise Refused(
+            _("You paid %(paid)s; this package costs %(price)s. Choose one that your payment covers.",
+              paid=format_kes(stated.amount_cents), price=format_kes(price_cents)),
+            code="wrong_amount",
+        )  # fmt: skip
+    return stated
+
+
+def _stated(sms: MpesaSms) -> Stated | None:
+    if not (sms.receipt and sms.amount_cents and sms.paid_to and sms.date and sms.time):
+        return None
+    return Stated(
+        sms.receipt,
+        sms.amount_cents,
+        datetime.combine(sms.date, sms.time, tzinfo=clock.NAIROBI),
+        sms.account or "",
+    )
+
+
+def _names_us(tenant: Tenant, gateway: Gateway, paid_to: str) -> bool:
+    said = plain_name(paid_to)
+    for ours in map(plain_name, filter(None, (gateway.display_name, gateway.name, tenant.name))):
+        shorter, longer = sorted((said, ours), key=len)
+        if said and (said == ours or (len(shorter) >= SHORTEST_PREFIX and longer.startswith(shorter))):
+            return True
+    return False
+
+
+def of_payment(payment_id: int) -> Claim | None:
+    """The claim that would pay this payment, or None."""
+    return db.session.scalars(
+        select(Claim).where(Claim.payment_id == payment_id).order_by(Claim.id.desc()).limit(1)
+    ).first()
+
+
+def device_key(tenant_id: int, mac: str, msisdn: str | None) -> str:
+    """What a device is counted by: its MAC, else a keyed hash of its phone number, else nothing."""
+    return mac or (personal.phone_hash(msisdn, tenant_id) if msisdn else "")
+
+
+class _Lost(Exception):
+    """Another request claimed this receipt between our look and our insert."""
+
+
+def queue(
+    tenant: Tenant,
+    gateway: Gateway,
+    text: str,
+    *,
+    price_cents: int,
+    device: str,
+    open_payment: Callable[[], Payment],
+) -> Claim:
+    """The claim of this message, new or this device's own. Raises Refused; its code is the reason.
+
+    open_payment: makes the payment that it would pay; undone where another request was quicker. The caller commits.
+    """
+    stated = read(tenant, gateway, text, price_cents=price_cents)
+    if before := _of_receipt(gateway, stated.receipt):
+        return _again(before, device)
+    try:
+        with db.session.begin_nested():
+            made = _insert(gateway, stated, text, device, open_payment())
+    except _Lost:
+        before = _of_receipt(gateway, stated.receipt)
+        if before is None:
+            raise
+        return _again(before, device)
+    return made
+
+
+def _insert(gateway: Gateway, stated: Stated, text: str, device: str, payment: Payment) -> Claim:
+    row_id = db.session.execute(
+        upsert_nothing(
+            Claim,
+            unique=["tenant_id", "environment", "receipt"],
+            tenant_id=gateway.tenant_id,
+            uid=new_uid(),
+            gateway_id=gateway.id,
+            environment=gateway.environment,
+            receipt=stated.receipt,
+            payment_id=payment.id,
+            stated_cents=stated.amount_cents,
+            text_sealed=personal.seal_text(text[:MAX_TEXT], gateway.tenant_id),
+            device=device[:64],
+        ).returning(Claim.id)
+    ).scalar()
+    if row_id is None:
+        raise _Lost
+    chain.record(
+        gateway.tenant_id,
+        "payment",
+        payment.id,
+        "message_pasted",
+        actor="payer",
+        new=stated.receipt,
+        details={"amount_cents": stated.amount_cents},
+    )
+    return db.session.get_one(Claim, row_id)
+
+
+def _of_receipt(gateway: Gateway, receipt: str) -> Claim | None:
+    return db.session.scalars(
+        select(Claim).where(
+            Claim.tenant_id == gateway.tenant_id,
+            Claim.environment == gateway.environment,
+            Claim.receipt == receipt,
+        )
+    ).one_or_none()
+
+
+def _again(before: Claim, device: str) -> Claim:
+    if before.state == "refused":
+        raise Refused(_("The staff did not find this payment. Show them your M-Pesa message."), code="refused_by_staff")
+    if not device or before.device != device:
+        raise Refused(_("This payment has already been used."), code="already_used")
+    return before
+
+
+def may_open(claim: Claim) -> bool:
+    """Whether the tenant's policy lets this claim open before anybody looked. Holds the tenant's row until the commit.
+
+    A device without MAC and phone cannot be counted, and several messages in one are for a person to judge: both
+    wait. A receipt whose letters spell another day only warns the person who checks it.
+    """
+    if claim.state != "queued" or claim.opened_at is not None or not claim.device:
+        return False
+    policy, most = db.session.execute(
+        select(Tenant.sms_policy, Tenant.unverified_per_day)
+        .where(Tenant.id == claim.tenant_id)
+        .with_for_update(key_share=True)  # two messages of one device at once are counted one after the other
+    ).one()
+    if policy != "open" or parse_sms(_text(claim)).kind == "multiple":
+        return False
+    today = search.date_start(clock.nairobi(clock.now()).date())
+    opened = select(func.count()).where(
+        Claim.tenant_id == claim.tenant_id, Claim.device == claim.device, Claim.opened_at >= today
+    )
+    return (db.session.scalar(opened) or 0) < most
+
+
+def opened(claim: Claim) -> None:
+    """Mark it as opened unverified. The caller commits."""
+    claim.opened_at = clock.now()
+    touch(claim.payment_id)
+    chain.record(claim.tenant_id, "payment", claim.payment_id, "opened_unverified", actor="policy", new=claim.receipt)
+    db.session.flush()
+
+
+def is_open_unverified(payment: Payment) -> bool:
+    """Whether this payment's access is open on the strength of a message that nobody has checked yet."""
+    if payment.state == "paid":
+        return False
+    claim = of_payment(payment.id)
+    return claim is not None and claim.opened_at is not None and claim.state == "queued"
+
+
+def waiting(tenant_id: int, *, limit: int = 50) -> list[Claim]:
+    """Claims that staff have to look at, oldest first."""
+    queued = select(Claim).where(Claim.tenant_id == tenant_id, Claim.state == "queued")
+    return list(db.session.scalars(queued.order_by(Claim.id).limit(limit)))
+
+
+def waiting_count(tenant_id: int) -> int:
+    """How many claims wait for staff."""
+    queued = select(func.count()).where(Claim.tenant_id == tenant_id, Claim.state == "queued")
+    return db.session.scalar(queued) or 0
+
+
+def _text(claim: Claim) -> str:
+    return personal.open_text(claim.text_sealed, claim.tenant_id) or ""
+
+
+def message_of(claim: Claim) -> tuple[str, MpesaSms]:
+    """(the message as it was pasted, what it says), for the person who checks it."""
+    text = _text(claim)
+    return text, parse_sms(text)
+
+
+def _locked(tenant_id: int, uid: str) -> tuple[Claim, Payment]:
+    claim = db.session.scalars(select(Claim).where(Claim.tenant_id == tenant_id, Claim.uid == uid)).one_or_none()
+    if claim is None:
+        raise NotFound(_("There is no such message here."))
+    payment = lock_payment(claim.payment_id)
+    db.session.refresh(claim, with_for_update=True)
+    return claim, payment
+
+
+def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Claim:
+    """Staff have seen the money: book it from the message and pay with it; once, however often it is asked for.
+
+    Raises Conflict where it was refused before, or its money is used. The caller commits, then rings PAID.
+    """
+    claim, payment = _locked(tenant_id, uid)
+    if claim.state == "accepted":
+        return claim
+    if claim.state == "refused":
+        raise Conflict(_("This message was refused already."))
+    if payment.state == "closed":  # nobody looked for days, and the offer ran out meanwhile
+        touch(payment.id, state="open")
+        payment = lock_payment(payment.id)
+    stated = _stated(parse_sms(_text(claim)))
+    booked = book(
+        claim.gateway,
+        Arrival(
+            channel=CHANNEL,
+            amount_cents=claim.stated_cents,
+            occurred_at=stated.occurred_at if stated else claim.created_at,
+            receipt=claim.receipt,
+            account=stated.account if stated else "",
+            msisdn=personal.open_phone(payment.phone_sealed, tenant_id),
+        ),
+    )
+    if not booked.unallocated_cents:
+        raise Conflict(
+            _(
+                "The money of receipt %(receipt)s has been used already. Refuse this message.",
+                receipt=claim.receipt,
+            )
+        )
+    allocate(booked, payment, actor=actor)
+    _decide(claim, "accepted", booked, user_id=user_id, actor=actor)
+    return claim
+
+
+def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: str) -> Claim:
+    """Staff have not found the money: the offer is closed. Raises Conflict where it was accepted before.
+
+    The caller ends what it opened, and commits.
+    """
+    why = why.replace("\0", "").strip()
+    if not why:
+        raise Refused(_("Say why it is refused."), code="invalid_fields", fields={"reason": _("Required.")})
+    claim, payment = _locked(tenant_id, uid)
+    if claim.state == "refused":
+        return claim
+    if claim.state == "accepted":
+        raise Conflict(_("This message was accepted already."))
+    if payment.allocated_cents == 0:
+        stk.close_payment(payment, why=f"Message refused: {why}"[:300], actor=actor)
+    _decide(claim, "refused", None, user_id=user_id, actor=actor, why=why)
+    return claim
+
+
+def _decide(
+    claim: Claim, state: str, booked: Transaction | None, *, actor: str, user_id: int | None, why: str = ""
+) -> None:
+    claim.state, claim.decided_at, claim.decided_by_id = state, clock.now(), user_id
+    claim.transaction_id = booked.id if booked else None
+    touch(claim.payment_id)
+    chain.record(
+        claim.tenant_id,
+        "payment",
+        claim.payment_id,
+        f"message_{state}",
+        actor=actor,
+        new=claim.receipt,
+        why=why,
+        details={"amount_cents": claim.stated_cents},
+    )
+    db.session.flush()
+
+
+def awaiting(tenant_id: int, environment: str, receipt: str) -> Claim | None:
+    """The claim that waits for money of this receipt, with its payment, both locked; or None.
+
+    For whoever learns of money from M-Pesa: call it before `book`, then `settled` after it.
+    """
+    mine = select(Claim).where(Claim.tenant_id == tenant_id, Claim.environment == environment, Claim.receipt == receipt)
+    claim = db.session.scalars(mine).one_or_none()
+    if claim is None or claim.state != "queued":
+        return None
+    lock_payment(claim.payment_id)
+    db.session.refresh(claim, with_for_update=True)
+    return claim if claim.state == "queued" else None
+
+
+def settled(claim: Claim, booked: Transaction, *, actor: str) -> int:
+    """M-Pesa's own word came: its money pays what the message claimed; cents given. The caller commits."""
+    given = allocate(booked, lock_payment(claim.payment_id), actor=actor) if booked.unallocated_cents else 0
+    if given:
+        _decide(claim, "accepted", booked, user_id=None, actor=actor)
+    return given

@@ -1,0 +1,212 @@
+"""Money taken by hand: cash, a bank transfer, a card machine; recorded, and voided with a reason.
+
+It lies in a drawer of the ledger instead of with M-Pesa; everything after that is the same as for any money. Nothing
+is ever erased: a mistake is voided through `money_in.take_back`, and what it paid is owed again.
+
+Decided: a form's key becomes the row's public id (through a keyed hash), because the unique id then makes a form that
+was sent twice one record, without a column for it.
+Decided: voiding money whose credit was spent leaves a wallet below zero, which is what the customer then owes.
+"""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from portal import clock, money, personal, vault
+from portal.audit import chain
+from portal.db import db, new_uid, upsert_nothing
+from portal.errors import Conflict, NotFound, Refused
+from portal.ledger import post
+from portal.payments import accounts, wallets
+from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
+from portal.payments.money_in import VOIDED, allocate, lock_payment, take_back
+from portal.phone import for_screens
+from portal.tenants.counters import take_number
+
+CHANNELS = ("cash", "bank", "card", "other")
+PROVIDER = "manual"
+# M-Pesa's own limit does not bind a bank transfer; a slip of the finger is still caught.
+MOST_CENTS = 10_000_000 * money.CENTS
+PAGE_ROWS, MOST_VOIDED_AT_ONCE = 50, 50
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Money that somebody took. amount_cents: of `read_amount`. key: of the form, so that sending it twice is once."""
+
+    amount_cents: int
+    channel: str
+    actor: str
+    user_id: int | None
+    note: str = ""
+    key: str = ""
+
+
+def read_amount(value: object) -> int:
+    """Cents of an amount taken by hand; it may have cents. Raises Refused."""
+    amount_cents = money.cents(value)
+    if amount_cents <= 0:
+        raise Refused(_("The amount must be more than nothing."), code="invalid_amount")
+    if amount_cents > MOST_CENTS:
+        raise Refused(
+            _(
+                "The amount is over %(limit)s. Check it, and record it in parts.",
+                limit=money.format_kes(MOST_CENTS),
+            ),
+            code="invalid_amount",
+        )
+    return amount_cents
+
+
+def read_channel(value: object) -> str:
+    """One of CHANNELS. Raises Refused naming them."""
+    if value not in CHANNELS:
+        sentence = f"Must be one of {', '.join(CHANNELS)}."
+        raise Refused(f"channel: {sentence}", code="invalid_fields", fields={"channel": sentence})
+    return str(value)
+
+
+def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
+    """Record money for an invoice or another open payment; what is over waits to be placed. The caller commits.
+
+    reference: as staff know it, or a paymentId. Raises NotFound, or Conflict where nothing is due.
+    """
+    named = accounts.named(tenant_id, reference)
+    if named is None:
+        raise NotFound(
+            _(
+                "There is nothing to pay called %(reference)s. Check the number.",
+                reference=reference[:40] or "–",
+            ),
+            code="unknown_reference",
+        )
+    payment = lock_payment(named.id)
+    if before := _recorded(tenant_id, taken):
+        return before
+    if payment.state != "open":
+        raise Conflict(_("%(reference)s has nothing left to pay.", reference=payment.reference))
+    booked, is_new = _book(payment, payment.reference, taken)
+    if is_new:
+        allocate(booked, payment, actor=taken.actor)
+    return booked
+
+
+def for_wallet(customer: Customer, environment: str, taken: Taken) -> Transaction:
+    """Record money that a customer keeps with the tenant. The caller commits."""
+    customer = wallets.lock_customer(customer.id)
+    if before := _recorded(customer.tenant_id, taken):
+        return before
+    booked, is_new = _book(customer, customer.account_number, taken, environment=environment)
+    if is_new:
+        wallets.credit(booked, customer, actor=taken.actor)
+    return booked
+
+
+def _uid_of(tenant_id: int, key: str) -> str:
+    return vault.lookup(key, context=f"manual/{tenant_id}")[:24] if key else new_uid()
+
+
+def _recorded(tenant_id: int, taken: Taken) -> Transaction | None:
+    """What this form recorded before. Raises Conflict where it then said something else."""
+    if not taken.key:
+        return None
+    before = db.session.scalars(
+        select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.uid == _uid_of(tenant_id, taken.key))
+    ).one_or_none()
+    if before is not None and (before.amount_cents, before.channel) != (taken.amount_cents, taken.channel):
+        raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
+    return before
+
+
+def _book(owner: Payment | Customer, account: str, taken: Taken, *, environment: str = "") -> tuple[Transaction, bool]:
+    tenant_id = owner.tenant_id
+    environment = owner.environment if isinstance(owner, Payment) else environment
+    msisdn = personal.open_phone(owner.phone_sealed, tenant_id)
+    now, uid = clock.now(), _uid_of(tenant_id, taken.key)
+    receipt = f"{taken.channel.upper()}{take_number(tenant_id, 'manual')}"
+    row_id = db.session.execute(
+        upsert_nothing(
+            Transaction,
+            unique=["uid"],
+            tenant_id=tenant_id,
+            uid=uid,
+            provider=PROVIDER,
+            environment=environment,
+            receipt=receipt,
+            channel=taken.channel,
+            amount_cents=taken.amount_cents,
+            unallocated_cents=taken.amount_cents,
+            account=account,
+            phone_sealed=owner.phone_sealed,
+            phone_hash=owner.phone_hash,
+            payer_shown=for_screens(msisdn) if msisdn else "",
+            occurred_at=now,
+            note=taken.note[:300],
+            recorded_by_id=taken.user_id,
+        ).returning(Transaction.id)
+    ).scalar()
+    if row_id is None:  # the same form, sent for another payment or customer a moment ago
+        return db.session.scalars(select(Transaction).where(Transaction.uid == uid)).one(), False
+    booked = db.session.get_one(Transaction, row_id)
+    db.session.add(Witness(tenant_id=tenant_id, transaction_id=booked.id, channel=taken.channel))
+    post.post(
+        tenant_id,
+        environment,
+        "money_in",
+        uid,
+        occurred_at=now,
+        lines={post.drawer(taken.channel): taken.amount_cents, post.SUSPENSE: -taken.amount_cents},
+    )
+    chain.record(
+        tenant_id,
+        "transaction",
+        booked.id,
+        "booked",
+        actor=taken.actor,
+        new=receipt,
+        details={"amount_cents": taken.amount_cents, "channel": taken.channel},
+    )
+    return booked, True
+
+
+def void(tenant_id: int, uids: list[str], *, why: str, actor: str) -> list[Transaction]:
+    """Take back money recorded in error, all of these or none; what was void before stays as it was voided.
+
+    Raises NotFound where one of them was not recorded by hand here, Refused without a reason. The caller commits.
+    """
+    why, wanted = why.replace("\0", "").strip(), sorted({uid for uid in uids if uid.isprintable()})
+    if not why:
+        raise Refused(_("Say why it is taken back."), code="invalid_fields", fields={"reason": _("Required.")})
+    if not wanted or len(wanted) > MOST_VOIDED_AT_ONCE:
+        raise Refused(f"Name 1 to {MOST_VOIDED_AT_ONCE} payments.", code="invalid_fields", fields={"ids": "Required."})
+    own = (
+        Transaction.tenant_id == tenant_id,
+        Transaction.provider == PROVIDER,
+        Transaction.uid.in_(wanted),
+    )
+    ids = list(db.session.scalars(select(Transaction.id).where(*own)))
+    if len(ids) != len(wanted):
+        raise NotFound(_("There is no such payment recorded by hand here."))
+    paid = select(Allocation.payment_id).where(Allocation.transaction_id.in_(ids), Allocation.taken_back_at.is_(None))
+    for payment_id in sorted(set(db.session.scalars(paid))):  # payments before money, as everywhere
+        lock_payment(payment_id)
+    locked = db.session.scalars(
+        select(Transaction)
+        .where(*own)
+        .order_by(Transaction.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for one in locked:
+        take_back(one, how=VOIDED, why=why, actor=actor)
+    return list(locked)
+
+
+def page(tenant_id: int, *, before_id: int | None = None) -> tuple[list[Transaction], str | None]:
+    """(what was recorded by hand, newest first, cursor of the next page or None)."""
+    found = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.provider == PROVIDER)
+    if before_id is not None:
+        found = found.where(Transaction.id < before_id)
+    rows = list(db.session.scalars(found.order_by(Transaction.id.desc()).limit(PAGE_ROWS + 1)))
+    return rows[:PAGE_ROWS], str(rows[PAGE_ROWS - 1].id) if len(rows) > PAGE_ROWS else None

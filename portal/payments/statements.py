@@ -1,0 +1,370 @@
+"""An organisation's statement, read from the bytes of a file: three layouts, found by their headings.
+
+    legacy  the organisation portal's: a preamble of labels and values, then `Receipt No.`, …, `Reason Type`, …
+    newer   `Receipt No`, `Completion Time`, `Details`, …, everything about the payer packed into Details
+    store   a till's daily extract: `RECEIPT_NUMBER`, …, `CREDIT_AMOUNT`, `DEBIT_AMOUNT`, …
+
+Money is cents, times are UTC instants of what the file writes in East Africa Time, day before month.
+
+Decided: what cannot be read is refused with its row and column, instead of skipped or guessed: a skipped row is money
+that nobody misses, a guessed date is money on the wrong day.
+Decided: columns are found by name wherever they stand, because Safaricom's exports differ in order and number.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from portal import clock
+from portal.errors import Sentence
+from portal.gateways import messages
+from portal.money import CENTS, format_kes
+from portal.payments.statement_files import HEAD_ROWS, StatementError, read_rows
+
+MOST_ROWS, PROBLEMS_TOLD = 200_000, 5
+# What a row is about, whatever the layout calls it.
+PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL = "payment", "charge", "sweep", "payout", "reversal"
+_COLUMNS = {
+    "legacy": {
+        "receipt": "receiptno", "completed": "completiontime", "details": "details", "status": "transactionstatus",
+        "paid_in": "paidin", "withdrawn": "withdrawn", "balance": "balance", "kind": "reasontype",
+        "party": "otherpartyinfo", "linked": "linkedtransactionid", "account": "acno",
+    },
+    "store": {
+        "receipt": "receiptnumber", "completed": "starttimestamp", "kind": "transactiontype",
+        "party": "transactionpartydetails", "paid_in": "creditamount", "withdrawn": "debitamount",
+        "balance": "balance", "linked": "linkedtransactionid", "holder": "storename",
+    },
+    "newer": {
+        "receipt": "receiptno", "completed": "completiontime", "details": "details", "status": "transactionstatus",
+        "paid_in": "paidin", "withdrawn": "withdrawn", "balance": "balance",
+    },
+}  # fmt: skip
+_OPTIONAL = {"linked", "account", "balance", "status", "holder", "party"}
+_LABELS = {
+    "accountholder": "holder", "organization": "holder", "organisation": "holder", "shortcode": "shortcode",
+    "account": "account", "timeperiod": "period", "openingbalance": "opening", "closingbalance": "closing",
+    "totalpaidin": "paid_in", "totalwithdrawn": "withdrawn",
+}  # fmt: skip
+_RECEIPT = re.compile(r"[A-Z0-9]{8,12}")
+_DAY_FIRST = re.compile(r"(\d\d)[-/.](\d\d)[-/.](\d{4})[ T]+(\d\d):(\d\d)(?::(\d\d))?", re.ASCII)
+_YEAR_FIRST = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T]+(\d\d):(\d\d)(?::(\d\d))?", re.ASCII)
+_AMOUNT = re.compile(r"(-?)(\d{1,3}(?:,\d{3})+|\d{1,13})(?:\.(\d{1,2})0*)?", re.ASCII)
+_IN_NAME = re.compile(r"Statements? for (\d{5,7})\b", re.IGNORECASE)
+_PARTY = re.compile(r" (?:from|by) | to (?=[\d*+])")
+_VIA = re.compile(r" via .+ by .*$")
+_SWEEP = re.compile(
+    r"\b(settlement|mmf|float|working|utility|merchant) account\b|organi[sz]ation .*\baccount\b"
+    r"|withdrawal of funds|\bto bank\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One movement of money. number: the file's row, from 1; withdrawn_cents: not negative; kind: M-Pesa's words."""
+
+    number: int
+    receipt: str
+    completed_at: datetime
+    kind: str
+    paid_in_cents: int
+    withdrawn_cents: int
+    status: str = "Completed"
+    balance_cents: int | None = None
+    account: str = ""
+    linked_receipt: str = ""
+    details: str = field(default="", repr=False)
+    payer: messages.PayerId = field(default=messages.PayerId("missing", ""), repr=False)
+    payer_name: str = field(default="", repr=False)
+
+    @property
+    def nature(self) -> str:
+        """PAYMENT, CHARGE, SWEEP, PAYOUT or REVERSAL: by M-Pesa's words for it, never by what a payer wrote."""
+        words = self.kind.lower()
+        if "charge" in words or (self.withdrawn_cents and self.payer.text == "SP"):
+            return CHARGE if self.withdrawn_cents or "revers" in words else PAYMENT
+        if "revers" in words:
+            return REVERSAL
+        if _SWEEP.search(words):
+            return SWEEP
+        return PAYOUT if self.withdrawn_cents else PAYMENT
+
+    @property
+    def signed_cents(self) -> int:
+        return self.paid_in_cents - self.withdrawn_cents
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement. shortcode, account: empty where the file names none. since, until: what it covers."""
+
+    name: str
+    layout: str
+    digest: str
+    rows: list[Row] = field(repr=False)
+    shortcode: str = ""
+    account: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def holds_customers_money(self) -> bool:
+        """Whether what customers pay must be in it: a charges or settlement account's statement lacks it rightly."""
+        return not re.search(r"charge|settlement|mmf|float", self.account.lower())
+
+
+def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
+    """The statement in `content`. shortcodes: the gateway's own; another's statement is refused.
+
+    Raises StatementError with up to PROBLEMS_TOLD sentences.
+    """
+    name = re.sub(r"[\x00-\x1f\x7f]", "", name)[-80:] or "statement"
+    rows = enumerate(read_rows(content, name=name), 1)
+    layout, places, preamble = _find_header(rows, name)
+    shortcode = re.sub(r"\D", "", preamble.get("shortcode", "")) or _named_shortcode(name)
+    if shortcode and shortcode not in shortcodes:
+        raise StatementError(
+            Sentence(
+                "%(file)s is the statement of %(other)s; this gateway is %(own)s. Choose its own statement.",
+                file=name,
+                other=shortcode,
+                own=" / ".join(sorted(shortcodes)),
+            )
+        )
+    found = _Reader(name, layout, places).read(rows)
+    _check_totals(preamble, found, name)
+    _check_months(found, name)
+    since, until = _period(preamble, found)
+    return Statement(
+        name=name,
+        layout=layout,
+        digest=hashlib.sha256(content).hexdigest(),
+        rows=found,
+        shortcode=shortcode,
+        account=preamble.get("account", ""),
+        since=since,
+        until=until,
+    )
+
+
+def _named_shortcode(name: str) -> str:
+    found = _IN_NAME.search(name)
+    return found.group(1) if found else ""
+
+
+def _bare(heading: str) -> str:
+    """`Paid In (KSHs)`, `PAID_IN` and `Paid in` are one heading."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*?\)", "", heading.lower()))
+
+
+def _find_header(rows: Iterator[tuple[int, list[str]]], name: str) -> tuple[str, dict[str, int], dict[str, str]]:
+    """(layout, column of each of ours, what the preamble says). Leaves `rows` behind the headings."""
+    preamble: dict[str, str] = {}
+    for number, cells in rows:
+        headings = [_bare(cell) for cell in cells]
+        if "receiptno" in headings or "receiptnumber" in headings:
+            layout = (
+                "store" if "receiptnumber" in headings else "legacy" if "reasontype" in headings else "newer"
+            )
+            wanted = _COLUMNS[layout]
+            places = {ours: headings.index(theirs) for ours, theirs in wanted.items() if theirs in headings}
+            missing = [theirs for ours, theirs in wanted.items() if ours not in places and ours not in _OPTIONAL]
+            if missing:
+                raise StatementError(
+                    Sentence(
+                        "%(file)s, row %(row)s: the columns %(columns)s are missing. Export it again with all columns.",
+                        file=name,
+                        row=number,
+                        columns=", ".join(missing),
+                    )
+                )
+            return layout, places, preamble
+        for label, value in zip(headings, cells[1:], strict=False):
+            if label in _LABELS and value:
+                preamble.setdefault(_LABELS[label], value[:200])
+        if number >= HEAD_ROWS:
+            break
+    raise StatementError(
+        Sentence(
+            "%(file)s is no M-Pesa statement: none of its first %(rows)s rows has a heading Receipt No. "
+            "Export the organisation's statement from M-Pesa's portal.",
+            file=name,
+            rows=HEAD_ROWS,
+        )
+    )
+
+
+class _Reader:
+    """Reads the rows under the headings, and gathers what is wrong with them."""
+
+    def __init__(self, name: str, layout: str, places: dict[str, int]) -> None:
+        self.name, self.layout, self.places = name, layout, places
+        self.problems: list[Sentence] = []
+        self.shift = 0
+        self.names = {ours: _COLUMNS[layout][ours] for ours in places}
+
+    def read(self, rows: Iterator[tuple[int, list[str]]]) -> list[Row]:
+        found: list[Row] = []
+        is_first = True
+        for number, cells in rows:
+            if not cells:
+                continue
+            if len(found) >= MOST_ROWS:
+                raise StatementError(
+                    Sentence(
+                        "%(file)s has over %(most)s rows. Export a shorter period, such as one month.",
+                        file=self.name,
+                        most=f"{MOST_ROWS:,}",
+                    )
+                )
+            if is_first:
+                is_first, self.shift = False, self._shift_of(cells)
+            row = self._row(number, cells)
+            if len(self.problems) >= PROBLEMS_TOLD:
+                break
+            if row is not None:
+                found.append(row)
+        if self.problems:
+            raise StatementError(*self.problems)
+        return found
+
+    def _cell(self, cells: list[str], column: str) -> str:
+        place = self.places.get(column, -1)
+        return cells[place + self.shift] if 0 <= place and 0 <= place + self.shift < len(cells) else ""
+
+    def _shift_of(self, cells: list[str]) -> int:
+        """Some tills' extracts have their headings one column beside the data."""
+        for shift in (0, 1, -1):
+            self.shift = shift
+            if _RECEIPT.fullmatch(self._cell(cells, "receipt")) and _instant(self._cell(cells, "completed")):
+                return shift
+        return 0
+
+    def _wrong(self, number: int, column: str, text: str, expected: Sentence) -> None:
+        self.problems.append(
+            Sentence(
+                "%(file)s, row %(row)s, column %(column)s: %(text)r cannot be read. It would look like %(right)s.",
+                file=self.name, row=number, column=self.names.get(column, column), text=text[:40], right=expected,
+            )  # fmt: skip
+        )
+
+    def _row(self, number: int, cells: list[str]) -> Row | None:
+        receipt = self._cell(cells, "receipt").upper()
+        if not _RECEIPT.fullmatch(receipt):
+            self._wrong(number, "receipt", receipt, Sentence("UKL1ABCD23"))
+            return None
+        completed_at = _instant(self._cell(cells, "completed"))
+        if completed_at is None:
+            self._wrong(number, "completed", self._cell(cells, "completed"), Sentence("21-11-2026 15:42:10"))
+            return None
+        amounts = {}
+        for column in ("paid_in", "withdrawn", "balance"):
+            text = self._cell(cells, column)
+            amounts[column] = _cents(text)
+            if text and amounts[column] is None:
+                self._wrong(number, column, text, Sentence("1,100.00"))
+                return None
+        paid_in, withdrawn = amounts["paid_in"] or 0, abs(amounts["withdrawn"] or 0)
+        if paid_in < 0 or (paid_in and withdrawn):
+            self._wrong(number, "paid_in", self._cell(cells, "paid_in"), Sentence("1,100.00"))
+            return None
+        details, party = self._cell(cells, "details"), self._cell(cells, "party")
+        kind, packed_party, account = _unpack(details)
+        if self.layout == "legacy" and (not paid_in and "charge" in kind.lower()):
+            pass  # the reason is the payment's; only Details says that this is its charge
+        elif self.layout != "newer":
+            kind = self._cell(cells, "kind")
+        number_shown, _dash, payer_name = (party or packed_party).partition(" - ")
+        return Row(
+            number=number,
+            receipt=receipt,
+            completed_at=completed_at,
+            kind=kind[:60],
+            paid_in_cents=paid_in,
+            withdrawn_cents=withdrawn,
+            status=self._cell(cells, "status")[:20] or "Completed",
+            balance_cents=amounts["balance"],
+            account=(self._cell(cells, "account") or account).removesuffix(".0")[:40],
+            linked_receipt=self._cell(cells, "linked").upper()[:20],
+            details=" · ".join(filter(None, (details or kind, party)))[:600],
+            payer=messages.payer_id(number_shown),
+            payer_name=payer_name.strip()[:80],
+        )
+
+
+def _unpack(details: str) -> tuple[str, str, str]:
+    """(M-Pesa's words, party, account) of `Pay Bill from 25470****111 - NAME Acc. REF`."""
+    head, _acc, account = details.partition(" Acc. ")
+    kind, *rest = _PARTY.split(head, maxsplit=1)
+    return kind.strip(), rest[0] if rest else "", _VIA.sub("", account).strip()
+
+
+def _instant(text: str) -> datetime | None:
+    """UTC instant of a statement's time, which is East Africa's; None where it is none."""
+    if found := _DAY_FIRST.fullmatch(text):
+        day, month, year, *time = found.groups()
+    elif found := _YEAR_FIRST.fullmatch(text):
+        year, month, day, *time = found.groups()
+    else:
+        return None
+    try:
+        local = datetime(int(year), int(month), int(day), *(int(part or 0) for part in time), tzinfo=clock.NAIROBI)
+    except ValueError:
+        return None
+    return local.astimezone(UTC) if 2007 <= local.year < 2100 else None
+
+
+def _cents(text: str) -> int | None:
+    """Cents of `1,100.00`, `-5`, `1100.5`; None where it is no amount."""
+    found = _AMOUNT.fullmatch(text.replace(" ", ""))
+    if not found:
+        return None
+    sign, whole, rest = found.groups()
+    amount = int(whole.replace(",", "")) * CENTS + int((rest or "0").ljust(2, "0"))
+    return -amount if sign else amount
+
+
+def _period(preamble: dict[str, str], rows: list[Row]) -> tuple[datetime | None, datetime | None]:
+    """What the file covers: as its preamble says, never beyond now; else from its first row to its last."""
+    times = [_instant(text) for text in re.findall(r"\d\d-\d\d-\d{4} \d\d:\d\d:\d\d", preamble.get("period", ""))]
+    if len(times) == 2 and times[0] and times[1] and times[0] < times[1]:
+        return times[0], min(times[1], clock.now())
+    instants = [row.completed_at for row in rows]
+    return (min(instants), max(instants)) if instants else (None, None)
+
+
+def _check_totals(preamble: dict[str, str], rows: list[Row], name: str) -> None:
+    """A file that was cut says other totals than its rows."""
+    sums = {
+        "paid_in": sum(row.paid_in_cents for row in rows),
+        "withdrawn": sum(row.withdrawn_cents for row in rows),
+    }
+    for label, total in sums.items():
+        said = _cents(preamble.get(label, ""))
+        if said is not None and abs(said) != total:
+            raise StatementError(
+                Sentence(
+                    "%(file)s is not whole: its rows sum to %(sum)s, its own total says %(total)s. Export it again.",
+                    file=name, sum=format_kes(total), total=format_kes(abs(said)),
+                )  # fmt: skip
+            )
+
+
+def _check_months(rows: list[Row], name: str) -> None:
+    """A spreadsheet that took day for month shows in the receipts, which begin with their date."""
+    swapped = told = 0
+    for row in rows:
+        spelt, read_as = messages.receipt_date(row.receipt), clock.nairobi(row.completed_at).date()
+        if spelt is not None and read_as.day != read_as.month:
+            told += 1
+            swapped += (spelt.month, spelt.day, spelt.year) == (read_as.day, read_as.month, read_as.year)
+    if swapped > 2 and swapped * 2 > told:
+        raise StatementError(
+            Sentence(
+                "%(file)s has days and months exchanged: a spreadsheet rewrote its dates. "
+                "Choose the file as M-Pesa's portal gave it, unopened.",
+                file=name,
+            )
+        )

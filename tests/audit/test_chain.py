@@ -1,0 +1,79 @@
+"""The audit: what is recorded, and what a change, a gap or a cut-off tail looks like."""
+
+import pytest
+from sqlalchemy import text
+
+from portal.audit import chain
+from portal.audit.models import AuditEntry
+from portal.db import db, transaction
+from tests.house import House, receipt
+
+
+def lived(house: House) -> int:
+    number, token = house.invoice(100)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.work()
+    return house.tenant_id()
+
+
+@pytest.mark.property(66)
+@pytest.mark.property(70)
+def test_everything_is_chained_and_the_chain_holds(house: House) -> None:
+    tenant_id = lived(house)
+    with house.inside():
+        verdict = chain.verify(tenant_id)
+        assert verdict.holds and verdict.rows >= 5 and verdict.not_chained_yet == 0
+        for row in db.session.query(AuditEntry).filter_by(tenant_id=tenant_id):
+            assert row.created_at and row.actor and row.action and row.hash and len(row.hash) == 64
+
+
+def tamper(house: House, statement: str) -> None:
+    """What somebody with the database's own keys could do, triggers or not."""
+    with house.app.app_context(), transaction():
+        for trigger in ("audit_entries_no_change", "audit_entries_no_delete"):
+            db.session.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))
+        db.session.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_entries SET why = 'nothing happened' WHERE tenant_id = 1 AND seq = 3",
+        "DELETE FROM audit_entries WHERE tenant_id = 1 AND seq = 3",
+        "DELETE FROM audit_entries WHERE tenant_id = 1 AND seq = (SELECT max(seq) FROM audit_entries WHERE tenant_id = 1)",
+        "UPDATE audit_entries SET hash = '0000000000000000000000000000000000000000000000000000000000000000' WHERE tenant_id = 1 AND seq = 2",
+        "UPDATE audit_chain_heads SET signature = 'forged' WHERE tenant_id = 1",
+        "DELETE FROM audit_chain_heads WHERE tenant_id = 1",
+    ],
+)
+def test_a_change_a_gap_and_a_cut_tail_are_found(house: House, statement: str) -> None:
+    tenant_id = lived(house)
+    tamper(house, statement)
+    with house.inside():
+        verdict = chain.verify(tenant_id)
+        assert not verdict.holds and verdict.problem
+
+
+@pytest.mark.property(69)
+def test_looking_at_a_payment_is_recorded_with_who_and_what(house: House) -> None:
+    tenant_id = lived(house)
+    item = house.api("amina").get("/api/transactions").json["items"][0]
+    house.api("njeri").get(f"/api/transactions/{item['id']}")
+    house.browser_of("brian").get(f"/staff/payments/{item['id']}")
+    with house.inside():
+        looks = [
+            row.actor
+            for row in db.session.query(AuditEntry).filter_by(tenant_id=tenant_id, action="looked_at")
+        ]
+    assert len(looks) == 2 and len(set(looks)) == 2 and all(actor.startswith("user:") for actor in looks)
+
+
+def test_the_audit_carries_no_phone_and_no_name(house: House) -> None:
+    number, token = house.invoice(100)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(1))
+    house.work()
+    with house.inside():
+        for row in db.session.query(AuditEntry):
+            words = f"{row.why} {row.details} {row.old} {row.new} {row.actor}"
+            assert push.msisdn not in words and push.msisdn[3:] not in words and "Payer" not in words

@@ -1,0 +1,210 @@
+"""From booking to the confirmed appointment: what is not approved cannot be paid, what is paid is confirmed once."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal import clock
+from portal.db import db
+from portal.notifications.models import Notice
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+from tests.house import House, c2b_body, new_phone, receipt
+
+
+def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
+    api = house.api("brian")
+    patient = api.post(
+        "/api/patients", json={"name": "Achieng", "phone": new_phone(), "email": "achieng@example.com"}
+    ).json
+    clinician = api.get("/api/clinicians").json["items"][0]
+    body = {
+        "patientId": patient["id"],
+        "clinicianId": clinician["id"],
+        "kind": kind,
+        "startsAt": (clock.now() + timedelta(days=2)).isoformat(),
+        "durationMinutes": 45,
+        "price": price,
+    }
+    return api.post("/api/appointments", json=body | changes)
+
+
+def approved(house: House, kind: str = "virtual", price: int = 1_500) -> dict[str, Any]:
+    uid = book(house, kind, price).json["id"]
+    answer = house.api("wanjiru").post(f"/api/appointments/{uid}/approve")
+    assert answer.status_code == 200, answer.text
+    return answer.json  # type: ignore[no-any-return]
+
+
+def told(house: House, kind: str) -> list[dict[str, Any]]:
+    with house.inside():
+        return [
+            payload_of(item)
+            for item in db.session.query(OutboxItem).filter_by(kind=kind).order_by(OutboxItem.id)
+        ]
+
+
+@pytest.mark.property(1)
+@pytest.mark.property(5)
+@given(kind=st.sampled_from(["virtual", "onsite"]), price=st.integers(1, 250_000))
+def test_whatever_is_booked_waits_for_approval_and_cannot_be_paid(
+    house: House, kind: str, price: int
+) -> None:
+    house.app.extensions["redis"].flushall()  # each example is a new day for the rate limits
+    booked = book(house, kind, price).json
+    assert (
+        booked["status"] == "pending_approval" and booked["payUrl"] is None and booked["meetingUrl"] is None
+    )
+    for order in (booked["id"], booked["invoiceNumber"]):
+        refused = house.api("brian").post(
+            "/api/mpesa/initiate", json={"orderId": order, "amount": price, "phoneNumber": new_phone()}
+        )
+        assert refused.status_code == 409 and "waits for approval" in refused.json["message"]
+    asked = house.client().post(
+        f"{house.hook()}/c2b/validation",
+        json=c2b_body(receipt=receipt(1), amount=price, account=booked["invoiceNumber"]),
+    )
+    assert asked.json["ResultCode"] == "C2B00012"
+
+
+@pytest.mark.property(2)
+def test_the_clinician_is_told_of_a_booking(house: House) -> None:
+    from portal.accounts.models import User
+    from portal.clinic.models import Clinician
+    from portal.db import transaction
+
+    tenant_id = house.tenant_id()
+    with house.app.app_context(), transaction():
+        user = db.session.query(User).filter_by(email="wanjiru@mlima.test").one()
+        db.session.query(Clinician).filter_by(tenant_id=tenant_id).update({"user_id": user.id})
+    book(house)
+    with house.inside():
+        assert "waits for your approval" in db.session.query(Notice).one().text
+
+
+@pytest.mark.property(3)
+@pytest.mark.property(4)
+@pytest.mark.property(6)
+@pytest.mark.property(60)
+def test_approval_issues_the_invoice_and_tells_the_patient_how_to_pay(house: House) -> None:
+    appointment = approved(house)
+    assert appointment["status"] == "approved" and appointment["amountDue"] == 1_500
+    sms, mail = told(house, "sms")[-1], told(house, "email")[-1]
+    for text in (sms["text"], mail["text"]):
+        assert appointment["payUrl"] in text and "600111" in text and appointment["invoiceNumber"] in text
+    page = house.client().get(appointment["payUrl"].removeprefix("http://127.0.0.1:1")).text
+    assert "Pay KES 1,500 with M-Pesa" in page
+
+
+@pytest.mark.property(22)
+@pytest.mark.property(24)
+@pytest.mark.property(25)
+@pytest.mark.property(26)
+@pytest.mark.property(32)
+@pytest.mark.property(34)
+@pytest.mark.property(35)
+@pytest.mark.parametrize("kind", ["virtual", "onsite"])
+def test_payment_confirms_the_appointment_and_everybody_hears_of_it_once(house: House, kind: str) -> None:
+    appointment = approved(house, kind)
+    push = house.pushed(appointment["paymentId"])
+    for _again in range(2):
+        house.callback(push, receipt=receipt(5))
+        house.settle()
+    now = house.api("wanjiru").get(f"/api/appointments/{appointment['id']}").json
+    assert now["status"] == "confirmed" and now["amountDue"] == 0
+    assert (now["meetingUrl"] or "").startswith("https://meet.example/") == (kind == "virtual")
+    assert (now["place"] == "Moi Avenue 1") == (kind == "onsite")
+    confirmations = [mail for mail in told(house, "email") if receipt(5) in mail["text"]]
+    assert len(confirmations) == 1 and (now["meetingUrl"] or now["place"]) in confirmations[0]["text"]
+    page = house.client().get(f"/pay/{appointment['paymentId']}").text
+    assert receipt(5) in page and "Paid" in page
+    seen = house.browser_of("wanjiru").get("/staff/appointments").text
+    assert receipt(5) in seen and "Confirmed" in seen
+
+
+@pytest.mark.property(28)
+@pytest.mark.property(29)
+@pytest.mark.property(33)
+@pytest.mark.property(36)
+@pytest.mark.property(43)
+@pytest.mark.parametrize("code", [1, 1032, 1037, 2001])
+def test_a_failed_payment_leaves_the_appointment_approved_and_payable_at_once(
+    house: House, code: int
+) -> None:
+    appointment = approved(house)
+    push = house.pushed(appointment["paymentId"])
+    house.callback(push, code=code)
+    house.settle()
+    assert house.api("brian").get(f"/api/appointments/{appointment['id']}").json["status"] == "approved"
+    again = house.client().post(f"/pay/{appointment['paymentId']}", data={"phone": push.msisdn})
+    assert again.status_code == 303, "no wait after a plain decline"
+    attempt = house.browser_of("wanjiru").get(f"/staff/attempts/{appointment['paymentId']}").text
+    assert str(code) in attempt
+    listed = house.browser_of("wanjiru").get("/staff/appointments").text
+    assert "Due" in listed and "KES 1,500" in listed
+
+
+def test_a_cancelled_appointment_can_no_longer_be_paid_and_late_money_waits(house: House) -> None:
+    appointment = approved(house)
+    assert (
+        house.api("brian")
+        .post(f"/api/appointments/{appointment['id']}/cancel", json={"reason": "ill"})
+        .status_code
+        == 200
+    )
+    refused = house.api("brian").post(
+        "/api/mpesa/initiate",
+        json={"orderId": appointment["id"], "amount": 1_500, "phoneNumber": new_phone()},
+    )
+    assert refused.status_code == 409
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation",
+        json=c2b_body(receipt=receipt(6), amount=1_500, account=appointment["invoiceNumber"]),
+    )
+    house.settle()
+    assert receipt(6) in house.browser_of("brian").get("/staff/unmatched").text and house.books() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"kind": "by post"}, "kind"), ({"startsAt": "soon"}, "startsAt"), ({"startsAt": "2020-01-01T00:00:00Z"}, "startsAt"),
+        ({"durationMinutes": 0}, "durationMinutes"), ({"durationMinutes": "45"}, "durationMinutes"),
+        ({"price": 0}, "price"), ({"price": 10.5}, "price"), ({"price": 250_001}, "price"), ({"price": "free"}, "price"),
+    ],
+)  # fmt: skip
+def test_a_wrong_booking_names_its_field(house: House, changes: dict[str, Any], field: str) -> None:
+    answer = book(house, **changes)
+    assert answer.status_code == 422 and field in answer.json["fields"]
+
+
+def test_the_calendar_file_is_discreet_and_complete(house: House) -> None:
+    from icalendar import Calendar
+
+    appointment = approved(house)
+    assert house.client().get(f"/pay/{appointment['paymentId']}/calendar.ics").status_code == 404
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(7))
+    house.settle()
+    answer = house.client().get(f"/pay/{appointment['paymentId']}/calendar.ics")
+    event = Calendar.from_ical(answer.data).walk("VEVENT")[0]
+    assert str(event["SUMMARY"]) == "Mlima House" and str(event["URL"]).startswith("https://meet.example/")
+    assert (event["DTEND"].dt - event["DTSTART"].dt) == timedelta(minutes=45)
+
+
+def test_a_meeting_opens_only_when_paid_and_near(house: House) -> None:
+    from portal.clinic.models import Appointment
+
+    appointment = approved(house)
+    with house.inside():
+        token = db.session.query(Appointment.join_token).filter_by(uid=appointment["id"]).scalar()
+    assert "opens once it is paid" in house.client().get(f"/join/{token}").text
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(8))
+    house.settle()
+    assert "You are early" in house.client().get(f"/join/{token}").text
+    clock.move(timedelta(days=2))
+    assert "https://meet.example/" in house.client().get(f"/join/{token}").text
+    clock.move(timedelta(hours=3))
+    assert "This session is over" in house.client().get(f"/join/{token}").text

@@ -1,0 +1,180 @@
+"""The captive portal: from a package to the router's login, on a browser that keeps nothing."""
+
+import hashlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.hotspot.access import chap_response
+from portal.hotspot.purchases import normalise_mac, safe_login_url
+from tests.house import House, later, new_phone, receipt
+
+ROUTER = {
+    "mac": "aa-bb-cc-00-11-22",
+    "identity": "m1",
+    "link-login-only": "http://10.5.50.1/login",
+    "link-orig": "http://example.com/x",
+}
+
+
+def buy(house: House, phone: str = "", **changes: str) -> str:
+    """The wait page's path."""
+    form = {"package": house.package(), "phone": phone or "0712 345 678"} | ROUTER | changes
+    answer = house.client().post("/hotspot/mlima/", data=form)
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["Location"])
+
+
+@pytest.mark.property(9)
+@pytest.mark.parametrize("phone", ["", "12345", "0812345678", "+1 202 555 0100", "07123456789", "abc"])
+def test_a_wrong_number_is_told_with_the_right_form_and_keeps_the_choice(house: House, phone: str) -> None:
+    package = house.package()
+    answer = house.client().post("/hotspot/mlima/", data={"package": package, "phone": phone} | ROUTER)
+    assert answer.status_code == 422
+    assert (
+        "0712 345 678" in answer.text and f'value="{package}"' in answer.text and "10.5.50.1" in answer.text
+    )
+
+
+@pytest.mark.property(11)
+@pytest.mark.property(15)
+@pytest.mark.property(16)
+@pytest.mark.property(17)
+@pytest.mark.property(18)
+def test_the_page_follows_the_payment_by_small_polls_that_end_by_themselves(house: House) -> None:
+    path = buy(house)
+    token = path.split("/wait/")[1].split("?")[0]
+    client = house.client()
+    waiting = client.get(path).text
+    assert 'hx-trigger="every 1s' in waiting and "Contacting M-Pesa" in waiting
+    poll = waiting.split('hx-get="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
+    assert client.get(poll).status_code == 204, "nothing changed, nothing sent"
+    later(25)
+    slower = client.get(poll)
+    assert slower.status_code == 200 and 'hx-trigger="every 3s' in slower.text
+    push = _ring(house, token)
+    shown = client.get(poll).text
+    assert "Check your phone" in shown and "Enter your M-Pesa PIN" in shown
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    done = client.get(poll).text
+    assert "hx-trigger" not in done.split("payment-said")[0] and receipt(1) in done and "Connect now" in done
+    assert 'action="http://10.5.50.1/login"' in done and 'name="dst" value="http://example.com/x"' in done
+
+
+def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
+    from portal.db import db, transaction
+    from portal.gateways.daraja import StkAccepted
+    from portal.payments import stk
+    from portal.payments.models import Payment, Push
+    from tests.house import Pushed
+
+    with house.app.app_context():
+        push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
+        push_id = push.id
+        with transaction():
+            stk.claim(push_id, hook_url="http://h/hooks")
+        with transaction():
+            stk.accepted(
+                push_id,
+                StkAccepted(
+                    checkout_request_id=f"ws_CO_{push_id}", merchant_request_id="m", customer_message=""
+                ),
+            )
+        push = db.session.get_one(Push, push_id)
+        found = Pushed(
+            push.id, push.token, f"ws_CO_{push_id}", push.amount_cents // 100, "254712345678", push.reference
+        )
+    return found
+
+
+@pytest.mark.property(51)
+@pytest.mark.property(53)
+def test_asking_answers_within_3_s_and_a_callback_is_settled_within_5(house: House) -> None:
+    started = time.monotonic()
+    path = buy(house)
+    assert time.monotonic() - started < 3
+    push = _ring(house, path.split("/wait/")[1].split("?")[0])
+    started = time.monotonic()
+    house.callback(push, receipt=receipt(2))
+    house.settle()
+    assert time.monotonic() - started < 5 and receipt(2) in house.client().get(path).text
+
+
+def test_a_closed_browser_finds_its_way_back_by_its_device(house: House) -> None:
+    path = buy(house)
+    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(3))
+    house.settle()
+    again = house.client().get("/hotspot/mlima/", query_string=ROUTER).text
+    assert "Your internet is paid until" in again and path.split("?")[0] in again
+    other = house.client().get("/hotspot/mlima/", query_string=ROUTER | {"mac": "AA:BB:CC:00:11:23"}).text
+    assert "Your internet is paid until" not in other
+
+
+def test_a_code_opens_the_router_until_its_time_is_over(house: House) -> None:
+    path = buy(house)
+    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(4))
+    house.settle()
+    code = f" {receipt(4)[:4].lower()} {receipt(4)[4:]} "
+    good = house.client().post("/hotspot/mlima/code", data={"code": code} | ROUTER)
+    assert good.status_code == 200 and 'action="http://10.5.50.1/login"' in good.text
+    assert house.client().post("/hotspot/bahari/code", data={"code": code} | ROUTER).status_code == 422
+    later(90_000)
+    assert house.client().post("/hotspot/mlima/code", data={"code": code} | ROUTER).status_code == 422
+
+
+def test_a_strange_login_address_never_gets_a_code(house: House) -> None:
+    path = buy(house, **{"link-login-only": "https://evil.example/login"})
+    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(5))
+    house.settle()
+    page = house.client().get(path).text
+    assert receipt(5) in page and "evil.example" not in page
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "http://evil.example/",
+        "//evil",
+        "http://10.0.0.1@evil.example/",
+        "",
+        "http://8.8.8.8/login",
+    ],
+)
+def test_only_private_or_registered_login_addresses_are_taken(house: House, url: str) -> None:
+    with house.inside():
+        assert safe_login_url(1, url, "m1") == ""
+        assert safe_login_url(1, "http://192.168.88.1/login", "m1") == "http://192.168.88.1/login"
+
+
+def test_chap_is_answered_as_the_router_expects() -> None:
+    expected = hashlib.md5(b"\xf9" + b"SECRET" + bytes(range(16)), usedforsecurity=False).hexdigest()
+    challenge = "".join(f"\\{value:03o}" for value in range(16))
+    assert chap_response("SECRET", chap_id="\\371", chap_challenge=challenge) == expected
+
+
+@given(st.text(max_size=30))
+def test_no_text_makes_a_mac_of_the_wrong_form(text: str) -> None:
+    mac = normalise_mac(text)
+    assert mac == "" or (len(mac) == 17 and mac == normalise_mac(mac))
+
+
+def test_rfc_8908_tells_what_is_left(house: House) -> None:
+    path = buy(house)
+    token = path.split("/wait/")[1].split("?")[0]
+    captive = house.client().get(f"/hotspot/mlima/api/{token}")
+    assert captive.mimetype == "application/captive+json" and captive.json["captive"] is True
+    house.callback(_ring(house, token), receipt=receipt(6))
+    house.settle()
+    open_ = house.client().get(f"/hotspot/mlima/api/{token}").json
+    assert open_["captive"] is False and 86_000 < open_["seconds-remaining"] <= 86_400
+    assert house.client().get("/hotspot/mlima/api/nonsense").json["captive"] is True
+
+
+def test_two_tenants_sell_their_own(house: House) -> None:
+    strange = house.package(slug="bahari")
+    answer = house.client().post("/hotspot/mlima/", data={"package": strange, "phone": new_phone()})
+    assert answer.status_code == 404 and "not for sale here" in answer.text

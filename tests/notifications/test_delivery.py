@@ -1,0 +1,136 @@
+"""Messages: carried by a real mail server and an SMS provider's wire format, once, and kept while these are away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import responses
+
+from portal.db import db, transaction
+from portal.notifications import tell
+from portal.outbox.deliver import deliver_due
+from portal.outbox.models import OutboxItem
+from tests.conftest import _close, _house
+from tests.house import House, later
+
+SMS = "https://api.africastalking.com/version1/messaging"
+
+
+@pytest.fixture
+def posted(sqlite_url: str, clean_redis_url: str, tmp_path: Path, smtp_sink) -> Iterator[House]:  # type: ignore[no-untyped-def]
+    house = _house(
+        sqlite_url, clean_redis_url, tmp_path, smtp_url=smtp_sink.url, mail_from="Mlima <pay@mlima.test>",
+        sms_username="mlima", sms_api_key="secret-key",
+    ).furnish()  # fmt: skip
+    yield house
+    _close(house)
+
+
+def states(house: House) -> list[tuple[str, str]]:
+    with house.inside():
+        return [
+            (item.state, item.last_error) for item in db.session.query(OutboxItem).order_by(OutboxItem.id)
+        ]
+
+
+def write(house: House, **changes: object) -> None:
+    with house.app.app_context():
+        with transaction():
+            for _twice in range(2):
+                tell.by_email(
+                    1, "k1", address="amina@example.com", subject="Paid", text="Receipt SKL1ABCD23", **changes
+                )  # type: ignore[arg-type]
+        db.session.remove()
+
+
+@pytest.mark.property(61)
+def test_a_mail_goes_out_once_with_its_receipt(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+    write(posted)
+    with posted.app.app_context():
+        deliver_due()
+        deliver_due()
+    smtp_sink.wait_for(1)
+    assert len(smtp_sink.mails) == 1 and states(posted) == [("done", "")]
+    mail = smtp_sink.mails[0]
+    assert "SKL1ABCD23" in mail.message.get_content() and mail.recipients == ("amina@example.com",)
+
+
+def test_a_mail_waits_while_the_server_refuses_and_goes_later(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+    write(posted)
+    smtp_sink.refuse_with = "451 try again later"
+    with posted.app.app_context():
+        deliver_due()
+    assert states(posted)[0][0] == "new" and "451" in states(posted)[0][1]
+    smtp_sink.refuse_with = None
+    later(10)
+    with posted.app.app_context():
+        deliver_due()
+    smtp_sink.wait_for(1)
+    assert states(posted)[0][0] == "done"
+
+
+def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+    from datetime import timedelta
+
+    from portal import clock
+
+    write(posted, expires_at=clock.now() + timedelta(seconds=60))
+    later(61)
+    with posted.app.app_context():
+        deliver_due()
+    assert states(posted)[0][0] == "skipped" and not smtp_sink.mails
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (
+            {
+                "status": 201,
+                "json": {
+                    "SMSMessageData": {
+                        "Recipients": [{"statusCode": 101, "messageId": "ATXid_1", "status": "Success"}]
+                    }
+                },
+            },
+            "done",
+        ),
+        (
+            {
+                "status": 201,
+                "json": {
+                    "SMSMessageData": {"Recipients": [{"statusCode": 405, "status": "InsufficientBalance"}]}
+                },
+            },
+            "new",
+        ),
+        (
+            {
+                "status": 201,
+                "json": {
+                    "SMSMessageData": {"Recipients": [{"statusCode": 403, "status": "InvalidPhoneNumber"}]}
+                },
+            },
+            "dead",
+        ),
+        (
+            {"status": 201, "json": {"SMSMessageData": {"Recipients": [], "Message": "InvalidSenderId"}}},
+            "dead",
+        ),
+        ({"status": 401, "body": "The supplied authentication is invalid"}, "dead"),
+        ({"status": 502, "body": "bad gateway"}, "new"),
+    ],
+)
+def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(
+    posted: House, answer, state: str
+) -> None:  # type: ignore[no-untyped-def]
+    with posted.app.app_context():
+        with transaction():
+            tell.by_sms(1, "k2", msisdn="254712345678", text="Paid")
+        db.session.remove()
+        with responses.RequestsMock() as mock:
+            mock.post(SMS, **answer)
+            deliver_due()
+            sent = mock.calls[0].request
+            assert "to=%2B254712345678" in sent.body and sent.headers["apiKey"] == "secret-key"
+    assert states(posted)[0][0] == state

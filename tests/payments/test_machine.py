@@ -1,0 +1,258 @@
+"""Everything that can happen to money, in random order, against the simulator with a moved clock.
+
+After every step the books balance: what came in equals what was allocated, credited, kept in suspense and sent back.
+At the end, with faults gone and time passed, nothing that the simulator moved is missing, nothing is there twice, and
+each thing bought was delivered exactly once.
+"""
+
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import func, select
+
+from portal import clock
+from portal.db import db, transaction
+from portal.hotspot.models import AccessGrant
+from portal.payments import stk
+from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
+from tests.house import House, Serving, later, new_phone
+
+FAULTS = {
+    "noCallback": 1,
+    "duplicateCallback": 3,
+    "callbackBeforeAnswer": 1,
+    "outOfOrder": 1,
+    "htmlAnswer": {"times": 1, "endpoint": "stkpush"},
+    "dropConnection": {"times": 1, "endpoint": "stkpush"},
+    "spikeArrest": {"times": 1, "endpoint": "stkpush"},
+    "http500": {"times": 1, "endpoint": "stkquery"},
+    "tokenExpired": {"times": 1, "endpoint": "stkpush"},
+    "resultLost": {"times": 1, "endpoint": "b2c"},
+    "emptyAnswer": {"times": 1, "endpoint": "b2c"},
+}
+ANSWERS = st.sampled_from(["pin", "pin", "pin", "pin", "cancel", "wrong", "later"])
+
+
+class Machine(RuleBasedStateMachine):
+    """One product and one M-Pesa; examples follow each other in the same database, as days do."""
+
+    house: House
+    simulator: Serving
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts: list[tuple[str, str]] = []  # (token, phone)
+        self.numbers: list[str] = []
+        self.store = self.simulator.app.extensions["simulator"].store
+        self.packages = [self.house.package("1 hour"), self.house.package("1 day")]
+        self.first_movement = self.store.must("SELECT coalesce(max(id), 0) AS n FROM movements")["n"]
+
+    def ask(self, path: str, **body: Any) -> requests.Response:
+        return requests.post(f"{self.simulator.url}{path}", json=body, timeout=5)
+
+    # --- people
+
+    @rule(index=st.integers(0, 1), answer=ANSWERS)
+    def buy_internet(self, index: int, answer: str) -> None:
+        phone = new_phone()
+        body = {"tenant": "mlima", "packageId": self.packages[index], "phone": phone}
+        asked = self.house.client().post("/api/portal/mpesa/initiate", json=body)
+        assert asked.status_code == 201, asked.text
+        self.attempts.append((asked.json["paymentId"], phone))  # type: ignore[index]
+        self.work()
+        self.answer(phone, answer)
+
+    @rule(amount=st.integers(10, 900), answer=ANSWERS)
+    def issue_an_invoice_and_push(self, amount: int, answer: str) -> None:
+        number, token = self.house.invoice(amount)
+        phone = new_phone()
+        self.house.client().post(f"/pay/{token}", data={"phone": phone})
+        self.numbers.append(number)
+        self.attempts.append((token, phone))
+        self.work()
+        self.answer(phone, answer)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=st.integers(0, 99), answer=ANSWERS)
+    def the_phone_answers(self, which: int, answer: str) -> None:
+        _token, phone = self.attempts[which % len(self.attempts)]
+        self.answer(phone, answer)
+
+    def answer(self, phone: str, answer: str) -> None:
+        if answer == "cancel":
+            self.ask(f"/handset/{phone}/cancel")
+        elif answer != "later":
+            self.ask(f"/handset/{phone}/pin", pin="9999" if answer == "wrong" else "1234")
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=st.integers(0, 99))
+    def try_again(self, which: int) -> None:
+        token, phone = self.attempts[which % len(self.attempts)]
+        self.house.client().post(f"/pay/{token}", data={"phone": phone})
+        self.work()
+
+    @precondition(lambda self: self.numbers)
+    @rule(which=st.integers(0, 99), amount=st.integers(1, 1_200), mistyped=st.booleans())
+    def pay_by_hand(self, which: int, amount: int, mistyped: bool) -> None:
+        number = self.numbers[which % len(self.numbers)]
+        account = f"{number}9" if mistyped else number.lower()
+        self.ask(f"/handset/{new_phone()}/pay", shortcode="600111", account=account, amount=amount)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=st.integers(0, 99), method=st.sampled_from(["b2c", "reversal"]), part=st.integers(1, 4))
+    def refund(self, which: int, method: str, part: int) -> None:
+        token, _phone = self.attempts[which % len(self.attempts)]
+        due = self.house.status(token)["amountDue"]
+        self.house.api("amina").post(
+            f"/api/mpesa/{token}/refund", json={"method": method, "amount": 10 * part if due == 0 else None}
+        )
+
+    # --- the world
+
+    @rule(name=st.sampled_from(sorted(FAULTS)))
+    def something_breaks(self, name: str) -> None:
+        self.ask("/control", faults={name: FAULTS[name]})
+
+    @rule(seconds=st.sampled_from([5, 31, 70, 130, 400]))
+    def time_passes(self, seconds: int) -> None:
+        later(seconds)
+        self.ask("/control", clock={"moveSeconds": 1})
+        self.work()
+
+    @rule()
+    def redis_is_emptied(self) -> None:
+        self.house.app.extensions["redis"].flushall()
+
+    @rule()
+    def a_worker_is_killed_before_it_sends(self) -> None:
+        with self.house.app.app_context():
+            for push_id in stk.due_to_send()[:1]:
+                with transaction():
+                    stk.claim(push_id, hook_url=f"{self.house.url}/hooks")
+            db.session.remove()
+
+    @rule(back=st.integers(1, 6))
+    def old_callbacks_come_again(self, back: int) -> None:
+        with self.house.inside():
+            rows = db.session.query(InboxItem).order_by(InboxItem.id.desc()).limit(back).all()
+            with transaction():
+                for row in rows:
+                    if row.state == "done":
+                        db.session.query(InboxItem).filter_by(id=row.id).update(
+                            {"state": "new", "next_at": clock.now()}
+                        )
+
+    @rule()
+    def work(self) -> None:
+        self.house.work(rounds=1)
+
+    # --- what holds at every step
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        assert self.house.books() == []
+
+    @invariant()
+    def nothing_is_delivered_twice_or_unpaid(self) -> None:
+        with self.house.inside():
+            unpaid = (
+                select(func.count(AccessGrant.id))
+                .join(AccessGrant.purchase)
+                .join(Payment, Payment.id == AccessGrant.purchase.property.mapper.class_.payment_id)
+                .where(Payment.allocated_cents < Payment.amount_cents)
+            )
+            assert db.session.scalar(unpaid) == 0
+
+    def teardown(self) -> None:
+        self.store.run("DELETE FROM faults")
+        for step in (5, 65, 130, 400, 1_300, 4_000, 22_000):
+            later(step)
+            self.ask("/control", clock={"moveSeconds": 1})
+            self.idle()
+            self.work()
+        self.idle()
+        self.work()
+        self.the_books_balance()
+        self.nothing_that_moved_is_missing()
+
+    def idle(self) -> None:
+        """Wait until the simulator has delivered what was due."""
+        for _turn in range(200):
+            due = self.store.must("SELECT count(*) AS n FROM jobs WHERE due_at <= ?", self.store.timestamp())[
+                "n"
+            ]
+            if not due:
+                return
+            clock_sleep()
+
+    def nothing_that_moved_is_missing(self) -> None:
+        moved = self.store.all(
+            "SELECT m.receipt, m.amount_cents, m.channel, m.role, m.linked_receipt FROM movements m "
+            "JOIN organisations o ON o.id = m.organisation_id "
+            "WHERE o.shortcode = '600111' AND m.id > ? AND m.amount_cents > 0 AND m.linked_receipt = ''",
+            self.first_movement,
+        )
+        arrived = {row["receipt"]: row["amount_cents"] for row in moved}
+        type(self).seen = getattr(type(self), "seen", 0) + len(arrived)
+        with self.house.inside():
+            booked = dict(
+                db.session.execute(
+                    select(Transaction.receipt, Transaction.amount_cents).where(
+                        Transaction.receipt.in_(arrived)
+                    )
+                ).all()
+            )
+            by_query = db.session.scalar(
+                select(func.count(Transaction.id)).where(
+                    Transaction.receipt.is_(None), Transaction.merged_into_id.is_(None)
+                )
+            )
+            missing = set(arrived) - set(booked)
+            assert len(missing) <= (by_query or 0), f"money that M-Pesa moved is not here: {missing}"
+            assert all(arrived[code] == cents for code, cents in booked.items())
+            paid = select(func.count(Payment.id)).where(Payment.purpose == "hotspot", Payment.state == "paid")
+            grants = db.session.scalar(select(func.count(AccessGrant.id)))
+            assert grants == db.session.scalar(paid), "each paid package is open, once"
+            stuck = (
+                db.session.query(Push).filter(Push.state.in_(("created", "sending", "awaiting_pin"))).count()
+            )
+            assert stuck == 0
+            assert db.session.query(InboxItem).filter(InboxItem.state.in_(("new", "dead"))).count() == 0
+            over = select(func.count(Transaction.id)).where(
+                Transaction.refunded_cents > Transaction.amount_cents
+            )
+            assert db.session.scalar(over) == 0
+            assert db.session.query(Refund).filter(Refund.state == "sending").count() == 0
+
+
+def clock_sleep() -> None:
+    """A moment for the simulator's own thread."""
+    import time
+
+    time.sleep(0.02)
+
+
+@pytest.mark.property(54)
+@pytest.mark.property(72)
+@pytest.mark.property(73)
+@pytest.mark.property(76)
+def test_money_in_random_order_is_never_lost_or_doubled(served: House, simulator: Serving) -> None:
+    served.give_initiator()
+    api = served.api("amina")
+    gateway = api.get("/api/payment-gateways").json["items"][0]["id"]
+    assert api.post(f"/api/payment-gateways/{gateway}/register-urls").status_code == 200
+    machine = type("Ours", (Machine,), {"house": served, "simulator": simulator})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=20, stateful_step_count=20, deadline=None)
+    )
+    assert machine.seen > 10, "money moved at all"  # type: ignore[attr-defined]

@@ -1,0 +1,222 @@
+"""Money taken by hand: recorded once, placed by the normal rules, voided with a reason, never erased."""
+
+from typing import Any
+
+import pytest
+
+from portal.db import db, transaction
+from portal.ledger import post
+from portal.payments import manual
+from portal.payments.models import Customer, Transaction
+from tests.house import House, csrf_of, new_phone
+from tests.payments.test_races import together
+
+
+def cash(house: House, name: str = "brian", **given: Any) -> Any:
+    return house.api(name).post("/api/payments/manual", {"channel": "cash"} | given)
+
+
+def customer(house: House, phone: str = "", name: str = "amina") -> dict[str, Any]:
+    answer = house.api(name).post("/api/customers", {"name": "Mama Mboga", "phone": phone or new_phone()})
+    assert answer.status_code == 201, answer.text
+    return answer.json  # type: ignore[no-any-return]
+
+
+def drawer(house: House, channel: str = "cash") -> int:
+    with house.inside():
+        return post.balance(house.tenant_id(), "sandbox", post.drawer(channel))
+
+
+def test_cash_for_an_invoice_pays_it_and_delivers_it(house: House) -> None:
+    number, token = house.invoice(1_500)
+    answer = cash(house, reference=number.lower(), amount=1500, note="Counted twice")
+    assert answer.status_code == 201
+    said = answer.json
+    assert (said["receipt"], said["reference"], said["state"]) == ("CASH1001", number, "allocated")
+    assert said["recordedBy"] == "Brian" and said["note"] == "Counted twice"
+    house.work()
+    assert house.status(token)["status"] == "paid" and house.status(token)["receipt"] == "CASH1001"
+    assert house.api("amina").get("/api/payments/manual").json["items"] == [said]
+    assert drawer(house) == 150_000 and house.books() == []
+    printed = house.client().get(f"/pay/{token}/receipt").text
+    assert "CASH1001" in printed and "<dd>Cash</dd>" in printed and "M-Pesa" not in printed
+
+
+def test_a_part_leaves_the_rest_due_and_too_much_waits_to_be_placed(house: House) -> None:
+    number, token = house.invoice(850)
+    assert cash(house, reference=number, amount=800.50).status_code == 201
+    assert house.status(token)["amountDue"] == 49.5
+    over = cash(house, reference=number, amount=100, channel="bank").json
+    assert over["receipt"] == "BANK1002" and over["unallocated"] == 50.5
+    assert "BANK1002" in house.browser_of("brian").get("/staff/unmatched").text
+    assert cash(house, reference=number, amount=1).status_code == 409
+    assert house.books() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"amount": 0}, 422), ({"amount": -5}, 422), ({"amount": "ten"}, 422), ({"amount": 10**9}, 422),
+        ({"amount": 1.005}, 422), ({"channel": "mpesa"}, 422), ({"channel": None}, 422), ({"reference": "NOPE1"}, 404),
+        ({"customerId": "C9999"}, 422), ({"reference": ""}, 422), ({"reference": "", "customerId": "C9999"}, 404),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_and_books_nothing(house: House, given: dict[str, Any], status: int) -> None:
+    number, _token = house.invoice(100)
+    answer = cash(house, **({"reference": number, "amount": 100} | given))
+    assert answer.status_code == status and answer.json["error"]
+    with house.inside():
+        assert db.session.query(Transaction).count() == 0
+
+
+def test_the_same_form_sent_twice_is_one_record(house: House) -> None:
+    number, _token = house.invoice(500)
+    first = cash(house, reference=number, amount=200, idempotencyKey="form-1")
+    again = cash(house, reference=number, amount=200, idempotencyKey="form-1")
+    assert first.json == again.json and again.status_code == 201
+    assert cash(house, reference=number, amount=201, idempotencyKey="form-1").status_code == 409
+    assert cash(house, reference=number, amount=200).json["receipt"] != first.json["receipt"]
+    assert house.books() == []
+
+
+def test_a_void_takes_back_what_was_paid_and_says_why_for_ever(house: House) -> None:
+    number, token = house.invoice(500)
+    made = cash(house, reference=number, amount=500).json
+    house.work()
+    amina, path = house.api("amina"), f"/api/payments/manual/{made['id']}"
+    assert amina.delete(path).status_code == 422
+    answer = amina.delete(path, json={"reason": "Counted wrongly"})
+    assert answer.status_code == 200 and answer.json["state"] == "void"
+    assert answer.json["voidReason"] == "Counted wrongly"
+    assert amina.delete(f"{path}?reason=Other").json == answer.json
+    assert house.status(token)["status"] == "pending" and house.status(token)["amountDue"] == 500
+    assert [row["state"] for row in amina.get("/api/payments/manual").json["items"]] == ["void"]
+    assert drawer(house) == 0 and house.books() == []
+    assert cash(house, reference=number, amount=500).json["receipt"] == "CASH1002"
+    house.work()
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_several_are_voided_together_or_not_at_all(house: House) -> None:
+    (one, _first), (two, second) = house.invoice(100), house.invoice(200)
+    ids = [
+        cash(house, reference=one, amount=100).json["id"],
+        cash(house, reference=two, amount=200).json["id"],
+    ]
+    amina = house.api("amina")
+    assert amina.delete(f"/api/payments/manual?ids={ids[0]},unknown&reason=Mistake").status_code == 404
+    assert house.status(second)["status"] == "paid"
+    answer = amina.delete("/api/payments/manual?ids=" + ",".join(ids), json={"reason": "Wrong day"})
+    assert [row["state"] for row in answer.json["items"]] == ["void", "void"]
+    assert amina.delete("/api/payments/manual?reason=Mistake").status_code == 422
+    assert house.books() == []
+
+
+def test_only_money_recorded_by_hand_can_be_voided(house: House) -> None:
+    _number, token = house.invoice(500)
+    house.callback(house.pushed(token))
+    house.work()
+    uid = house.api("amina").get("/api/transactions").json["items"][0]["id"]
+    assert house.api("amina").delete(f"/api/payments/manual/{uid}?reason=x").status_code == 404
+    assert house.status(token)["status"] == "paid"
+
+
+def test_roles_and_strangers(house: House) -> None:
+    number, _token = house.invoice(500)
+    for name in ("wanjiru", "njeri", "otieno"):
+        assert cash(house, name, reference=number, amount=5).status_code == 403
+    assert cash(house, "chege", reference=number, amount=5).status_code == 404
+    owner = customer(house)
+    assert cash(house, "chege", customerId=owner["id"], amount=5).status_code == 404
+    made = cash(house, reference=number, amount=5).json
+    assert house.api("brian").delete(f"/api/payments/manual/{made['id']}?reason=x").status_code == 403
+    assert house.api("chege").delete(f"/api/payments/manual/{made['id']}?reason=x").status_code == 404
+    assert house.api("chege").get("/api/payments/manual").json["items"] == []
+    assert house.client().get("/api/payments/manual").status_code == 401
+
+
+def test_the_counter_records_lists_and_voids(house: House) -> None:
+    number, token = house.invoice(300)
+    brian = house.browser_of("brian")
+    page = brian.get("/staff/manual/new").text
+    key = page.split('name="idempotency_key"', 1)[1].split('value="', 1)[1].split('"', 1)[0]
+    csrf = csrf_of(brian, "/staff/manual/new")
+    form = {
+        "amount": "300",
+        "channel": "card",
+        "reference": number,
+        "idempotency_key": key,
+        "csrf_token": csrf,
+    }
+    for _twice in range(2):
+        assert brian.post("/staff/manual/new", data=form).status_code == 303
+    assert house.status(token)["status"] == "paid"
+    assert brian.post("/staff/manual/new", data=form | {"phone": "0712345678"}).status_code == 422
+    listed = brian.get("/staff/manual").text
+    assert listed.count(">CARD1001<") == 1 and "Brian" in listed and "/void" not in listed
+    amina = house.browser_of("amina")
+    action = amina.get("/staff/manual").text.split('action="/staff/manual/', 1)[1].split('"', 1)[0]
+    void = {"csrf_token": csrf_of(amina, "/staff/manual"), "reason": "Card declined"}
+    assert amina.post(f"/staff/manual/{action}", data=void).status_code == 303
+    assert "Card declined" in amina.get("/staff/manual").text
+    assert house.status(token)["status"] == "pending" and house.books() == []
+
+
+def test_money_is_voided_once_however_many_ask(either_house: House) -> None:
+    house = either_house
+    number, token = house.invoice(400)
+    made = cash(house, reference=number, amount=400).json
+    owner = customer(house)
+    kept = cash(house, customerId=owner["id"], amount=70).json
+
+    def void() -> str:
+        with transaction():
+            found = manual.void(tenant_id, [made["id"], kept["id"]], why="Mistake", actor="test")
+            return ",".join(sorted(one.state for one in found))
+
+    tenant_id = house.tenant_id()
+    assert set(together(house, *[void] * 8)) == {"void,void"}
+    assert house.status(token)["amountDue"] == 400
+    assert house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"] == 0
+    assert drawer(house) == 0 and house.books() == []
+
+
+def test_a_void_and_a_payment_of_the_same_invoice_at_once_leave_true_books(either_house: House) -> None:
+    house = either_house
+    number, token = house.invoice(400)
+    made = cash(house, reference=number, amount=400).json
+    tenant_id = house.tenant_id()
+    brian = house.api("brian")
+
+    def void() -> None:
+        with transaction():
+            manual.void(tenant_id, [made["id"]], why="Mistake", actor="test")
+
+    def record() -> int:
+        client = house.client()
+        body = {"channel": "cash", "reference": number, "amount": 400}
+        status: int = client.post("/api/payments/manual", headers=brian.headers, json=body).status_code
+        return status
+
+    said = together(house, void, record, record, void, record)
+    assert {one for one in said if one is not None} <= {201, 409}
+    assert said.count(201) <= 1
+    assert house.status(token)["amountDue"] == (0 if 201 in said else 400)
+    assert house.books() == []
+
+
+def test_one_form_from_many_threads_is_one_record(either_house: House) -> None:
+    house = either_house
+    owner = customer(house)
+    brian = house.api("brian")
+
+    def record() -> str:
+        body = {"channel": "cash", "customerId": owner["id"], "amount": 100, "idempotencyKey": "k" * 20}
+        answer = house.client().post("/api/payments/manual", headers=brian.headers, json=body)
+        return str(answer.json["id"])
+
+    assert len(set(together(house, *[record] * 8))) == 1
+    with house.inside():
+        assert db.session.query(Transaction).count() == 1 and db.session.query(Customer).count() == 1
+    assert house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"] == 100
+    assert house.books() == []

@@ -1,0 +1,196 @@
+"""Wallets: what comes in, what is spent, and that nobody spends the same shilling twice."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portal.db import db, transaction
+from portal.errors import Conflict
+from portal.payments import wallets
+from portal.payments.models import Customer, Payment, Transaction
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt
+from tests.payments.test_manual import cash, customer
+from tests.payments.test_races import together
+
+
+def balance(house: House, owner: dict[str, Any]) -> float:
+    return house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"]  # type: ignore[no-any-return]
+
+
+def by_hand(house: House, number: int, amount: float, account: str, **more: Any) -> None:
+    body = c2b_body(receipt=receipt(number), amount=amount, account=account, **more)
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+
+
+def test_a_customer_pays_into_their_account_number_and_out_of_it(house: House) -> None:
+    owner = customer(house)
+    assert owner["accountNumber"] == "C1001" and owner["balance"] == 0
+    asked = c2b_body(receipt="", amount=300, account=" c-1001 ")
+    asked["TransID"] = receipt(1)
+    said = house.client().post(f"{house.hook()}/c2b/validation", json=asked).json
+    assert str(said["ResultCode"]) == "0"
+    for _twice in range(2):
+        by_hand(house, 1, 300, " c-1001 ")
+        house.work()
+    assert balance(house, owner) == 300
+    number, token = house.invoice(200)
+    answer = house.api("brian").post(f"/api/customers/{owner['id']}/pay", {"reference": number})
+    assert answer.status_code == 200 and answer.json["paid"] == 200 and answer.json["balance"] == 100
+    house.work()
+    assert house.status(token)["status"] == "paid"
+    other, other_token = house.invoice(150)
+    said = house.api("brian").post(f"/api/customers/{owner['id']}/pay", {"reference": other}).json
+    assert (said["paid"], said["amountDue"], said["status"]) == (100, 50, "pending")
+    assert house.api("brian").post(f"/api/customers/{owner['id']}/pay", {"reference": other}).status_code == 409
+    assert house.status(other_token)["amountDue"] == 50
+    entries = house.api("amina").get(f"/api/customers/{owner['id']}").json["entries"]
+    assert [(one["kind"], one["amount"]) for one in entries] == [
+        ("wallet_paid", -100), ("wallet_paid", -200), ("credited", 300),
+    ]  # fmt: skip
+    assert house.books() == []
+
+
+def test_an_account_number_of_nobody_is_refused_before_payment(house: House) -> None:
+    asked = c2b_body(receipt=receipt(1), amount=300, account="C7777")
+    assert house.client().post(f"{house.hook()}/c2b/validation", json=asked).json["ResultCode"] == "C2B00012"
+
+
+def test_a_customer_is_found_by_phone_and_only_in_their_own_business(house: House) -> None:
+    phone = new_phone()
+    owner = customer(house, phone)
+    amina, chege = house.api("amina"), house.api("chege")
+    again = amina.post("/api/customers", {"name": "Another name", "phone": "+" + phone})
+    assert again.status_code == 200 and again.json["id"] == owner["id"] and again.json["name"] == "Mama Mboga"
+    customer(house)
+    found = amina.get("/api/customers", query_string={"q": "0" + phone[3:]}).json["items"]
+    assert [one["id"] for one in found] == [owner["id"]]
+    assert phone not in amina.get("/api/customers").text and len(amina.get("/api/customers").json["items"]) == 2
+    assert chege.get("/api/customers").json["items"] == []
+    assert chege.get(f"/api/customers/{owner['id']}").status_code == 404
+    _number, theirs = house.invoice(50, slug="bahari")
+    assert chege.post(f"/api/customers/{owner['id']}/pay", {"reference": theirs}).status_code == 404
+    mine, _token = house.invoice(50)
+    cash(house, customerId=owner["id"], amount=500)
+    assert amina.post(f"/api/customers/{owner['id']}/pay", {"reference": theirs}).status_code == 404
+    assert amina.post(f"/api/customers/{owner['id']}/pay", {"reference": mine}).status_code == 200
+    assert house.api("njeri").post("/api/customers", {"name": "x", "phone": phone}).status_code == 403
+    assert house.books() == []
+
+
+def test_homeless_money_is_kept_as_credit_with_one_click(house: House) -> None:
+    phone = new_phone()
+    by_hand(house, 5, 120, "MAMA", msisdn=phone)
+    by_hand(house, 6, 80, "MAMA")  # masked: nobody knows whose
+    house.work()
+    brian = house.browser_of("brian")
+    page = brian.get("/staff/unmatched").text
+    csrf = csrf_of(brian, "/staff/unmatched")
+    actions = [part.split('"', 1)[0] for part in page.split('action="')[1:] if "/keep" in part.split('"', 1)[0]]
+    assert len(actions) == 2
+    assert brian.post(actions[0], data={"csrf_token": csrf}).status_code == 303
+    brian.post(actions[0], data={"csrf_token": csrf})
+    assert brian.post(actions[1], data={"csrf_token": csrf, "phone": "not a phone"}).status_code == 303
+    assert "Enter a Kenyan mobile number" in brian.get("/staff/unmatched").text
+    assert brian.post(actions[1], data={"csrf_token": csrf, "phone": phone}).status_code == 303
+    assert house.browser_of("chege").post(actions[1], data={"csrf_token": csrf}).status_code in (400, 404)
+    owner = house.api("amina").get("/api/customers").json["items"]
+    assert [one["balance"] for one in owner] == [200] and owner[0]["name"] == "JOHN"
+    assert "Nothing to place" in brian.get("/staff/unmatched").text and house.books() == []
+
+
+def test_the_customers_page_adds_finds_and_pays(house: House) -> None:
+    brian = house.browser_of("brian")
+    csrf = csrf_of(brian, "/staff/customers")
+    form = {"name": "Juma", "phone": "0712 345 678", "csrf_token": csrf}
+    assert brian.post("/staff/customers", data=form).status_code == 303
+    assert brian.post("/staff/customers", data=form | {"phone": "12"}).status_code == 422
+    cash(house, customerId="C1001", amount=75)
+    page = brian.get("/staff/customers?q=0712345678").text
+    assert "Juma" in page and "KES 75" in page and "0712345678" not in page.split("<table", 1)[1]
+    number, token = house.invoice(75)
+    action = page.split('action="/staff/customers/', 1)[1].split('"', 1)[0]
+    brian.post(f"/staff/customers/{action}", data={"reference": number, "csrf_token": csrf})
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_one_wallet_cannot_be_spent_twice_at_once(either_house: House) -> None:
+    house = either_house
+    owner = customer(house)
+    cash(house, customerId=owner["id"], amount=100)
+    tokens = [house.invoice(100)[1] for _n in range(4)]
+    with house.inside():
+        customer_id = db.session.query(Customer.id).scalar()
+        payments = [db.session.query(Payment.id).filter_by(token=token).scalar() for token in tokens]
+
+    def spend(payment_id: int) -> int:
+        try:
+            with transaction():
+                return wallets.pay(payment_id, customer_id, actor="test")
+        except Conflict:
+            return 0
+
+    spent = together(house, *[lambda one=one: spend(one) for one in payments * 2])
+    assert sorted(spent) == [0] * 7 + [10_000]
+    assert balance(house, owner) == 0
+    assert sorted(house.status(token)["amountDue"] for token in tokens) == [0, 100, 100, 100]
+    assert house.books() == []
+
+
+def test_one_phone_becomes_one_customer_and_money_is_credited_once(either_house: House) -> None:
+    house = either_house
+    phone, tenant_id = new_phone(), house.tenant_id()
+    by_hand(house, 9, 60, "X", msisdn=phone)
+    house.work()
+
+    def keep() -> int:
+        try:
+            with transaction():
+                owner = wallets.customer_of_phone(tenant_id, phone)
+                money = db.session.query(Transaction).one()
+                db.session.refresh(money, with_for_update=True)
+                return wallets.credit(money, owner, actor="test")
+        except Conflict:
+            return 0
+
+    assert sorted(together(house, *[keep] * 8)) == [0] * 7 + [6_000]
+    with house.inside():
+        assert db.session.query(Customer).count() == 1
+    assert house.books() == []
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["cash", "paybill", "pay", "void"]), st.integers(1, 90)), min_size=1, max_size=6
+)
+
+
+@pytest.mark.property(54)
+@settings(max_examples=25)
+@given(steps=STEPS)
+def test_a_wallet_holds_what_went_in_less_what_went_out(house: House, steps: list[tuple[str, int]]) -> None:
+    owner = customer(house)
+    held, taken = 0, []
+    for kind, amount in steps:
+        if kind == "cash":
+            taken.append((cash(house, customerId=owner["id"], amount=amount).json["id"], amount))
+            held += amount
+        elif kind == "paybill":
+            with house.inside():
+                number = db.session.query(Transaction).count() + 1
+            by_hand(house, number, amount, owner["accountNumber"])
+            house.settle()
+            held += amount
+        elif kind == "pay":
+            number_of_invoice, token = house.invoice(amount)
+            answer = house.api("brian").post(f"/api/customers/{owner['id']}/pay", {"reference": number_of_invoice})
+            paid = max(0, min(held, amount))
+            assert answer.status_code == (200 if paid else 409)
+            assert house.status(token)["amountDue"] == amount - paid
+            held -= paid
+        elif taken:
+            uid, amount = taken.pop()
+            house.api("amina").delete(f"/api/payments/manual/{uid}?reason=Mistake")
+            held -= amount
+        assert balance(house, owner) == held, "below zero is what a customer owes"
+    assert house.books() == []

@@ -1,0 +1,349 @@
+"""Who reads Swahili meets no English: every sentence is in the catalogue, and every payer's page uses it."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.frontend import parse_keywords, parse_mapping_cfg
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+from flask.testing import FlaskClient
+from flask_babel import force_locale
+
+from portal import clock, money
+from portal.clinic.models import Appointment
+from portal.db import db, transaction
+from portal.errors import Refused, Sentence
+from portal.gateways import results
+from portal.notifications.models import Notice
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+from portal.payments import jobs
+from portal.phone import normalise_msisdn
+from portal.tenants.models import Tenant
+from portal.translations import said
+from tests.house import House, later, new_phone
+
+ROOT = Path(__file__).parent.parent
+CATALOGUE = ROOT / "translations" / "sw" / "LC_MESSAGES" / "messages.po"
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
+NUMBER_WORDS = re.compile(
+    r"\b(mbili|miwili|wawili|mawili|tatu|nne|tano|nane|tisa|kumi|saba)\b", re.IGNORECASE
+)
+Wording = str | tuple[str, ...]
+
+
+@cache
+def written() -> set[Wording]:
+    """Every text that the source marks for translation, looked for with the words of `make translations`."""
+    methods, options = parse_mapping_cfg(io.StringIO((ROOT / "translations" / "babel.cfg").read_text()))
+    marks = re.findall(r" -k (\w+)", (ROOT / "Makefile").read_text())
+    extracted = extract_from_dir(
+        ROOT,
+        methods,
+        options,
+        keywords=DEFAULT_KEYWORDS | parse_keywords(marks),
+        directory_filter=lambda path: Path(path).relative_to(ROOT).parts[0] in ("portal", "templates"),
+    )
+    return {message for _file, _line, message, _comments, _context in extracted}
+
+
+def catalogue() -> Catalog:
+    with CATALOGUE.open("rb") as file:
+        return read_po(file, locale="sw")
+
+
+def key_of(message: Message) -> Wording:
+    return message.id if isinstance(message.id, str) else tuple(message.id)
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """(English, Swahili), each plural form with the English plural."""
+    for message in catalogue():
+        if not message.id:
+            continue
+        if isinstance(message.id, str):
+            yield message.id, str(message.string)
+        else:
+            yield from ((message.id[1], form) for form in message.string or ())
+
+
+def test_every_text_has_its_swahili() -> None:
+    known = {key_of(message): message for message in catalogue() if message.id}
+    # from a page, a macro, a lazy text, the kernel
+    assert written() > {
+        "Pay with M-Pesa",
+        "Copied",
+        "Wrong M-Pesa PIN.",
+        "The amount must be at least KES 1.",
+    }
+    lacking = [text for text in written() if text not in known]
+    assert lacking == [], "run `make translations` and write the Swahili"
+    assert [english for english, swahili in pairs() if not swahili.strip()] == []
+    assert [m.id for m in known.values() if m.fuzzy] == []
+
+
+def test_what_is_put_into_a_text_is_put_into_its_swahili() -> None:
+    for english, swahili in pairs():
+        assert sorted(PLACEHOLDER.findall(english)) == sorted(PLACEHOLDER.findall(swahili)), english
+
+
+def test_numbers_are_digits_and_m_pesa_keeps_its_name() -> None:
+    assert [swahili for _english, swahili in pairs() if NUMBER_WORDS.search(swahili)] == []
+    assert [swahili for _english, swahili in pairs() if "M-PESA" in swahili or "Mpesa" in swahili] == []
+    months = dict(pairs())["Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"].split()
+    assert len(months) == 12 and months[4] == "Mei"
+
+
+def test_the_compiled_catalogue_is_fresh() -> None:
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue())
+    compiled.seek(0)
+    with CATALOGUE.with_suffix(".mo").open("rb") as file:
+        kept = {str(m.id): m.string for m in read_mo(file) if m.id}
+    assert kept == {str(m.id): m.string for m in read_mo(compiled) if m.id}, "run `make translations`"
+
+
+def test_every_result_code_speaks_swahili(house: House) -> None:
+    entries = [*results.RESULT_CODES.values(), *results.B2C_RESULT_CODES.values()]
+    entries += [results.explain("nonsense"), results.explain_b2c("nonsense")]
+    english = [(str(one.sentence), str(one.next_step)) for one in entries]
+    with house.inside(), force_locale("sw"):
+        for one, (sentence, next_step) in zip(entries, english, strict=True):
+            assert str(one.sentence) != sentence and str(one.next_step) != next_step, one.code
+
+
+# --- sentences of the kernel, which knows no languages
+
+
+def test_the_kernel_speaks_english_by_itself_and_swahili_at_a_door(house: House) -> None:
+    with pytest.raises(Refused) as refused:
+        money.payable_cents("20.50")
+    text = refused.value.message
+    assert text == "M-Pesa takes whole shillings: KES 20.50 has cents. Round it."
+    assert said(text) == text
+    with house.inside(), force_locale("sw"):
+        assert said(text) == "M-Pesa hupokea shilingi kamili tu: KES 20.50 ina senti. Ondoa senti."
+        assert said("Nobody translated this.") == "Nobody translated this."
+    assert Sentence("100% of it") == "100% of it"
+
+
+def test_the_api_answers_in_the_callers_language(house: House) -> None:
+    given = {"tenant": "mlima", "packageId": house.package(), "phone": "12"}
+    browser = {"Accept-Language": "sw-KE,en;q=0.5"}
+    answer = house.client().post("/api/portal/mpesa/initiate", json=given, headers=browser)
+    assert answer.status_code == 422 and answer.json
+    sentence = "Weka namba ya simu ya Kenya kama 0712 345 678 au 0110 123 456."
+    assert answer.json["message"] == answer.json["fields"]["phone"] == sentence
+    with pytest.raises(Refused, match="Enter a Kenyan mobile number"):
+        normalise_msisdn("12")
+
+
+# --- pages
+
+
+class _Words(HTMLParser):
+    """What a page says: its text, and the attributes that are read aloud or shown later."""
+
+    SPOKEN = (
+        "aria-label", "placeholder", "data-busy", "data-good", "data-bad", "data-copied", "data-wait",
+        "data-with-price",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.said += [value for name, value in attrs if name in self.SPOKEN and value]
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.said.append(" ".join(data.split()))
+
+
+def words_of(page: str) -> list[str]:
+    parser = _Words()
+    parser.feed(page)
+    return parser.said
+
+
+# The tenant's own words, a sample of an M-Pesa message, and M-Pesa's menu, which is English on most phones.
+SAME_IN_BOTH = {
+    "Mlima House", "MLIMA HOUSE", "Bahari House", "Wi-Fi · Mlima House", "Dr Wanjiru", "Moi Avenue 1",
+    "1 day, KES 50", "1 hour, KES 20", "SKL1ABCD23 Confirmed. Ksh50.00 sent to…", "Buy Goods and Services",
+    "EN, English", "SW, Kiswahili",
+}  # fmt: skip
+
+
+def left_in_english(client: FlaskClient, path: str, **posted: Any) -> list[str]:
+    """What a page says in the same words in both languages, data aside."""
+    pages = []
+    for code in ("en", "sw"):
+        address = f"{path}{'&' if '?' in path else '?'}lang={code}"
+        answer = client.post(address, data=posted) if posted else client.get(address)
+        assert answer.status_code in (200, 404, 422), (path, answer.status_code)
+        pages.append(words_of(answer.text))
+    english, swahili = pages
+    both = set(english) & set(swahili) - SAME_IN_BOTH
+    return [text for text in both if len(re.findall(r"\b[A-Za-z]{2,}\b", text)) > 1]
+
+
+def in_swahili(client: FlaskClient, path: str) -> str:
+    answer = client.get(f"{path}{'&' if '?' in path else '?'}lang=sw")
+    assert answer.status_code == 200, answer.status_code
+    return " ".join(words_of(answer.text))
+
+
+def test_the_captive_portal_is_in_swahili(house: House) -> None:
+    client = house.client()
+    page = in_swahili(client, "/hotspot/mlima/")
+    for text in ("Chagua intaneti yako", "Lipa kwa M-Pesa", "Namba ya M-Pesa", "Nimelipa", "Nina msimbo"):
+        assert text in page
+    for path in (
+        "/", "/login", "/hotspot/mlima/", "/hotspot/mlima/paid", "/hotspot/mlima/code", "/clinic/mlima/",
+        "/pay/unknown", "/join/unknown", "/hotspot/unknown/", "/clinic/unknown/", "/nowhere",
+    ):  # fmt: skip
+        assert left_in_english(client, path) == [], path
+    package = house.package()
+    long_message = {"sms_text": "x" * 2001, "package": package}
+    not_ours = {"sms_text": "Hello", "package": package}
+    for path, posted in (
+        ("/hotspot/mlima/", {"package": package, "phone": "12"}),
+        ("/hotspot/mlima/", {"package": "unknown", "phone": new_phone()}),
+        ("/hotspot/mlima/paid", long_message),
+        ("/hotspot/mlima/paid", not_ours),
+        ("/hotspot/mlima/code", {"code": "NOTHING"}),
+        ("/hotspot/mlima/code", {"code": ""}),
+    ):
+        assert set(left_in_english(client, path, **posted)) <= {posted.get("sms_text")}, path
+
+
+def test_a_payment_is_in_swahili_from_the_request_to_the_receipt(house: House) -> None:
+    client = house.client()
+    _number, token = house.invoice()
+    path = f"/pay/{token}"
+    assert "Tayari kulipwa" in in_swahili(client, path) and "Ankara INV" in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+
+    first = house.pushed(token)
+    assert "Angalia simu yako, weka PIN ya M-Pesa." in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+    house.callback(first, code=1032)
+    house.settle()
+    assert "Umeghairi" in in_swahili(client, path) and "Jaribu tena" in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+
+    second = house.pushed(token)
+    later(121)
+    with house.inside():
+        jobs.expire_pushes()
+    assert "Tunathibitisha na M-Pesa" in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+    house.callback(second, receipt="UKL1SW0001")
+    house.settle()
+    assert "Imelipwa" in in_swahili(client, path) and "Risiti" in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+    assert "Ankara INV" in in_swahili(client, f"{path}/receipt")
+    assert left_in_english(client, f"{path}/receipt") == []
+
+
+def test_the_internet_opens_in_swahili(house: House) -> None:
+    client = house.client()
+    answer = client.post("/hotspot/mlima/?lang=sw", data={"package": house.package(), "phone": new_phone()})
+    assert answer.status_code == 303 and "lang=sw" in answer.location
+    path = answer.location.partition("?")[0]
+    token = path.rsplit("/", 1)[1]
+    assert "Kutuma ombi" in in_swahili(client, path) and left_in_english(client, path) == []
+    house.callback(house.pushed(token), receipt="UKL1SW0009")
+    house.settle()
+    page = in_swahili(client, path)
+    assert "Msimbo wako wa Wi-Fi" in page and "Muda uliobaki: siku 1" in page
+    assert left_in_english(client, path) == []
+    assert left_in_english(client, "/hotspot/mlima/code", code="UKL1SW0009") == []
+
+
+# --- letters
+
+
+def _appointment(house: House, *, language: str) -> dict[str, Any]:
+    """An approved appointment at a clinic of this language; whoever approves it reads English."""
+    with house.inside(), transaction():
+        db.session.query(Tenant).filter_by(slug="mlima").one().locale = language
+    amina = house.api("amina")
+    patients = amina.get("/api/patients").json["items"]
+    patient = next(one for one in patients if one["email"] == "otieno@mlima.test")
+    clinician = amina.get("/api/clinicians").json["items"][0]
+    starts_at = clock.rfc3339(clock.now() + timedelta(days=1))
+    given = {
+        "patientId": patient["id"],
+        "clinicianId": clinician["id"],
+        "kind": "virtual",
+        "startsAt": starts_at,
+    }
+    given |= {"durationMinutes": 30, "price": 1500}
+    made = amina.post("/api/appointments", json=given)
+    assert made.status_code == 201, made.text
+    approved = amina.post(f"/api/appointments/{made.json['id']}/approve", json={})
+    assert approved.status_code == 200, approved.text
+    return approved.json  # type: ignore[no-any-return]
+
+
+def _letters(house: House) -> dict[str, dict[str, Any]]:
+    with house.inside():
+        items = db.session.query(OutboxItem).all()
+        return {f"{item.kind}/{item.key.rsplit('/', 1)[1]}": payload_of(item) for item in items}
+
+
+def test_letters_are_in_the_clinics_language_whoever_causes_them(house: House) -> None:
+    made = _appointment(house, language="sw")
+    letters = _letters(house)
+    assert letters["sms/approved"]["text"].startswith("Miadi yako ya ")
+    assert f"akaunti {made['invoiceNumber']}" in letters["sms/approved"]["text"]
+    assert letters["email/approved"]["subject"] == "Miadi yako imekubaliwa"
+    assert letters["sms/approved"]["text"].isascii(), "an SMS of other letters costs more than twice as much"
+    token = made["payUrl"].rsplit("/", 1)[1]
+    page = in_swahili(house.client(), f"/pay/{token}")
+    assert "Miadi" in page and left_in_english(house.client(), f"/pay/{token}") == []
+
+    house.callback(house.pushed(token), receipt="UKL1SW0002")
+    house.settle()  # a job, without a request
+    told = _letters(house)["sms/confirmed"]["text"]
+    assert told.startswith("Imelipwa, risiti ya M-Pesa UKL1SW0002. Miadi yako ya ")
+    with house.inside():
+        texts = [notice.text for notice in db.session.query(Notice)]
+    assert texts and not [text for text in texts if "appointment" in text.lower()]
+    assert left_in_english(house.client(), f"/pay/{token}") == []
+
+
+def test_letters_of_an_english_clinic_stay_english(house: House) -> None:
+    _appointment(house, language="en")
+    assert _letters(house)["sms/approved"]["text"].startswith("Your appointment on ")
+
+
+def test_an_online_session_waits_in_swahili(house: House) -> None:
+    made = _appointment(house, language="sw")
+    token = made["payUrl"].rsplit("/", 1)[1]
+    with house.inside():
+        path = f"/join/{db.session.query(Appointment).one().join_token}"
+    client = house.client()
+    assert "Kikao hiki kitafunguka kikilipiwa." in in_swahili(client, path)
+    assert left_in_english(client, path) == []
+    house.callback(house.pushed(token), receipt="UKL1SW0003")
+    house.settle()
+    for days, expected in ((0, "Umewahi."), (1, "Kikao cha mtandaoni"), (2, "Kikao hiki kimeisha.")):
+        later(days * 86_400)
+        assert expected in in_swahili(client, path) and left_in_english(client, path) == []
+
+
+def test_json_keeps_a_sentence_as_plain_text() -> None:
+    assert json.loads(json.dumps([Sentence("At most %(count)s.", count=3)])) == ["At most 3."]
