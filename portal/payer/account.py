@@ -28,17 +28,10 @@ def home() -> ResponseReturnValue:
     if not patients:
         return redirect(url_for("home"), 302)
     visits = db.session.scalars(
-        select(Appointment)
-        .where(Appointment.patient_id.in_(patients))
-        .order_by(Appointment.starts_at.desc())
-        .limit(50)
+        select(Appointment).where(Appointment.patient_id.in_(patients)).order_by(Appointment.starts_at.desc()).limit(50)
     )
     owed = db.session.scalars(
-        select(Invoice)
-        .join(Payment)
-        .where(Invoice.patient_id.in_(patients))
-        .order_by(Invoice.id.desc())
-        .limit(50)
+        select(Invoice).join(Payment).where(Invoice.patient_id.in_(patients)).order_by(Invoice.id.desc()).limit(50)
     ).all()
     return render_template(
         "accounts/home.html",

@@ -34,9 +34,7 @@ def join(token: str) -> ResponseReturnValue:
     tenant = db.session.get_one(Tenant, appointment.tenant_id)
     own = f"/join/{token}"
     elsewhere = (
-        appointment.meeting_url
-        if appointment.meeting_url and not appointment.meeting_url.endswith(own)
-        else None
+        appointment.meeting_url if appointment.meeting_url and not appointment.meeting_url.endswith(own) else None
     )
     return render_template(
         "clinic/join.html",
@@ -57,8 +55,4 @@ def _state(appointment: Appointment) -> str:
         return "unpaid"
     if clock.now() < appointment.starts_at - OPENS_BEFORE:
         return "early"
-    return (
-        "ended"
-        if clock.now() > appointment.ends_at + CLOSES_AFTER or appointment.status == "completed"
-        else "ready"
-    )
+    return "ended" if clock.now() > appointment.ends_at + CLOSES_AFTER or appointment.status == "completed" else "ready"

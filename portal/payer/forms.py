@@ -48,9 +48,7 @@ class PayForm(PayerForm):
 class BuyForm(PayForm):
     """A package and a phone."""
 
-    package = RadioField(
-        _l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))]
-    )
+    package = RadioField(_l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))])
 
 
 class PasteForm(PayerForm):

@@ -19,7 +19,7 @@ from portal.limits import limit_pastes
 from portal.money import format_kes
 from portal.payer import view
 from portal.payer.forms import BuyForm, CodeForm, PasteForm
-from portal.payments import claims, sms_claim, status, stk
+from portal.payments import claims, receipt_questions, sms_claim, status, stk
 from portal.payments.models import Payment
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -189,7 +189,7 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     )
 
 
-def _told_before(payment: Payment) -> dict[str, str]:
+def _told_before(payment: Payment) -> dict[str, Any]:
     """What the router told when this was bought: the way back to the packages must not lose the router."""
     bought = purchases.of_payment(payment.id)
     if bought is None:
@@ -249,7 +249,8 @@ def paste(slug: str) -> ResponseReturnValue:
     if outcome["token"]:
         return redirect(url_for("hotspot.wait", slug=slug, token=outcome["token"]), 303)
     tenant = find.by_slug(slug)
-    return _pasted(tenant, _paste_form(tenant), {"status": "rejected", "sentence": outcome["sentence"]}, 422)
+    shown = {"status": outcome["status"], "sentence": outcome["sentence"]}
+    return _pasted(tenant, _paste_form(tenant), shown, 422 if outcome["status"] == "rejected" else 200)
 
 
 def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
@@ -268,11 +269,16 @@ def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: s
             outcome = _outcome("verified", examined.reason, examined.sentence, payment.token)
         elif examined.reason == "unknown_payment" and claims.takes(gateway):
             outcome = _queued(tenant, gateway, package, text, device, msisdn)
+        elif examined.reason == "unknown_payment" and receipt_questions.ask(gateway, examined.receipt or ""):
+            sentence = _("We are asking M-Pesa about this payment. Try again in half a minute.")
+            outcome = _outcome("queued", "asking_mpesa", sentence)
         else:
             outcome = _outcome("rejected", examined.reason, examined.sentence)
     if payment_id is not None:
         deliver_now(payment_id)
         queue.ring(queue.PAID)
+    elif outcome["reason"] == "asking_mpesa":
+        queue.ring(queue.REQUESTS)
     return outcome
 
 

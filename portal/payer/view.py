@@ -11,7 +11,8 @@ from portal import clock, personal, queue
 from portal.db import db, transaction
 from portal.fulfilment import Bought, bought, receipts_of
 from portal.hotspot import access
-from portal.payments import queries, status
+from portal.money import format_kes
+from portal.payments import queries, refunds, status
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.states import OPEN, State
 from portal.phone import for_screens
@@ -52,6 +53,7 @@ def of(payment: Payment) -> dict[str, Any]:
         "retry_in_s": stands.retry_in_s,
         "resend_hint": _is_waiting_long(payment, stands),
         "surplus_cents": _surplus(payment),
+        "refunds": _refunds(payment),
         "bought": _bought(
             payment,
             given,
@@ -74,9 +76,7 @@ def _business(payment: Payment) -> str:
 def _steps(stands: status.Standing, kind: str) -> list[dict[str, str]]:
     if stands.word not in ("waiting", "preparing"):
         return []
-    last = {"access": _("Opening the internet"), "appointment": _("Confirming the appointment")}.get(
-        kind, _("Receipt")
-    )
+    last = {"access": _("Opening the internet"), "appointment": _("Confirming the appointment")}.get(kind, _("Receipt"))
     is_rung = stands.push is not None and stands.push.state == State.AWAITING_PIN
     at = 2 if stands.word == "preparing" else 1 if is_rung else 0
     labels = [_("Request sent") if at else _("Sending the request"), _("Enter your M-Pesa PIN"), last]
@@ -95,11 +95,23 @@ def _is_waiting_long(payment: Payment, stands: status.Standing) -> bool:
 def _surplus(payment: Payment) -> int:
     """Cents that arrived for this payment beyond what was due, and wait for staff to place or return."""
     own = select(Transaction.unallocated_cents).join(Push, Transaction.push_id == Push.id)
-    extra = db.session.scalars(
-        own.where(Push.payment_id == payment.id, Transaction.unallocated_cents > 0)
-    ).all()
+    extra = db.session.scalars(own.where(Push.payment_id == payment.id, Transaction.unallocated_cents > 0)).all()
     by_hand = [money.unallocated_cents for money in receipts_of(payment) if money.push_id is None]
     return sum(extra) + sum(by_hand)
+
+
+def _refunds(payment: Payment) -> list[str]:
+    """A sentence for each refund that was sent, or is surely on its way; none of those that nobody approved yet."""
+    said = []
+    for one in refunds.of_payment(payment.id):
+        amount = format_kes(one.amount_cents)
+        if one.state == "done" and one.receipt:
+            said.append(_("%(amount)s was sent back, receipt %(receipt)s.", amount=amount, receipt=one.receipt))
+        elif one.state == "done":
+            said.append(_("%(amount)s was sent back.", amount=amount))
+        elif one.state in refunds.UNDER_WAY and one.state != "requested":
+            said.append(_("%(amount)s is on its way back to you.", amount=amount))
+    return said
 
 
 def _by_hand(payment: Payment) -> dict[str, Any] | None:
@@ -158,9 +170,7 @@ def _access(given: Bought) -> dict[str, Any]:
 def login_fields(username: str, password: str, purchase: Any) -> dict[str, str]:
     """The fields of the router's login form; the password hashed where the router asked for CHAP."""
     if purchase.chap_id and purchase.chap_challenge:
-        password = access.chap_response(
-            password, chap_id=purchase.chap_id, chap_challenge=purchase.chap_challenge
-        )
+        password = access.chap_response(password, chap_id=purchase.chap_id, chap_challenge=purchase.chap_challenge)
     fields = {"username": username, "password": password}
     return fields | ({"dst": purchase.wanted_url} if purchase.wanted_url else {})
 

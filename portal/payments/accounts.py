@@ -1,6 +1,7 @@
 """Which of our payments a payer meant: by the account they typed, or for tills by amount, phone and time."""
 
 from datetime import timedelta
+from difflib import get_close_matches
 
 from sqlalchemy import select
 
@@ -9,9 +10,11 @@ from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.payments.models import Payment, Push, Transaction
+from portal.payments.money_in import UNKNOWN_ACCOUNT
 from portal.payments.states import State
 
 TILL_WINDOW = timedelta(minutes=10)
+SUGGESTED_FROM, NEARLY = 500, 0.75  # newest open payments looked at; likeness of two accounts, 0 to 1
 _MAY_STILL_BE_PAID = (
     State.SENDING,
     State.AWAITING_PIN,
@@ -32,9 +35,7 @@ def payment_of(gateway: Gateway, account: str) -> Payment | None:
     reference = messages.normalise_account(account)
     if not reference:
         return None
-    mine = select(Payment).where(
-        Payment.tenant_id == gateway.tenant_id, Payment.environment == gateway.environment
-    )
+    mine = select(Payment).where(Payment.tenant_id == gateway.tenant_id, Payment.environment == gateway.environment)
     found = db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
     return found or db.session.scalars(mine.join(Push).where(Push.reference == reference)).one_or_none()
 
@@ -63,9 +64,7 @@ def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
         Push.state.in_(_MAY_STILL_BE_PAID),
         Push.sent_at > since,
         Push.sent_at < since + 2 * TILL_WINDOW,
-        ~select(Transaction.id)
-        .where(Transaction.push_id == Push.id, Transaction.receipt.is_not(None))
-        .exists(),
+        ~select(Transaction.id).where(Transaction.push_id == Push.id, Transaction.receipt.is_not(None)).exists(),
     )
     candidates = []
     for push in db.session.scalars(alike.order_by(Push.id).limit(50)):
@@ -73,3 +72,25 @@ def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
         if msisdn and messages.payer_matches(paid.payer, msisdn) is not False:
             candidates.append(push)
     return candidates
+
+
+def suggestions_for(money: Transaction, *, most: int) -> list[Payment]:
+    """What homeless money may be for, likeliest first: an account that was nearly typed right, the same amount, the
+    same phone. Open payments only; a person decides.
+    """
+    open_here = select(Payment).where(
+        Payment.tenant_id == money.tenant_id,
+        Payment.environment == money.environment,
+        Payment.state == "open",
+        Payment.purpose != "hotspot",
+    )
+    newest = list(db.session.scalars(open_here.order_by(Payment.id.desc()).limit(SUGGESTED_FROM)))
+    typed = messages.normalise_account(money.account) if money.unplaced_why == UNKNOWN_ACCOUNT else ""
+    nearly = get_close_matches(typed, [one.reference for one in newest], n=most, cutoff=NEARLY) if typed else []
+    by_name = [one for reference in nearly for one in newest if one.reference == reference]
+    alike = [
+        one
+        for one in newest
+        if one.due_cents == money.unallocated_cents or (money.phone_hash and one.phone_hash == money.phone_hash)
+    ]
+    return list(dict.fromkeys([*by_name, *alike]))[:most]

@@ -16,8 +16,7 @@ def problems() -> list[str]:
     found: list[str] = []
     for tenant in db.session.scalars(select(Tenant).order_by(Tenant.id)).all():
         found += [
-            f"{tenant.slug}: journal {number} does not sum to zero."
-            for number in post.unbalanced_journals(tenant.id)
+            f"{tenant.slug}: journal {number} does not sum to zero." for number in post.unbalanced_journals(tenant.id)
         ]
         for environment in ENVIRONMENTS:
             found += _balances(tenant, environment)
@@ -44,14 +43,19 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
     expected = arrived - int(db.session.scalar(sent_back) or 0)
     clearing = post.balance(tenant.id, environment, post.CLEARING)
     if clearing != expected:
-        found.append(
-            f"{tenant.slug} {environment}: clearing holds {clearing} cents; {expected} should be there."
-        )
+        found.append(f"{tenant.slug} {environment}: clearing holds {clearing} cents; {expected} should be there.")
     suspense = -post.balance(tenant.id, environment, post.SUSPENSE)
     if suspense != homeless:
-        found.append(
-            f"{tenant.slug} {environment}: suspense holds {suspense} cents, {homeless} have no home."
-        )
+        found.append(f"{tenant.slug} {environment}: suspense holds {suspense} cents, {homeless} have no home.")
+    by_hand = select(func.coalesce(func.sum(Transaction.amount_cents), 0)).where(
+        *mine, Transaction.provider == "manual"
+    )
+    drawers = select(func.coalesce(func.sum(Line.amount_cents), 0)).join(Journal)
+    drawers = drawers.where(
+        Line.tenant_id == tenant.id, Journal.environment == environment, Line.account.startswith("drawer:")
+    )
+    if (held := int(db.session.scalar(drawers) or 0)) != (recorded := int(db.session.scalar(by_hand) or 0)):
+        found.append(f"{tenant.slug} {environment}: the drawers hold {held} cents; {recorded} were recorded.")
     total = db.session.scalar(
         select(func.coalesce(func.sum(Line.amount_cents), 0))
         .join(Journal)
@@ -63,15 +67,10 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
 
 
 def _allocations() -> list[str]:
-    given = select(func.coalesce(func.sum(Allocation.amount_cents), 0)).where(
-        Allocation.payment_id == Payment.id
-    )
+    given = select(func.coalesce(func.sum(Allocation.amount_cents), 0)).where(Allocation.payment_id == Payment.id)
     given = given.where(Allocation.taken_back_at.is_(None))
     wrong = select(Payment.reference).where(Payment.allocated_cents != given.scalar_subquery())
-    found = [
-        f"Payment {reference} does not hold what was allocated to it."
-        for reference in db.session.scalars(wrong)
-    ]
+    found = [f"Payment {reference} does not hold what was allocated to it." for reference in db.session.scalars(wrong)]
     spent = select(func.coalesce(func.sum(Allocation.amount_cents), 0)).where(
         Allocation.transaction_id == Transaction.id, Allocation.taken_back_at.is_(None)
     )
@@ -90,6 +89,4 @@ def _allocations() -> list[str]:
         Transaction.voided_at.is_(None),
     )
     odd = select(Transaction.uid).where(*stands, Transaction.amount_cents != homes)
-    return found + [
-        f"Transaction {uid} does not add up with its allocations." for uid in db.session.scalars(odd)
-    ]
+    return found + [f"Transaction {uid} does not add up with its allocations." for uid in db.session.scalars(odd)]

@@ -17,7 +17,7 @@ from portal.payments.states import OPEN, State
 from portal.phone import normalise_msisdn
 
 PAGE_ROWS = 50
-STATES = ("allocated", "partly_allocated", "unallocated", "merged")
+STATES = ("allocated", "partly_allocated", "unallocated", "merged", "reversed", "void")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ def read_wanted(given: Any) -> Wanted:
     """The filters of a request: receipt, q, phone, from, to, state. Raises Refused naming the one at fault."""
     state = given.get("state", "")
     if state and state not in STATES:
-        raise Refused(
-            f"state must be one of {', '.join(STATES)}.", code="invalid_fields", fields={"state": "Unknown."}
-        )
+        raise Refused(f"state must be one of {', '.join(STATES)}.", code="invalid_fields", fields={"state": "Unknown."})
     until = _day(given.get("to", ""), "to")
     return Wanted(
         receipt=given.get("receipt", "").strip().upper()[:20],
@@ -106,14 +104,14 @@ def _any_of(tenant_id: int, words: str) -> Any:
 def _state_is(state: str) -> Any:
     if state == "merged":
         return Transaction.merged_into_id.is_not(None)
-    own = Transaction.merged_into_id.is_(None)
+    if state in ("reversed", "void"):
+        return (Transaction.reversed_at if state == "reversed" else Transaction.voided_at).is_not(None)
+    own = Transaction.merged_into_id.is_(None) & Transaction.reversed_at.is_(None) & Transaction.voided_at.is_(None)
     if state == "allocated":
         return own & (Transaction.unallocated_cents == 0)
     if state == "unallocated":
         return own & (Transaction.unallocated_cents == Transaction.amount_cents)
-    return (
-        own & (Transaction.unallocated_cents > 0) & (Transaction.unallocated_cents < Transaction.amount_cents)
-    )
+    return own & (Transaction.unallocated_cents > 0) & (Transaction.unallocated_cents < Transaction.amount_cents)
 
 
 def page(
@@ -140,9 +138,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
         at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().rsplit(" ", 1)
         return datetime.fromisoformat(at), int(row_id)
     except (ValueError, binascii.Error, UnicodeError):
-        raise Refused(
-            "The cursor is not one of ours. Start from the first page.", code="invalid_cursor"
-        ) from None
+        raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor") from None
 
 
 def by_uid(tenant_id: int, uid: str) -> Transaction:
@@ -171,9 +167,7 @@ def references_of(items: list[Transaction]) -> dict[int, str]:
 
 def to_place(tenant_id: int, limit: int = 50) -> list[Transaction]:
     """Money without a home, oldest first."""
-    homeless = select(Transaction).where(
-        Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0
-    )
+    homeless = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0)
     return list(db.session.scalars(homeless.order_by(Transaction.id).limit(limit)))
 
 

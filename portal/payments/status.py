@@ -138,6 +138,12 @@ def _not_paid(status: str, push: Push) -> Standing:
             _("Try again in a moment, or pay by hand."), None, retry_in_s or None, True, push,
         )  # fmt: skip
     said = results.explain(push.result_code)
+    if said.kind == "unclear":  # asked about, and M-Pesa has nothing more to say
+        sentence = _("M-Pesa could not finish it. You have not been charged.")
+        next_step = _("Try again when the time is up.") if retry_in_s else _("Try again.")
+        return Standing(
+            status, "not_paid", _("Not paid"), sentence, next_step, push.result_code, retry_in_s or None, True, push
+        )
     headline = _("You cancelled") if push.state == State.CANCELLED else _("Not paid")
     return Standing(
         status,

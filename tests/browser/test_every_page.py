@@ -1,0 +1,120 @@
+"""Every page, for people who see, hear or touch differently, and on the narrowest phone."""
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tests.browser.journeys import (
+    ask_for,
+    buy,
+    faults_of,
+    portal,
+    report_by_hand_payments,
+    sign_in,
+    visit,
+)
+from tests.house import House, new_phone
+
+
+def look_at(page: Page, house: House, paths: dict[str, str]) -> list[str]:
+    """The faults of these pages: name -> path or address."""
+    found: list[str] = []
+    for name, path in paths.items():
+        page.goto(path if path.startswith("http") else house.url + path)
+        found += faults_of(page, name)
+    return found
+
+
+def test_a_customers_pages_have_no_barrier(open_house, phones, page_at, no_problems):
+    page: Any = page_at(360)
+    found = look_at(
+        page,
+        open_house,
+        {
+            "home": "/",
+            "captive portal": portal(open_house),
+            "pasted message": "/hotspot/mlima/paid",
+            "code": "/hotspot/mlima/code",
+            "no such business": "/hotspot/nowhere/",
+            "simulator": phones.url,
+        },
+    )
+    page.goto(portal(open_house, router=False))
+    page.fill("#phone", "12")
+    page.locator("main form button.primary").click()
+    found += faults_of(page, "captive portal with a mistake")
+    msisdn = new_phone()
+    buy(page, open_house, msisdn)
+    page.wait_for_selector("[aria-current=step] >> text=Enter your M-Pesa PIN")
+    page.locator("#payment summary").first.click()
+    found += faults_of(page, "waiting")
+    found += look_at(page_at(360), open_house, {"handset with a prompt": phones.page(msisdn)})
+    phones.enter_pin(msisdn, "9999")
+    page.wait_for_selector("#retry")
+    page.locator("#payment summary").first.click()
+    found += faults_of(page, "not paid")
+    page.click("#retry")
+    page.wait_for_selector("[aria-current=step] >> text=Enter your M-Pesa PIN")
+    phones.enter_pin(msisdn)
+    page.wait_for_selector("#connect")
+    found += faults_of(page, "online")
+    assert found == []
+
+
+def test_a_patients_pages_have_no_barrier(open_house, page_at, no_problems):
+    page = page_at(360)
+    online, later = visit(open_house, "virtual"), visit(open_house, "onsite", in_hours=5)
+    found = look_at(page, open_house, {"clinic": "/clinic/mlima/", "sign in": "/login", "to pay": later["payUrl"]})
+    ask_for(page, online["payUrl"], new_phone("01"))
+    page.wait_for_selector("#join")
+    found += faults_of(page, "paid appointment")
+    token = (page.get_attribute("#join", "href") or "").rsplit("/", 1)[-1]
+    found += look_at(page, open_house, {"receipt": online["payUrl"] + "/receipt", "join": f"/join/{token}"})
+    sign_in(page, open_house, "otieno", to="/account/")
+    found += faults_of(page, "account")
+    assert found == []
+
+
+def test_staff_pages_have_no_barrier(open_house, phones, page_at, no_problems):
+    report_by_hand_payments(open_house, "bahari", "chege")
+    phones.pay_by_hand(new_phone(), shortcode="600222", account="no idea", amount=800)
+    other = page_at(1280)
+    sign_in(other, open_house, "chege", slug="bahari")
+    found = look_at(other, open_house, {"money to place": "/staff/unmatched"})
+    visit(open_house, "onsite", in_hours=0.5, approved=False)
+    _number, token = open_house.invoice(1_500)
+    ask_for(page_at(360), f"{open_house.url}/pay/{token}", new_phone("01"))
+    page = page_at(1280)
+    sign_in(page, open_house, "amina")
+    page.locator("#live .mono").wait_for()
+    found += faults_of(page, "today")
+    page.locator("#live a").first.click()
+    page.locator("summary", has_text="Raw messages").click()
+    found += faults_of(page, "payment's history")
+    found += look_at(
+        page,
+        open_house,
+        {
+            "payments": "/staff/payments",
+            "search without result": "/staff/payments?q=nothing",
+            "attempt": f"/staff/attempts/{token}",
+            "appointments": "/staff/appointments",
+            "invoices": "/staff/invoices",
+            "new invoice": "/staff/invoices/new",
+            "taken by hand": "/staff/manual",
+            "record a payment": "/staff/manual/new",
+            "customers": "/staff/customers",
+            "messages to check": "/staff/claims",
+            "new gateway": "/staff/gateways/new",
+            "gateways": "/staff/gateways",
+        },
+    )
+    page.get_by_role("button", name="Test the connection").click()
+    page.locator("[id^=test-] .alert").wait_for()
+    found += faults_of(page, "tested gateway")
+    page.get_by_role("link", name="Change").click()
+    found += faults_of(page, "gateway")
+    page.fill("#shortcode", "1")
+    page.get_by_role("button", name="Save").click()
+    found += faults_of(page, "gateway with a mistake")
+    assert found == []
