@@ -65,8 +65,9 @@ def _show_demo(app: Flask, config: Config) -> None:
 
 def _engine_options(config: Config) -> dict[str, Any]:
     if config.is_sqlite:
-        return {"connect_args": {"timeout": 30}, "pool_size": config.web_threads + 8}
+        return {"connect_args": {"timeout": 30}, "pool_size": config.web_threads + 8, "hide_parameters": True}
     return {
+        "hide_parameters": True,  # an error's text must not carry a person's values into the logs
         "pool_size": config.web_threads + 1,
         "max_overflow": 8,  # the push worker's threads
         "pool_timeout": 5,

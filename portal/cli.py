@@ -87,9 +87,7 @@ def _adopt_environment() -> None:
 
 
 @main.command()
-@click.option(
-    "--queues", default="push,money,outside", show_default=True, help="push must be alone where it matters."
-)
+@click.option("--queues", default="push,money,outside", show_default=True, help="push must be alone where it matters.")
 def worker(queues: str) -> None:
     """A worker: sends pushes, settles callbacks, delivers what was paid."""
     from portal.app import create_app
@@ -193,9 +191,7 @@ def user() -> None:
 @click.argument("email")
 @click.option("--name", required=True)
 @click.option("--tenant", "slug", help="Whose staff; none for a platform administrator.")
-@click.option(
-    "--role", type=click.Choice(["tenant_admin", "receptionist", "clinician", "accountant", "patient"])
-)
+@click.option("--role", type=click.Choice(["tenant_admin", "receptionist", "clinician", "accountant", "patient"]))
 @click.password_option()
 @_in_app
 def user_create(email: str, name: str, slug: str | None, role: str | None, password: str) -> None:
@@ -300,6 +296,35 @@ def ledger_check() -> None:
     if found:
         raise SystemExit(1)
     click.echo("Every journal sums to zero, and every shilling is where the books say.")
+
+
+@main.command("reconcile")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--tenant", "slug", required=True)
+@click.option("--gateway", "gateway_id", default="", help="Whose statement it is; default: the tenant's default one.")
+@_in_app
+def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
+    """Compare M-Pesa's statement with our books; exit code 1 where something differs."""
+    from portal import queue
+    from portal.gateways import connect, settings
+    from portal.payments import reconcile
+    from portal.payments.statement_files import MOST_BYTES, StatementError
+    from portal.tenants import find
+
+    tenant_id = find.by_slug(slug).id
+    gateway = settings.named(tenant_id, gateway_id) if gateway_id else connect.choose(tenant_id, "")
+    try:
+        with file.open("rb") as opened:
+            statement = reconcile.read_statement(opened.read(MOST_BYTES + 1), name=file.name, gateway=gateway)
+    except StatementError as error:
+        _fail(*error.problems)
+        return
+    counts = reconcile.counts_by_id(reconcile.run(gateway.id, statement, user_id=None, actor="command line"))
+    queue.ring(queue.PAID)
+    for bucket, number in counts.items():
+        click.echo(f"{bucket:<14}{number:>8}")
+    if reconcile.differences_in(counts):
+        raise SystemExit(1)
 
 
 @main.group()

@@ -77,9 +77,7 @@ class Config:
         """One sentence for each setting that is missing or wrong; empty when the product may start."""
         found = []
         if len(self.secret_key) < MIN_SECRET_LENGTH:
-            found.append(
-                f"PORTAL_SECRET_KEY must have at least {MIN_SECRET_LENGTH} characters of randomness."
-            )
+            found.append(f"PORTAL_SECRET_KEY must have at least {MIN_SECRET_LENGTH} characters of randomness.")
         if not self.data_keys:
             found.append("PORTAL_DATA_KEYS must hold at least one key, written id:64-hexadecimal-digits.")
         if not self.redis_url:
@@ -88,9 +86,7 @@ class Config:
         if address.scheme not in ("http", "https") or not address.hostname:
             found.append("PUBLIC_URL must be this product's own address, such as https://pay.example.co.ke.")
         elif address.scheme != "https" and not self.development:
-            found.append(
-                "PUBLIC_URL must start with https:// in production; Safaricom calls no other address."
-            )
+            found.append("PUBLIC_URL must start with https:// in production; Safaricom calls no other address.")
         return found
 
     @property

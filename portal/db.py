@@ -115,9 +115,7 @@ def transaction() -> Iterator[None]:
 def assert_no_transaction(what: str) -> None:
     """Refuse to wait on the network while a transaction is open: it would hold locks for seconds."""
     if _writing.get():
-        raise PortalError(
-            f"{what} inside transaction(): no transaction may be open while we wait on a network."
-        )
+        raise PortalError(f"{what} inside transaction(): no transaction may be open while we wait on a network.")
 
 
 def release() -> None:

@@ -122,9 +122,7 @@ def _create() -> None:
                 )
             )
         if role == "patient":
-            people.register(
-                upendo.id, name=name, phone=PATIENT_PHONE, email=email, user_id=user.id, actor="demo"
-            )
+            people.register(upendo.id, name=name, phone=PATIENT_PHONE, email=email, user_id=user.id, actor="demo")
     db.session.add(
         Clinician(
             tenant_id=upendo.id,
@@ -139,9 +137,7 @@ def _create() -> None:
 def _keep_something_to_pay() -> None:
     """An online and an onsite appointment, a visit to approve and a bill that are open, however often the demo is started."""
     clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
-    patient = db.session.scalars(
-        select(Patient).where(Patient.tenant_id == clinic.id).order_by(Patient.id)
-    ).first()
+    patient = db.session.scalars(select(Patient).where(Patient.tenant_id == clinic.id).order_by(Patient.id)).first()
     clinician = db.session.scalars(
         select(Clinician).where(Clinician.tenant_id == clinic.id).order_by(Clinician.id)
     ).first()
@@ -178,9 +174,7 @@ def _keep_something_to_pay() -> None:
             {"kind": "lab", "description": "Laboratory", "amount": 850},
             {"kind": "medication", "description": "Pharmacy", "amount": 400},
         ]
-        invoices.issue(
-            clinic, lines=lines, payer={"name": "Brian Mwangi", "phone": "0722000333"}, actor="demo"
-        )
+        invoices.issue(clinic, lines=lines, payer={"name": "Brian Mwangi", "phone": "0722000333"}, actor="demo")
 
 
 def front_page() -> dict[str, Any]:
@@ -193,9 +187,7 @@ def front_page() -> dict[str, Any]:
         "link-login-only": "http://10.5.50.1/login",
         "link-orig": "http://example.com/",
     }
-    open_invoices = (
-        select(Invoice).join(Payment).where(Invoice.tenant_id == clinic.id, Payment.state == "open")
-    )
+    open_invoices = select(Invoice).join(Payment).where(Invoice.tenant_id == clinic.id, Payment.state == "open")
     return {
         "signins": [{"email": email, "role": name} for email, name, _slug, _role in SIGN_INS],
         "password": PASSWORD,
@@ -213,9 +205,7 @@ def front_page() -> dict[str, Any]:
             },
             {"label": "Upendo Clinic", "url": url_for("clinic.front", slug="upendo"), "note": ""},
         ],
-        "packages": [
-            {"name": one.name, "price_cents": one.price_cents} for one in packages.on_sale(hotspot.id)
-        ],
+        "packages": [{"name": one.name, "price_cents": one.price_cents} for one in packages.on_sale(hotspot.id)],
         "invoices": [
             {
                 "label": f"{one.number}: {money.format_kes(one.payment.due_cents)}",

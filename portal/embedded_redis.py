@@ -39,9 +39,7 @@ class RedisCommand:
     def answers(self) -> bool:
         """Does it answer PING?"""
         try:
-            with redis.Redis.from_url(
-                self.url, socket_connect_timeout=1, socket_timeout=1, retry=None
-            ) as client:
+            with redis.Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1, retry=None) as client:
                 return bool(client.ping())
         except (redis.RedisError, OSError):
             return False
@@ -145,9 +143,7 @@ def _socket_path(directory: Path) -> Path:
     held = private.lstat()
     # the name can be foretold, so somebody else may have been there before us
     if private.is_symlink() or held.st_uid != os.getuid() or held.st_mode & 0o077:
-        raise Misconfigured(
-            f"{private} belongs to somebody else. Remove it, or choose a shorter data directory."
-        )
+        raise Misconfigured(f"{private} belongs to somebody else. Remove it, or choose a shorter data directory.")
     if len(os.fsencode(private / near.name)) > SOCKET_PATH_LIMIT_BYTES:
         raise Misconfigured(f"{private} is too long for a socket. Set TMPDIR to a shorter path.")
     return private / near.name

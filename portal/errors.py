@@ -40,9 +40,7 @@ class Refused(PortalError):
     status = 422
     code = "refused"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, fields: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, fields: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code

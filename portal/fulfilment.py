@@ -56,9 +56,7 @@ def deliver_now(payment_id: int) -> None:
     """Deliver one payment at once, where its payer waits for the answer. The job finds it if this fails."""
     with transaction():
         payment = db.session.scalars(select(Payment).where(Payment.id == payment_id).with_for_update()).one()
-        told = (
-            _deliver_guarded(payment.id) if payment.state == "paid" and payment.fulfilled_at is None else []
-        )
+        told = _deliver_guarded(payment.id) if payment.state == "paid" and payment.fulfilled_at is None else []
     for channel, message in told:
         queue.publish(channel, message)
 

@@ -12,7 +12,7 @@ from portal import queue
 from portal.db import db, transaction
 from portal.gateways import messages
 from portal.logs import logger
-from portal.payments import c2b, inbox, queries
+from portal.payments import c2b, inbox, queries, receipt_questions
 from portal.payments.inbox import BODY_LIMIT_BYTES, CannotKeep, Envelope, Spool
 from portal.payments.models import Push
 from portal.web import csrf
@@ -53,9 +53,7 @@ def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
         kept = inbox.keep(letter, spool)
     except CannotKeep as error:
         logger.error("callback_not_kept", why=str(error))
-        return Response(
-            '{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json"
-        )
+        return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")
     if kept:
         ringer: queue.Ringer = current_app.extensions["drain_ringer"]
         ringer.ring()
@@ -72,9 +70,7 @@ def _is_foreign(gateway_token: str, address: str) -> bool:
         db.session.rollback()
         return False
     is_foreign = (
-        door is not None
-        and door.is_production
-        and address not in current_app.config["PORTAL"].callback_addresses
+        door is not None and door.is_production and address not in current_app.config["PORTAL"].callback_addresses
     )
     if is_foreign:
         logger.error("callback_from_foreign_address", address=address, gateway=door.gateway_id if door else 0)
@@ -159,8 +155,25 @@ def legacy_validation() -> Response:
 
 @bp.post("/api/mpesa/callbacks/c2b/confirmation")
 def legacy_confirmation() -> Response:
-    """A claim to money by hand. It is believed when M-Pesa tells us at an address with a token."""
+    """A claim to money by hand. It is believed when M-Pesa, asked about its receipt, says the same."""
+    body = _body()
+    if body is not None:
+        _ask_about_receipt(body)
     return _accepted()
+
+
+def _ask_about_receipt(body: bytes) -> None:
+    try:
+        with transaction():
+            asked = receipt_questions.take_claim(body, remote_address=request.remote_addr or "")
+    except messages.Malformed:
+        return
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.error("claim_not_looked_at", error=type(error).__name__)
+        return
+    if asked:
+        queue.ring(queue.REQUESTS)
 
 
 csrf.exempt(bp)

@@ -17,13 +17,16 @@ from structlog.contextvars import clear_contextvars as clear
 
 __all__ = ["bind", "clear", "configure", "logger", "mask_text"]
 
-_PHONES = re.compile(r"(?<![0-9A-Za-z])(?:\+?254|0)?([17]\d{4})(\d{4})(?!\d)")
+_GAP = r"[ \u00a0().-]{0,2}"  # people write 0712 345 678 and +254-712-345-678
+_PHONES = re.compile(
+    r"(?<![0-9A-Za-z])(?<!\d\.)(?!\d{1,3}(?:\.\d{1,3}){3}(?!\d))"  # not inside a word, no address of a machine
+    rf"(?:(?:\+|%2B|00)?254{_GAP}|0)?([17](?:{_GAP}\d){{4}})((?:{_GAP}\d){{4}})(?!\d)",
+    re.IGNORECASE,
+)
 _CHECKOUT_IDS = re.compile(r"(ws_CO_[0-9A-Za-z_]*?)(\d{5})(\d{4})(?![0-9A-Za-z])")
 _HOOKS = re.compile(r"(/hooks/)[0-9a-f]{6,}((?:/[a-z0-9]+)*)")
 _KEYS = re.compile(r"([?&](?:api_?)?key=)[^&\s\"'<>]+", re.IGNORECASE)
-_SECRETS = re.compile(
-    r"password|secret|passkey|credential|token|authorization|api_?key|(^|_)pin($|_)", re.IGNORECASE
-)
+_SECRETS = re.compile(r"password|secret|passkey|credential|token|authorization|api_?key|(^|_)pin($|_)", re.IGNORECASE)
 
 
 def mask_text(text: str) -> str:
@@ -31,7 +34,7 @@ def mask_text(text: str) -> str:
     text = _CHECKOUT_IDS.sub(r"\1*****\3", text)
     text = _HOOKS.sub(r"\1***", text)
     text = _KEYS.sub(r"\1***", text)
-    return _PHONES.sub(r"********\2", text)
+    return _PHONES.sub(lambda found: "********" + re.sub(r"\D", "", found.group(2)), text)
 
 
 def _mask(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -17,7 +17,7 @@ def cents(value: object) -> int:
 
     Source: Daraja writes amounts as 1, 1.0, "5.00" and 168.00; reference of the same name.
     """
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or "_" in str(value):
         raise Refused(_not_a_number(value), code="invalid_amount")
     try:
         amount = Decimal(str(value).strip().replace(",", ""))
@@ -58,9 +58,7 @@ def payable_cents(value: object, *, limit_cents: int = DEFAULT_PUSH_LIMIT_CENTS)
         raise Refused(Sentence("The amount must be at least KES 1."), code="invalid_amount")
     if amount % CENTS:
         raise Refused(
-            Sentence(
-                "M-Pesa takes whole shillings: %(amount)s has cents. Round it.", amount=format_kes(amount)
-            ),
+            Sentence("M-Pesa takes whole shillings: %(amount)s has cents. Round it.", amount=format_kes(amount)),
             code="invalid_amount",
         )
     if amount > limit_cents:

@@ -90,9 +90,7 @@ def metrics() -> Response:
         ("inbox", InboxItem, InboxItem.received_at),
         ("outbox", OutboxItem, OutboxItem.created_at),
     ):
-        count, first = db.session.execute(
-            select(func.count(), func.min(at)).where(model.state == "new")
-        ).one()
+        count, first = db.session.execute(select(func.count(), func.min(at)).where(model.state == "new")).one()
         waiting.labels(what).set(count)
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
     dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0

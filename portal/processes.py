@@ -68,9 +68,7 @@ def supervise(
     tell: takes one line; default standard output.
     Call it from the main thread: it takes the signals.
     """
-    return _Supervisor(
-        processes, on_ready, log_directory, give_up_after, stop_within_s, tell or _write_line
-    ).run()
+    return _Supervisor(processes, on_ready, log_directory, give_up_after, stop_within_s, tell or _write_line).run()
 
 
 def tied_to_us(argv: Sequence[str]) -> list[str]:
@@ -190,12 +188,7 @@ class _Supervisor:
         foundation_stands = all(child.ready for child in self.children if child.spec.needed_first)
         for child in self.children:
             may_start = child.spec.needed_first or foundation_stands
-            if (
-                child.process is None
-                and may_start
-                and time.monotonic() >= child.start_at
-                and not self.stop_asked
-            ):
+            if child.process is None and may_start and time.monotonic() >= child.start_at and not self.stop_asked:
                 self._start(child)
             child.look()
         if self.on_ready and all(child.ready for child in self.children):
@@ -230,13 +223,9 @@ class _Supervisor:
             self.tell(f"{child.spec.name:<10} | {line}")
         if self.give_up_after is not None and child.deaths_in_a_row >= self.give_up_after:
             self.gave_up = True
-            self.tell(
-                f"{child.spec.name} {how}, {child.deaths_in_a_row} times in a row: stopping everything."
-            )
+            self.tell(f"{child.spec.name} {how}, {child.deaths_in_a_row} times in a row: stopping everything.")
         else:
-            self.tell(
-                f"{child.spec.name} {how}: starting it again in {child.start_at - time.monotonic():.1f} s."
-            )
+            self.tell(f"{child.spec.name} {how}: starting it again in {child.start_at - time.monotonic():.1f} s.")
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + self.stop_within_s
@@ -274,9 +263,7 @@ class _Supervisor:
             self.hurry = self.stop_asked and number == signal.SIGINT
             self.stop_asked = True
 
-        before = {
-            number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        }
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             yield
         finally:

@@ -37,8 +37,9 @@ PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # the one upward r
 OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
 QUERIES = Bell("queries", OUTSIDE, "portal.payments.jobs.ask_mpesa")
 REQUESTS = Bell("requests", OUTSIDE, "portal.payments.request_jobs.send_due")
+PULL = Bell("pull", OUTSIDE, "portal.payments.pull.pull_due")
 CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
-BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, REQUESTS, CHAIN)
+BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
 
 
 def connection() -> redis.Redis:
@@ -77,9 +78,7 @@ class Ringer:
         if self._thread is None:
             with self._guard:
                 if self._thread is None:  # lazily: a server may fork after the application is made
-                    self._thread = threading.Thread(
-                        target=self._run, name=f"ring-{self._bell.name}", daemon=True
-                    )
+                    self._thread = threading.Thread(target=self._run, name=f"ring-{self._bell.name}", daemon=True)
                     self._thread.start()
 
     def _run(self) -> None:

@@ -27,15 +27,11 @@ def rotate() -> int:
 
 
 def _rotate(model: Any) -> int:
-    columns = [
-        attribute.key for attribute in inspect(model).column_attrs if attribute.key.endswith("_sealed")
-    ]
+    columns = [attribute.key for attribute in inspect(model).column_attrs if attribute.key.endswith("_sealed")]
     done, last_id = 0, 0
     while columns:
         with transaction():
-            batch = (
-                select(model).where(model.id > last_id).order_by(model.id).limit(BATCH_ROWS).with_for_update()
-            )
+            batch = select(model).where(model.id > last_id).order_by(model.id).limit(BATCH_ROWS).with_for_update()
             rows = db.session.scalars(batch).all()
             for row in rows:
                 done += sum(int(_reseal(row, model.__tablename__, column)) for column in columns)

@@ -21,6 +21,7 @@ from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refun
 
 EVERY_S = 2.0
 CHAIN_EVERY = 5
+PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
 def waiting() -> list[queue.Bell]:
@@ -52,6 +53,8 @@ def sweep(turn: int) -> None:
     jobs.take_in_spool()
     if turn % 300 == 0:
         jobs.close_forgotten()
+    if turn % PULL_EVERY == 0:
+        queue.ring(queue.PULL)
     for bell in waiting():
         if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
             queue.ring(bell)

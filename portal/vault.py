@@ -58,9 +58,7 @@ class KeyRing:
         version, key_id, body = (token.split(".", 2) + ["", ""])[:3]
         key = self._keys.get(key_id)
         if version != "v1" or key is None:
-            raise CannotOpen(
-                f"A value sealed under key {key_id[:20]!r} cannot be opened: that key is not in the ring."
-            )
+            raise CannotOpen(f"A value sealed under key {key_id[:20]!r} cannot be opened: that key is not in the ring.")
         raw = base64.urlsafe_b64decode(body)
         try:
             return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], context.encode()).decode()

@@ -70,7 +70,7 @@ def locale() -> str:
 
 
 def _asked_language() -> str:
-    """What the address or the form asks for. A form too large to read asks for nothing: its error page has to be made."""
+    """What the address or the form asks for. A form too large to read asks for nothing: its error page is made."""
     try:
         return request.args.get("lang") or request.form.get("lang", "")
     except HTTPException:
@@ -315,9 +315,7 @@ def _http_error(error: HTTPException) -> Response:
         413: _("That is too much at once."),
         429: _("Too many requests. Wait a little, then try again."),
     }
-    response = _problem(
-        status, _headline(status), sentences.get(status, _("The request could not be understood."))
-    )
+    response = _problem(status, _headline(status), sentences.get(status, _("The request could not be understood.")))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     if isinstance(getattr(error, "retry_after", None), int):
@@ -327,9 +325,9 @@ def _http_error(error: HTTPException) -> Response:
 
 def _our_mistake(error: Exception) -> Response:
     db.session.rollback()
-    logs.logger.error(
-        "our_mistake", door=_door(), error=repr(error)[:500], exc_info=not isinstance(error, PortalError)
-    )
+    if isinstance(error, StatementError):
+        error.hide_parameters = True  # the values of a statement are people's and payments'
+    logs.logger.error("our_mistake", door=_door(), error=repr(error)[:500], exc_info=not isinstance(error, PortalError))
     return _problem(
         500,
         _("Our mistake"),

@@ -39,9 +39,7 @@ def work(app: Flask, names: list[str]) -> None:
     client = app.extensions["redis"].__class__.from_url(app.config["PORTAL"].redis_url)
     queues = [Queue(name, connection=client, serializer=JSONSerializer) for name in names]
     AppWorker.app = app
-    worker = AppWorker(
-        queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30
-    )
+    worker = AppWorker(queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30)
     with app.app_context():
         operations.say_alive("worker")
     worker.work(logging_level="WARNING")

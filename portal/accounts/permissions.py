@@ -7,7 +7,7 @@ REFUND = "refund:create"
 RECORD_MANUAL, VOID_MANUAL = "money:record", "money:void"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
-SEE_AUDIT = "audit:see"
+SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
 
 ALL = frozenset(
     {
@@ -23,6 +23,7 @@ ALL = frozenset(
         WORK_CLINIC,
         APPROVE_APPOINTMENTS,
         SEE_AUDIT,
+        RECONCILE,
     }
 )
 OF_ROLE: dict[str, frozenset[str]] = {
@@ -39,7 +40,7 @@ OF_ROLE: dict[str, frozenset[str]] = {
         }
     ),
     "clinician": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
-    "accountant": frozenset({SEE_MONEY, SEE_AUDIT}),
+    "accountant": frozenset({SEE_MONEY, SEE_AUDIT, RECONCILE}),
     "api_key": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC}),
     "patient": frozenset(),
 }

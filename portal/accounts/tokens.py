@@ -93,20 +93,14 @@ def read_api_key(key: str) -> Principal:
 def membership_tenant(user: User, slug: str | None) -> Tenant:
     """The tenant that a token is for: the one named, else the person's only one. Raises Refused."""
     if user.is_platform_admin:
-        chosen = (
-            select(Tenant).where(Tenant.slug == slug) if slug else select(Tenant).order_by(Tenant.id).limit(1)
-        )
+        chosen = select(Tenant).where(Tenant.slug == slug) if slug else select(Tenant).order_by(Tenant.id).limit(1)
         if tenant := db.session.scalars(chosen).first():
             return tenant
         raise Refused("There is no such business.", code="unknown_tenant", fields={"tenant": "Unknown."})
     mine = [m.tenant for m in user.memberships if not slug or m.tenant.slug == slug]
     if not mine:
-        raise Refused(
-            "You do not belong to that business.", code="unknown_tenant", fields={"tenant": "Unknown."}
-        )
+        raise Refused("You do not belong to that business.", code="unknown_tenant", fields={"tenant": "Unknown."})
     if len(mine) > 1:
         names = ", ".join(sorted(tenant.slug for tenant in mine))
-        raise Refused(
-            f"Name the tenant: one of {names}.", code="tenant_needed", fields={"tenant": f"One of {names}."}
-        )
+        raise Refused(f"Name the tenant: one of {names}.", code="tenant_needed", fields={"tenant": f"One of {names}."})
     return mine[0]

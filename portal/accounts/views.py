@@ -92,10 +92,7 @@ def _is_ours(wanted: str) -> bool:
     except ValueError:
         return False
     return (
-        wanted.startswith("/")
-        and not wanted.startswith(("//", "/\\"))
-        and wanted.isprintable()
-        and not address.netloc
+        wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable() and not address.netloc
     )
 
 

@@ -7,10 +7,38 @@ Amounts are KES, times RFC 3339, names camelCase, errors `{"error", "message", "
 
 from flask import Blueprint
 
-from portal.api import auth, clinic, gateways, openapi, orders, packages, portal, refunds, transactions
+from portal.api import (
+    auth,
+    clinic,
+    customers,
+    gateway_operations,
+    gateways,
+    manual,
+    openapi,
+    orders,
+    packages,
+    portal,
+    refunds,
+    transactions,
+    webhooks,
+)
 from portal.api.guard import Doors
 
 bp = Blueprint("api", __name__, url_prefix="/api")
 _doors = Doors(bp)
-for _module in (auth, gateways, packages, portal, orders, refunds, transactions, clinic, openapi):
+for _module in (
+    auth,
+    gateways,
+    gateway_operations,
+    packages,
+    portal,
+    orders,
+    refunds,
+    manual,
+    customers,
+    webhooks,
+    transactions,
+    clinic,
+    openapi,
+):
     _module.open_doors(_doors)

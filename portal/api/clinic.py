@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import current_app, jsonify, request
+from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
+from sqlalchemy import select
 
 from portal import clock, money, queue
 from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
-from portal.api.guard import Doors, body, principal, text_of
+from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Invoice
 from portal.db import db, transaction
@@ -15,6 +16,8 @@ from portal.errors import Refused
 from portal.payments import status
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
+
+PAGE_ROWS = 50
 
 
 def open_doors(doors: Doors) -> None:
@@ -95,19 +98,12 @@ def invoice_status(one: Invoice) -> str:
 
 
 def patients() -> ResponseReturnValue:
-    found = people.patients(_clinic().id, before_id=_cursor())
+    found = people.patients(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
     return jsonify(items=[people.for_api(one) for one in found], nextCursor=_next(found))
 
 
-def _cursor() -> int | None:
-    cursor = request.args.get("cursor", "")
-    if cursor and not cursor.isdecimal():
-        raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor")
-    return int(cursor) if cursor else None
-
-
 def _next(found: list[Any]) -> str | None:
-    return str(found[-1].id) if len(found) == 50 else None
+    return str(found[-1].id) if len(found) == PAGE_ROWS else None
 
 
 def register_patient() -> ResponseReturnValue:
@@ -116,9 +112,9 @@ def register_patient() -> ResponseReturnValue:
         tenant = _clinic()
         patient = people.register(
             tenant.id,
-            name=given.get("name"),
+            name=text_of(given, "name", required=False),
             phone=given.get("phone"),
-            email=given.get("email"),
+            email=text_of(given, "email", required=False),
             actor=principal().actor,
         )
         answer = people.for_api(patient)
@@ -126,13 +122,11 @@ def register_patient() -> ResponseReturnValue:
 
 
 def clinicians() -> ResponseReturnValue:
-    return jsonify(
-        items=[people.clinician_for_api(one) for one in people.clinicians(_clinic().id)], nextCursor=None
-    )
+    return jsonify(items=[people.clinician_for_api(one) for one in people.clinicians(_clinic().id)], nextCursor=None)
 
 
 def appointment_list() -> ResponseReturnValue:
-    found = appointments.latest(_clinic().id, before_id=_cursor())
+    found = appointments.latest(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
     return jsonify(items=[shown_appointment(one) for one in found], nextCursor=_next(found))
 
 
@@ -170,7 +164,7 @@ def approve(uid: str) -> ResponseReturnValue:
 
 
 def decline(uid: str) -> ResponseReturnValue:
-    why = text_of(request.get_json(silent=True) or {}, "reason", required=False)
+    why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
         one = appointments.named(_clinic().id, uid)
         appointments.decline(one, why=why, actor=principal().actor)
@@ -180,7 +174,7 @@ def decline(uid: str) -> ResponseReturnValue:
 
 
 def cancel(uid: str) -> ResponseReturnValue:
-    why = text_of(request.get_json(silent=True) or {}, "reason", required=False)
+    why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
         one = appointments.named(_clinic().id, uid)
         appointments.cancel(one, why=why, actor=principal().actor)
@@ -190,18 +184,31 @@ def cancel(uid: str) -> ResponseReturnValue:
 
 
 def invoice_list() -> ResponseReturnValue:
-    return jsonify(items=[shown_invoice(one) for one in invoices.latest(_clinic().id)], nextCursor=None)
+    mine = select(Invoice).where(Invoice.tenant_id == _clinic().id)
+    if (before_id := read_cursor()) is not None:
+        mine = mine.where(Invoice.id < before_id)
+    found = list(db.session.scalars(mine.order_by(Invoice.id.desc()).limit(PAGE_ROWS)))
+    return jsonify(items=[shown_invoice(one) for one in found], nextCursor=_next(found))
 
 
 def issue() -> ResponseReturnValue:
     given = body()
     asking = principal()
+    if not isinstance(given.get("payer") or {}, dict):
+        raise Refused(
+            "payer must be an object.",
+            code="invalid_fields",
+            fields={"payer": "Must be an object with name and phone."},
+        )
     with transaction():
         tenant = _clinic()
         patient = people.patient(tenant.id, given["patientId"]) if given.get("patientId") else None
-        payer = given.get("payer") if isinstance(given.get("payer"), dict) else None
         one = invoices.issue(
-            tenant, lines=given.get("lines") or [], patient=patient, payer=payer, actor=asking.actor
+            tenant,
+            lines=given.get("lines") or [],
+            patient=patient,
+            payer=given.get("payer"),
+            actor=asking.actor,
         )
         if appointment_uid := given.get("appointmentId"):
             _attach(tenant, str(appointment_uid), one)
@@ -219,9 +226,7 @@ def _attach(tenant: Tenant, appointment_uid: str, one: Invoice) -> None:
             fields={"appointmentId": "Has one."},
         )
     if found.status != "approved":
-        raise Refused(
-            "Approve the appointment first.", code="not_approved", fields={"appointmentId": "Not approved."}
-        )
+        raise Refused("Approve the appointment first.", code="not_approved", fields={"appointmentId": "Not approved."})
     found.invoice_id = one.id
     db.session.flush()
 

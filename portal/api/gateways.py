@@ -1,14 +1,15 @@
 """Gateways: list, create, change, remove, make default, try out, register URLs."""
 
-from typing import Any
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import or_, select
 
-from portal import clock
+from portal import clock, money
 from portal.accounts.permissions import MANAGE_GATEWAYS
-from portal.api.guard import Doors, body, principal, text_of
+from portal.api.guard import Doors, body, body_if_any, principal, text_of
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import Refused
@@ -41,6 +42,18 @@ def shown(gateway: Gateway) -> dict[str, Any]:
         "testedAt": clock.rfc3339(gateway.tested_at) if gateway.tested_at else None,
         "testPassed": gateway.test_passed,
         "urlsRegisteredAt": clock.rfc3339(gateway.urls_registered_at) if gateway.urls_registered_at else None,
+        "certificateFingerprint": settings.fingerprint(gateway),
+        "initiatorHalted": gateway.initiator_halted_why if gateway.initiator_halted_at else None,
+        "balances": [
+            {
+                "account": one["account"],
+                "available": None if one["available_cents"] is None else money.kes(one["available_cents"]),
+            }
+            for one in gateway.balances or []
+        ],
+        "balancesAt": clock.rfc3339(gateway.balances_at) if gateway.balances_at else None,
+        "pullRegisteredAt": clock.rfc3339(gateway.pull_registered_at) if gateway.pull_registered_at else None,
+        "pulledUntil": clock.rfc3339(gateway.pulled_until) if gateway.pulled_until else None,
     }
 
 
@@ -48,9 +61,19 @@ def listed() -> ResponseReturnValue:
     return jsonify(items=[shown(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
 
 
+def refuse_unreadable_url(given: dict[str, Any]) -> None:
+    """Raise Refused for a baseUrl that is not even the form of an address."""
+    try:
+        urlsplit(str(given.get("baseUrl") or ""))
+    except ValueError:
+        sentence = "Must be a web address such as https://api.safaricom.co.ke."
+        raise Refused(f"baseUrl: {sentence}", code="invalid_fields", fields={"baseUrl": sentence}) from None
+
+
 def created() -> ResponseReturnValue:
     asking = principal()
     given = body()
+    refuse_unreadable_url(given)
     with transaction():
         gateway = settings.create(asking.tenant_id, given, actor=asking.actor)
         answer = shown(gateway)
@@ -63,6 +86,7 @@ def one(uid: str) -> ResponseReturnValue:
 
 def changed(uid: str) -> ResponseReturnValue:
     asking, given = principal(), body()
+    refuse_unreadable_url(given)
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
         settings.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
@@ -73,9 +97,7 @@ def changed(uid: str) -> ResponseReturnValue:
 def is_used(gateway: Gateway) -> bool:
     """Whether money or a payment points at it: then it is archived, never deleted."""
     pointing = (Payment.gateway_id, Push.gateway_id, Transaction.gateway_id)
-    return any(
-        db.session.scalar(select(column).where(or_(column == gateway.id)).limit(1)) for column in pointing
-    )
+    return any(db.session.scalar(select(column).where(or_(column == gateway.id)).limit(1)) for column in pointing)
 
 
 def removed(uid: str) -> ResponseReturnValue:
@@ -84,9 +106,7 @@ def removed(uid: str) -> ResponseReturnValue:
         gateway = settings.named(asking.tenant_id, uid)
         was_deleted = settings.archive(gateway, is_used=is_used(gateway), actor=asking.actor)
     message = (
-        "The gateway is deleted."
-        if was_deleted
-        else "Payments point at this gateway: it is archived, not deleted."
+        "The gateway is deleted." if was_deleted else "Payments point at this gateway: it is archived, not deleted."
     )
     return jsonify(success=True, deleted=was_deleted, archived=not was_deleted, message=message)
 
@@ -109,9 +129,7 @@ def try_out(tenant_id: int, uid: str, *, actor: str) -> trial.Trial:
     with transaction():
         gateway = settings.named(tenant_id, uid)
         trial.remember(gateway, outcome)
-        chain.record(
-            tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if outcome.ok else "failed"
-        )
+        chain.record(tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if outcome.ok else "failed")
     return outcome
 
 
@@ -133,8 +151,23 @@ def _default_uid(tenant_id: int) -> str:
     return connect.choose(tenant_id, "").uid
 
 
-def register_urls(tenant_id: int, uid: str, *, actor: str) -> None:
-    """Give Safaricom our C2B addresses. Raises Refused with Daraja's reason."""
+C2B_VERSIONS, RESPONSE_TYPES = ("v2", "v1"), ("Completed", "Cancelled")
+
+
+def register_urls(
+    tenant_id: int, uid: str, *, actor: str, version: str = "v2", response_type: str = "Completed"
+) -> None:
+    """Give Safaricom our C2B addresses. Raises Refused with Daraja's reason.
+
+    response_type: what M-Pesa does with a payment when our validation is silent.
+    """
+    for name, value, allowed in (
+        ("version", version, C2B_VERSIONS),
+        ("responseType", response_type, RESPONSE_TYPES),
+    ):
+        if value not in allowed:
+            sentence = f"Must be {' or '.join(allowed)}."
+            raise Refused(f"{name}: {sentence}", code="invalid_fields", fields={name: sentence})
     gateway = settings.require_api(settings.named(tenant_id, uid))
     client = connect.client_for(gateway)
     base = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b"
@@ -143,17 +176,25 @@ def register_urls(tenant_id: int, uid: str, *, actor: str) -> None:
         client.register_c2b_urls(
             confirmation_url=f"{base}/confirmation",
             validation_url=f"{base}/validation",
-            response_type="Completed",
+            response_type=cast(Literal["Completed", "Cancelled"], response_type),
+            version=cast(Literal["v1", "v2"], version),
         )
     except daraja.DarajaError as error:
         raise Refused(error.message, code="mpesa_refused") from error
     with transaction():
         gateway = settings.named(tenant_id, uid)
         gateway.urls_registered_at = clock.now()
-        chain.record(tenant_id, "gateway", gateway.id, "urls_registered", actor=actor)
+        chain.record(tenant_id, "gateway", gateway.id, "urls_registered", actor=actor, new=f"{version} {response_type}")
 
 
 def registered(uid: str) -> ResponseReturnValue:
     asking = principal()
-    register_urls(asking.tenant_id, uid, actor=asking.actor)
+    given = body_if_any()
+    register_urls(
+        asking.tenant_id,
+        uid,
+        actor=asking.actor,
+        version=text_of(given, "version", required=False) or "v2",
+        response_type=text_of(given, "responseType", required=False) or "Completed",
+    )
     return jsonify(success=True, message="Safaricom reports payments by hand to us now.")

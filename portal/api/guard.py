@@ -1,7 +1,9 @@
 """Who may pass an API door: the principal of a request, permissions, and limits counted per principal."""
 
+import json
 from collections.abc import Callable
 from functools import wraps
+from math import isfinite
 from typing import Any
 
 from flask import Blueprint, g, request
@@ -16,6 +18,9 @@ from portal.limits import STANDARD, limiter
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"
 View = Callable[..., ResponseReturnValue]
+LONGEST_TEXT, DEEPEST = 4_000, 8
+LONGEST_CURSOR = 18  # digits of a 64-bit row id
+LONGEST_TEXTS = {"certificate": 20_000}  # PEM, perhaps with its chain
 
 
 class Doors:
@@ -76,11 +81,53 @@ def _counted_as() -> str:
 
 
 def body() -> dict[str, Any]:
-    """The JSON object of this request. Raises Refused where there is none."""
-    given = request.get_json(silent=True)
+    """The JSON object of this request. Raises Refused where there is none, or where it holds what cannot be kept."""
+    given = _read_json()
     if not isinstance(given, dict):
         raise Refused("Send a JSON object, with Content-Type: application/json.", code="invalid_json")
+    for name, value in given.items():
+        if sentence := _unkeepable(value, longest=LONGEST_TEXTS.get(name, LONGEST_TEXT)) or _unkeepable(name):
+            name = name.encode("utf-8", "replace").decode()[:40]
+            raise Refused(f"{name}: {sentence}", code="invalid_fields", fields={name: sentence})
     return given
+
+
+def body_if_any() -> dict[str, Any]:
+    """The JSON object of a request that may come without one."""
+    return body() if request.get_data(cache=True) else {}
+
+
+def _read_json() -> Any:
+    if not request.is_json:
+        return None
+    try:
+        return json.loads(request.get_data(cache=True), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # nested too deep for the parser is no JSON of ours either
+        return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON.")
+
+
+def _unkeepable(value: Any, *, longest: int = LONGEST_TEXT, depth: int = 0) -> str:
+    """Why a database or a calendar could not keep this value, or an empty text.
+
+    Half of a surrogate pair, NUL and numbers without end are JSON to Python and to nobody else.
+    """
+    if isinstance(value, dict | list):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        if depth >= DEEPEST:
+            return f"Is nested deeper than {DEEPEST} levels."
+        return next(filter(None, (_unkeepable(one, longest=longest, depth=depth + 1) for one in inner)), "")
+    if isinstance(value, str):
+        if len(value) > longest:
+            return f"Is longer than {longest} characters."
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            return "Holds characters that are no text."
+    if isinstance(value, float) and not isfinite(value):
+        return "Is too large."
+    return ""
 
 
 def text_of(given: dict[str, Any], name: str, *, required: bool = True) -> str:
@@ -93,3 +140,11 @@ def text_of(given: dict[str, Any], name: str, *, required: bool = True) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise Refused(f"{name} must be text.", code="invalid_fields", fields={name: "Must be text."})
     return str(value)
+
+
+def read_cursor() -> int | None:
+    """The cursor of a list that is paged by row. Raises Refused for one that is not ours."""
+    cursor = request.args.get("cursor", "")
+    if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= LONGEST_CURSOR):
+        raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor")
+    return int(cursor) if cursor else None

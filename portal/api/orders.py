@@ -22,7 +22,7 @@ from portal.payments.models import Payment, Push
 from portal.phone import mask, normalise_msisdn
 from portal.tenants.models import Tenant
 
-MOST_DETAILS = 20
+MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
 
 
 def open_doors(doors: Doors) -> None:
@@ -75,36 +75,27 @@ def initiate() -> ResponseReturnValue:
         "responseCode": "0" if push.checkout_request_id else None,
         "payment": shown(payment, push),
     }
-    return jsonify(
-        success=True, message=stands.sentence or stands.headline, data=data
-    ), 201 if is_new else 200
+    return jsonify(success=True, message=stands.sentence or stands.headline, data=data), 201 if is_new else 200
 
 
-def _payment_for(
-    tenant: Tenant, asking: Principal, order_id: str, amount_cents: int, given: dict[str, Any]
-) -> Payment:
+def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents: int, given: dict[str, Any]) -> Payment:
     found = _of_clinic(tenant.id, order_id)
     if isinstance(found, Appointment):
-        raise Conflict(
-            "This appointment waits for approval; it can be paid once it is approved.", code="not_approved"
-        )
+        raise Conflict("This appointment waits for approval; it can be paid once it is approved.", code="not_approved")
     if found is not None:
         _refuse_strangers(asking, found)
+        if asking.role != "patient" and not permissions.allows(asking.role, REQUEST_PAYMENT):
+            raise Forbidden("This sign-in sees payments, but may not ask phones to pay.")
         if amount_cents != found.due_cents and found.state == "open":
             due = money.format_kes(found.due_cents)
-            raise Refused(
-                f"The amount due is {due}.", code="wrong_amount", fields={"amount": f"Must be {due}."}
-            )
+            raise Refused(f"The amount due is {due}.", code="wrong_amount", fields={"amount": f"Must be {due}."})
         return found
     if not permissions.allows(asking.role, REQUEST_PAYMENT):
         raise Forbidden("This sign-in may only pay its own invoices and appointments.")
     details = given.get("metadata") or {}
-    if not isinstance(details, dict) or len(details) > MOST_DETAILS:
-        raise Refused(
-            "metadata must be an object of at most 20 entries.",
-            code="invalid_fields",
-            fields={"metadata": "Not an object."},
-        )
+    if not isinstance(details, dict) or len(details) > MOST_DETAILS or len(str(details)) > LONGEST_DETAILS:
+        sentence = f"Must be an object of at most {MOST_DETAILS} entries and {LONGEST_DETAILS} characters."
+        raise Refused(f"metadata: {sentence}", code="invalid_fields", fields={"metadata": sentence})
     gateway = connect.choose(tenant.id, "order")
     return stk.open_payment(
         tenant,
@@ -183,9 +174,7 @@ def order(order_id: str) -> ResponseReturnValue:
     if isinstance(found, Appointment):
         found = None
     newest = (
-        select(Payment)
-        .where(Payment.tenant_id == tenant_id, Payment.order_id == order_id)
-        .order_by(Payment.id.desc())
+        select(Payment).where(Payment.tenant_id == tenant_id, Payment.order_id == order_id).order_by(Payment.id.desc())
     )
     return _answer(found or db.session.scalars(newest.limit(1)).first())
 
@@ -193,8 +182,6 @@ def order(order_id: str) -> ResponseReturnValue:
 def appointment_status(appointment_id: str) -> ResponseReturnValue:
     """The payment of an appointment."""
     appointment = (
-        db.session.query(Appointment)
-        .filter_by(tenant_id=principal().tenant_id, uid=appointment_id)
-        .one_or_none()
+        db.session.query(Appointment).filter_by(tenant_id=principal().tenant_id, uid=appointment_id).one_or_none()
     )
     return _answer(appointment.invoice.payment if appointment and appointment.invoice else None)

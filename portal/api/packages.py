@@ -7,11 +7,14 @@ from flask.typing import ResponseReturnValue
 
 from portal import money
 from portal.accounts.permissions import MANAGE_PACKAGES
-from portal.api.guard import Doors, body, principal
+from portal.api.guard import Doors, body, principal, text_of
 from portal.db import db, transaction
+from portal.errors import Refused
 from portal.hotspot import packages
 from portal.hotspot.models import Package
 from portal.tenants.models import Tenant
+
+LONGEST_NUMBER = 18  # digits: what 64 bits hold
 
 
 def open_doors(doors: Doors) -> None:
@@ -47,10 +50,16 @@ def listed() -> ResponseReturnValue:
 
 def created() -> ResponseReturnValue:
     asking, given = principal(), body()
+    for name in ("name", "rate", "speed", "kind"):
+        text_of(given, name, required=False)
+    for name in ("duration", "dataCap", "devices"):
+        if len(str(given.get(name))) > LONGEST_NUMBER:
+            raise Refused(f"{name} is too large.", code="invalid_fields", fields={name: "Is too large."})
+    if not isinstance(given.get("forPppoe") or False, bool):
+        sentence = "Must be true or false."
+        raise Refused(f"forPppoe: {sentence}", code="invalid_fields", fields={"forPppoe": sentence})
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
-        package = packages.create(
-            tenant.id, given, actor=asking.actor, push_limit_cents=tenant.push_limit_cents
-        )
+        package = packages.create(tenant.id, given, actor=asking.actor, push_limit_cents=tenant.push_limit_cents)
         answer = for_staff(package)
     return jsonify(answer), 201

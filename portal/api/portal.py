@@ -18,7 +18,7 @@ from portal.hotspot.purchases import Device
 from portal.limits import limit_pastes
 from portal.payer import hotspot as captive
 from portal.payer import start, view
-from portal.payments import status, stk
+from portal.payments import claims, status, stk
 from portal.payments.models import Payment, Push
 from portal.phone import normalise_msisdn
 from portal.tenants import find
@@ -39,9 +39,7 @@ def open_doors(doors: Doors) -> None:
 def on_sale() -> ResponseReturnValue:
     """What a hotspot customer can buy."""
     tenant = find.by_slug(request.args.get("tenant"))
-    return jsonify(
-        items=[api_packages.for_customers(one) for one in packages.on_sale(tenant.id)], nextCursor=None
-    )
+    return jsonify(items=[api_packages.for_customers(one) for one in packages.on_sale(tenant.id)], nextCursor=None)
 
 
 def check() -> ResponseReturnValue:
@@ -75,9 +73,7 @@ def initiate() -> ResponseReturnValue:
     key = text_of(given, "idempotencyKey", required=False)[:80] or None
     device = Device(mac=_mac(given), nas_address=text_of(given, "nasIp", required=False)[:45])
     with transaction():
-        payment = purchases.open_purchase(
-            tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key
-        )
+        payment = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key)
         requested = (
             stk.request_push(payment.id, msisdn, actor="payer", idempotency_key=key)
             if payment.state == "open"
@@ -123,9 +119,7 @@ def poll() -> ResponseReturnValue:
     if token:
         payment = _by_token(token)
     else:
-        push = (
-            db.session.query(Push).filter_by(checkout_request_id=checkout_id).first() if checkout_id else None
-        )
+        push = db.session.query(Push).filter_by(checkout_request_id=checkout_id).first() if checkout_id else None
         if push is None:
             raise NotFound(_("There is no such payment."), code="unknown_payment")
         payment = push.payment
@@ -151,7 +145,8 @@ def told(payment: Payment, *, with_credentials: bool) -> dict[str, Any]:
 
 def credentials_of(payment: Payment) -> dict[str, Any] | None:
     """Username, password, end and the router's login address, once they exist."""
-    grant = purchases.grant_of(payment.id) if payment.state == "paid" else None
+    is_open = payment.state == "paid" or claims.is_open_unverified(payment)
+    grant = purchases.grant_of(payment.id) if is_open else None
     if grant is None:
         return None
     return {
@@ -163,7 +158,10 @@ def credentials_of(payment: Payment) -> dict[str, Any] | None:
 
 
 def verify_sms() -> ResponseReturnValue:
-    """Open a package for a pasted message, if its money is known to have arrived and is unused."""
+    """Open a package for a pasted message, if its money is known to have arrived and is unused.
+
+    Where M-Pesa cannot be asked, it waits for staff: `queued`, or `verified` by the tenant's own policy meanwhile.
+    """
     given = body()
     tenant = find.by_slug(text_of(given, "tenant"))
     text = text_of(given, "smsText")
@@ -174,10 +172,10 @@ def verify_sms() -> ResponseReturnValue:
     limit_pastes(tenant.id, mac or msisdn or request.remote_addr or "")
     outcome = captive.claim(tenant, package_uid, text, Device(mac=mac), msisdn)
     if outcome["token"] is None:
-        return jsonify(status="rejected", reason=outcome["reason"], message=outcome["sentence"])
+        return jsonify(status=outcome["status"], reason=outcome["reason"], message=outcome["sentence"])
     payment = _by_token(outcome["token"])
     answer = {
-        "status": "verified",
+        "status": outcome["status"],
         "reason": outcome["reason"],
         "message": outcome["sentence"],
         "paymentId": payment.token,

@@ -48,9 +48,7 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
     amount = given.get("amount")
     amount_cents = None if amount is None else money.cents(amount)
     if amount_cents is not None and amount_cents <= 0:
-        raise Refused(
-            "The amount must be at least KES 1.", code="invalid_amount", fields={"amount": "At least 1."}
-        )
+        raise Refused("The amount must be at least KES 1.", code="invalid_amount", fields={"amount": "At least 1."})
     method = text_of(given, "method", required=False) or "b2c"
     if asking.user_id is None:
         raise Refused("A refund is asked for by a person: sign in.", code="person_needed")
@@ -79,9 +77,7 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
 
 
 def listed() -> ResponseReturnValue:
-    return jsonify(
-        items=[shown(one_refund) for one_refund in refunds.latest(principal().tenant_id)], nextCursor=None
-    )
+    return jsonify(items=[shown(one_refund) for one_refund in refunds.latest(principal().tenant_id)], nextCursor=None)
 
 
 def one(uid: str) -> ResponseReturnValue:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from portal import clock, money
 from portal.accounts.permissions import SEE_AUDIT, SEE_MONEY
-from portal.api.guard import Doors, principal
+from portal.api.guard import Doors, principal, read_cursor
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.db import db, transaction
@@ -84,9 +84,7 @@ def as_csv() -> ResponseReturnValue:
     asking = principal()
     text = csv_of(asking.tenant_id, search.read_wanted(request.args))
     with transaction():
-        chain.record(
-            asking.tenant_id, "tenant", asking.tenant_id, "exported_transactions", actor=asking.actor
-        )
+        chain.record(asking.tenant_id, "tenant", asking.tenant_id, "exported_transactions", actor=asking.actor)
     return Response(
         text, mimetype="text/csv", headers={"Content-Disposition": 'attachment; filename="transactions.csv"'}
     )
@@ -135,11 +133,8 @@ def stats() -> ResponseReturnValue:
 def audit() -> ResponseReturnValue:
     """The newest audit rows, with their place in the chain."""
     newest = select(AuditEntry).where(AuditEntry.tenant_id == principal().tenant_id)
-    cursor = request.args.get("cursor", "")
-    if cursor:
-        if not cursor.isdecimal():
-            raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor")
-        newest = newest.where(AuditEntry.id < int(cursor))
+    if (before_id := read_cursor()) is not None:
+        newest = newest.where(AuditEntry.id < before_id)
     rows = db.session.scalars(newest.order_by(AuditEntry.id.desc()).limit(search.PAGE_ROWS)).all()
     items = [
         {

@@ -55,9 +55,7 @@ def history(tenant_id: int, *subjects: tuple[str, int]) -> list[AuditEntry]:
     """Everything recorded of these (kind, id) pairs, oldest first."""
     if not subjects:
         return []
-    wanted = [
-        (AuditEntry.subject_kind == kind) & (AuditEntry.subject_id == number) for kind, number in subjects
-    ]
+    wanted = [(AuditEntry.subject_kind == kind) & (AuditEntry.subject_id == number) for kind, number in subjects]
     found = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id)
     anyone = wanted[0]
     for more in wanted[1:]:
@@ -68,9 +66,7 @@ def history(tenant_id: int, *subjects: tuple[str, int]) -> list[AuditEntry]:
 def chain_tenant(tenant_id: int) -> int:
     """Chain what is committed and not chained yet; how many rows. The caller commits."""
     db.session.execute(
-        upsert_nothing(
-            ChainHead, unique=["tenant_id"], tenant_id=tenant_id, seq=0, hash=GENESIS, signature=""
-        )
+        upsert_nothing(ChainHead, unique=["tenant_id"], tenant_id=tenant_id, seq=0, hash=GENESIS, signature="")
     )
     head = db.session.scalars(
         select(ChainHead)
@@ -135,9 +131,7 @@ class Verdict:
 
 def verify(tenant_id: int) -> Verdict:
     """Walk the chain from its first row to its signed head."""
-    waiting = db.session.scalar(
-        select(func.count()).where(AuditEntry.tenant_id == tenant_id, AuditEntry.seq.is_(None))
-    )
+    waiting = db.session.scalar(select(func.count()).where(AuditEntry.tenant_id == tenant_id, AuditEntry.seq.is_(None)))
     head = db.session.get(ChainHead, tenant_id)
     expected_hash, seq = GENESIS, 0
 
@@ -157,15 +151,9 @@ def verify(tenant_id: int) -> Verdict:
             return broken(row.seq, f"Row {row.seq} was changed after it was chained.")
         seq, expected_hash = row.seq, row.hash or ""
     if head is None:
-        return (
-            Verdict(tenant_id, seq, waiting or 0, None, "")
-            if seq == 0
-            else broken(seq, "The head is missing.")
-        )
+        return Verdict(tenant_id, seq, waiting or 0, None, "") if seq == 0 else broken(seq, "The head is missing.")
     if (head.seq, head.hash) != (seq, expected_hash):
-        return broken(
-            seq + 1, f"The chain ends at row {seq}, its head at row {head.seq}: the tail was cut off."
-        )
+        return broken(seq + 1, f"The chain ends at row {seq}, its head at row {head.seq}: the tail was cut off.")
     if head.seq and head.signature != _sign(head):
         return broken(seq, "The head's signature is not ours.")
     return Verdict(tenant_id, seq, waiting or 0, None, "")

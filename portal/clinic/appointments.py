@@ -55,11 +55,7 @@ def book(
         wrong["startsAt"] = "Must be a time with its zone, such as 2026-11-21T09:30:00+03:00."
     elif begins < clock.now() - timedelta(minutes=5):
         wrong["startsAt"] = "Must lie in the future."
-    minutes = (
-        duration_minutes
-        if isinstance(duration_minutes, int) and not isinstance(duration_minutes, bool)
-        else 0
-    )
+    minutes = duration_minutes if isinstance(duration_minutes, int) and not isinstance(duration_minutes, bool) else 0
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
         wrong["durationMinutes"] = "A whole number from 5 to 600."
     price_cents = 0
@@ -100,17 +96,13 @@ def read_instant(text: object) -> datetime | None:
 def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **columns: Any) -> None:
     old = appointment.status
     if new not in ALLOWED[old]:
-        raise Conflict(
-            f"This appointment is {old.replace('_', ' ')}; it cannot become {new.replace('_', ' ')}."
-        )
+        raise Conflict(f"This appointment is {old.replace('_', ' ')}; it cannot become {new.replace('_', ' ')}.")
     guarded = update(Appointment).where(Appointment.id == appointment.id, Appointment.status == old)
     result: CursorResult[Any] = db.session.execute(guarded.values(status=new, **columns))  # type: ignore[assignment]
     if result.rowcount != 1:
         raise Conflict("Somebody else changed this appointment just now. Load it again.")
     db.session.expire(appointment)
-    chain.record(
-        appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why
-    )
+    chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)
 
 
 def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of: Any) -> Invoice:

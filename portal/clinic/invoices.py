@@ -106,9 +106,7 @@ def _check_lines(lines: object) -> list[dict[str, Any]]:
     return checked
 
 
-def _payer(
-    patient: Patient | None, payer: Mapping[str, Any] | None, tenant_id: int
-) -> tuple[str, str | None]:
+def _payer(patient: Patient | None, payer: Mapping[str, Any] | None, tenant_id: int) -> tuple[str, str | None]:
     if patient is not None:
         return (
             personal.open_text(patient.name_sealed, tenant_id) or "",
@@ -116,9 +114,7 @@ def _payer(
         )
     name = str((payer or {}).get("name") or "").strip()[:80]
     if not name:
-        raise Refused(
-            "Name the payer.", code="invalid_fields", fields={"payer.name": "Enter the payer's name."}
-        )
+        raise Refused("Name the payer.", code="invalid_fields", fields={"payer.name": "Enter the payer's name."})
     phone = (payer or {}).get("phone")
     return name, normalise_msisdn(phone) if phone else None
 

@@ -23,9 +23,7 @@ def _tell_patient(appointment: Appointment, event: str, subject: str, text: str)
     if msisdn := personal.open_phone(patient.phone_sealed, tenant_id):
         tell.by_sms(tenant_id, key, msisdn=msisdn, text=text, expires_at=appointment.ends_at)
     if address := personal.open_text(patient.email_sealed, tenant_id):
-        tell.by_email(
-            tenant_id, key, address=address, subject=subject, text=text, expires_at=appointment.ends_at
-        )
+        tell.by_email(tenant_id, key, address=address, subject=subject, text=text, expires_at=appointment.ends_at)
     if patient.user_id:
         tell.in_app(tenant_id, key, user_id=patient.user_id, text=text)
 

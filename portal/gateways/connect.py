@@ -49,6 +49,4 @@ def choose(tenant_id: int, purpose: str) -> Gateway:
         return found
     if found := db.session.scalars(ranked.where(Gateway.is_default)).first():
         return found
-    raise Refused(
-        _("This business has not connected M-Pesa yet. Its administrator adds a gateway."), code="no_gateway"
-    )
+    raise Refused(_("This business has not connected M-Pesa yet. Its administrator adds a gateway."), code="no_gateway")

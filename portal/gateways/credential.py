@@ -8,7 +8,7 @@ one is shown its fingerprint instead. Source: Safaricom's Daraja documentation, 
 import base64
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from portal.errors import Refused
@@ -23,14 +23,10 @@ def security_credential(password: str, certificate_pem: bytes) -> str:
     """
     secret = password.encode()
     if not secret:
-        raise _refuse(
-            "initiatorPassword", "The initiator's password is empty. Enter the API operator's password."
-        )
+        raise _refuse("initiatorPassword", "The initiator's password is empty. Enter the API operator's password.")
     key = _load(certificate_pem).public_key()
     if not isinstance(key, rsa.RSAPublicKey):
-        raise _refuse(
-            "certificate", "The certificate holds no RSA key. Download Safaricom's from the Daraja portal."
-        )
+        raise _refuse("certificate", "The certificate holds no RSA key. Download Safaricom's from the Daraja portal.")
     if len(secret) > key.key_size // 8 - _PKCS1_OVERHEAD_BYTES:
         raise _refuse("initiatorPassword", "The initiator's password is too long for the certificate's key.")
     return base64.b64encode(key.encrypt(secret, padding.PKCS1v15())).decode("ascii")
@@ -39,6 +35,11 @@ def security_credential(password: str, certificate_pem: bytes) -> str:
 def fingerprint(certificate: bytes) -> str:
     """SHA-256 of the certificate as `AA:BB:...`, for a person to compare. Raises Refused."""
     return _load(certificate).fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def as_pem(certificate: bytes) -> str:
+    """The certificate, uploaded as PEM or DER, as the text that is kept. Raises Refused."""
+    return _load(certificate).public_bytes(serialization.Encoding.PEM).decode("ascii").strip()
 
 
 def _load(certificate: bytes) -> x509.Certificate:

@@ -270,9 +270,7 @@ class DarajaClient:
             reference = clean(prompt.reference, REFERENCE_LENGTH)
         payload = {
             **self._signature(path),
-            "TransactionType": "CustomerBuyGoodsOnline"
-            if account.sub_type == "BUYGOODS"
-            else "CustomerPayBillOnline",
+            "TransactionType": "CustomerBuyGoodsOnline" if account.sub_type == "BUYGOODS" else "CustomerPayBillOnline",
             "Amount": amount,
             "PartyA": prompt.msisdn,
             "PartyB": account.shortcode,
@@ -286,9 +284,7 @@ class DarajaClient:
         checkout_request_id = _word(body, "CheckoutRequestID")
         if not checkout_request_id:
             raise self._unknown(path, "Daraja accepted the prompt without naming it.", body)
-        return StkAccepted(
-            checkout_request_id, _word(body, "MerchantRequestID"), _word(body, "CustomerMessage")
-        )
+        return StkAccepted(checkout_request_id, _word(body, "MerchantRequestID"), _word(body, "CustomerMessage"))
 
     def stk_query(self, checkout_request_id: str) -> StkAnswer:
         """What became of a prompt. Whatever is not a known, final answer is `pending`. Raises NotSent.
@@ -343,9 +339,7 @@ class DarajaClient:
         """Have the sandbox pay by hand; gives Safaricom's description. Raises DarajaError."""
         path = f"/mpesa/c2b/{version}/simulate"
         if self._account.environment != "sandbox":
-            raise ConfigurationRefused(
-                "Only the sandbox simulates payments. Use a sandbox gateway.", path=path
-            )
+            raise ConfigurationRefused("Only the sandbox simulates payments. Use a sandbox gateway.", path=path)
         till = self._account.sub_type == "BUYGOODS"
         payload = {
             "ShortCode": _number(self._account.shortcode),
@@ -358,9 +352,7 @@ class DarajaClient:
         self._check_accepted(path, body, refused=Rejected)
         return _word(body, "ResponseDescription")
 
-    def dynamic_qr(
-        self, *, merchant_name: str, reference: str, amount_shillings: int, size_px: int = 300
-    ) -> bytes:
+    def dynamic_qr(self, *, merchant_name: str, reference: str, amount_shillings: int, size_px: int = 300) -> bytes:
         """A PNG that the M-Pesa app reads to pay this gateway. Raises DarajaError."""
         path = "/mpesa/qrcode/v1/generate"
         account = self._account
@@ -460,14 +452,10 @@ class DarajaClient:
             payload["OriginatorConversationID"] = originator_conversation_id
             payload["OriginalConversationID"] = originator_conversation_id
         else:
-            raise Rejected(
-                "Say which transaction: a receipt or our own id.", field="TransactionID", path=path
-            )
+            raise Rejected("Say which transaction: a receipt or our own id.", field="TransactionID", path=path)
         return self._request(path, payload, refused=Rejected, repeat=True)
 
-    def account_balance(
-        self, *, result_url: str, timeout_url: str, remarks: str = "Balance"
-    ) -> RequestAccepted:
+    def account_balance(self, *, result_url: str, timeout_url: str, remarks: str = "Balance") -> RequestAccepted:
         """Ask for the shortcode's balances. Raises DarajaError."""
         path = "/mpesa/accountbalance/v1/query"
         payload = {
@@ -489,16 +477,12 @@ class DarajaClient:
             "CallBackURL": callback_url,
         }
         body = self._post(path, payload, repeat=True)
-        status = (
-            _word(body, "ResponseStatus") or _word(body, "Response Status") or _word(body, "ResponseCode")
-        )
+        status = _word(body, "ResponseStatus") or _word(body, "Response Status") or _word(body, "ResponseCode")
         if status not in ("1000", "1001") and not _is_zero(status):
             raise self._rejected(path, body, status)
         return _word(body, "ResponseDescription")
 
-    def pull_transactions(
-        self, *, start: datetime, end: datetime, offset: int = 0
-    ) -> list[PulledTransaction]:
+    def pull_transactions(self, *, start: datetime, end: datetime, offset: int = 0) -> list[PulledTransaction]:
         """A page of the last 48 hours' transactions; offset: rows to skip. Raises DarajaError."""
         path = "/pulltransactions/v1/query"
         payload = {
@@ -582,18 +566,14 @@ class DarajaClient:
         raise AssertionError("unreachable: the second refusal raises")
 
     def _send(self, path: str, payload: _Answer, token: str, read_s: float) -> _Answer:
-        status, headers, raw = self._exchange(
-            "POST", path, auth=_Bearer(token), read_s=read_s, payload=payload
-        )
+        status, headers, raw = self._exchange("POST", path, auth=_Bearer(token), read_s=read_s, payload=payload)
         body = _json_object(raw)
         if 200 <= status < 300 and body is not None and not _error_code(body) and "fault" not in body:
             return body
         known = self._known(path, status, raw, body, token)
         raise self._error(status, headers, body, known)
 
-    def _error(
-        self, status: int, headers: dict[str, str], body: _Answer | None, known: dict[str, Any]
-    ) -> DarajaError:
+    def _error(self, status: int, headers: dict[str, str], body: _Answer | None, known: dict[str, Any]) -> DarajaError:
         """The error for an answer that is no plain success. Code and words together decide it."""
         code, said = known["code"], _error_message(body).lower()
         if throttled := self._throttled(body, status, headers, known):
@@ -771,13 +751,9 @@ class DarajaClient:
 
     def _unknown(self, path: str, sentence: str, body: _Answer) -> OutcomeUnknown:
         known = self._known(path, 200, json.dumps(body, default=str).encode(), body)
-        return OutcomeUnknown(
-            f"{sentence} It may have acted: the result is asked for, nothing is sent again.", **known
-        )
+        return OutcomeUnknown(f"{sentence} It may have acted: the result is asked for, nothing is sent again.", **known)
 
-    def _known(
-        self, path: str, status: int, raw: bytes, body: _Answer | None, token: str = ""
-    ) -> dict[str, Any]:
+    def _known(self, path: str, status: int, raw: bytes, body: _Answer | None, token: str = "") -> dict[str, Any]:
         """What every error carries, redacted."""
         text = _error_message(body) or raw[: 4 * KEPT_TEXT].decode("utf-8", "replace")
         request_id = _word(body, "requestId") if body else ""
@@ -944,8 +920,7 @@ def _never_sent(error: requests.RequestException) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         inner = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
         return all(
-            isinstance(cause, ssl.SSLCertVerificationError)
-            or getattr(cause, "reason", None) in _HANDSHAKE_FAILURES
+            isinstance(cause, ssl.SSLCertVerificationError) or getattr(cause, "reason", None) in _HANDSHAKE_FAILURES
             for cause in inner
         )
     before = (
@@ -977,9 +952,7 @@ def _json_object(raw: bytes) -> _Answer | None:
 
 def _word(body: _Answer | None, name: str) -> str:
     value = (body or {}).get(name)
-    return (
-        str(value).strip() if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else ""
-    )
+    return str(value).strip() if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else ""
 
 
 def _error_code(body: _Answer | None) -> str:

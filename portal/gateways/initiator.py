@@ -42,9 +42,7 @@ def note(gateway: Gateway, code: str, why: str) -> None:
             clock.now(),
             f"M-Pesa said {code}: {why}"[:300],
         )
-        chain.record(
-            gateway.tenant_id, "gateway", gateway.id, "initiator_halted", actor="daraja", new=code, why=why
-        )
+        chain.record(gateway.tenant_id, "gateway", gateway.id, "initiator_halted", actor="daraja", new=code, why=why)
 
 
 def release(gateway: Gateway, *, actor: str) -> None:

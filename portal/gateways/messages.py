@@ -304,9 +304,7 @@ def normalise_account(text: object) -> str:
 def looks_like_receipt(text: object) -> bool:
     """Whether it has the form of today's receipt numbers: 10 characters, the first a letter."""
     receipt = _text(text).upper()
-    return bool(re.fullmatch(r"[A-Z][A-Z0-9]{9}", receipt)) and not receipt.endswith(
-        "0000000"
-    )  # failures' filler
+    return bool(re.fullmatch(r"[A-Z][A-Z0-9]{9}", receipt)) and not receipt.endswith("0000000")  # failures' filler
 
 
 def receipt_date(receipt: object) -> date | None:
@@ -404,9 +402,7 @@ def _pairs(holder: object, name: str) -> dict[str, str]:
     for entry in _entries(None if entries == "" else entries, name):
         key = key_of(_text(entry.get("Key")))
         if key:
-            pairs.setdefault(
-                key, _text(entry.get("Value"), limit=8000)
-            )  # a sample of Safaricom's has a key twice
+            pairs.setdefault(key, _text(entry.get("Value"), limit=8000))  # a sample of Safaricom's has a key twice
     return pairs
 
 
@@ -436,11 +432,7 @@ def _id(fields: Mapping[str, Any], name: str, *, required: bool = True) -> str:
     if value is None and not required:
         return ""
     text = (
-        value.strip()
-        if isinstance(value, str)
-        else str(value)
-        if type(value) is int and 0 <= value < 10**40
-        else None
+        value.strip() if isinstance(value, str) else str(value) if type(value) is int and 0 <= value < 10**40 else None
     )
     if text is None or (required and not text) or not re.fullmatch(r"[\x21-\x7e]{0,128}", text):
         raise Malformed(f"{name} is missing, too long or no plain text.")

@@ -59,9 +59,7 @@ class Gateway(TenantOwned, Model):
     initiator_halted_why: Mapped[str] = mapped_column(String(300), default="")
     pull_registered_at: Mapped[datetime | None]
     pulled_until: Mapped[datetime | None]
-    balances: Mapped[list[dict[str, Any]]] = mapped_column(
-        JSON, default=list
-    )  # [{account, available_cents}, …]
+    balances: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)  # [{account, available_cents}, …]
     balances_at: Mapped[datetime | None]
     tested_at: Mapped[datetime | None]
     test_passed: Mapped[bool | None]

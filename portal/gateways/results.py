@@ -171,12 +171,8 @@ _B2C = (
              "Safaricom does not know this receipt for this shortcode."),
 )
 # fmt: on
-_OVERLOADED = _unclear(
-    "", "overloaded", "M-Pesa is overloaded. Ask for the transaction's status; never send again."
-)
-_UNKNOWN_B2C = _unclear(
-    "", "not in Safaricom's tables", "Unknown code. Ask for the status; never send again."
-)
+_OVERLOADED = _unclear("", "overloaded", "M-Pesa is overloaded. Ask for the transaction's status; never send again.")
+_UNKNOWN_B2C = _unclear("", "not in Safaricom's tables", "Unknown code. Ask for the status; never send again.")
 
 RESULT_CODES: dict[str, ResultCode] = {entry.code: entry for entry in _STK}
 B2C_RESULT_CODES: dict[str, ResultCode] = {entry.code: entry for entry in _B2C}

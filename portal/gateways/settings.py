@@ -89,9 +89,7 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
             need("storeNumber", "Enter the shortcode that the passkey belongs to.")
     base_url = str(values.get("baseUrl") or "")
     if base_url and (urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname):
-        found["baseUrl"] = (
-            "Must be a web address such as https://api.safaricom.co.ke, or empty for Safaricom's own."
-        )
+        found["baseUrl"] = "Must be a web address such as https://api.safaricom.co.ke, or empty for Safaricom's own."
     if values.get("certificate"):
         try:
             credential.fingerprint(str(values["certificate"]).encode())
@@ -107,6 +105,11 @@ def shown(gateway: Gateway) -> dict[str, Any]:
     """The settings under the API's names; secrets as True or False, never their values."""
     values: dict[str, Any] = {name: getattr(gateway, column) for name, column in FIELDS.items()}
     return values | {name: gateway.has_secret(column) for name, column in SECRET_FIELDS.items()}
+
+
+def fingerprint(gateway: Gateway) -> str | None:
+    """SHA-256 of the certificate that is kept, for a person to compare; None where there is none."""
+    return credential.fingerprint(gateway.certificate.encode()) if gateway.certificate else None
 
 
 def read(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,9 +145,7 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str) -> Gateway:
     db.session.add(gateway)
     db.session.flush()
     is_first = not db.session.scalar(
-        select(func.count()).where(
-            Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None)
-        )
+        select(func.count()).where(Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None))
     )
     if values.get("isDefault") or is_first:
         make_default(gateway, actor=actor)
@@ -157,18 +158,18 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
 
     Switching between sandbox and production needs somebody who signed in just now (property 80).
     """
-    values = {
-        name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")
-    }
+    values = {name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")}
     if values.get("env", gateway.environment) != gateway.environment and not is_fresh_signin:
-        raise Refused(
-            "Sign in again before you switch between test and real money.", code="fresh_signin_required"
-        )
+        raise Refused("Sign in again before you switch between test and real money.", code="fresh_signin_required")
     _refuse_if(problems(shown(gateway) | values))
     was = gateway.environment
+    before = shown(gateway)
+    is_other_initiator = any(
+        name in SECRET_FIELDS or values[name] != before[name] for name in INITIATOR_FIELDS & set(values)
+    )
     _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
     gateway.test_passed = None
-    if INITIATOR_FIELDS & set(values):
+    if is_other_initiator:  # a form sends every field back: saving a name says nothing of the initiator
         initiator.release(gateway, actor=actor)
     db.session.flush()
     if values.get("isDefault"):
@@ -193,6 +194,7 @@ def _refuse_if(found: dict[str, str]) -> None:
 
 
 def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
+    certificate_before = gateway.certificate or ""
     for name, column in FIELDS.items():
         if name in values:
             setattr(gateway, column, values[name])
@@ -200,6 +202,8 @@ def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
         if values.get(name):
             gateway.keep_secret(column, values[name])
     password = values.get("initiatorPassword")
+    if not password and not values.get("securityCredential") and gateway.certificate != certificate_before:
+        password = gateway.secret("initiator_password")  # the one kept, for the new certificate
     if password and gateway.certificate:
         made = credential.security_credential(password, gateway.certificate.encode())
         gateway.keep_secret("security_credential", made)
@@ -210,9 +214,7 @@ def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
 def make_default(gateway: Gateway, *, actor: str) -> None:
     """Make it the tenant's default, in place of the one before. The caller commits."""
     db.session.execute(
-        update(Gateway)
-        .where(Gateway.tenant_id == gateway.tenant_id, Gateway.id != gateway.id)
-        .values(is_default=False)
+        update(Gateway).where(Gateway.tenant_id == gateway.tenant_id, Gateway.id != gateway.id).values(is_default=False)
     )
     db.session.flush()
     gateway.is_default = True
@@ -253,9 +255,7 @@ def of_tenant(tenant_id: int) -> list[Gateway]:
 def named(tenant_id: int, uid: str) -> Gateway:
     """One of the tenant's gateways. Raises NotFound."""
     gateway = db.session.scalars(
-        select(Gateway).where(
-            Gateway.tenant_id == tenant_id, Gateway.uid == uid, Gateway.archived_at.is_(None)
-        )
+        select(Gateway).where(Gateway.tenant_id == tenant_id, Gateway.uid == uid, Gateway.archived_at.is_(None))
     ).one_or_none()
     if gateway is None:
         raise NotFound("There is no such gateway here.")

@@ -27,9 +27,7 @@ LOCK_S = 10
 WAIT_S = 5.0
 POLL_S = 0.1
 _REDIS_FAILURES = (redis.RedisError, OSError)
-_DELETE_IF_SAME = (
-    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
-)
+_DELETE_IF_SAME = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,7 @@ def run(client: daraja.DarajaClient, *, environment: str) -> Trial:
     try:
         client.test_connection()
     except daraja.DarajaError as error:
-        return Trial(
-            False, error.message, (Step("Sign-on with consumer key and secret", False, error.message),)
-        )
+        return Trial(False, error.message, (Step("Sign-on with consumer key and secret", False, error.message),))
     signed_on = Step("Sign-on with consumer key and secret", True, f"The {server} server gave a token.")
     try:
         answer = client.stk_query("ws_CO_000000000000000000000000000")

@@ -17,9 +17,7 @@ _LONGEST_S = 366 * 86_400
 
 def on_sale(tenant_id: int, kind: str = "hotspot") -> list[Package]:
     """The packages that can be bought, cheapest first."""
-    mine = select(Package).where(
-        Package.tenant_id == tenant_id, Package.kind == kind, Package.withdrawn_at.is_(None)
-    )
+    mine = select(Package).where(Package.tenant_id == tenant_id, Package.kind == kind, Package.withdrawn_at.is_(None))
     return list(db.session.scalars(mine.order_by(Package.price_cents, Package.id)))
 
 
@@ -86,14 +84,17 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_c
     )
     db.session.add(package)
     db.session.flush()
-    chain.record(
-        tenant_id, "package", package.id, "created", actor=actor, details={"price_cents": price_cents}
-    )
+    chain.record(tenant_id, "package", package.id, "created", actor=actor, details={"price_cents": price_cents})
     return package
 
 
 def _whole(value: object, least: int, most: int) -> int | None:
     """The whole number, if it is one within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal():
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | str)
+        or not str(value)[:20].isdecimal()
+        or len(str(value)) > 18
+    ):
         return None
     return int(value) if least <= int(value) <= most else None

@@ -48,14 +48,15 @@ def safe_login_url(tenant_id: int, url: str, identity: str) -> str:
 
     Anything else is dropped: an invented address would hand the customer's code to a stranger.
     """
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:  # such as http://[
+        return ""
     if address.scheme not in ("http", "https") or not address.hostname or address.username:
         return ""
     if _is_private(address.hostname):
         return url[:300]
-    known = select(Router.id).where(
-        Router.tenant_id == tenant_id, Router.login_host == address.hostname.lower()
-    )
+    known = select(Router.id).where(Router.tenant_id == tenant_id, Router.login_host == address.hostname.lower())
     return url[:300] if db.session.scalar(known.limit(1)) is not None else ""
 
 
@@ -153,9 +154,7 @@ def claimed(
     return payment
 
 
-def for_message(
-    tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None
-) -> Payment:
+def for_message(tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None) -> Payment:
     """A payment for this package that no phone is asked for: a pasted message pays it. The caller commits."""
     payment = stk.open_payment(
         tenant,
@@ -179,9 +178,7 @@ def of_payment(payment_id: int) -> Purchase | None:
 
 def grant_of(payment_id: int) -> AccessGrant | None:
     """The access that this payment opened, or None."""
-    return db.session.scalars(
-        select(AccessGrant).join(Purchase).where(Purchase.payment_id == payment_id)
-    ).one_or_none()
+    return db.session.scalars(select(AccessGrant).join(Purchase).where(Purchase.payment_id == payment_id)).one_or_none()
 
 
 def latest_of_device(tenant_id: int, mac: str) -> Payment | None:

@@ -1,9 +1,12 @@
 """Posting journals and reading balances."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
+from portal import clock
 from portal.db import db, upsert_nothing
 from portal.errors import PortalError
 from portal.ledger.models import Journal, Line
@@ -65,6 +68,50 @@ def post(
         for account, amount_cents in lines.items()
     )
     return True
+
+
+@dataclass(frozen=True)
+class Posting:
+    """One journal to post. lines: account -> cents, debits positive, credits negative, summing to zero."""
+
+    kind: str
+    reference: str
+    occurred_at: datetime
+    lines: dict[str, int]
+
+
+def post_all(tenant_id: int, environment: str, postings: Sequence[Posting]) -> int:
+    """Post many journals at once, each unless it was posted already; how many were new. The caller commits.
+
+    A month of M-Pesa's charges is thousands: one by one they would be most of a reconciliation. Raises Unbalanced.
+    """
+    for one in postings:
+        if sum(one.lines.values()) != 0:
+            raise Unbalanced(f"Journal {one.kind} {one.reference} sums to {sum(one.lines.values())} cents, not to 0.")
+    if not postings:
+        return 0
+    common = {"tenant_id": tenant_id, "environment": environment, "created_at": clock.now()}
+    values = [
+        common | {"kind": one.kind, "reference": one.reference, "occurred_at": one.occurred_at} for one in postings
+    ]
+    unless_there = upsert_nothing(Journal, unique=["tenant_id", "environment", "kind", "reference"])
+    posted = db.session.execute(unless_there.returning(Journal.id, Journal.kind, Journal.reference), values).all()
+    ids = {(kind, reference): journal_id for journal_id, kind, reference in posted}
+    told = {(one.kind, one.reference): one for one in reversed(postings)}  # the first of twins, as `post` has it
+    lines = [
+        {
+            "tenant_id": tenant_id,
+            "created_at": common["created_at"],
+            "journal_id": journal_id,
+            "account": account,
+            "amount_cents": amount_cents,
+        }
+        for key, journal_id in ids.items()
+        for account, amount_cents in told[key].lines.items()
+    ]
+    if lines:
+        db.session.execute(insert(Line), lines)
+    return len(posted)
 
 
 def balance(tenant_id: int, environment: str, account: str) -> int:

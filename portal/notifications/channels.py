@@ -40,17 +40,13 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = config.mail_from, payload["to"], payload["subject"]
     message["Date"] = formatdate(localtime=False)
-    message["Message-ID"] = make_msgid(
-        idstring=key.replace("/", "."), domain=urlsplit(config.public_url).hostname
-    )
+    message["Message-ID"] = make_msgid(idstring=key.replace("/", "."), domain=urlsplit(config.public_url).hostname)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(payload["text"])
     try:
         secure = server.scheme == "smtps"
         opening = smtplib.SMTP_SSL if secure else smtplib.SMTP
-        with opening(
-            server.hostname or "", server.port or (465 if secure else 587), timeout=TIMEOUT_S
-        ) as connection:
+        with opening(server.hostname or "", server.port or (465 if secure else 587), timeout=TIMEOUT_S) as connection:
             if server.scheme == "smtp" and connection.has_extn("starttls"):
                 connection.starttls(context=ssl.create_default_context())
             if server.username:
@@ -59,13 +55,9 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
     except smtplib.SMTPRecipientsRefused as error:
         raise CannotCarry("The mail server refused this address.", is_permanent=True) from error
     except smtplib.SMTPResponseException as error:
-        raise CannotCarry(
-            f"The mail server said {error.smtp_code}.", is_permanent=error.smtp_code >= 500
-        ) from error
+        raise CannotCarry(f"The mail server said {error.smtp_code}.", is_permanent=error.smtp_code >= 500) from error
     except (smtplib.SMTPException, OSError) as error:
-        raise CannotCarry(
-            f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False
-        ) from error
+        raise CannotCarry(f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     return str(message["Message-ID"])
 
 
@@ -89,9 +81,7 @@ def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
             timeout=TIMEOUT_S,
         )
     except requests.RequestException as error:
-        raise CannotCarry(
-            f"The SMS provider cannot be reached: {type(error).__name__}.", is_permanent=False
-        ) from error
+        raise CannotCarry(f"The SMS provider cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     if response.status_code >= 400:
         is_permanent = response.status_code < 500 and response.status_code != 429
         raise CannotCarry(f"The SMS provider said {response.status_code}.", is_permanent=is_permanent)
@@ -99,11 +89,7 @@ def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
         recipient = response.json()["SMSMessageData"]["Recipients"][0]
         code, message_id = int(recipient["statusCode"]), str(recipient.get("messageId", ""))
     except (ValueError, KeyError, IndexError, TypeError):
-        raise CannotCarry(
-            "The SMS provider took the request and named no recipient.", is_permanent=True
-        ) from None
+        raise CannotCarry("The SMS provider took the request and named no recipient.", is_permanent=True) from None
     if code not in _SENT:
-        raise CannotCarry(
-            f"The SMS provider refused it with {code}.", is_permanent=code not in _WORTH_A_RETRY
-        )
+        raise CannotCarry(f"The SMS provider refused it with {code}.", is_permanent=code not in _WORTH_A_RETRY)
     return message_id

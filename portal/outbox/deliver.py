@@ -31,12 +31,8 @@ def deliver_due() -> None:
 def _claim() -> int | None:
     now = clock.now()
     with transaction():
-        due = select(OutboxItem.id, OutboxItem.next_at).where(
-            OutboxItem.state == "new", OutboxItem.next_at <= now
-        )
-        row = db.session.execute(
-            due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)
-        ).first()
+        due = select(OutboxItem.id, OutboxItem.next_at).where(OutboxItem.state == "new", OutboxItem.next_at <= now)
+        row = db.session.execute(due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)).first()
         if row is None:
             return None
         taken = update(OutboxItem).where(OutboxItem.id == row.id, OutboxItem.next_at == row.next_at)
@@ -71,7 +67,5 @@ def deliver(item_id: int) -> None:
 def _record(item_id: int, state: str, *, error: str = "", **columns: object) -> None:
     with transaction():
         db.session.execute(
-            update(OutboxItem)
-            .where(OutboxItem.id == item_id)
-            .values(state=state, last_error=error[:300], **columns)
+            update(OutboxItem).where(OutboxItem.id == item_id).values(state=state, last_error=error[:300], **columns)
         )

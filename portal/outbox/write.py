@@ -9,9 +9,7 @@ from portal.db import db, upsert_nothing
 from portal.outbox.models import OutboxItem
 
 
-def put(
-    tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None
-) -> bool:
+def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None) -> bool:
     """Ask for an effect, once; False where `key` was asked for already. The caller commits, then rings OUTBOX.
 
     kind: a name in `deliver.CARRIERS`. expires_at: after this it is worthless and is skipped.
@@ -37,7 +35,5 @@ def put(
 
 def payload_of(item: OutboxItem) -> dict[str, Any]:
     """The effect's own data."""
-    payload: dict[str, Any] = json.loads(
-        vault.unseal(item.payload_sealed, context=f"outbox/{item.tenant_id}")
-    )
+    payload: dict[str, Any] = json.loads(vault.unseal(item.payload_sealed, context=f"outbox/{item.tenant_id}"))
     return payload

@@ -141,9 +141,7 @@ class Transaction(TenantOwned, Model):
         Index("ix_transactions_occurred", "tenant_id", "occurred_at", "id"),
         Index("ix_transactions_payer", "tenant_id", "phone_hash"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
-        CheckConstraint(
-            "unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"
-        ),
+        CheckConstraint("unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"),
         _partial("ix_transactions_to_place", "tenant_id", "id", where="unallocated_cents > 0"),
     )
 
@@ -151,7 +149,7 @@ class Transaction(TenantOwned, Model):
     provider: Mapped[str] = mapped_column(String(10), default="mpesa")
     environment: Mapped[str] = mapped_column(String(10))
     receipt: Mapped[str | None] = mapped_column(String(20))
-    channel: Mapped[str] = mapped_column(String(10))  # stk, c2b, query, webhook, statement
+    channel: Mapped[str] = mapped_column(String(10))  # stk, c2b, query, status, pull, webhook, statement, sms
     gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"), unique=True)
     amount_cents: Mapped[int] = mapped_column(BigInteger)
@@ -203,9 +201,7 @@ class Allocation(TenantOwned, Model):
 
     __tablename__ = "allocations"
     __table_args__ = (
-        _partial(
-            "uq_allocations_once", "transaction_id", "payment_id", where="taken_back_at IS NULL", unique=True
-        ),
+        _partial("uq_allocations_once", "transaction_id", "payment_id", where="taken_back_at IS NULL", unique=True),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
     )
 
@@ -400,9 +396,7 @@ class InboxItem(Model):
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
     body_sealed: Mapped[str] = mapped_column(Text)
     remote_address: Mapped[str] = mapped_column(String(45), default="")
-    is_foreign: Mapped[bool] = mapped_column(
-        default=False
-    )  # not from an address of Safaricom's, in production
+    is_foreign: Mapped[bool] = mapped_column(default=False)  # not from an address of Safaricom's, in production
     state: Mapped[str] = mapped_column(String(10), default="new")
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=clock.now)

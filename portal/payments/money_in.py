@@ -43,10 +43,7 @@ class Arrival:
 def lock_payment(payment_id: int) -> Payment:
     """The payment, locked until the end of the transaction: what is due cannot change meanwhile."""
     return db.session.scalars(
-        select(Payment)
-        .where(Payment.id == payment_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        select(Payment).where(Payment.id == payment_id).with_for_update().execution_options(populate_existing=True)
     ).one()
 
 
@@ -146,9 +143,7 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
         found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
         found = found or (of_push(push.id) if push else None)
         if found is None:
-            raise Conflict(
-                f"The money of receipt {arrival.receipt} was booked and vanished within one transaction."
-            )
+            raise Conflict(f"The money of receipt {arrival.receipt} was booked and vanished within one transaction.")
         return found
     post.post(
         tenant_id,
@@ -265,9 +260,7 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
 def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
     now = clock.now()
     db.session.add(
-        Allocation(
-            tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given
-        )
+        Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
     )
     booked.unallocated_cents -= given
     booked.unplaced_why = ""

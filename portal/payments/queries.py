@@ -46,12 +46,7 @@ def claim(push_id: int) -> tuple[int, str] | None:
     """(gateway id, CheckoutRequestID) of a push to ask about; None where another worker asks. The caller commits."""
     push = db.session.get(Push, push_id)
     now = clock.now()
-    if (
-        push is None
-        or push.checkout_request_id is None
-        or push.next_query_at is None
-        or push.next_query_at > now
-    ):
+    if push is None or push.checkout_request_id is None or push.next_query_at is None or push.next_query_at > now:
         return None
     sent_at = push.sent_at or push.created_at
     later = [sent_at + after for after in QUERY_AFTER if sent_at + after > now]

@@ -22,7 +22,7 @@ from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.payments import requests
-from portal.payments.models import Allocation, MpesaRequest, Payment, Refund, Transaction
+from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.money_in import lock_payment
 from portal.payments.states import touch
 from portal.tenants.models import Tenant
@@ -58,6 +58,19 @@ def shares_of(payment: Payment) -> list[Share]:
     return found
 
 
+def recommended(booked: Transaction, amount_cents: int) -> str:
+    """The method that can carry it: a pay-out, or a reversal where there is no phone or too little for a pay-out."""
+    return "b2c" if booked.phone_sealed and amount_cents >= B2C_LEAST_CENTS else "reversal"
+
+
+def may_go_back(payment: Payment) -> tuple[int, str]:
+    """(cents that may still go back by M-Pesa, the method recommended for all of them)."""
+    left = [share for share in shares_of(payment) if share.available_cents > 0]
+    left = [share for share in left if share.transaction.provider == "mpesa"]
+    methods = {recommended(share.transaction, share.available_cents) for share in left}
+    return sum(share.available_cents for share in left), "b2c" if methods == {"b2c"} else "reversal"
+
+
 def ask_for(
     payment_id: int, *, amount_cents: int | None, method: str, user_id: int, why: str, actor: str
 ) -> list[Refund]:
@@ -67,9 +80,7 @@ def ask_for(
     """
     payment = lock_payment(payment_id)
     shares = [
-        share
-        for share in shares_of(payment)
-        if share.available_cents > 0 and share.transaction.provider == "mpesa"
+        share for share in shares_of(payment) if share.available_cents > 0 and share.transaction.provider == "mpesa"
     ]
     available = sum(share.available_cents for share in shares)
     wanted = available if amount_cents is None else amount_cents
@@ -88,9 +99,7 @@ def ask_for(
     for share in shares:
         part = min(wanted, share.available_cents)
         if part:
-            made.append(
-                _write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor)
-            )
+            made.append(_write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor))
             wanted -= part
     return made
 
@@ -99,9 +108,7 @@ def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str
     """Write down a refund of money that has no home, all of it. The caller commits, holding the row's lock."""
     if not booked.unallocated_cents:
         raise Refused("This money has a home; refund what it paid instead.", code="nothing_to_refund")
-    return _write(
-        booked, None, booked.unallocated_cents, method=method, user_id=user_id, why=why, actor=actor
-    )
+    return _write(booked, None, booked.unallocated_cents, method=method, user_id=user_id, why=why, actor=actor)
 
 
 def _write(
@@ -153,18 +160,14 @@ def _write(
 def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
     """The phone that a pay-out goes to. Raises Refused where this method cannot carry it."""
     if method not in METHODS:
-        raise Refused(
-            "method must be b2c or reversal.", code="invalid_fields", fields={"method": "b2c or reversal."}
-        )
+        raise Refused("method must be b2c or reversal.", code="invalid_fields", fields={"method": "b2c or reversal."})
     if amount_cents % money.CENTS:
         raise Refused(
             "M-Pesa sends whole shillings only.", code="invalid_amount", fields={"amount": "Whole shillings."}
         )
     if method == "reversal":
         if not booked.receipt:
-            raise Refused(
-                "Its receipt is not known yet; a reversal needs it. Try again later.", code="no_receipt"
-            )
+            raise Refused("Its receipt is not known yet; a reversal needs it. Try again later.", code="no_receipt")
         return None
     if amount_cents < B2C_LEAST_CENTS:
         raise Refused(
@@ -200,9 +203,7 @@ def approve(refund: Refund, *, user_id: int, actor: str) -> None:
     if refund.state != "requested":
         raise Conflict(f"This refund is {refund.state} already.")
     if refund.requested_by_id == user_id:
-        raise Conflict(
-            "Somebody else must approve a refund of this size: you asked for it.", code="same_person"
-        )
+        raise Conflict("Somebody else must approve a refund of this size: you asked for it.", code="same_person")
     refund.approved_by_id, refund.next_at = user_id, clock.now()
     _move(refund, "approved", actor=actor, why="Approved by a second person.")
 
@@ -232,10 +233,7 @@ def lock(refund_id: int) -> Refund:
         .execution_options(populate_existing=True)
     ).one()
     return db.session.scalars(
-        select(Refund)
-        .where(Refund.id == refund_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        select(Refund).where(Refund.id == refund_id).with_for_update().execution_options(populate_existing=True)
     ).one()
 
 
@@ -367,9 +365,7 @@ def take_result(refund: Refund, result: messages.ApiResult, gateway: Gateway) ->
             )
             unknown(refund, f"The result states {money.format_kes(stated)}; M-Pesa is asked.")
             return "It states another amount than was sent: M-Pesa is asked."
-        done(
-            refund, receipt=result.text("TransactionReceipt") or result.transaction_id or None, actor="result"
-        )
+        done(refund, receipt=result.text("TransactionReceipt") or result.transaction_id or None, actor="result")
         return f"Refund {refund.uid} is done."
     said = results.explain_b2c(code).for_staff or result.result_desc
     initiator.note(gateway, code, said)
@@ -415,9 +411,7 @@ def _ask_again(refund: Refund, why: str) -> None:
 
 def named(tenant_id: int, uid: str) -> Refund:
     """One of the tenant's refunds. Raises NotFound."""
-    found = db.session.scalars(
-        select(Refund).where(Refund.tenant_id == tenant_id, Refund.uid == uid)
-    ).one_or_none()
+    found = db.session.scalars(select(Refund).where(Refund.tenant_id == tenant_id, Refund.uid == uid)).one_or_none()
     if found is None:
         raise NotFound("There is no such refund here.")
     return found
@@ -426,6 +420,37 @@ def named(tenant_id: int, uid: str) -> Refund:
 def latest(tenant_id: int, limit: int = 50) -> list[Refund]:
     """The newest refunds, those that wait for somebody first."""
     mine = select(Refund).where(Refund.tenant_id == tenant_id)
-    return list(
-        db.session.scalars(mine.order_by(Refund.ended_at.is_not(None), Refund.id.desc()).limit(limit))
+    return list(db.session.scalars(mine.order_by(Refund.ended_at.is_not(None), Refund.id.desc()).limit(limit)))
+
+
+def to_approve(tenant_id: int) -> list[Refund]:
+    """Refunds that wait for a second person, oldest first."""
+    mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == "requested")
+    return list(db.session.scalars(mine.order_by(Refund.id).limit(50)))
+
+
+def page(tenant_id: int, *, before_id: int | None = None, rows: int = 50) -> tuple[list[Refund], int | None]:
+    """(refunds newest first, the id to go on before or None)."""
+    mine = select(Refund).where(Refund.tenant_id == tenant_id)
+    if before_id is not None:
+        mine = mine.where(Refund.id < before_id)
+    items = list(db.session.scalars(mine.order_by(Refund.id.desc()).limit(rows + 1)))
+    return items[:rows], items[rows - 1].id if len(items) > rows else None
+
+
+def of_payment(payment_id: int) -> list[Refund]:
+    """Refunds of what a payment received, and of what came for it beyond what was due; oldest first."""
+    surplus = (
+        select(Transaction.id)
+        .join(Push, Transaction.push_id == Push.id)
+        .where(Push.payment_id == payment_id)
+        .union(select(Allocation.transaction_id).where(Allocation.payment_id == payment_id))
     )
+    own = (Refund.payment_id == payment_id) | (Refund.payment_id.is_(None) & Refund.transaction_id.in_(surplus))
+    return list(db.session.scalars(select(Refund).where(own).order_by(Refund.id)))
+
+
+def of_transaction(transaction_id: int) -> list[Refund]:
+    """Every refund of one receipt, oldest first."""
+    mine = select(Refund).where(Refund.transaction_id == transaction_id)
+    return list(db.session.scalars(mine.order_by(Refund.id)))

@@ -33,11 +33,7 @@ def _refund(refund_id: int) -> None:
         return
     with transaction():  # sending, sent or unknown, and nothing heard: its outcome is asked for
         refund = refunds.lock(refund_id)
-        if (
-            refund.next_at is None
-            or refund.next_at > clock.now()
-            or refund.state not in ("sending", "sent", "unknown")
-        ):
+        if refund.next_at is None or refund.next_at > clock.now() or refund.state not in ("sending", "sent", "unknown"):
             return
         gateway = db.session.get_one(Gateway, refund.gateway_id)
         refunds.unknown(refund, "No result came in time.")

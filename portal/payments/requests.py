@@ -22,9 +22,7 @@ RETRY_AFTER_S = (30, 120, 600, 1_800)
 NO_ANSWER_AFTER = timedelta(seconds=90)  # results come within seconds; then the outcome is asked for
 
 
-def ask(
-    gateway: Gateway, kind: str, subject: str, *, originator_conversation_id: str | None = None
-) -> MpesaRequest:
+def ask(gateway: Gateway, kind: str, subject: str, *, originator_conversation_id: str | None = None) -> MpesaRequest:
     """Write a question down for a worker to send. The caller commits, then rings REQUESTS.
 
     kind: b2c, reversal, status or balance. Raises Conflict where this gateway may not ask.

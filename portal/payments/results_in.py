@@ -14,9 +14,7 @@ from portal.payments.outcome import Outcome
 def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """Take one result in. The caller commits."""
     result = messages.parse_result(messages.read_json(body.encode()))
-    request = requests.of_result(
-        gateway.id, item.push_token, result.conversation_id, result.originator_conversation_id
-    )
+    request = requests.of_result(gateway.id, item.push_token, result.conversation_id, result.originator_conversation_id)
     if request is None:
         return Outcome("rejected", "No question of this gateway has that address.")
     if item.is_foreign:
@@ -42,13 +40,9 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
     ids = messages.parse_timeout(messages.read_json(body.encode()))
-    request = requests.of_result(
-        gateway.id, item.push_token, ids.conversation_id, ids.originator_conversation_id
-    )
+    request = requests.of_result(gateway.id, item.push_token, ids.conversation_id, ids.originator_conversation_id)
     if request is None or request.state == "answered":
-        return Outcome(
-            "done" if request else "rejected", "No open question of this gateway has that address."
-        )
+        return Outcome("done" if request else "rejected", "No open question of this gateway has that address.")
     requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
     what, _, value = request.subject.partition(":")
     if what == "refund" and request.kind != "status":
@@ -70,6 +64,7 @@ def _balance(gateway: Gateway, result: messages.ApiResult) -> str:
 def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
     """A receipt that we asked about: if M-Pesa completed it for our number, its money is booked by the normal rules."""
     if result.result_code != "0":
+        _disbelieve(gateway, receipt)
         return f"M-Pesa does not know receipt {receipt}: {result.result_code}."
     status = (result.text("TransactionStatus") or "").strip().lower()
     stated, amount_cents = result.text("ReceiptNo") or receipt, result.cents("Amount")
@@ -84,6 +79,7 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
         or not amount_cents
         or to not in (gateway.shortcode, gateway.store_number)
     ):
+        _disbelieve(gateway, receipt)
         return f"Receipt {receipt} is not money for us: {status or 'no status'}, to {to[:20] or 'nobody'}."
     payer = messages.payer_id((result.text("DebitPartyName") or "").split("-")[0].strip())
     arrival = money_in.Arrival(
@@ -123,11 +119,21 @@ def _told_before(gateway: Gateway, receipt: str, amount_cents: int) -> str:
     return ""
 
 
+def _disbelieve(gateway: Gateway, receipt: str) -> None:
+    """Claims of this receipt that came without a token, and that M-Pesa does not bear out, wait no longer."""
+    claims = select(InboxItem).where(
+        InboxItem.gateway_id == gateway.id,
+        InboxItem.push_token == receipt,
+        InboxItem.state == "waiting",
+        InboxItem.kind == "claim",
+    )
+    for item in db.session.scalars(claims).all():
+        item.state, item.outcome, item.done_at = "rejected", "M-Pesa says otherwise when asked.", clock.now()
+
+
 def is_asked(gateway: Gateway, receipt: str) -> bool:
     """Whether this receipt is being asked about, or was."""
     return (
-        db.session.query(MpesaRequest.id)
-        .filter_by(gateway_id=gateway.id, subject=f"receipt:{receipt}")
-        .first()
+        db.session.query(MpesaRequest.id).filter_by(gateway_id=gateway.id, subject=f"receipt:{receipt}").first()
         is not None
     )

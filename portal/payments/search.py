@@ -136,7 +136,10 @@ def page(
 def _read_cursor(cursor: str) -> tuple[datetime, int]:
     try:
         at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().rsplit(" ", 1)
-        return datetime.fromisoformat(at), int(row_id)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None or len(row_id) > 18:
+            raise ValueError(at)
+        return moment, int(row_id)
     except (ValueError, binascii.Error, UnicodeError):
         raise Refused("The cursor is not one of ours. Start from the first page.", code="invalid_cursor") from None
 

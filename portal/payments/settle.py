@@ -136,9 +136,7 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcom
     if paid.shortcode not in accounts.numbers_of(gateway):
         return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
     if item.is_foreign:
-        return Outcome(
-            "waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt
-        )
+        return Outcome("waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt)
     return success.settle_c2b(item, gateway, paid)
 
 
@@ -200,9 +198,7 @@ def refused_by_query(push: Push, code: str, description: str) -> None:
                 f"M-Pesa says {code} when asked.",
                 clock.now(),
             )
-            chain.record(
-                push.tenant_id, "push", push.id, "callback_refused", actor="stk query", why=item.outcome
-            )
+            chain.record(push.tenant_id, "push", push.id, "callback_refused", actor="stk query", why=item.outcome)
 
 
 def _waiting_for(push: Push) -> list[InboxItem]:

@@ -102,9 +102,7 @@ _BALANCE = _pattern(
 _TAIL = _pattern(
     r"\btransaction\s+cost\b|\bamount\s+you\s+can\s+transact\b|\bgharama\s+ya\s+ku|\bkiwango\s+cha\s+pesa\b"
 )
-_BALANCE_AMOUNT = _pattern(
-    r"[^\d]{0,60}?(?:is|was|ni|:)\s*(?:(?:ksh|kes)[.:]?\s{0,3})?(\d[\d,]{0,14}(?:\.\d{1,2})?)"
-)
+_BALANCE_AMOUNT = _pattern(r"[^\d]{0,60}?(?:is|was|ni|:)\s*(?:(?:ksh|kes)[.:]?\s{0,3})?(\d[\d,]{0,14}(?:\.\d{1,2})?)")
 _COST = _pattern(rf"(?:transaction\s+cost|gharama\s+ya\s+\w{{1,20}})[,:]?\s*(?:is|ni)?\s*{_A}")
 _WHEN = _pattern(
     r"(?:\b(?:on|tarehe|mnamo|siku\s+ya)\s+)?(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?!\d)"
@@ -127,9 +125,7 @@ _FAILED = _pattern(
 _CANCELLED = _pattern(
     r"\byou\s+have\s+cancell?ed\b|\b(?:umekataa|umeghairi|umesitisha)\b|\btransaction\s+.{0,20}cancell?ed\b"
 )
-_MEANT = _pattern(
-    rf"\b(?:pay|send|withdraw|buy|kulipa|kutuma|kutoa|kununua|transaction\s+of|amali\s+ya)\s+{_A}"
-)
+_MEANT = _pattern(rf"\b(?:pay|send|withdraw|buy|kulipa|kutuma|kutoa|kununua|transaction\s+of|amali\s+ya)\s+{_A}")
 _BANK_REF = _pattern(
     r"\bm-?pesa\s+(?:transaction\s+)?ref(?:erence)?\.?\s*(?:id|no|number|code)?\s*[.:#-]{0,2}\s*([a-z][a-z0-9]{8,9})(?![^\W_])"
 )
@@ -358,9 +354,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\s", " ", text).strip()
 
 
-_STRAIGHT = str.maketrans(
-    {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"}
-)
+_STRAIGHT = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-"})
 
 
 def _clause(rest: str) -> tuple[str, re.Match[str] | None, bool, bool]:

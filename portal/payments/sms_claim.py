@@ -73,9 +73,7 @@ def examine(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) ->
 
 def _unknown(tenant: Tenant, gateway: Gateway, sms: MpesaSms) -> Claim:
     if sms.paid_to and not _same_name(tenant, gateway, sms.paid_to):
-        return Claim(
-            "other_merchant", _("This payment went to %(name)s, not to us.", name=sms.paid_to), sms.receipt
-        )
+        return Claim("other_merchant", _("This payment went to %(name)s, not to us.", name=sms.paid_to), sms.receipt)
     return Claim(
         "unknown_payment",
         _("M-Pesa has not told us of this payment. If you paid just now, wait a minute and try again."),

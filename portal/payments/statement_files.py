@@ -44,9 +44,7 @@ def read_rows(content: bytes, *, name: str) -> Iterator[list[str]]:
     Raises StatementError, some of it only while rows are read.
     """
     if len(content) > MOST_BYTES:
-        raise StatementError(
-            Sentence("%(file)s is over 20 MB. Export a shorter period, such as one month.", file=name)
-        )
+        raise StatementError(Sentence("%(file)s is over 20 MB. Export a shorter period, such as one month.", file=name))
     if not content.strip():
         raise StatementError(Sentence("%(file)s is empty. Export the statement again.", file=name))
     if content.startswith(_ZIP):
@@ -79,9 +77,7 @@ def _too_large(name: str) -> StatementError:
 
 def _damaged(name: str) -> StatementError:
     return StatementError(
-        Sentence(
-            "%(file)s cannot be read: it is damaged or incomplete. Export it again, or choose CSV.", file=name
-        )
+        Sentence("%(file)s cannot be read: it is damaged or incomplete. Export it again, or choose CSV.", file=name)
     )
 
 
@@ -94,9 +90,7 @@ def _check_zip(content: bytes, name: str) -> None:
         raise _damaged(name) from None
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, min(len(content), sum(entry.compress_size for entry in entries)))
-    if unpacked > MOST_UNPACKED_BYTES or (
-        unpacked > _LEAST_RATIO_BYTES and unpacked / packed > MOST_RATIO
-    ):
+    if unpacked > MOST_UNPACKED_BYTES or (unpacked > _LEAST_RATIO_BYTES and unpacked / packed > MOST_RATIO):
         raise _too_large(name)
     if any(entry.flag_bits & 1 for entry in entries):
         raise _locked(name)
@@ -133,17 +127,11 @@ def _decoded(content: bytes, name: str) -> str:
     else:
         start = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith(b"%pdf"):
-            raise StatementError(
-                Sentence("%(file)s is a PDF. Choose the same statement as CSV or Excel.", file=name)
-            )
+            raise StatementError(Sentence("%(file)s is a PDF. Choose the same statement as CSV or Excel.", file=name))
         if content.startswith(_IMAGES):
-            raise StatementError(
-                Sentence("%(file)s is a picture. Choose the statement as CSV or Excel.", file=name)
-            )
+            raise StatementError(Sentence("%(file)s is a picture. Choose the statement as CSV or Excel.", file=name))
         if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<table")):
-            raise StatementError(
-                Sentence("%(file)s is a web page. Open it in Excel and save it as CSV.", file=name)
-            )
+            raise StatementError(Sentence("%(file)s is a web page. Open it in Excel and save it as CSV.", file=name))
         encodings = ["utf-8-sig", "cp1252"]
     for encoding in encodings:
         try:

@@ -165,9 +165,7 @@ def _find_header(rows: Iterator[tuple[int, list[str]]], name: str) -> tuple[str,
     for number, cells in rows:
         headings = [_bare(cell) for cell in cells]
         if "receiptno" in headings or "receiptnumber" in headings:
-            layout = (
-                "store" if "receiptnumber" in headings else "legacy" if "reasontype" in headings else "newer"
-            )
+            layout = "store" if "receiptnumber" in headings else "legacy" if "reasontype" in headings else "newer"
             wanted = _COLUMNS[layout]
             places = {ours: headings.index(theirs) for ours, theirs in wanted.items() if theirs in headings}
             missing = [theirs for ours, theirs in wanted.items() if ours not in places and ours not in _OPTIONAL]
@@ -242,39 +240,50 @@ class _Reader:
                 return shift
         return 0
 
-    def _wrong(self, number: int, column: str, text: str, expected: Sentence) -> None:
+    def _wrong(self, number: int, column: str, text: str, right: str) -> None:
         self.problems.append(
             Sentence(
                 "%(file)s, row %(row)s, column %(column)s: %(text)r cannot be read. It would look like %(right)s.",
-                file=self.name, row=number, column=self.names.get(column, column), text=text[:40], right=expected,
+                file=self.name,
+                row=number,
+                column=self.names.get(column, column),
+                text=text[:40],
+                right=right,
             )  # fmt: skip
         )
+
+    def _amounts(self, number: int, cells: list[str]) -> tuple[int, int, int | None] | None:
+        """(paid in, withdrawn, balance) in cents; None where one is wrong."""
+        found: dict[str, int | None] = {}
+        for column in ("paid_in", "withdrawn", "balance"):
+            text = self._cell(cells, column)
+            found[column] = _cents(text)
+            if text not in ("", "-") and found[column] is None:
+                self._wrong(number, column, text, "1,100.00")
+                return None
+        paid_in, withdrawn = found["paid_in"] or 0, abs(found["withdrawn"] or 0)
+        if paid_in < 0 or (paid_in and withdrawn):
+            self._wrong(number, "paid_in", self._cell(cells, "paid_in"), "1,100.00")
+            return None
+        return paid_in, withdrawn, found["balance"]
 
     def _row(self, number: int, cells: list[str]) -> Row | None:
         receipt = self._cell(cells, "receipt").upper()
         if not _RECEIPT.fullmatch(receipt):
-            self._wrong(number, "receipt", receipt, Sentence("UKL1ABCD23"))
+            self._wrong(number, "receipt", receipt, "UKL1ABCD23")
             return None
         completed_at = _instant(self._cell(cells, "completed"))
         if completed_at is None:
-            self._wrong(number, "completed", self._cell(cells, "completed"), Sentence("21-11-2026 15:42:10"))
+            self._wrong(number, "completed", self._cell(cells, "completed"), "21-11-2026 15:42:10")
             return None
-        amounts = {}
-        for column in ("paid_in", "withdrawn", "balance"):
-            text = self._cell(cells, column)
-            amounts[column] = _cents(text)
-            if text and amounts[column] is None:
-                self._wrong(number, column, text, Sentence("1,100.00"))
-                return None
-        paid_in, withdrawn = amounts["paid_in"] or 0, abs(amounts["withdrawn"] or 0)
-        if paid_in < 0 or (paid_in and withdrawn):
-            self._wrong(number, "paid_in", self._cell(cells, "paid_in"), Sentence("1,100.00"))
+        amounts = self._amounts(number, cells)
+        if amounts is None:
             return None
+        paid_in, withdrawn, balance = amounts
         details, party = self._cell(cells, "details"), self._cell(cells, "party")
         kind, packed_party, account = _unpack(details)
-        if self.layout == "legacy" and (not paid_in and "charge" in kind.lower()):
-            pass  # the reason is the payment's; only Details says that this is its charge
-        elif self.layout != "newer":
+        # a charge's reason may be its payment's; then only Details says that it is one
+        if not (kind and (self.layout == "newer" or (not paid_in and "charge" in kind.lower()))):
             kind = self._cell(cells, "kind")
         number_shown, _dash, payer_name = (party or packed_party).partition(" - ")
         return Row(
@@ -285,7 +294,7 @@ class _Reader:
             paid_in_cents=paid_in,
             withdrawn_cents=withdrawn,
             status=self._cell(cells, "status")[:20] or "Completed",
-            balance_cents=amounts["balance"],
+            balance_cents=balance,
             account=(self._cell(cells, "account") or account).removesuffix(".0")[:40],
             linked_receipt=self._cell(cells, "linked").upper()[:20],
             details=" · ".join(filter(None, (details or kind, party)))[:600],
@@ -309,8 +318,9 @@ def _instant(text: str) -> datetime | None:
         year, month, day, *time = found.groups()
     else:
         return None
+    hour, minute, second = (int(part or 0) for part in time)
     try:
-        local = datetime(int(year), int(month), int(day), *(int(part or 0) for part in time), tzinfo=clock.NAIROBI)
+        local = datetime(int(year), int(month), int(day), hour, minute, second, tzinfo=clock.NAIROBI)
     except ValueError:
         return None
     return local.astimezone(UTC) if 2007 <= local.year < 2100 else None
@@ -347,7 +357,9 @@ def _check_totals(preamble: dict[str, str], rows: list[Row], name: str) -> None:
             raise StatementError(
                 Sentence(
                     "%(file)s is not whole: its rows sum to %(sum)s, its own total says %(total)s. Export it again.",
-                    file=name, sum=format_kes(total), total=format_kes(abs(said)),
+                    file=name,
+                    sum=format_kes(total),
+                    total=format_kes(abs(said)),
                 )  # fmt: skip
             )
 

@@ -28,9 +28,7 @@ RESEND_AFTER = timedelta(seconds=30)  # once, and only what certainly was not se
 SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between two pushes to one phone
 STUCK_SENDING = timedelta(seconds=60)  # longer than every timeout of the client together
 PHONE_LIMIT, TENANT_LIMIT, LIMIT_WINDOW = 6, 600, timedelta(minutes=10)
-_LETTERS = (
-    "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
-)
+_LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
 _CODES_TO_WAIT_FOR = ("17", "26", "1001")
 
 
@@ -102,9 +100,7 @@ class Requested:
     is_new: bool
 
 
-def request_push(
-    payment_id: int, msisdn: str, *, actor: str, idempotency_key: str | None = None
-) -> Requested:
+def request_push(payment_id: int, msisdn: str, *, actor: str, idempotency_key: str | None = None) -> Requested:
     """Write a push down for `send` to send, or return the one that is already ringing. The caller commits.
 
     msisdn: already through `phone.normalise_msisdn`. idempotency_key: of the form; the same form sent twice is one
@@ -115,9 +111,7 @@ def request_push(
     if idempotency_key and (before := _keyed(payment, idempotency_key)):
         return Requested(before, is_new=False)
     if payment.state != "open":
-        raise Conflict(
-            _("This is already paid.") if payment.state == "paid" else _("This can no longer be paid.")
-        )
+        raise Conflict(_("This is already paid.") if payment.state == "paid" else _("This can no longer be paid."))
     if live := _open_push(payment):
         return Requested(live, is_new=False)
     gateway = payment.gateway
@@ -127,9 +121,7 @@ def request_push(
             code="no_gateway",
         )
     if payment.due_cents % money.CENTS:
-        raise Refused(
-            _("The amount due has cents, which M-Pesa cannot ask for. Ask the staff."), code="invalid_amount"
-        )
+        raise Refused(_("The amount due has cents, which M-Pesa cannot ask for. Ask the staff."), code="invalid_amount")
     phone_hash = personal.phone_hash(msisdn, payment.tenant_id)
     _wait_if_too_soon(payment, phone_hash)
     number = payment.push_count + 1
@@ -166,9 +158,7 @@ def _keyed(payment: Payment, idempotency_key: str) -> Push | None:
     mine = select(Push).where(Push.tenant_id == payment.tenant_id, Push.idempotency_key == idempotency_key)
     before = db.session.scalars(mine).one_or_none()
     if before is not None and before.payment_id != payment.id:
-        raise Conflict(
-            _("This form was sent for something else. Load the page again."), code="idempotency_conflict"
-        )
+        raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
     return before
 
 
@@ -197,9 +187,7 @@ def _wait_if_too_soon(payment: Payment, phone_hash: str) -> None:
             ),
             retry_after_s=wait_s,
         )
-    recent = select(func.count()).where(
-        Push.tenant_id == payment.tenant_id, Push.created_at > now - LIMIT_WINDOW
-    )
+    recent = select(func.count()).where(Push.tenant_id == payment.tenant_id, Push.created_at > now - LIMIT_WINDOW)
     if (db.session.scalar(recent.where(Push.phone_hash == phone_hash)) or 0) >= PHONE_LIMIT:
         raise CoolDown(
             _(
@@ -222,9 +210,7 @@ def may_push_again_at(push: Push) -> datetime | None:
     if push.state in OPEN or push.state == State.UNCONFIRMED:
         return (push.sent_at or push.created_at) + SAME_PHONE_WAIT
     if push.state == State.DECLINED and push.result_code in _CODES_TO_WAIT_FOR:
-        return (push.ended_at or push.created_at) + timedelta(
-            seconds=results.explain(push.result_code).retry_after_s
-        )
+        return (push.ended_at or push.created_at) + timedelta(seconds=results.explain(push.result_code).retry_after_s)
     return None
 
 
@@ -350,9 +336,7 @@ def not_sent(push_id: int, error: daraja.NotSent) -> None:
 def outcome_unknown(push_id: int, error: daraja.DarajaError) -> None:
     """It may have rung: ask about it, never push it again. The caller commits."""
     push = db.session.get_one(Push, push_id)
-    move(
-        push, State.SENDING, State.UNCONFIRMED, why=error.message, actor="daraja", failure=error.message[:300]
-    )
+    move(push, State.SENDING, State.UNCONFIRMED, why=error.message, actor="daraja", failure=error.message[:300])
 
 
 def expire(limit: int = 200) -> int:

@@ -1,5 +1,7 @@
 """Money that M-Pesa surely told us of, given its home: a push that succeeded, or a payment by hand."""
 
+from datetime import datetime
+
 from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
@@ -23,18 +25,33 @@ def succeed(push: Push, gateway: Gateway, arrival: Arrival, *, why: str, actor: 
 
 def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
     """Take money paid by hand, or an STK push's echo, that M-Pesa surely told us of. The caller commits."""
+    arrival = arrival_by_hand("c2b", paid, paid.occurred_at or item.received_at, inbox_id=item.id)
+    return place(gateway, paid, arrival, actor="c2b confirmation")
+
+
+def arrival_by_hand(
+    channel: str, paid: messages.C2bPayment, occurred_at: datetime, *, inbox_id: int | None = None
+) -> Arrival:
+    """What such a word says of money, whichever channel brought it."""
     payer = paid.payer
-    arrival = Arrival(
-        channel="c2b",
+    return Arrival(
+        channel=channel,
         amount_cents=paid.amount_cents,
-        occurred_at=paid.occurred_at or item.received_at,
+        occurred_at=occurred_at,
         receipt=paid.receipt,
         account=paid.account,
         msisdn=payer.text if payer.kind == "full" else None,
         payer_shown=payer.text if payer.kind == "masked" else "",
         payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
-        inbox_id=item.id,
+        inbox_id=inbox_id,
     )
+
+
+def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, actor: str) -> Outcome:
+    """Book this money and give it its home: the push it echoes, the payment it names, a wallet, or staff's queue.
+
+    Outcome `waiting`: more than one push could be its origin, and nothing was booked. The caller commits.
+    """
     claim = claims.awaiting(gateway.tenant_id, gateway.environment, paid.receipt)
     known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.push_id is not None:
@@ -47,26 +64,28 @@ def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> 
         push = echoed[0]
         own = money_in.of_push(push.id)
         if own is None or own.receipt in (None, paid.receipt):
-            succeed(push, gateway, arrival, why="M-Pesa confirmed the money (C2B).", actor="c2b confirmation")
+            succeed(push, gateway, arrival, why=f"M-Pesa confirmed the money ({arrival.channel}).", actor=actor)
             return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
     payment = accounts.payment_of(gateway, paid.account)
     if payment is not None:
         payment = lock_payment(payment.id)
     booked = book(gateway, arrival)
     if payment is None:
-        return _without_payment(gateway, paid, booked, claim)
+        return _without_payment(gateway, paid, booked, claim, actor=actor)
     if booked.unallocated_cents:
-        allocate(booked, payment, actor="c2b confirmation")
+        allocate(booked, payment, actor=actor)
     return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
 
 
-def _without_payment(gateway: Gateway, paid: messages.C2bPayment, booked: Transaction, claim: Claim | None) -> Outcome:
+def _without_payment(
+    gateway: Gateway, paid: messages.C2bPayment, booked: Transaction, claim: Claim | None, *, actor: str
+) -> Outcome:
     """Money whose account is no payment's: of a pasted message, of a customer's wallet, or for staff to place."""
-    if claim is not None and claims.settled(claim, booked, actor="c2b confirmation"):
+    if claim is not None and claims.settled(claim, booked, actor=actor):
         return Outcome("done", f"Receipt {paid.receipt} settles the message that claimed it.")
     customer = wallets.find_by_account(gateway.tenant_id, messages.normalise_account(paid.account))
     if customer is not None and booked.unallocated_cents and not booked.credited_cents:
-        wallets.credit(booked, customer, actor="c2b confirmation")
+        wallets.credit(booked, customer, actor=actor)
         return Outcome("done", f"Receipt {paid.receipt} credited to {customer.account_number}.")
     if booked.unallocated_cents:
         booked.unplaced_why = money_in.UNKNOWN_ACCOUNT

@@ -58,10 +58,7 @@ def find_by_account(tenant_id: int, account_number: str) -> Customer | None:
 def lock_customer(customer_id: int) -> Customer:
     """The customer, locked until the end of the transaction: the balance cannot change meanwhile."""
     return db.session.scalars(
-        select(Customer)
-        .where(Customer.id == customer_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        select(Customer).where(Customer.id == customer_id).with_for_update().execution_options(populate_existing=True)
     ).one()
 
 
@@ -75,9 +72,7 @@ def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
     if booked.tenant_id != customer.tenant_id:
         raise NotFound("There is no such customer here.")
     if booked.credited_cents:
-        raise Conflict(
-            "A part of this payment is in a wallet already; place the rest on an invoice, or refund it."
-        )
+        raise Conflict("A part of this payment is in a wallet already; place the rest on an invoice, or refund it.")
     put = booked.unallocated_cents
     if not put:
         return 0

@@ -117,9 +117,7 @@ def from_environment() -> Flask:
         listed = json.loads(raw)
         specs = [OrganisationSpec.of(item) for item in listed]
     except (ValueError, TypeError, AttributeError, Refused) as problem:
-        raise Misconfigured(
-            f"SIMULATOR_ORGANISATIONS must be a JSON list of organisations: {problem}"
-        ) from None
+        raise Misconfigured(f"SIMULATOR_ORGANISATIONS must be a JSON list of organisations: {problem}") from None
     return create_simulator(
         data_dir=Path(os.environ.get("SIMULATOR_DATA", "var/simulator")),
         public_url=os.environ.get("SIMULATOR_URL", "http://127.0.0.1:8001"),

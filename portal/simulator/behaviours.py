@@ -92,9 +92,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "06": Behaviour("payLate", "pays after 150 s, when most clients have given up", "pay", 150),
     "07": Behaviour("callbackTwice", "pays; the callback comes twice", "pay", callback="twice"),
     "08": Behaviour("noCallback", "pays; no callback ever comes (a query says paid)", "pay", callback="none"),
-    "09": Behaviour(
-        "callbackFirst", "pays; the callback comes 1 s before the push is answered", "pay", 0, "first"
-    ),
+    "09": Behaviour("callbackFirst", "pays; the callback comes 1 s before the push is answered", "pay", 0, "first"),
     "10": Behaviour("html500", "pays; the push is answered by HTTP 500 with HTML", "pay", door="html500"),
     "11": Behaviour("hang", "pays; the push is not answered for 35 s", "pay", door="hang"),
     "12": Behaviour("systemBusy", "the push is refused: 500.003.02 System is busy", door="busy"),
@@ -117,12 +115,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "21": Behaviour("promptFailed", "the prompt cannot be shown (1025)", "promptFailed"),
     "22": Behaviour("expired", "the transaction expires (1019)", "expired"),
     "23": Behaviour("paySlowly", "pays after 10 s", "pay", 10),
-    "24": Behaviour(
-        "callbackLate", "pays; the callback comes 60 s later (a query says paid)", "pay", callback="late"
-    ),
-    "25": Behaviour(
-        "stringCode", "pays; the callback writes ResultCode as text", "pay", callback="stringCode"
-    ),
+    "24": Behaviour("callbackLate", "pays; the callback comes 60 s later (a query says paid)", "pay", callback="late"),
+    "25": Behaviour("stringCode", "pays; the callback writes ResultCode as text", "pay", callback="stringCode"),
     "26": Behaviour("badDebt", "fails with a code that is no number (E3008)", "badDebt"),
     "27": Behaviour(
         "underProcessing",
@@ -157,9 +151,7 @@ def read_instruction(value: Any) -> Behaviour:
             return known
         if value in ANSWERS or value.isdigit():
             return Behaviour(value, f"answers {value}", value)
-        raise Refused(
-            f"No behaviour is called {value!r}. Known: {', '.join(_NAMED)}.", code="unknown_behaviour"
-        )
+        raise Refused(f"No behaviour is called {value!r}. Known: {', '.join(_NAMED)}.", code="unknown_behaviour")
     if not isinstance(value, dict):
         raise Refused("An instruction is a name or an object with answer, afterSeconds, callback, door.")
     made = _NAMED.get(str(value.get("behaviour", "")), PERSON)

@@ -67,9 +67,7 @@ def c2b(
         "InvoiceNumber": "",
         "OrgAccountBalance": "" if balance_cents is None else two_decimals(balance_cents),
         "ThirdPartyTransID": third_party_id,
-        "MSISDN": f"{msisdn[:4]} ***** {msisdn[-3:]}"
-        if version == 2
-        else hashlib.sha256(msisdn.encode()).hexdigest(),
+        "MSISDN": f"{msisdn[:4]} ***** {msisdn[-3:]}" if version == 2 else hashlib.sha256(msisdn.encode()).hexdigest(),
         "FirstName": names[0],
         "MiddleName": "",
         "LastName": "" if version == 2 else names[-1],

@@ -66,9 +66,7 @@ def change() -> Response:
 def log() -> Response:
     """The latest 200 messages, newest first; `?phone=` of one phone."""
     number = request.args.get("phone", "")
-    return jsonify(
-        {"items": journal.latest(store_of_app(), msisdn=normalise_msisdn(number) if number else "")}
-    )
+    return jsonify({"items": journal.latest(store_of_app(), msisdn=normalise_msisdn(number) if number else "")})
 
 
 @blueprint.get("/organisations")
@@ -141,8 +139,7 @@ def _hand_made(store: Store, kind: str, given: dict[str, Any]) -> tuple[str, Any
         code = str(given.get("resultCode", "0"))
         body = callbacks.stk(
             merchant_request_id=str(
-                given.get("merchantRequestID")
-                or (push["merchant_request_id"] if push else receipts.request_id())
+                given.get("merchantRequestID") or (push["merchant_request_id"] if push else receipts.request_id())
             ),
             checkout_request_id=checkout or receipts.checkout_request_id(store, msisdn=msisdn),
             code=code,
@@ -247,9 +244,7 @@ def _object(wanted: dict[str, Any], name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Refused(
-            f"{name} is an object with phone numbers or shortcodes as names.", code="invalid_control"
-        )
+        raise Refused(f"{name} is an object with phone numbers or shortcodes as names.", code="invalid_control")
     return value
 
 

@@ -63,10 +63,6 @@ def send_sms(store: Store, msisdn: str, text: str) -> None:
 
 def instruct(store: Store, msisdn: str, instruction: Any) -> None:
     """What the phone does with the next prompts; None: by its last two digits. Raises Refused if unknown."""
-    read = (
-        None
-        if instruction in (None, False, "")
-        else behaviours.dump(behaviours.read_instruction(instruction))
-    )
+    read = None if instruction in (None, False, "") else behaviours.dump(behaviours.read_instruction(instruction))
     customer(store, msisdn)
     store.run("UPDATE customers SET instruction = ? WHERE msisdn = ?", read, msisdn)

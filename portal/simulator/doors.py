@@ -158,9 +158,7 @@ def dropped() -> Response:
 
 def error_response(refusal: DarajaError) -> Response:
     """Daraja's three strings."""
-    response = jsonify(
-        {"requestId": receipts.request_id(), "errorCode": refusal.code, "errorMessage": refusal.message}
-    )
+    response = jsonify({"requestId": receipts.request_id(), "errorCode": refusal.code, "errorMessage": refusal.message})
     response.status_code = refusal.status
     return response
 

@@ -20,9 +20,7 @@ def register(call: Call) -> Answer:
     """Keep the addresses; again and again, unlike production."""
     store = call.store
     number = checks.shortcode(call.body.get("ShortCode"))
-    organisation = (
-        organisations.owned(store, number, consumer_key=call.consumer_key) if number is not None else None
-    )
+    organisation = organisations.owned(store, number, consumer_key=call.consumer_key) if number is not None else None
     if number is None or organisation is None:
         raise invalid("ShortCode", code=BAD)
     response_type = call.text("ResponseType")
@@ -51,17 +49,11 @@ def register(call: Call) -> Answer:
     return _accepted("Success")
 
 
-@door(
-    blueprint, "/mpesa/c2b/v1/simulate", "/mpesa/c2b/v2/simulate", name="simulate", token_family="400.003.01"
-)
+@door(blueprint, "/mpesa/c2b/v1/simulate", "/mpesa/c2b/v2/simulate", name="simulate", token_family="400.003.01")
 def simulate(call: Call) -> Answer:
     """A customer pays by hand half a second from now."""
     number = checks.shortcode(call.body.get("ShortCode"))
-    receiver = (
-        organisations.owned(call.store, number, consumer_key=call.consumer_key)
-        if number is not None
-        else None
-    )
+    receiver = organisations.owned(call.store, number, consumer_key=call.consumer_key) if number is not None else None
     if number is None or receiver is None:
         raise invalid("ShortCode", code=BAD)
     command = call.text("CommandID")

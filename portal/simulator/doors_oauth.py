@@ -54,9 +54,7 @@ def _generate(store: Store) -> Response:
         raise DarajaError(400, "400.008.02", "Invalid grant type passed")
     key, secret = given.username or "", given.password or ""
     secrets_of_key = store.all("SELECT consumer_secret FROM organisations WHERE consumer_key = ?", key)
-    if not any(
-        hmac.compare_digest(row["consumer_secret"].encode(), secret.encode()) for row in secrets_of_key
-    ):
+    if not any(hmac.compare_digest(row["consumer_secret"].encode(), secret.encode()) for row in secrets_of_key):
         return Response("", status=400)
     if faults.take(store, "tokenExpired", shortcodes=set(), endpoint="oauth"):
         return Response("", status=400)

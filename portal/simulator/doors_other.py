@@ -38,9 +38,7 @@ def generate_qr(call: Call) -> Answer:
     size = call.text("Size") or "300"
     if not size.isdigit() or not 1 <= int(size) <= 2000:
         raise invalid("Size")
-    code = segno.make(
-        "|".join((kind, payee, name[:60], reference[:40], str(shillings))), error="m", micro=False
-    )
+    code = segno.make("|".join((kind, payee, name[:60], reference[:40], str(shillings))), error="m", micro=False)
     picture = io.BytesIO()
     code.save(picture, kind="png", scale=max(1, int(size) // code.symbol_size()[0]))
     return {
@@ -61,9 +59,7 @@ def register_pull(call: Call) -> Answer:
         raise invalid("RequestType")
     if not call.text("NominatedNumber"):
         raise invalid("NominatedNumber")
-    url = checks.callback_url(
-        call.body.get("CallBackURL"), is_strict=bool(call.store.setting("strict", False))
-    )
+    url = checks.callback_url(call.body.get("CallBackURL"), is_strict=bool(call.store.setting("strict", False)))
     if url is None:
         raise invalid("CallBackURL")
     is_new = call.store.run(
@@ -73,9 +69,7 @@ def register_pull(call: Call) -> Answer:
         "ResponseRefID": receipts.request_id(),
         "ResponseStatus": "1000" if is_new else "1001",
         "ShortCode": number,
-        "ResponseDescription": "Shortcode Registered Successfully"
-        if is_new
-        else "Shortcode already Registered",
+        "ResponseDescription": "Shortcode Registered Successfully" if is_new else "Shortcode already Registered",
     }
 
 

@@ -132,8 +132,7 @@ def _queue(
     conversation_id = receipts.conversation_id(store.now())
     with store.transaction():
         if is_unique and store.one(
-            "SELECT 1 FROM requests WHERE originator_conversation_id = ? AND organisation_id"
-            " = ? AND kind = ?",
+            "SELECT 1 FROM requests WHERE originator_conversation_id = ? AND organisation_id = ? AND kind = ?",
             originator_id,
             organisation["id"],
             kind,
@@ -148,9 +147,7 @@ def _queue(
             conversation_id=conversation_id,
             originator_conversation_id=originator_id,
             body=json.dumps(
-                details
-                | urls
-                | {"verdict": verdict, "occasion": call.text("Occasion") or call.text("Occassion")}
+                details | urls | {"verdict": verdict, "occasion": call.text("Occasion") or call.text("Occassion")}
             ),
             at=store.timestamp(),
         )
@@ -164,9 +161,7 @@ def _check_initiator(call: Call, organisation: sqlite3.Row, name: str) -> str:
     failures = store.must("SELECT initiator_failures FROM organisations WHERE id = ?", organisation["id"])[0]
     if failures >= LOCKED_AFTER:
         return "8006"
-    password = current_app.extensions["simulator"].certificate.open_credential(
-        call.text("SecurityCredential")
-    )
+    password = current_app.extensions["simulator"].certificate.open_credential(call.text("SecurityCredential"))
     is_right = (
         password is not None
         and hmac.compare_digest(password.encode(), organisation["initiator_password"].encode())

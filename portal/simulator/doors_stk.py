@@ -19,9 +19,7 @@ TYPES = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
 HANG_S = 35.0
 # Documented as 12; Safaricom's sandbox was seen to take 15, so a little more is let through.
 MAX_REFERENCE = 20
-SUBSCRIBER_LOCKED = (
-    "Unable to lock subscriber, a transaction is already in process for the current subscriber"
-)
+SUBSCRIBER_LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
 _TIMESTAMP = re.compile(r"\d{14}", re.ASCII)
 blueprint = Blueprint("stk", __name__)
 

@@ -77,9 +77,7 @@ def order(store: Store, wanted: Any) -> None:
                         )
                     _order_one(store, inner, inner_setting, shortcode=str(name))
             else:
-                raise Refused(
-                    f"No fault is called {name!r}. Known: {', '.join(FAULTS)}.", code="unknown_fault"
-                )
+                raise Refused(f"No fault is called {name!r}. Known: {', '.join(FAULTS)}.", code="unknown_fault")
 
 
 def _order_one(store: Store, name: str, setting: Any, *, shortcode: str) -> None:

@@ -29,22 +29,16 @@ def pay_by_hand(store: Store, *, msisdn: str, shortcode: str, account: str, amou
     if urls is not None and urls["validation_url"] and receiver["external_validation"]:
         code, third_party_id = _validate(store, receiver, urls, receipt, msisdn, account, amount_cents)
         if code != "0":
-            text = sms_text.refused(
-                amount_cents=amount_cents, business=receiver["name"], account=account, code=code
-            )
+            text = sms_text.refused(amount_cents=amount_cents, business=receiver["name"], account=account, code=code)
             return _told(store, msisdn, text)
     with store.transaction():
         problem = movements.why_not(store, msisdn, amount_cents)
         if problem == "1":
             balance_cents = customer(store, msisdn)["balance_cents"]
-            text = sms_text.no_funds(
-                amount_cents=amount_cents, business=receiver["name"], balance_cents=balance_cents
-            )
+            text = sms_text.no_funds(amount_cents=amount_cents, business=receiver["name"], balance_cents=balance_cents)
             return _told(store, msisdn, text)
         if problem:
-            return _told(
-                store, msisdn, "Failed. You have reached the amount that you can transact within the day."
-            )
+            return _told(store, msisdn, "Failed. You have reached the amount that you can transact within the day.")
         movement = movements.collect(
             store,
             receiver=receiver,

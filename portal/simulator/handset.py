@@ -25,13 +25,9 @@ def show(number: str) -> Response:
     store, msisdn = store_of_app(), normalise_msisdn(number)
     if wants_html():
         shown = phone_parts(store, msisdn)
-        return Response(
-            render_template("simulator/handset.html", **shown, parts=draw(PARTS, shown), note=_note())
-        )
+        return Response(render_template("simulator/handset.html", **shown, parts=draw(PARTS, shown), note=_note()))
     prompt = prompts.open_prompt(store, msisdn)
-    return jsonify(
-        {"prompts": [_prompt(prompt)] if prompt is not None else [], "messages": messages(store, msisdn)}
-    )
+    return jsonify({"prompts": [_prompt(prompt)] if prompt is not None else [], "messages": messages(store, msisdn)})
 
 
 @blueprint.get("/handset/<number>/live")
@@ -68,15 +64,11 @@ def pay(number: str) -> Response:
     account = str(given.get("account") or "").strip()
     amount_cents = cents(given.get("amount"))
     if not (shortcode.isascii() and shortcode.isdigit()):
-        raise Refused(
-            "Enter a paybill or till number.", code="invalid_shortcode", fields={"shortcode": "Digits only."}
-        )
+        raise Refused("Enter a paybill or till number.", code="invalid_shortcode", fields={"shortcode": "Digits only."})
     if len(account) > 20:
         raise Refused("An account number has at most 20 characters.", code="invalid_account")
     if not 0 < amount_cents <= 250_000_00:
-        raise Refused(
-            "Pay between KES 1 and KES 250,000.", code="invalid_amount", fields={"amount": "1 to 250,000."}
-        )
+        raise Refused("Pay between KES 1 and KES 250,000.", code="invalid_amount", fields={"amount": "1 to 250,000."})
     outcome = hand_payments.pay_by_hand(
         store, msisdn=msisdn, shortcode=shortcode, account=account, amount_cents=amount_cents
     )

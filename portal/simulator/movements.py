@@ -154,8 +154,7 @@ def disburse(
 def remaining_cents(store: Store, original: sqlite3.Row) -> int:
     """What of a payment has not been reversed yet."""
     row = store.must(
-        "SELECT coalesce(sum(amount_cents), 0) AS back FROM movements WHERE"
-        " linked_receipt = ? AND kind = 'reversal'",
+        "SELECT coalesce(sum(amount_cents), 0) AS back FROM movements WHERE linked_receipt = ? AND kind = 'reversal'",
         original["receipt"],
     )
     return int(original["amount_cents"]) + int(row["back"])

@@ -9,9 +9,7 @@ from typing import Any
 from portal.errors import Refused
 from portal.simulator.store import Store
 
-SANDBOX_PASSKEY = (
-    "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"  # public, from Safaricom's portal
-)
+SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"  # public, from Safaricom's portal
 START_CENTS = 1_000_000_00
 KINDS = ("PAYBILL", "BUYGOODS", "BANK")
 
@@ -106,9 +104,7 @@ def open_or_update(store: Store, spec: OrganisationSpec) -> sqlite3.Row:
             "kind": spec.kind,
             "name": choose("name", spec.name, f"PAYBILL {spec.shortcode}"),
             "consumer_key": choose("consumer_key", spec.consumer_key, "key-" + secrets.token_hex(12)),
-            "consumer_secret": choose(
-                "consumer_secret", spec.consumer_secret, "secret-" + secrets.token_hex(12)
-            ),
+            "consumer_secret": choose("consumer_secret", spec.consumer_secret, "secret-" + secrets.token_hex(12)),
             "passkey": choose("passkey", spec.passkey, secrets.token_hex(32)),
             "initiator_name": choose("initiator_name", spec.initiator_name, "api" + spec.shortcode),
             "initiator_password": choose(
@@ -129,8 +125,7 @@ def open_or_update(store: Store, spec: OrganisationSpec) -> sqlite3.Row:
 def live_on_daraja(store: Store, number: str, *, consumer_key: str) -> sqlite3.Row | None:
     """The organisation that this app may push for with BusinessShortCode `number`; a bare till is none."""
     return store.one(
-        "SELECT * FROM organisations WHERE store_number = ? AND consumer_key = ?"
-        " ORDER BY kind = 'BANK', id LIMIT 1",
+        "SELECT * FROM organisations WHERE store_number = ? AND consumer_key = ? ORDER BY kind = 'BANK', id LIMIT 1",
         number,
         consumer_key,
     )

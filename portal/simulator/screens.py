@@ -23,8 +23,7 @@ def draw(names: tuple[str, ...], shown: dict[str, Any]) -> dict[str, dict[str, s
     """Fragments by name, each with a version: a script replaces only what changed, so typing survives."""
     drawn = {name: Markup(render_template(f"simulator/_{name}.html", **shown)) for name in names}  # noqa: S704
     return {
-        name: {"version": hashlib.sha256(html.encode()).hexdigest()[:16], "html": html}
-        for name, html in drawn.items()
+        name: {"version": hashlib.sha256(html.encode()).hexdigest()[:16], "html": html} for name, html in drawn.items()
     }
 
 
@@ -65,11 +64,7 @@ def _gist(body: Any, answer: Any) -> str:
         body.get("Result"),
         answer,
     ):
-        if (
-            isinstance(told, dict)
-            and "ResultDesc" in told
-            and (told is not answer or "CheckoutRequestID" in told)
-        ):
+        if isinstance(told, dict) and "ResultDesc" in told and (told is not answer or "CheckoutRequestID" in told):
             return f"{told.get('ResultCode')}: {told['ResultDesc']}"
     amount = body.get("Amount", body.get("TransAmount"))
     account = body.get("AccountReference", body.get("BillRefNumber")) or ""
@@ -81,9 +76,7 @@ def _pretty(value: Any) -> str:
 
 
 def _mood(status: str) -> str:
-    return (
-        "good" if status.startswith("2") else "bad" if status == "lost" or status.startswith("5") else "odd"
-    )
+    return "good" if status.startswith("2") else "bad" if status == "lost" or status.startswith("5") else "odd"
 
 
 def phone_parts(store: Store, msisdn: str) -> dict[str, Any]:
@@ -145,8 +138,7 @@ def overview_parts(store: Store) -> dict[str, Any]:
         ],
         "behaviours": behaviours.BEHAVIOURS,
         "organisations": [
-            dict(row)
-            | {"utility": format_kes(row["utility_cents"]), "working": format_kes(row["working_cents"])}
+            dict(row) | {"utility": format_kes(row["utility_cents"]), "working": format_kes(row["working_cents"])}
             for row in store.all("SELECT * FROM organisations ORDER BY kind = 'BANK', id")
         ],
         "faults": store.all("SELECT * FROM faults ORDER BY id"),

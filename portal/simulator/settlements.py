@@ -41,9 +41,7 @@ def settle_job(store: Store, payload: dict[str, Any]) -> None:
                 raise _Failed(details["verdict"])
             if ordered := faults.take(store, "resultCode", shortcodes=shortcodes):
                 raise _Failed(str(int(ordered.value or 17)))
-            done = {"b2c": _pay_out, "reversal": _reverse, "status": _status, "balance": _balance}[
-                request["kind"]
-            ]
+            done = {"b2c": _pay_out, "reversal": _reverse, "status": _status, "balance": _balance}[request["kind"]]
             found_id, parameters = done(store, request, organisation, details)
             transaction_id = found_id or transaction_id
         except _Failed as failure:
@@ -101,9 +99,7 @@ def _reference(kind: str, details: dict[str, Any]) -> dict[str, Any]:
     return {"Key": "QueueTimeoutURL", "Value": _SUBMIT.format(short)}
 
 
-def _pay_out(
-    store: Store, request: sqlite3.Row, payer: sqlite3.Row, details: dict[str, Any]
-) -> tuple[str, Parameters]:
+def _pay_out(store: Store, request: sqlite3.Row, payer: sqlite3.Row, details: dict[str, Any]) -> tuple[str, Parameters]:
     amount_cents, msisdn = details["amount_cents"], details["msisdn"]
     if payer["kind"] == "BANK":
         raise _Failed("2028")
@@ -137,9 +133,7 @@ def _pay_out(
     ]
 
 
-def _reverse(
-    store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]
-) -> tuple[str, Parameters]:
+def _reverse(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]) -> tuple[str, Parameters]:
     original = _payment(store, details["receipt"], owner)
     if original is None or original["kind"] != "collection":
         raise _Failed("R000002")
@@ -170,9 +164,7 @@ def _reverse(
     ]
 
 
-def _status(
-    store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]
-) -> tuple[str, Parameters]:
+def _status(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]) -> tuple[str, Parameters]:
     movement = _payment(store, details["receipt"], owner) if details["receipt"] else None
     if movement is None and details["looked_for"]:
         earlier = store.one(
@@ -192,9 +184,7 @@ def _status(
     is_incoming = movement["amount_cents"] > 0
     is_reversed = movement["kind"] == "collection" and movements.remaining_cents(store, movement) <= 0
     time = int(clock.daraja_timestamp(instant(movement["at"])))
-    charge = store.one(
-        "SELECT amount_cents FROM movements WHERE receipt = ? AND role = 'charge'", movement["receipt"]
-    )
+    charge = store.one("SELECT amount_cents FROM movements WHERE receipt = ? AND role = 'charge'", movement["receipt"])
     return "", [
         ("DebitPartyName", person if is_incoming else org),
         ("CreditPartyName", org if is_incoming else person),
@@ -227,9 +217,7 @@ def _failed_request(earlier: sqlite3.Row, owner: sqlite3.Row) -> Parameters:
     ]
 
 
-def _balance(
-    store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]
-) -> tuple[str, Parameters]:
+def _balance(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]) -> tuple[str, Parameters]:
     first = "Merchant Account" if owner["kind"] == "BUYGOODS" else "Working Account"
     accounts = (
         (first, owner["working_cents"]),
@@ -238,9 +226,7 @@ def _balance(
         ("Charges Paid Account", owner["charges_cents"]),
         ("Organization Settlement Account", 0),
     )
-    lines = [
-        f"{name}|KES|{two_decimals(amount)}|{two_decimals(amount)}|0.00|0.00" for name, amount in accounts
-    ]
+    lines = [f"{name}|KES|{two_decimals(amount)}|{two_decimals(amount)}|0.00|0.00" for name, amount in accounts]
     return "", [
         ("AccountBalance", "&".join(lines)),
         ("BOCompletedTime", int(clock.daraja_timestamp(store.now()))),

@@ -67,9 +67,7 @@ def received(receipt: str, *, amount_cents: int, business: str, at: datetime, ba
     )
 
 
-def reversed_payment(
-    receipt: str, *, original: str, amount_cents: int, at: datetime, balance_cents: int
-) -> str:
+def reversed_payment(receipt: str, *, original: str, amount_cents: int, at: datetime, balance_cents: int) -> str:
     """Money that came back; the double spaces are M-Pesa's."""
     day, _, time = when(at).partition(" at ")
     return (

@@ -97,9 +97,7 @@ def _write_legacy(
     writer.writerow(["Short Code:", organisation["shortcode"]])
     writer.writerow(["Account:", "Merchant Account" if is_till else "Utility Account"])
     writer.writerow(["Time Period:", f"From {first_text} To {now_text}"])
-    writer.writerow(
-        ["Operator:", "simulator", "Organization:", organisation["name"], "Date of Report:", now_text]
-    )
+    writer.writerow(["Operator:", "simulator", "Organization:", organisation["name"], "Date of Report:", now_text])
     totals = {"Opening Balance:": opening, "Closing Balance:": closing, "Available Balance:": closing}
     totals |= {"Total Paid In:": paid_in, "Total Withdrawn:": withdrawn}
     writer.writerow([cell for label, value in totals.items() for cell in (label, _plain(value))])

@@ -176,9 +176,7 @@ class Store:
         with self.transaction():
             if seconds is None:
                 self.run("UPDATE jobs SET due_at = due_at - ? WHERE state = 'due'", self._offset_s)
-                self.run(
-                    "UPDATE pushes SET expires_at = expires_at - ? WHERE state = 'ringing'", self._offset_s
-                )
+                self.run("UPDATE pushes SET expires_at = expires_at - ? WHERE state = 'ringing'", self._offset_s)
                 self.run(
                     "UPDATE tokens SET expires_at = expires_at - ?, issued_at = issued_at - ?",
                     *[self._offset_s] * 2,

@@ -10,7 +10,7 @@ from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
 from portal.api.clinic import pay_url
 from portal.clinic import appointments
 from portal.db import transaction
-from portal.errors import Refused
+from portal.errors import NotFound, Refused
 from portal.staff.guard import actor, needs
 from portal.staff.today import row_of
 
@@ -45,6 +45,8 @@ def approve(uid: str) -> ResponseReturnValue:
         with transaction():
             one = appointments.named(g.tenant.id, uid)
             appointments.approve(g.tenant, one, actor=actor(), pay_url_of=pay_url)
+    except NotFound:
+        raise
     except Refused as error:
         flash(error.message, "danger")
     else:
@@ -59,6 +61,8 @@ def decline(uid: str) -> ResponseReturnValue:
     try:
         with transaction():
             appointments.decline(appointments.named(g.tenant.id, uid), why="", actor=actor())
+    except NotFound:
+        raise
     except Refused as error:
         flash(error.message, "danger")
     else:

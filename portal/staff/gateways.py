@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
+from flask_wtf.file import FileField
+from wtforms import BooleanField, PasswordField, SelectChoice, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
 
 from portal.accounts.permissions import MANAGE_GATEWAYS
@@ -15,11 +16,13 @@ from portal.accounts.views import is_fresh
 from portal.api import gateways as api
 from portal.db import transaction
 from portal.errors import Refused
-from portal.gateways import settings
+from portal.gateways import credential, settings
 from portal.gateways.models import Gateway
+from portal.staff import gateway_operations
 from portal.staff.guard import actor, needs
 
 _KINDS = {"PAYBILL": _l("Paybill"), "BUYGOODS": _l("Till (Buy Goods)"), "BANK": _l("Bank account")}
+LARGEST_CERTIFICATE_BYTES = 20_000
 # The form's names and the API's: one vocabulary, in the two spellings.
 NAMES = {
     "name": "name", "display_name": "displayName", "type": "type", "sub_type": "subType", "shortcode": "shortcode",
@@ -40,16 +43,22 @@ class GatewayForm(FlaskForm):
     )
     type = SelectField(
         _l("Connection"),
-        choices=[("MPESA_API", _l("With M-Pesa's API")), ("MPESA_NO_API", _l("Without: staff confirm"))],
+        choices=[
+            SelectChoice("MPESA_API", _l("With M-Pesa's API")),
+            SelectChoice("MPESA_NO_API", _l("Without: staff confirm")),
+        ],
     )
-    sub_type = SelectField(_l("Kind"), choices=list(_KINDS.items()))
+    sub_type = SelectField(_l("Kind"), choices=[SelectChoice(kind, name) for kind, name in _KINDS.items()])
     shortcode = StringField(_l("Paybill or till number"), [InputRequired(_l("Enter the number."))])
     store_number = StringField(
         _l("Head office (store) number"),
         description=_l("For a till; for a bank the shortcode that owns the passkey."),
     )
     account_number = StringField(_l("Bank account"), description=_l("Only for a bank."))
-    env = SelectField(_l("Money"), choices=[("sandbox", _l("Test money")), ("production", _l("Real money"))])
+    env = SelectField(
+        _l("Money"),
+        choices=[SelectChoice("sandbox", _l("Test money")), SelectChoice("production", _l("Real money"))],
+    )
     base_url = StringField(_l("Another server than Safaricom's"), description=_l("Usually empty."))
     consumer_key = PasswordField(_l("Consumer key"))
     consumer_secret = PasswordField(_l("Consumer secret"))
@@ -60,6 +69,9 @@ class GatewayForm(FlaskForm):
         _l("Security credential"), description=_l("Ready-made, in place of password and certificate.")
     )
     certificate = TextAreaField(_l("Safaricom's certificate"))
+    certificate_file = FileField(
+        _l("Or its file"), description=_l("The .cer file of the Daraja portal, as it is (PEM or DER).")
+    )
     b2c_shortcode = StringField(_l("Pay-out shortcode"))
     for_clinic = BooleanField(_l("Clinic"))
     for_hotspot = BooleanField(_l("Hotspot"))
@@ -73,7 +85,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/gateways/<uid>", "gateway", gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>/test", "test_gateway", test_gateway, methods=["POST"])
     bp.add_url_rule("/gateways/<uid>/default", "default_gateway", default_gateway, methods=["POST"])
-    bp.add_url_rule("/gateways/<uid>/register", "register_gateway", register_gateway, methods=["POST"])
+    gateway_operations.open_doors(bp)
 
 
 @needs(MANAGE_GATEWAYS)
@@ -108,9 +120,19 @@ def _purposes(one: Gateway) -> list[str]:
 def _given(form: GatewayForm) -> dict[str, Any]:
     """The form under the API's names; untouched secrets left out."""
     values = {api_name: form[name].data for name, api_name in NAMES.items()}
-    return {
-        name: value for name, value in values.items() if not (name in settings.SECRET_FIELDS and not value)
-    }
+    values["certificate"] = _certificate(form)
+    return {name: value for name, value in values.items() if not (name in settings.SECRET_FIELDS and not value)}
+
+
+def _certificate(form: GatewayForm) -> str:
+    """The certificate as text: the file, else what was pasted, without a browser's line ends. Raises Refused."""
+    if not form.certificate_file.data:
+        return (form.certificate.data or "").replace("\r\n", "\n").strip()
+    content = form.certificate_file.data.read(LARGEST_CERTIFICATE_BYTES + 1)
+    if len(content) > LARGEST_CERTIFICATE_BYTES:
+        sentence = _("This file is too large for a certificate.")
+        raise Refused(sentence, code="invalid_credential", fields={"certificate": sentence})
+    return credential.as_pem(content)
 
 
 def _blame(form: GatewayForm, error: Refused) -> None:
@@ -127,8 +149,10 @@ def new_gateway() -> ResponseReturnValue:
     form = GatewayForm()
     if form.validate_on_submit():
         try:
+            given = _given(form)
+            api.refuse_unreadable_url(given)
             with transaction():
-                uid = settings.create(g.tenant.id, _given(form), actor=actor()).uid
+                uid = settings.create(g.tenant.id, given, actor=actor()).uid
         except Refused as error:
             _blame(form, error)
         else:
@@ -144,9 +168,11 @@ def gateway(uid: str) -> ResponseReturnValue:
     form = GatewayForm()
     if form.validate_on_submit():
         try:
+            given = _given(form)
+            api.refuse_unreadable_url(given)
             with transaction():
                 one = settings.named(g.tenant.id, uid)
-                settings.change(one, _given(form), actor=actor(), is_fresh_signin=is_fresh())
+                settings.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
         except Refused as error:
             _blame(form, error)
         else:
@@ -154,9 +180,7 @@ def gateway(uid: str) -> ResponseReturnValue:
             return redirect(url_for("staff.gateway", uid=uid), 303)
     elif request.method == "GET":
         values = settings.shown(one)
-        form = GatewayForm(
-            data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS}
-        )
+        form = GatewayForm(data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS})
     return _form_page(form, settings.named(g.tenant.id, uid))
 
 
@@ -170,22 +194,13 @@ def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:
         if one
         else {}
     )
-    hooks = []
-    if one is not None:
-        base = f"{current_app.config['PORTAL'].public_url}/hooks/{one.hook_token}/c2b"
-        hooks = [
-            {"label": _("Confirmation"), "url": f"{base}/confirmation"},
-            {"label": _("Validation"), "url": f"{base}/validation"},
-        ]
     page = render_template(
         "staff/gateway_form.html",
         form=form,
         gateway=one,
         kept=kept,
-        hooks=hooks,
-        register_url=url_for("staff.register_gateway", uid=one.uid)
-        if one and one.kind == "MPESA_API"
-        else None,
+        fingerprint=settings.fingerprint(one) if one else None,
+        operations=gateway_operations.shown(one) if one and one.kind == "MPESA_API" else None,
         back_url=url_for("staff.gateways"),
     )
     return page, 422 if form.errors else 200
@@ -196,9 +211,7 @@ def test_gateway(uid: str) -> ResponseReturnValue:
     """Try it: sign-on, then shortcode and passkey. No money moves."""
     outcome = api.try_out(g.tenant.id, uid, actor=actor())
     if request.headers.get("HX-Request"):
-        return render_template(
-            "staff/_gateway_test.html", ok=outcome.ok, steps=outcome.steps, message=outcome.message
-        )
+        return render_template("staff/_gateway_test.html", ok=outcome.ok, steps=outcome.steps, message=outcome.message)
     flash(outcome.message, "success" if outcome.ok else "danger")
     return redirect(url_for("staff.gateways"), 303)
 
@@ -209,15 +222,3 @@ def default_gateway(uid: str) -> ResponseReturnValue:
     with transaction():
         settings.make_default(settings.named(g.tenant.id, uid), actor=actor())
     return redirect(url_for("staff.gateways"), 303)
-
-
-@needs(MANAGE_GATEWAYS)
-def register_gateway(uid: str) -> ResponseReturnValue:
-    """Give Safaricom our addresses for payments by hand."""
-    try:
-        api.register_urls(g.tenant.id, uid, actor=actor())
-    except Refused as error:
-        flash(error.message, "danger")
-    else:
-        flash(_("Safaricom reports payments by hand to us now."), "success")
-    return redirect(url_for("staff.gateway", uid=uid), 303)

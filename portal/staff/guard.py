@@ -16,6 +16,7 @@ from portal.accounts.views import ask_to_sign_in
 from portal.db import db
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
+from portal.payments import claims
 from portal.tenants.models import Tenant
 
 View = Callable[..., ResponseReturnValue]
@@ -86,12 +87,18 @@ def context() -> dict[str, Any]:
 def _rail() -> list[tuple[str, str, str, bool]]:
     tenant, role, here = g.tenant, g.role, request.endpoint or ""
     stops = [(_("Today"), "staff.today", "today", permissions.SEE_MONEY, True)]
-    stops.append(
-        (_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic)
-    )
+    stops.append((_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))
     stops.append((_("Money to place"), "staff.unmatched", "inbox", permissions.SEE_MONEY, True))
+    unchecked = claims.waiting_count(tenant.id)
+    checking = _("Messages to check (%(number)s)", number=unchecked) if unchecked else _("Messages to check")
+    has_no_api = any(claims.takes(gateway) for gateway in of_tenant(tenant.id))
+    stops.append((checking, "staff.claims", "sms", permissions.SEE_MONEY, bool(unchecked) or has_no_api))
+    stops.append((_("Taken by hand"), "staff.manual", "money", permissions.SEE_MONEY, True))
+    stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
+    stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))
     stops.append((_("Invoices"), "staff.invoices", "print", permissions.SEE_CLINIC, tenant.is_clinic))
+    stops.append((_("Reports"), "staff.reconcile", "chart", permissions.RECONCILE, True))
     stops.append((_("Settings"), "staff.gateways", "gear", permissions.MANAGE_GATEWAYS, True))
     return [
         (label, url_for(endpoint), symbol, here.startswith(endpoint.rstrip("s")))

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import DecimalField, SelectField, StringField
+from wtforms import DecimalField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.accounts.permissions import SEE_CLINIC, WORK_CLINIC
@@ -15,6 +15,7 @@ from portal.db import transaction
 from portal.errors import Refused
 from portal.payer.forms import PhoneField
 from portal.staff.guard import actor, needs
+from portal.translations import said
 
 STATUS_CHIPS = {"unpaid": "due", "part_paid": "part_paid"}
 
@@ -25,10 +26,10 @@ class WalkInForm(FlaskForm):
     kind = SelectField(
         _l("Kind"),
         choices=[
-            ("consultation", _l("Consultation")),
-            ("lab", _l("Lab test")),
-            ("medication", _l("Medication")),
-            ("other", _l("Other")),
+            SelectChoice("consultation", _l("Consultation")),
+            SelectChoice("lab", _l("Lab test")),
+            SelectChoice("medication", _l("Medication")),
+            SelectChoice("other", _l("Other")),
         ],
     )
     description = StringField(_l("For"), [InputRequired(_l("Say what it is for.")), Length(max=200)])
@@ -75,7 +76,7 @@ def new_invoice() -> ResponseReturnValue:
                 )
                 number, token = one.number, one.payment.token
         except Refused as error:
-            form.form_errors.extend(error.fields.values() or [error.message])
+            form.form_errors.extend(said(one) for one in error.fields.values() or [error.message])
         else:
             flash(_("Invoice %(number)s is made.", number=number), "success")
             return redirect(url_for("staff.attempt", token=token), 303)

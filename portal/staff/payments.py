@@ -3,33 +3,55 @@
 import json
 from typing import Any
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from portal import money as cash
 from portal import personal, queue
 from portal.accounts import permissions
-from portal.accounts.permissions import PLACE_MONEY, SEE_MONEY
+from portal.accounts.models import User
+from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
 from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
-from portal.gateways import messages
-from portal.payments import money_in, search, status, stk
+from portal.gateways import messages, results
+from portal.payments import accounts, money_in, qr, refunds, search, status, stk, wallets
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
+from portal.phone import normalise_msisdn
+from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
+from portal.translations import said
 
 WHY_SHOWN = {
-    "unknown account": "The account that the payer typed is not known here.",
-    "paid twice": "What it names was paid already.",
-    "overpaid": "More was sent than was due.",
-    "closed": "What it names can no longer be paid.",
+    "unknown account": _l("The account that the payer typed is not known here."),
+    "paid twice": _l("What it names was paid already."),
+    "overpaid": _l("More was sent than was due."),
+    "closed": _l("What it names can no longer be paid."),
+}
+# How we learned of money, in words.
+CHANNELS = {
+    "stk": _l("Answer to our request"),
+    "c2b": _l("M-Pesa's report of money received"),
+    "query": _l("Our question to M-Pesa"),
+    "status": _l("M-Pesa's answer about a receipt"),
+    "pull": _l("M-Pesa's list of payments"),
+    "webhook": _l("Another system"),
+    "statement": _l("M-Pesa's statement"),
+    "sms": _l("A pasted message that staff checked"),
+    "cash": _l("Cash at the counter"),
+    "bank": _l("A bank transfer that staff recorded"),
+    "card": _l("A card payment that staff recorded"),
+    "other": _l("Staff recorded it"),
 }
 SUGGESTIONS = 3
+# What a link may carry on: url_for() reads other names, such as _scheme, as its own.
+FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 
 
 def open_doors(bp: Blueprint) -> None:
@@ -37,8 +59,10 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/payments.csv", "payments_csv", as_csv)
     bp.add_url_rule("/payments/<uid>", "payment", one)
     bp.add_url_rule("/attempts/<token>", "attempt", attempt)
+    bp.add_url_rule("/attempts/<token>/qr.png", "attempt_qr", attempt_qr)
     bp.add_url_rule("/unmatched", "unmatched", unmatched)
     bp.add_url_rule("/unmatched/<uid>", "place", place, methods=["POST"])
+    bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
 
 
 @needs(SEE_MONEY)
@@ -49,7 +73,7 @@ def listed() -> ResponseReturnValue:
     if not items and wanted.words and (payment := _by_reference(wanted.words)):
         return redirect(url_for("staff.attempt", token=payment.token), 302)
     references = search.references_of(items)
-    keep = {name: value for name, value in request.args.items() if name != "cursor"}
+    keep: dict[str, Any] = {name: request.args[name] for name in FILTERS if request.args.get(name)}
     rows = [
         {
             "at": item.occurred_at,
@@ -88,9 +112,7 @@ def as_csv() -> ResponseReturnValue:
     text = csv_of(g.tenant.id, search.read_wanted(request.args))
     with transaction():
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_transactions", actor=actor())
-    return Response(
-        text, mimetype="text/csv", headers={"Content-Disposition": 'attachment; filename="payments.csv"'}
-    )
+    return Response(text, mimetype="text/csv", headers={"Content-Disposition": 'attachment; filename="payments.csv"'})
 
 
 @needs(SEE_MONEY)
@@ -107,13 +129,14 @@ def one(uid: str) -> ResponseReturnValue:
         ("transaction", item.id),
         *(("payment", one.id) for one in paid),
         *(("push", one.id) for one in pushes),
+        *(("refund", one.id) for one in refunds.of_transaction(item.id)),
     ]
     name = (personal.open_text(item.payer_name_sealed, tenant_id) or "") if item.payer_name_sealed else ""
     shown = {
         "receipt": item.receipt,
         "amount_cents": item.amount_cents,
         "payer": " ".join(filter(None, (name, item.payer_shown))) or "–",
-        "channel": item.channel,
+        "channel": CHANNELS.get(item.channel, item.channel),
         "environment": item.environment,
         "reference": item.account,
         "occurred_at": item.occurred_at,
@@ -128,9 +151,8 @@ def one(uid: str) -> ResponseReturnValue:
         ],
         "witnesses": _witnesses(item),
     }
-    actions = (
-        [{"label": _("Give it a home"), "url": url_for("staff.unmatched")}] if item.unallocated_cents else []
-    )
+    actions = [{"label": _("Give it a home"), "url": url_for("staff.unmatched")}] if item.unallocated_cents else []
+    actions = [*actions, *refund_pages.actions(item, list({one.id: one for one in paid}.values()))]
     return render_template(
         "staff/payment.html",
         transaction=shown,
@@ -143,7 +165,7 @@ def one(uid: str) -> ResponseReturnValue:
 
 def _witnesses(item: Transaction) -> list[str]:
     found = select(Witness.channel).where(Witness.transaction_id == item.id).order_by(Witness.id)
-    return list(db.session.scalars(found))
+    return [str(CHANNELS.get(channel, channel)) for channel in db.session.scalars(found)]
 
 
 def _pushes_of(payment_ids: list[int]) -> list[Push]:
@@ -151,28 +173,38 @@ def _pushes_of(payment_ids: list[int]) -> list[Push]:
 
 
 def _push_row(push: Push) -> dict[str, Any]:
+    reason = results.explain(push.result_code).for_staff if push.result_code else push.failure
     return {
         "phone": stk.describe(push),
         "state": push.state,
         "result_code": push.result_code,
-        "reason": push.failure,
+        "reason": reason,
         "amount_cents": push.amount_cents,
         "created_at": push.created_at,
     }
 
 
 def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Every step, with people by name. Who merely looked is in the audit, not among the steps."""
+    rows = [row for row in chain.history(g.tenant.id, *subjects) if row.action != "looked_at"]
+    names = _names_of({row.actor for row in rows})
     return [
         {
             "at": row.created_at,
             "what": _what(row),
-            "who": row.actor,
+            "who": names.get(row.actor, row.actor),
             "why": row.why,
             "old": row.old,
             "new": row.new,
         }
-        for row in chain.history(g.tenant.id, *subjects)
+        for row in rows
     ]
+
+
+def _names_of(actors: set[str]) -> dict[str, str]:
+    ids = [int(actor[5:]) for actor in actors if actor.startswith("user:") and actor[5:].isdigit()]
+    people = db.session.execute(select(User.id, User.name).where(User.id.in_(ids))).all() if ids else []
+    return {f"user:{user_id}": name for user_id, name in people}
 
 
 def _what(row: AuditEntry) -> str:
@@ -181,6 +213,7 @@ def _what(row: AuditEntry) -> str:
         "payment": _("Payment"),
         "transaction": _("Money"),
         "invoice": _("Invoice"),
+        "refund": _("Refund"),
     }
     return f"{subject.get(row.subject_kind, row.subject_kind)}: {row.action.replace('_', ' ')}"
 
@@ -218,6 +251,7 @@ def attempt(token: str) -> ResponseReturnValue:
     subjects = [
         ("payment", payment.id),
         *(("push", push.id) for push in pushes),
+        *(("refund", one.id) for one in refunds.of_payment(payment.id)),
         *((("invoice", invoice.id),) if invoice else ()),
     ]
     shown = {
@@ -228,18 +262,39 @@ def attempt(token: str) -> ResponseReturnValue:
         "created_at": payment.created_at,
         "payer": invoices.payer_name(invoice) if invoice else "",
         "pay_url": url_for("pay.show", token=token) if payment.state == "open" else None,
+        "qr_url": url_for("staff.attempt_qr", token=token) if payment.state == "open" else None,
     }
     return render_template(
         "staff/attempt.html",
         payment=shown,
         pushes=[_push_row(push) for push in pushes],
         timeline=_timeline(subjects),
+        actions=_refund_action(payment),
     )
+
+
+def _refund_action(payment: Payment) -> list[dict[str, str]]:
+    may = permissions.allows(g.role, REFUND) and refunds.may_go_back(payment)[0]
+    return [{"label": _("Refund"), "url": url_for("staff.refund_new", token=payment.token)}] if may else []
+
+
+@needs(SEE_MONEY)
+def attempt_qr(token: str) -> ResponseReturnValue:
+    """A QR code to pay this at the desk: M-Pesa's own where the gateway has API, else the payer's page."""
+    mine = select(Payment.id).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
+    payment_id = db.session.scalar(mine)
+    if payment_id is None:
+        raise NotFound(_("There is no such payment here."))
+    link = current_app.config["PORTAL"].public_url + url_for("pay.show", token=token)
+    response = Response(qr.to_pay(payment_id, link=link), mimetype="image/png")
+    response.headers["Cache-Control"] = "private, max-age=300"
+    return response
 
 
 @needs(SEE_MONEY)
 def unmatched() -> ResponseReturnValue:
     """Money that fits nothing exactly, with what it may be for."""
+    may_refund = permissions.allows(g.role, REFUND)
     items = [
         {
             "receipt": item.receipt or _("No receipt yet"),
@@ -247,9 +302,14 @@ def unmatched() -> ResponseReturnValue:
             "at": item.occurred_at,
             "payer": item.payer_shown or personal.open_text(item.payer_name_sealed, g.tenant.id) or "–",
             "account": item.account,
-            "why": _(WHY_SHOWN.get(item.unplaced_why, "It is not known yet what it was for.")),
+            "why": WHY_SHOWN.get(item.unplaced_why, _l("It is not known yet what it was for.")),
             "suggestions": _suggestions(item),
             "form_action": url_for("staff.place", uid=item.uid),
+            "keep_url": url_for("staff.keep", uid=item.uid) if not item.credited_cents else None,
+            "has_phone": bool(item.phone_sealed),
+            "refund_url": url_for("staff.refund_unplaced", uid=item.uid)
+            if may_refund and item.provider == "mpesa" and item.gateway_id is not None
+            else None,
         }
         for item in search.to_place(g.tenant.id)
     ]
@@ -257,15 +317,7 @@ def unmatched() -> ResponseReturnValue:
 
 
 def _suggestions(item: Transaction) -> list[dict[str, Any]]:
-    """Open payments of the same amount or the same phone; a person decides."""
-    alike = select(Payment).where(
-        Payment.tenant_id == g.tenant.id,
-        Payment.environment == item.environment,
-        Payment.state == "open",
-        Payment.purpose != "hotspot",
-        (Payment.amount_cents - Payment.allocated_cents == item.unallocated_cents)
-        | ((Payment.phone_hash == item.phone_hash) & (Payment.phone_hash.is_not(None))),
-    )
+    """What it may be for; a person decides."""
     return [
         {
             "reference": payment.reference,
@@ -273,7 +325,7 @@ def _suggestions(item: Transaction) -> list[dict[str, Any]]:
             "due_cents": payment.due_cents,
             "action_url": url_for("staff.place", uid=item.uid),
         }
-        for payment in db.session.scalars(alike.order_by(Payment.id.desc()).limit(SUGGESTIONS))
+        for payment in accounts.suggestions_for(item, most=SUGGESTIONS)
     ]
 
 
@@ -283,9 +335,12 @@ def place(uid: str) -> ResponseReturnValue:
     reference = messages.normalise_account(request.form.get("reference", ""))
     try:
         with transaction():
+            search.by_uid(g.tenant.id, uid)
             given = _place(uid, reference)
+    except NotFound:
+        raise
     except Refused as error:
-        flash(error.message, "danger")
+        flash(said(error.message), "danger")
         return redirect(url_for("staff.unmatched"), 303)
     queue.ring(queue.PAID)
     flash(
@@ -298,9 +353,7 @@ def place(uid: str) -> ResponseReturnValue:
 def _place(uid: str, reference: str) -> int:
     payment = _by_reference(reference)
     if payment is None:
-        raise Refused(
-            _("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–")
-        )
+        raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
     payment = money_in.lock_payment(payment.id)
     item = search.by_uid(g.tenant.id, uid)
     db.session.refresh(item, with_for_update=True)
@@ -310,3 +363,29 @@ def _place(uid: str, reference: str) -> int:
     if not given:
         raise Refused(_("This money has been placed already."))
     return given
+
+
+@needs(PLACE_MONEY)
+def keep(uid: str) -> ResponseReturnValue:
+    """Keep homeless money as the payer's credit: of the phone that paid, else of the phone that staff entered."""
+    search.by_uid(g.tenant.id, uid)
+    try:
+        with transaction():
+            put, number = _keep(uid, request.form.get("phone", ""))
+    except Refused as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.unmatched"), 303)
+    flash(_("%(amount)s kept as credit of %(number)s.", amount=cash.format_kes(put), number=number), "success")
+    return redirect(url_for("staff.unmatched"), 303)
+
+
+def _keep(uid: str, phone: str) -> tuple[int, str]:
+    item = search.by_uid(g.tenant.id, uid)
+    msisdn = personal.open_phone(item.phone_sealed, g.tenant.id)
+    name = personal.open_text(item.payer_name_sealed, g.tenant.id) if msisdn else ""
+    customer = wallets.customer_of_phone(g.tenant.id, msisdn or normalise_msisdn(phone), name=name or "")
+    db.session.refresh(item, with_for_update=True)
+    put = wallets.credit(item, customer, actor=actor())
+    if not put:
+        raise Refused(_("This money has been placed already."))
+    return put, customer.account_number

@@ -55,6 +55,7 @@ def row_of(one: Appointment) -> dict[str, Any]:
         "kind": one.kind,
         "status": one.status,
         "due_cents": payment.due_cents if payment else 0,
+        "part_paid": bool(payment and payment.allocated_cents),
         "paid": is_paid,
         "receipt": receipt_of(payment) if payment and is_paid else None,
         "url": url_for("staff.attempt", token=payment.token) if payment else url_for("staff.appointments"),
@@ -69,9 +70,7 @@ def _version(tenant_id: int) -> str:
 
 
 def _items(tenant_id: int) -> list[dict[str, Any]]:
-    newest = select(Transaction).where(
-        Transaction.tenant_id == tenant_id, Transaction.merged_into_id.is_(None)
-    )
+    newest = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.merged_into_id.is_(None))
     money = list(db.session.scalars(newest.order_by(Transaction.id.desc()).limit(LIVE_ROWS)))
     references = search.references_of(money)
     return [

@@ -9,14 +9,10 @@ from portal.tenants.models import Counter
 def take_number(tenant_id: int, series: str, *, first: int = 1001) -> int:
     """The next number of a series, never given twice. The caller commits."""
     db.session.execute(
-        upsert_nothing(
-            Counter, unique=["tenant_id", "series"], tenant_id=tenant_id, series=series, next_number=first
-        )
+        upsert_nothing(Counter, unique=["tenant_id", "series"], tenant_id=tenant_id, series=series, next_number=first)
     )
     step = update(Counter).where(Counter.tenant_id == tenant_id, Counter.series == series)
     return (
-        db.session.execute(
-            step.values(next_number=Counter.next_number + 1).returning(Counter.next_number)
-        ).scalar_one()
+        db.session.execute(step.values(next_number=Counter.next_number + 1).returning(Counter.next_number)).scalar_one()
         - 1
     )

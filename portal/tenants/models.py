@@ -24,12 +24,8 @@ class Tenant(Row, Model):
     push_limit_cents: Mapped[int] = mapped_column(default=DEFAULT_PUSH_LIMIT_CENTS)
     refuses_unknown_accounts: Mapped[bool] = mapped_column(default=True)  # at C2B validation
     meeting_base_url: Mapped[str] = mapped_column(String(200), default="")
-    refund_approval_above_cents: Mapped[int] = mapped_column(
-        default=500_000
-    )  # above it a second person approves
-    sms_policy: Mapped[str] = mapped_column(
-        String(10), default="hold"
-    )  # without API: hold, or open unverified
+    refund_approval_above_cents: Mapped[int] = mapped_column(default=500_000)  # above it a second person approves
+    sms_policy: Mapped[str] = mapped_column(String(10), default="hold")  # without API: hold, or open unverified
     unverified_per_day: Mapped[int] = mapped_column(default=2)  # a device, while sms_policy is open
     webhook_key_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
 

@@ -1,0 +1,104 @@
+"""Customers and their wallets."""
+
+from typing import Any
+
+from flask import jsonify, request
+from flask.typing import ResponseReturnValue
+
+from portal import clock, money, personal, queue
+from portal.accounts.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
+from portal.api.guard import Doors, body, principal, read_cursor, text_of
+from portal.audit import chain
+from portal.db import db, transaction
+from portal.errors import NotFound
+from portal.payments import accounts, customers, wallets
+from portal.payments.models import Customer, Payment
+from portal.phone import mask, normalise_msisdn
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("GET", "/customers", listed, who=SEE_MONEY)
+    doors.add("POST", "/customers", add, who=REQUEST_PAYMENT)
+    doors.add("GET", "/customers/<uid>", one, who=SEE_MONEY)
+    doors.add("POST", "/customers/<uid>/pay", pay, who=PLACE_MONEY)
+
+
+def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str, Any]:
+    """One customer under the API's names. environment: of the balance, test money or real."""
+    msisdn = personal.open_phone(customer.phone_sealed, customer.tenant_id)
+    return {
+        "id": customer.uid,
+        "accountNumber": customer.account_number,
+        "name": personal.open_text(customer.name_sealed, customer.tenant_id),
+        "phone": mask(msisdn) if msisdn else None,
+        "balance": money.kes(balance_cents),
+        "environment": environment,
+        "createdAt": clock.rfc3339(customer.created_at),
+    }
+
+
+def _shown(customer: Customer) -> dict[str, Any]:
+    environment = customers.environment_of(customer.tenant_id)
+    return shown(customer, wallets.balance_cents(customer, environment), environment)
+
+
+def listed() -> ResponseReturnValue:
+    """Customers, newest first. q: a whole phone or account number."""
+    tenant_id = principal().tenant_id
+    environment = customers.environment_of(tenant_id)
+    found, cursor = customers.page(tenant_id, request.args.get("q", ""), before_id=read_cursor())
+    held = customers.balances(tenant_id, environment, found)
+    return jsonify(items=[shown(each, held[each.id], environment) for each in found], nextCursor=cursor)
+
+
+def one(uid: str) -> ResponseReturnValue:
+    """One customer with the newest movements of their wallet. The look is recorded."""
+    asking = principal()
+    customer = customers.by_uid(asking.tenant_id, uid)
+    with transaction():
+        chain.record(asking.tenant_id, "customer", customer.id, "looked_at", actor=asking.actor)
+    answer = _shown(customer)
+    moved = customers.entries(customer, answer["environment"])
+    answer["entries"] = [
+        {"kind": entry.kind, "at": clock.rfc3339(entry.at), "amount": money.kes(entry.amount_cents)} for entry in moved
+    ]
+    return jsonify(answer)
+
+
+def add() -> ResponseReturnValue:
+    """A customer with an account number and an empty wallet; 200 where this phone is a customer already."""
+    asking, given = principal(), body()
+    name, msisdn = text_of(given, "name")[:80], normalise_msisdn(given.get("phone"))
+    with transaction():
+        customer, is_new = customers.add(asking.tenant_id, name=name, msisdn=msisdn, actor=asking.actor)
+        uid = customer.uid
+    return jsonify(_shown(customers.by_uid(asking.tenant_id, uid))), 201 if is_new else 200
+
+
+def pay(uid: str) -> ResponseReturnValue:
+    """Pay what `reference` (an invoice, or a paymentId) is due from the wallet, as far as it reaches."""
+    asking, given = principal(), body()
+    reference = text_of(given, "reference")
+    with transaction():
+        customer_id = customers.by_uid(asking.tenant_id, uid).id
+        payment_id = payable(asking.tenant_id, reference).id
+        paid_cents = wallets.pay(payment_id, customer_id, actor=asking.actor)
+    queue.ring(queue.PAID)
+    payment = db.session.get_one(Payment, payment_id)
+    balance = wallets.balance_cents(db.session.get_one(Customer, customer_id), payment.environment)
+    return jsonify(
+        paymentId=payment.token,
+        reference=payment.reference,
+        paid=money.kes(paid_cents),
+        amountDue=money.kes(payment.due_cents),
+        status="paid" if payment.state == "paid" else "pending",
+        balance=money.kes(balance),
+    )
+
+
+def payable(tenant_id: int, reference: str) -> Payment:
+    """The payment of this name. Raises NotFound."""
+    payment = accounts.named(tenant_id, reference)
+    if payment is None:
+        raise NotFound(f"There is nothing to pay called {reference[:40]}.", code="unknown_reference")
+    return payment

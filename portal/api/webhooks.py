@@ -1,0 +1,68 @@
+"""The general webhook: another system's word, under the tenant's own key, that a customer paid.
+
+Safaricom can send no headers, so the key may stand in the address; logs mask it there. Kept before it is
+acknowledged, as every callback; what it comes to is decided by the worker (`portal.payments.webhook`).
+"""
+
+from flask import Response, current_app, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+
+from portal import queue, vault
+from portal.accounts import tokens
+from portal.accounts.permissions import SignInNeeded
+from portal.api.guard import EVERYBODY, Doors
+from portal.db import db
+from portal.gateways import connect
+from portal.logs import bind, logger
+from portal.payments import inbox, webhook
+from portal.payments.inbox import BODY_LIMIT_BYTES, CannotKeep
+from portal.tenants.models import Tenant
+
+ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
+LONGEST_KEY = 200
+
+
+def open_doors(doors: Doors) -> None:
+    doors.add("POST", "/webhooks/mpesa", take, who=EVERYBODY, limit=None)  # the key is looked up before anything
+
+
+def take() -> ResponseReturnValue:
+    """Take an STK callback's body as another system passed it on. Key: `X-API-Key`, or `key` in the address."""
+    tenant_id = _tenant_of(request.headers.get("X-API-Key") or request.args.get("key") or "")
+    bind(tenant=tenant_id)
+    body = request.stream.read(BODY_LIMIT_BYTES + 1)
+    if len(body) > BODY_LIMIT_BYTES:
+        logger.warning("callback_refused", kind=webhook.CHANNEL, why="too large")
+        return _accepted()
+    gateway = connect.choose(tenant_id, "")
+    letter = inbox.envelope(
+        webhook.CHANNEL,
+        gateway_token=gateway.hook_token,
+        push_token=None,
+        body=body,
+        remote_address=request.remote_addr or "",
+        is_foreign=False,
+    )
+    db.session.rollback()
+    try:
+        inbox.keep(letter, current_app.extensions["spool"])
+    except CannotKeep as error:
+        logger.error("callback_not_kept", why=str(error))
+        return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")
+    queue.ring(queue.DRAIN)
+    return _accepted()
+
+
+def _accepted() -> Response:
+    return Response(ACCEPTED, mimetype="application/json")
+
+
+def _tenant_of(key: str) -> int:
+    """The tenant whose key this is: its webhook key, or one of its API keys. Raises SignInNeeded."""
+    key = key.strip()
+    if not key or len(key) > LONGEST_KEY:
+        raise SignInNeeded("Send the webhook's key as an X-API-Key header or as the parameter key.")
+    mine = select(Tenant.id).where(Tenant.webhook_key_hash == vault.digest(key))
+    tenant_id = db.session.scalar(mine)
+    return tenant_id if tenant_id is not None else tokens.read_api_key(key).tenant_id

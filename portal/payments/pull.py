@@ -1,0 +1,217 @@
+"""M-Pesa's own list of payments, asked for: what every callback lost, found again.
+
+A gateway that is registered for Pull is asked every quarter of an hour, from where the last pull ended, with an
+overlap, to now. Each row goes the way of a payment by hand, so a row that is known already changes nothing.
+Safaricom keeps 48 hours: after a longer silence the organisation's statement is what finds the rest.
+Decided: `pulled_until` moves only when every row was taken; a row that fails is asked for again, for 48 hours.
+Source: Safaricom's Daraja documentation, "Pull Transactions".
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import current_app
+from sqlalchemy import select
+
+from portal import clock, money, personal, queue
+from portal.audit import chain
+from portal.db import db, transaction, upsert_nothing
+from portal.errors import Conflict
+from portal.gateways import connect, daraja, messages, settings
+from portal.gateways.models import Gateway
+from portal.logs import logger
+from portal.payments import money_in, success
+from portal.payments.models import InboxItem, Transaction, Witness
+
+LONGEST = timedelta(hours=48)
+OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
+NOT_AGAIN_WITHIN = timedelta(minutes=5)  # several schedulers ring, one pull is enough
+BATCH_ROWS = 50
+MOST_PAGES = 200
+NAIROBI_AHEAD = timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What one pull brought. new: receipts that were not known; failed: rows that could not be taken yet."""
+
+    rows: int = 0
+    new: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "Pulled") -> "Pulled":
+        return Pulled(self.rows + other.rows, self.new + other.new, self.failed + other.failed)
+
+
+def pull_due() -> None:
+    """Pull for every gateway whose turn it is. One that fails does not stop the others: its turn comes again."""
+    turn = select(Gateway.id).where(
+        Gateway.pull_registered_at.is_not(None),
+        Gateway.archived_at.is_(None),
+        Gateway.kind == "MPESA_API",
+        Gateway.pulled_until.is_(None) | (Gateway.pulled_until < clock.now() - NOT_AGAIN_WITHIN),
+    )
+    for gateway_id in db.session.scalars(turn.order_by(Gateway.id)).all():
+        db.session.rollback()
+        try:
+            pull(gateway_id)
+        except daraja.DarajaError as error:
+            logger.warning("pull_without_answer", gateway=gateway_id, error=error.message)
+        except Exception as error:
+            db.session.rollback()
+            logger.error("pull_failed", gateway=gateway_id, error=repr(error)[:300])
+
+
+def register(gateway_id: int, msisdn: str, *, actor: str) -> None:
+    """Switch Pull on for this gateway; on already is fine. msisdn: the organisation's nominated number.
+
+    Opens its own transactions, none while it waits. Raises DarajaError, Conflict.
+    """
+    gateway = settings.require_api(db.session.get_one(Gateway, gateway_id))
+    client = connect.client_for(gateway)
+    # Nobody documents what would be sent there: that door keeps what it can read and refuses the rest.
+    address = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b/confirmation"
+    db.session.remove()
+    client.pull_register(nominated_msisdn=msisdn, callback_url=address)
+    with transaction():
+        gateway = db.session.get_one(Gateway, gateway_id)
+        gateway.pull_registered_at = clock.now()
+        chain.record(gateway.tenant_id, "gateway", gateway.id, "pull_registered", actor=actor)
+
+
+def pull(gateway_id: int) -> Pulled:
+    """Ask M-Pesa for this gateway's payments since the last pull, and take each in.
+
+    Opens its own transactions, none while it waits. Raises DarajaError; Conflict where Pull was never registered.
+    """
+    gateway = settings.require_api(db.session.get_one(Gateway, gateway_id))
+    if gateway.pull_registered_at is None:
+        raise Conflict("Register this gateway for Pull Transactions first.", code="pull_not_registered")
+    now = clock.now()
+    since = max(gateway.pulled_until - OVERLAP if gateway.pulled_until else now - LONGEST, now - LONGEST)
+    client = connect.client_for(gateway)
+    db.session.remove()
+    brought = Pulled()
+    for page in _pages(client, since, now):
+        for start in range(0, len(page), BATCH_ROWS):
+            brought += _take_batch(gateway_id, page[start : start + BATCH_ROWS], since, now)
+    if not brought.failed:
+        with transaction():
+            db.session.get_one(Gateway, gateway_id).pulled_until = now
+    if brought.rows:
+        logger.info("pulled", gateway=gateway_id, rows=brought.rows, new=brought.new, failed=brought.failed)
+        queue.ring(queue.PAID)
+    return brought
+
+
+def _pages(client: daraja.DarajaClient, since: datetime, until: datetime) -> Iterator[list[messages.PulledTransaction]]:
+    """Page by page, until one is empty or brings nothing that was not there before."""
+    offset, seen = 0, set[str]()
+    for _page in range(MOST_PAGES):
+        rows = client.pull_transactions(start=since, end=until, offset=offset)
+        fresh = [row for row in rows if row.receipt not in seen]
+        if not fresh:
+            return
+        yield fresh
+        seen.update(row.receipt for row in fresh)
+        offset += len(rows)
+    logger.error("pull_cut_off", pages=MOST_PAGES, rows=offset)
+
+
+def _take_batch(gateway_id: int, rows: list[messages.PulledTransaction], since: datetime, until: datetime) -> Pulled:
+    new = failed = 0
+    with transaction():
+        gateway = db.session.get_one(Gateway, gateway_id)
+        for row in rows:
+            try:
+                with db.session.begin_nested():
+                    new += _take(gateway, row, _when(row, since, until))
+            except Exception as error:
+                logger.error("pulled_row_not_taken", gateway=gateway_id, error=repr(error)[:300])
+                failed += 1
+    return Pulled(len(rows), new, failed)
+
+
+def _when(row: messages.PulledTransaction, since: datetime, until: datetime) -> datetime:
+    """When it was paid. Safaricom ends these times in Z and may mean Nairobi's clock: the window we asked for tells."""
+    at = row.occurred_at or until
+    if not since <= at <= until + timedelta(seconds=1) and since <= at - NAIROBI_AHEAD <= until:
+        return at - NAIROBI_AHEAD
+    return at
+
+
+def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: datetime) -> bool:
+    """Take one row in by the rules of a payment by hand; True for a receipt that was not known."""
+    if row.transaction_type and not row.transaction_type.lower().startswith("c2b"):
+        return False  # charges, sweeps and pay-outs are the statement's
+    paid = messages.C2bPayment(
+        transaction_type=row.transaction_type,
+        receipt=row.receipt,
+        amount_cents=row.amount_cents,
+        occurred_at=occurred_at,
+        shortcode=gateway.shortcode,
+        account=row.account,
+        payer=row.payer,
+        first_name=row.sender if not row.sender.isdigit() else "",
+    )
+    arrival = success.arrival_by_hand("pull", paid, occurred_at)
+    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
+    if known is not None and not _may_learn_its_home(known):
+        _note_difference(known, row)
+        money_in.book(gateway, arrival)
+        return False
+    outcome = success.place(gateway, paid, arrival, actor="pull")
+    if outcome.state == "waiting":
+        _leave_to_staff(gateway, row, paid, outcome.why)
+    elif known is not None and row.account and not known.account:
+        known.account = row.account[:40]
+    return known is None and outcome.state == "done"
+
+
+def _may_learn_its_home(known: Transaction) -> bool:
+    """Whether it is booked without a word of what it was for, as a status answer books it."""
+    return known.unallocated_cents == known.amount_cents and not known.account
+
+
+def _note_difference(known: Transaction, row: messages.PulledTransaction) -> None:
+    told = select(Witness.id).where(Witness.transaction_id == known.id, Witness.channel == "pull")
+    if known.amount_cents == row.amount_cents or db.session.scalar(told) is not None:
+        return
+    why = f"M-Pesa's list states {money.format_kes(row.amount_cents)}."
+    chain.record(known.tenant_id, "transaction", known.id, "amount_differs", actor="pull", why=why)
+
+
+def _leave_to_staff(gateway: Gateway, row: messages.PulledTransaction, paid: messages.C2bPayment, why: str) -> None:
+    """Keep the row as the confirmation that never came: it waits where such a confirmation would."""
+    body = json.dumps(
+        {
+            "TransID": row.receipt,
+            "TransTime": clock.daraja_timestamp(paid.occurred_at or clock.now()),
+            "TransAmount": str(money.kes(row.amount_cents)),
+            "BusinessShortCode": gateway.shortcode,
+            "BillRefNumber": row.account,
+            "MSISDN": row.payer.text,
+            "FirstName": row.sender,
+        }
+    )
+    db.session.execute(
+        upsert_nothing(
+            InboxItem,
+            unique=["dedupe"],
+            kind="c2b",
+            dedupe=hashlib.sha256(f"pull\0{gateway.id}\0{row.receipt}".encode()).hexdigest(),
+            tenant_id=gateway.tenant_id,
+            gateway_id=gateway.id,
+            body_sealed=personal.seal_text(body, gateway.tenant_id),
+            state="waiting",
+            outcome=f"From M-Pesa's list. {why}"[:300],
+            received_at=clock.now(),
+            next_at=clock.now(),
+            attempts=0,
+            remote_address="",
+            is_foreign=False,
+        )
+    )

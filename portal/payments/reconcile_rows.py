@@ -1,0 +1,259 @@
+"""What one row of M-Pesa's records means here: which bucket it falls into, and what is booked because of it.
+
+Money that was missing here is booked by the rules of every other witness: its receipt once, a push that it answers
+succeeds, the payment that its account names is paid, a customer's account is credited, anything else waits for staff.
+What M-Pesa itself took or moved (charges, sweeps to the bank, pay-outs that we did not ask for) is booked once, against
+`mpesa_settled`: `mpesa_clearing` stays the sum of the money that transactions and refunds speak of, and the two
+together are what M-Pesa holds.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from portal.db import db
+from portal.errors import Refused
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.ledger import post
+from portal.money import format_kes
+from portal.payments import money_in, success
+from portal.payments.models import Allocation, Refund, Transaction
+from portal.payments.money_in import lock_payment
+from portal.payments.outcome import Outcome
+from portal.payments.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
+
+MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
+    "matched",
+    "created",
+    "different",
+    "missing_there",
+    "internal",
+)
+BUCKETS = (MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL)
+FLAGGED = (DIFFERENT, MISSING_THERE)
+SETTLED = "mpesa_settled"  # what M-Pesa moved out of, or into, the organisation's account by itself
+INTERNAL_ACCOUNTS = {CHARGE: "mpesa_charges", SWEEP: "bank", PAYOUT: "mpesa_payouts"}
+_REFUND_UNDER_WAY = ("approved", "sending", "sent", "unknown")
+_REFUND_WITHIN = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a row falls, and why, in a sentence for staff."""
+
+    bucket: str
+    why: str = ""
+    transaction_id: int | None = None
+
+
+@dataclass
+class Known:
+    """What we hold about the rows of one batch. actor: who the audit names; channel: how the money became known."""
+
+    gateway: Gateway
+    channel: str
+    transactions: dict[str, Transaction]
+    refunds: dict[str, Refund]
+    reversed_in_file: frozenset[str] = frozenset()
+    names_reversed: bool = False  # whether these records say which payment a reversal undoes
+    seen: set[tuple[str, str, int]] = field(default_factory=set)
+    postings: list[post.Posting] = field(default_factory=list)
+
+
+def look_up(gateway: Gateway, rows: list[Row], *, channel: str) -> Known:
+    """What we hold under the receipts of these rows."""
+    receipts = {row.receipt for row in rows} | {row.linked_receipt for row in rows if row.linked_receipt}
+    mine = select(Transaction).where(
+        Transaction.tenant_id == gateway.tenant_id,
+        Transaction.environment == gateway.environment,
+        Transaction.receipt.in_(receipts),
+    )
+    back = select(Refund).where(
+        Refund.tenant_id == gateway.tenant_id,
+        Refund.environment == gateway.environment,
+        Refund.receipt.in_(receipts),
+    )
+    return Known(
+        gateway,
+        channel,
+        {item.receipt or "": item for item in db.session.scalars(mine)},
+        {item.receipt or "": item for item in db.session.scalars(back)},
+    )
+
+
+def judge(row: Row, known: Known) -> Verdict:
+    """The one bucket of this row; money that was missing is booked. The caller calls `post_internal`, and commits."""
+    identity = (row.receipt, row.nature, row.signed_cents)
+    if identity in known.seen:
+        return Verdict(MATCHED, "It is in these records twice.", _id_of(known, row.receipt))
+    known.seen.add(identity)
+    if not row.signed_cents or row.status.lower() not in ("completed", "complete", "success"):
+        return _not_completed(row, known)
+    if row.nature == PAYMENT:
+        return _payment(row, known)
+    if row.nature == REVERSAL:
+        return _reversal(row, known)
+    if row.nature == PAYOUT:
+        return _payout(row, known)
+    return _internal(row, known)
+
+
+def _id_of(known: Known, receipt: str) -> int | None:
+    item = known.transactions.get(receipt)
+    return item.id if item else None
+
+
+def _not_completed(row: Row, known: Known) -> Verdict:
+    item = known.transactions.get(row.receipt)
+    if item is None or item.reversed_at or item.voided_at:
+        return Verdict(INTERNAL, f"M-Pesa says {row.status}: no money moved.", item.id if item else None)
+    if row.nature == PAYMENT and row.status.lower().startswith("revers"):
+        return _take_back(item, row, known)
+    return Verdict(DIFFERENT, f"M-Pesa says {row.status}; here it is money received.", item.id)
+
+
+def _payment(row: Row, known: Known) -> Verdict:
+    item = known.transactions.get(row.receipt)
+    if item is None:
+        return _missing_here(row, known)
+    if item.amount_cents != row.paid_in_cents:
+        return Verdict(DIFFERENT, _amounts(row, item), item.id)
+    if item.voided_at:
+        return Verdict(DIFFERENT, "Here it was taken back by hand; M-Pesa received it.", item.id)
+    if item.reversed_at and known.names_reversed and row.receipt not in known.reversed_in_file:
+        return Verdict(DIFFERENT, "Here it is reversed; these records name no reversal of it.", item.id)
+    if item.unallocated_cents == item.amount_cents and not item.account and row.account:
+        outcome = _place(row, known)  # a status answer books money without a word of what it was for
+        item.account = item.account or row.account
+        return Verdict(MATCHED, outcome.why, item.id)
+    return Verdict(MATCHED, "", item.id)
+
+
+def _amounts(row: Row, item: Transaction) -> str:
+    here, there = format_kes(item.amount_cents), format_kes(abs(row.signed_cents))
+    return f"Here it is {here}, at M-Pesa {there}."
+
+
+def _missing_here(row: Row, known: Known) -> Verdict:
+    """Book money that nobody told us of, or teach its receipt to money known by query."""
+    outcome = _place(row, known)
+    if outcome.state == "waiting":
+        return Verdict(DIFFERENT, f"{outcome.why} Nothing was booked.")
+    booked = known.transactions[row.receipt]
+    if booked.channel == known.channel:
+        return Verdict(CREATED, f"Booked from M-Pesa's records. {outcome.why}", booked.id)
+    if booked.amount_cents != row.paid_in_cents:
+        return Verdict(DIFFERENT, _amounts(row, booked), booked.id)
+    return Verdict(MATCHED, "It was known without its receipt, which was learnt from here.", booked.id)
+
+
+def _place(row: Row, known: Known) -> Outcome:
+    """Send the row the way of a payment by hand."""
+    gateway = known.gateway
+    paid = messages.C2bPayment(
+        transaction_type=row.kind,
+        receipt=row.receipt,
+        amount_cents=row.paid_in_cents,
+        occurred_at=row.completed_at,
+        shortcode=gateway.shortcode,
+        account=row.account,
+        payer=row.payer,
+        first_name=row.payer_name,
+    )
+    arrival = success.arrival_by_hand(known.channel, paid, row.completed_at)
+    outcome = success.place(gateway, paid, arrival, actor=known.channel)
+    booked = money_in.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
+    if booked is not None:
+        known.transactions[row.receipt] = booked
+    return outcome
+
+
+def _reversal(row: Row, known: Known) -> Verdict:
+    """Money of a payment going back: by our own refund, or by M-Pesa without us."""
+    refund = known.refunds.get(row.receipt)
+    if refund is not None:
+        return _of_refund(row, refund)
+    item = known.transactions.get(row.linked_receipt) or known.transactions.get(row.receipt)
+    if item is None:
+        why = f"It reverses {row.linked_receipt or 'a payment that is not named'}, which is not known here."
+        return Verdict(DIFFERENT, why)
+    if item.reversed_at:
+        return Verdict(MATCHED, "Reversed here too.", item.id)
+    if not row.withdrawn_cents:
+        return Verdict(DIFFERENT, "A reversal that pays in. Find out what it undoes.", item.id)
+    ours = select(Refund.id).where(
+        Refund.transaction_id == item.id, Refund.method == "reversal", Refund.state.in_(_REFUND_UNDER_WAY)
+    )
+    if db.session.scalar(ours) is not None:
+        return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
+    if row.withdrawn_cents != item.amount_cents:
+        return Verdict(DIFFERENT, f"Reversed by M-Pesa in part. {_amounts(row, item)}", item.id)
+    return _take_back(item, row, known)
+
+
+def _take_back(item: Transaction, row: Row, known: Known) -> Verdict:
+    """M-Pesa has the money of this transaction back: what it paid is owed again."""
+    paid = select(Allocation.payment_id).where(Allocation.transaction_id == item.id)
+    for payment_id in sorted(set(db.session.scalars(paid))):
+        lock_payment(payment_id)
+    db.session.refresh(item, with_for_update=True)
+    why = f"Reversed by M-Pesa: {row.receipt}."
+    try:
+        with db.session.begin_nested():
+            money_in.take_back(item, how=money_in.REVERSED, why=why, actor=known.channel)
+    except Refused as error:
+        return Verdict(DIFFERENT, f"{why} It could not be taken back: {error.message}"[:300], item.id)
+    return Verdict(DIFFERENT, f"{why} What it paid is owed again.", item.id)
+
+
+def _payout(row: Row, known: Known) -> Verdict:
+    refund = known.refunds.get(row.receipt)
+    if refund is not None:
+        return _of_refund(row, refund)
+    if row.receipt in known.transactions:
+        item = known.transactions[row.receipt]
+        return Verdict(DIFFERENT, "Here it came in; at M-Pesa it went out.", item.id)
+    waiting = select(Refund).where(
+        Refund.gateway_id == known.gateway.id,
+        Refund.method == "b2c",
+        Refund.amount_cents == row.withdrawn_cents,
+        Refund.state.in_(_REFUND_UNDER_WAY),
+        Refund.sent_at > row.completed_at - _REFUND_WITHIN,
+        Refund.sent_at < row.completed_at + _REFUND_WITHIN,
+    )
+    refund = db.session.scalars(waiting.order_by(Refund.id).limit(1)).first()
+    if refund is not None:
+        why = "It may be a refund of ours that still waits for M-Pesa's answer. Nothing was booked."
+        return Verdict(DIFFERENT, why, refund.transaction_id)
+    return _internal(row, known)
+
+
+def _of_refund(row: Row, refund: Refund) -> Verdict:
+    if refund.amount_cents != abs(row.signed_cents):
+        here, there = format_kes(refund.amount_cents), format_kes(abs(row.signed_cents))
+        return Verdict(DIFFERENT, f"The refund here is {here}, at M-Pesa {there}.", refund.transaction_id)
+    if refund.state != "done":
+        return Verdict(DIFFERENT, f"M-Pesa sent it; the refund here is {refund.state}.", refund.transaction_id)
+    return Verdict(MATCHED, "Our refund.", refund.transaction_id)
+
+
+def _internal(row: Row, known: Known) -> Verdict:
+    """What M-Pesa moved by itself, to be booked once: the same row in two files has the same reference."""
+    account = INTERNAL_ACCOUNTS[row.nature]
+    known.postings.append(
+        post.Posting(
+            kind=f"mpesa_{row.nature}",
+            reference=f"{row.receipt}/{row.signed_cents}",
+            occurred_at=row.completed_at,
+            lines={account: -row.signed_cents, SETTLED: row.signed_cents},
+        )
+    )
+    return Verdict(INTERNAL, f"{row.kind}: booked to {account}.")
+
+
+def post_internal(known: Known) -> None:
+    """Book what `judge` found to be M-Pesa's own doing. The caller commits."""
+    post.post_all(known.gateway.tenant_id, known.gateway.environment, known.postings)
+    known.postings.clear()

@@ -1,0 +1,87 @@
+"""Messages to check: pasted by payers, held against the till's own phone by whoever stands at it."""
+
+from typing import Any
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+
+from portal import queue
+from portal.accounts.permissions import RECORD_MANUAL, SEE_MONEY
+from portal.audit import chain
+from portal.db import transaction
+from portal.errors import NotFound, Refused
+from portal.hotspot import unverified
+from portal.payments import claims
+from portal.payments.models import Claim
+from portal.staff.guard import actor, needs
+from portal.translations import said
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/claims", "claims", listed)
+    bp.add_url_rule("/claims/<uid>/accept", "claim_accept", accept, methods=["POST"])
+    bp.add_url_rule("/claims/<uid>/refuse", "claim_refuse", refuse, methods=["POST"])
+
+
+@needs(SEE_MONEY)
+def listed() -> ResponseReturnValue:
+    """What waits to be checked, oldest first. That somebody read the messages is recorded."""
+    items = [_shown(claim) for claim in claims.waiting(g.tenant.id)]
+    if items:
+        with transaction():
+            chain.record(g.tenant.id, "tenant", g.tenant.id, "looked_at_messages", actor=actor())
+    return render_template("staff/claims.html", items=items)
+
+
+def _shown(claim: Claim) -> dict[str, Any]:
+    text, sms = claims.message_of(claim)
+    return {
+        "receipt": claim.receipt,
+        "amount_cents": claim.stated_cents,
+        "at": claim.created_at,
+        "title": claim.payment.title,
+        "due_cents": claim.payment.due_cents,
+        "paid_to": sms.paid_to or "–",
+        "said_when": f"{sms.date:%d/%m/%Y} {sms.time:%H:%M}" if sms.date and sms.time else "–",
+        "text": text,
+        "is_odd": sms.kind in ("suspicious", "multiple"),
+        "is_open": claim.opened_at is not None,
+        "accept_url": url_for("staff.claim_accept", uid=claim.uid),
+        "refuse_url": url_for("staff.claim_refuse", uid=claim.uid),
+    }
+
+
+@needs(RECORD_MANUAL)
+def accept(uid: str) -> ResponseReturnValue:
+    """The money is there: booked, and what it paid is delivered."""
+    try:
+        with transaction():
+            receipt = claims.accept(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.claims"), 303)
+    queue.ring(queue.PAID)
+    flash(_("%(receipt)s is accepted.", receipt=receipt), "success")
+    return redirect(url_for("staff.claims"), 303)
+
+
+@needs(RECORD_MANUAL)
+def refuse(uid: str) -> ResponseReturnValue:
+    """The money is not there: the offer is closed, and what was opened ends."""
+    try:
+        with transaction():
+            why = request.form.get("reason", "")
+            claim = claims.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
+            unverified.end_access(claim, actor=actor())
+            receipt = claim.receipt
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.claims"), 303)
+    flash(_("%(receipt)s is refused.", receipt=receipt), "success")
+    return redirect(url_for("staff.claims"), 303)

@@ -1,0 +1,150 @@
+"""What stands under a gateway's settings: its addresses, its balance, its initiator, M-Pesa's list."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, current_app, flash, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from portal.accounts.permissions import MANAGE_GATEWAYS
+from portal.api import gateway_operations as api
+from portal.api.gateways import C2B_VERSIONS, RESPONSE_TYPES, register_urls
+from portal.errors import NotFound, Refused
+from portal.gateways import initiator
+from portal.gateways.models import Gateway
+from portal.payments import requests
+from portal.phone import normalise_msisdn
+from portal.staff.guard import actor, needs
+from portal.translations import said
+
+
+def open_doors(bp: Blueprint) -> None:
+    for name, view in (
+        ("register", register_gateway),
+        ("rotate", rotate),
+        ("balance", balance),
+        ("release", release),
+        ("register-pull", register_pull),
+        ("pull", pull),
+    ):
+        endpoint = f"gateway_{name.replace('-', '_')}"
+        bp.add_url_rule(f"/gateways/<uid>/{name}", endpoint, view, methods=["POST"])
+
+
+def shown(one: Gateway) -> dict[str, Any]:
+    """What the page shows and offers for a gateway with API."""
+    base = f"{current_app.config['PORTAL'].public_url}/hooks/{one.hook_token}/c2b"
+    return {
+        "hooks": [
+            {"label": _("Confirmation"), "url": f"{base}/confirmation"},
+            {"label": _("Validation"), "url": f"{base}/validation"},
+        ],
+        "takes_by_hand": one.sub_kind != "BANK",
+        "registered_at": one.urls_registered_at,
+        "versions": C2B_VERSIONS,
+        "response_types": [
+            (RESPONSE_TYPES[0], _("takes the payment")),
+            (RESPONSE_TYPES[1], _("refuses the payment")),
+        ],
+        "halted_at": one.initiator_halted_at,
+        "halted_why": one.initiator_halted_why,
+        "can_ask": initiator.can_ask(one),
+        "is_asking": requests.is_open(one.id, api.GATEWAY, api.BALANCE),
+        "balances": one.balances or [],
+        "balances_at": one.balances_at,
+        "pull_registered_at": one.pull_registered_at,
+        "pulled_until": one.pulled_until,
+        "urls": {
+            name: url_for(f"staff.gateway_{name}", uid=one.uid)
+            for name in ("register", "rotate", "balance", "release", "register_pull", "pull")
+        },
+    }
+
+
+def _do(uid: str, work: Callable[[], str]) -> ResponseReturnValue:
+    """Do it, say how it went, and show the gateway again. `work` gives the sentence."""
+    try:
+        sentence = work()
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        flash(sentence, "success")
+    return redirect(url_for("staff.gateway", uid=uid), 303)
+
+
+@needs(MANAGE_GATEWAYS)
+def register_gateway(uid: str) -> ResponseReturnValue:
+    """Give Safaricom our addresses for payments by hand."""
+    version, response_type = request.form.get("version", "v2"), request.form.get("response_type", "Completed")
+
+    def work() -> str:
+        register_urls(g.tenant.id, uid, actor=actor(), version=version, response_type=response_type)
+        return _("Safaricom reports payments by hand to us now.")
+
+    return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def rotate(uid: str) -> ResponseReturnValue:
+    """New secret addresses."""
+
+    def work() -> str:
+        api.rotate_hooks(g.tenant.id, uid, actor=actor())
+        return _("The addresses are new. Those before work until the next change: register the new ones now.")
+
+    return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def balance(uid: str) -> ResponseReturnValue:
+    """Ask for the balance; the answer follows."""
+
+    def work() -> str:
+        api.ask_balance(g.tenant.id, uid, actor=actor())
+        return _("M-Pesa is asked. Load this page again in some seconds.")
+
+    return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def release(uid: str) -> ResponseReturnValue:
+    """Somebody has looked: the initiator is used again."""
+
+    def work() -> str:
+        api.release_initiator(g.tenant.id, uid, actor=actor())
+        return _("The initiator is used again.")
+
+    return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def register_pull(uid: str) -> ResponseReturnValue:
+    """Register for M-Pesa's list of payments."""
+
+    def work() -> str:
+        msisdn = normalise_msisdn(request.form.get("phone", ""))
+        api.register_for_pull(g.tenant.id, uid, msisdn, actor=actor())
+        return _("M-Pesa's list is read every 15 minutes now.")
+
+    return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def pull(uid: str) -> ResponseReturnValue:
+    """Read M-Pesa's list now."""
+
+    def work() -> str:
+        brought = api.pull_now(g.tenant.id, uid, actor=actor())
+        if brought.failed:
+            raise Refused(
+                _(
+                    "%(number)s payments could not be taken in yet. They are tried again.",
+                    number=brought.failed,
+                )
+            )
+        return _("M-Pesa lists %(rows)s payments; %(new)s were not known here.", rows=brought.rows, new=brought.new)
+
+    return _do(uid, work)

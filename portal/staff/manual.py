@@ -1,0 +1,210 @@
+"""Money taken at the counter, and customers with their credit: recorded, listed, voided, spent."""
+
+import secrets
+from typing import Any
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_login import current_user
+from flask_wtf import FlaskForm
+from wtforms import HiddenField, SelectField, StringField
+from wtforms.fields import SelectChoice
+from wtforms.validators import InputRequired, Length, Optional
+
+from portal import money, personal, queue
+from portal.accounts import permissions
+from portal.accounts.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
+from portal.api import manual as api_manual
+from portal.api.customers import payable
+from portal.db import transaction
+from portal.errors import NotFound, Refused
+from portal.payer.forms import PhoneField
+from portal.payments import customers, manual, wallets
+from portal.payments.manual import Taken
+from portal.payments.models import Customer, Transaction
+from portal.phone import for_screens
+from portal.staff.guard import actor, needs
+from portal.translations import said
+
+CHANNELS = {
+    "cash": _l("Cash"),
+    "bank": _l("Bank transfer"),
+    "card": _l("Card"),
+    "other": _l("Other"),
+}
+
+
+class ManualForm(FlaskForm):
+    """Money that somebody took: for an invoice, or kept for a customer."""
+
+    amount = StringField(_l("Amount in KES"), [InputRequired(_l("Enter the amount.")), Length(max=20)])
+    channel = SelectField(_l("Taken as"), choices=[SelectChoice(*one) for one in CHANNELS.items()])
+    reference = StringField(_l("Invoice number"), [Optional(), Length(max=40)])
+    phone = PhoneField(_l("Or the phone of the customer to keep it for"), [Optional()])
+    note = StringField(_l("Note (optional)"), [Optional(), Length(max=200)])
+    idempotency_key = HiddenField(default=lambda: secrets.token_hex(16), validators=[Length(max=80)])
+
+
+class CustomerForm(FlaskForm):
+    """Somebody who keeps money here."""
+
+    name = StringField(_l("Name"), [InputRequired(_l("Enter the name.")), Length(max=80)])
+    phone = PhoneField(_l("M-Pesa number"), [InputRequired(_l("Enter the M-Pesa number."))])
+
+
+def open_doors(bp: Blueprint) -> None:
+    bp.add_url_rule("/manual", "manual", listed)
+    bp.add_url_rule("/manual/new", "manual_new", new, methods=["GET", "POST"])
+    bp.add_url_rule("/manual/<uid>/void", "manual_void", void, methods=["POST"])
+    bp.add_url_rule("/customers", "customers", customer_list)
+    bp.add_url_rule("/customers", "customer_add", customer_add, methods=["POST"])
+    bp.add_url_rule("/customers/<uid>/pay", "customer_pay", customer_pay, methods=["POST"])
+
+
+def _before_id() -> int | None:
+    cursor = request.args.get("cursor", "")
+    return int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
+
+
+@needs(SEE_MONEY)
+def listed() -> ResponseReturnValue:
+    """What was recorded by hand, newest first."""
+    items, cursor = manual.page(g.tenant.id, before_id=_before_id())
+    return render_template(
+        "staff/manual.html",
+        rows=[row | _links(item) for row, item in zip(api_manual.shown(items), items, strict=True)],
+        channels=CHANNELS,
+        may_void=permissions.allows(g.role, VOID_MANUAL),
+        new_url=url_for("staff.manual_new") if permissions.allows(g.role, RECORD_MANUAL) else None,
+        next_url=url_for("staff.manual", cursor=cursor) if cursor else None,
+    )
+
+
+def _links(item: Transaction) -> dict[str, Any]:
+    return {
+        "at": item.occurred_at,
+        "amount_cents": item.amount_cents,
+        "url": url_for("staff.payment", uid=item.uid),
+        "void_url": url_for("staff.manual_void", uid=item.uid) if item.state != "void" else None,
+    }
+
+
+@needs(RECORD_MANUAL)
+def new() -> ResponseReturnValue:
+    """The form at the counter: one form is one record, however often it is sent."""
+    form = ManualForm(reference=request.args.get("reference", ""))
+    if form.validate_on_submit():
+        try:
+            with transaction():
+                receipt, is_over = _record(form)
+        except Refused as error:
+            form.form_errors.append(said(error.message))
+        else:
+            queue.ring(queue.PAID)
+            flash(_("Recorded as %(receipt)s.", receipt=receipt), "success")
+            if is_over:
+                flash(_("More was taken than was due. Say what the rest is for."), "info")
+            return redirect(url_for("staff.unmatched" if is_over else "staff.manual"), 303)
+    page = render_template("staff/manual_form.html", form=form, back_url=url_for("staff.manual"))
+    return page, 422 if request.method == "POST" else 200
+
+
+def _record(form: ManualForm) -> tuple[str, bool]:
+    if bool(form.reference.data) == bool(form.phone.msisdn):
+        raise Refused(_("Enter either an invoice number or a customer's phone."))
+    taken = Taken(
+        amount_cents=manual.read_amount(form.amount.data),
+        channel=manual.read_channel(form.channel.data),
+        actor=actor(),
+        user_id=current_user.id,
+        note=(form.note.data or "").replace("\0", ""),
+        key=form.idempotency_key.data or "",
+    )
+    if form.reference.data:
+        booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
+    else:
+        customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
+        booked = manual.for_wallet(customer, customers.environment_of(g.tenant.id), taken)
+    return booked.receipt or "", booked.unallocated_cents > 0
+
+
+@needs(VOID_MANUAL)
+def void(uid: str) -> ResponseReturnValue:
+    """Take one back, with a reason. What it paid is owed again."""
+    try:
+        with transaction():
+            voided = manual.void(g.tenant.id, [uid], why=request.form.get("reason", ""), actor=actor())
+            receipt = voided[0].receipt or ""
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        flash(_("%(receipt)s is void. What it paid is owed again.", receipt=receipt), "success")
+    return redirect(url_for("staff.manual"), 303)
+
+
+@needs(SEE_MONEY)
+def customer_list() -> ResponseReturnValue:
+    """Customers and what they have with the business."""
+    return _customers(CustomerForm(formdata=None))
+
+
+def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValue:
+    tenant_id, words = g.tenant.id, request.args.get("q", "")
+    environment = customers.environment_of(tenant_id)
+    found, cursor = customers.page(tenant_id, words, before_id=_before_id())
+    held = customers.balances(tenant_id, environment, found)
+    page = render_template(
+        "staff/customers.html",
+        rows=[_customer(one, held[one.id]) for one in found],
+        form=form,
+        may_add=permissions.allows(g.role, REQUEST_PAYMENT),
+        may_pay=permissions.allows(g.role, PLACE_MONEY),
+        next_url=url_for("staff.customers", cursor=cursor, q=words or None) if cursor else None,
+    )
+    return page, status_code
+
+
+def _customer(one: Customer, balance_cents: int) -> dict[str, Any]:
+    msisdn = personal.open_phone(one.phone_sealed, one.tenant_id)
+    return {
+        "name": personal.open_text(one.name_sealed, one.tenant_id) or "–",
+        "phone": for_screens(msisdn) if msisdn else "–",
+        "account_number": one.account_number,
+        "balance_cents": balance_cents,
+        "pay_url": url_for("staff.customer_pay", uid=one.uid),
+    }
+
+
+@needs(REQUEST_PAYMENT)
+def customer_add() -> ResponseReturnValue:
+    """A customer with an account number to pay into."""
+    form = CustomerForm()
+    if not form.validate_on_submit():
+        return _customers(form, 422)
+    with transaction():
+        customer, _is_new = customers.add(g.tenant.id, name=form.name.data, msisdn=form.phone.msisdn, actor=actor())
+        number = customer.account_number
+    flash(_("Their account number is %(number)s.", number=number), "success")
+    return redirect(url_for("staff.customers", q=number), 303)
+
+
+@needs(PLACE_MONEY)
+def customer_pay(uid: str) -> ResponseReturnValue:
+    """Pay an invoice from a customer's credit."""
+    customer_id = customers.by_uid(g.tenant.id, uid).id
+    try:
+        with transaction():
+            payment = payable(g.tenant.id, request.form.get("reference", ""))
+            reference = payment.reference
+            paid_cents = wallets.pay(payment.id, customer_id, actor=actor())
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        queue.ring(queue.PAID)
+        amount = money.format_kes(paid_cents)
+        flash(_("%(amount)s paid on %(reference)s.", amount=amount, reference=reference), "success")
+    return redirect(url_for("staff.customers"), 303)

@@ -1,0 +1,40 @@
+"""A furnished house that the tests of one module share, for tests that only look or only ask wrongly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.db import db
+from portal.limits import limiter
+from portal.payer import start
+from tests.house import House, config_for, made
+from tests.services.redis_server import fresh_redis_database
+
+
+@pytest.fixture(autouse=True)
+def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs here: a push stays `created`, and waiting for its prompt would only take time."""
+    monkeypatch.setattr(start, "WAIT_S", 0)
+
+
+@pytest.fixture
+def unlimited() -> Iterator[None]:
+    """Rate limits off: these tests ask more often than anybody may."""
+    limiter.enabled = False
+    yield
+    limiter.enabled = True
+
+
+@pytest.fixture(scope="module")
+def open_house(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One furnished house for a whole module."""
+    folder = tmp_path_factory.mktemp("house")
+    file = folder / "portal.db"
+    file.write_bytes(_sqlite_template.read_bytes())
+    house = House(made(config_for(f"sqlite:///{file}", fresh_redis_database(redis_url), folder / "data"))).furnish()
+    yield house
+    with house.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    house.app.extensions["redis"].close()

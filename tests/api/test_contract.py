@@ -1,0 +1,475 @@
+"""The JSON contract, word for word: names, kinds of values, status codes, errors, pages."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal import clock
+from portal.accounts import tokens
+from portal.db import db, transaction
+from portal.gateways.models import SECRETS, Gateway
+from portal.payments.models import Push
+from tests.house import House, c2b_body, later, new_phone, receipt
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+GATEWAY = {
+    "type", "subType", "name", "displayName", "shortcode", "storeNumber", "accountNumber", "initiatorName",
+    "certificate",
+    "b2cShortcode", "env", "baseUrl", "isDefault", "forClinic", "forHotspot", "forPppoe",
+}  # fmt: skip
+SECRET = {"consumerKey", "consumerSecret", "passkey", "initiatorPassword", "securityCredential"}
+PAYMENT = {
+    "id", "provider", "orderId", "mpesaCheckoutRequestID", "mpesaReceiptNumber", "status", "amount", "currency",
+    "phoneNumber",
+}  # fmt: skip
+TRANSACTION = {
+    "id", "receipt", "amount", "channel", "payer", "reference", "occurredAt", "state", "environment"
+}  # fmt: skip
+
+
+def stranger(house: House) -> Any:
+    """A stranger's browser."""
+    return house.client()
+
+
+def refused(answer: Any, status: int, error: str = "") -> Any:
+    """The body of an error in the contract's form."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json) - {"fields"} == {"error", "message"}, answer.json
+    assert re.fullmatch(r"[a-z_]+", answer.json["error"]) and answer.json["message"].strip()
+    if error:
+        assert answer.json["error"] == error
+    return answer.json
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and round(value, 2) == value
+
+
+def booked(house: House, *, days: int = 2, **changes: Any) -> dict[str, Any]:
+    """A new appointment of Otieno with Dr Wanjiru."""
+    api = house.api("brian")
+    given = {
+        "patientId": api.get("/api/patients").json["items"][0]["id"],
+        "clinicianId": api.get("/api/clinicians").json["items"][0]["id"],
+        "kind": "virtual",
+        "startsAt": clock.rfc3339(clock.now() + timedelta(days=days)),
+        "durationMinutes": 45,
+        "price": 1_500,
+    }
+    answer = api.post("/api/appointments", given | changes)
+    assert answer.status_code == 201, answer.text
+    return answer.json
+
+
+def test_a_sign_in_gives_a_bearer_token_and_says_how_long_it_lasts(house: House) -> None:
+    answer = stranger(house).post(
+        "/api/auth/token",
+        json={"email": " Amina@MLIMA.test ", "password": "correct horse", "tenant": "mlima"},
+    )
+    assert answer.status_code == 200 and set(answer.json) == {"accessToken", "tokenType", "expiresIn"}
+    assert answer.json["tokenType"] == "Bearer" and answer.json["expiresIn"] > 900
+    wrong = {"email": "amina@mlima.test", "password": "correct horse", "tenant": "bahari"}
+    refused(stranger(house).post("/api/auth/token", json=wrong), 422, "unknown_tenant")
+
+
+@pytest.mark.property(45)
+def test_gateways_are_made_changed_and_removed_and_their_secrets_never_come_back(house: House) -> None:
+    api = house.api("amina")
+    secrets = {name: f"hidden-{name}" for name in SECRET - {"initiatorPassword"}}
+    given = {
+        "type": "MPESA_API", "subType": "BUYGOODS", "name": "Till", "displayName": "MLIMA TILL", "shortcode": "5001234",
+        "storeNumber": "600777", "initiatorName": "api", "b2cShortcode": "600778", "env": "sandbox",
+        "baseUrl": "http://127.0.0.1:9", "forClinic": False, "forHotspot": False, "forPppoe": True,
+    }  # fmt: skip
+    made = api.post("/api/payment-gateways", given | secrets)
+    assert made.status_code == 201 and set(made.json) >= GATEWAY | {"id"} and not SECRET & set(made.json)
+    assert {name: made.json[name] for name in given} == given and made.json["isDefault"] is False
+    uid = made.json["id"]
+    changed = api.put(f"/api/payment-gateways/{uid}", {"name": "New till", "consumerSecret": ""})
+    assert changed.status_code == 200 and changed.json["name"] == "New till"
+    assert api.post(f"/api/payment-gateways/{uid}/default").json["isDefault"] is True
+    listed = api.get("/api/payment-gateways").json
+    assert set(listed) == {"items", "nextCursor"} and listed["items"][0]["id"] == uid, "newest first"
+    assert [one["isDefault"] for one in listed["items"]] == [True, False], "one default"
+    everything = "".join(
+        answer.text
+        for answer in (made, changed, api.get(f"/api/payment-gateways/{uid}"), api.get("/api/payment-gateways"),
+                       api.get("/api/audit"))
+    )  # fmt: skip
+    assert "hidden-" not in everything
+    with house.inside():
+        row = db.session.query(Gateway).filter_by(uid=uid).one()
+        assert row.secret("consumer_secret") == secrets["consumerSecret"], "an empty secret keeps the one before"
+        assert all("hidden-" not in (getattr(row, f"{name}_sealed") or "") for name in SECRETS)
+    gone = api.delete(f"/api/payment-gateways/{uid}")
+    assert gone.status_code == 200 and gone.json["deleted"] is True
+    refused(api.get(f"/api/payment-gateways/{uid}"), 404, "not_found")
+
+
+def test_a_gateway_that_payments_point_at_is_archived_and_every_missing_field_is_named(house: House) -> None:
+    house.invoice()
+    api = house.api("amina")
+    uid = api.get("/api/payment-gateways").json["items"][0]["id"]
+    assert api.delete(f"/api/payment-gateways/{uid}").json["archived"] is True
+    assert api.get("/api/payment-gateways").json["items"] == []
+    said = refused(
+        api.post("/api/payment-gateways", {"subType": "BANK", "shortcode": "12", "env": "mars"}), 422, "invalid_fields"
+    )
+    assert set(said["fields"]) == {
+        "name", "shortcode", "env", "accountNumber", "storeNumber", "consumerKey", "consumerSecret", "passkey"
+    }  # fmt: skip
+
+
+@pytest.mark.property(80)
+def test_test_and_real_money_are_switched_only_after_a_fresh_sign_in(house: House) -> None:
+    api = house.api("amina")
+    uid = api.get("/api/payment-gateways").json["items"][0]["id"]
+    later(16 * 60)
+    refused(api.put(f"/api/payment-gateways/{uid}", {"env": "production"}), 422, "fresh_signin_required")
+    assert api.get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"
+    house.tokens.clear()
+    assert house.api("amina").put(f"/api/payment-gateways/{uid}", {"env": "production"}).json["env"] == "production"
+
+
+@pytest.mark.property(41)
+def test_a_connection_test_says_what_is_wrong(house: House) -> None:
+    api = house.api("amina")
+    answer = api.post("/api/mpesa/test-connection", {})
+    assert answer.status_code == 200 and set(answer.json) == {"success", "message"}
+    assert answer.json["success"] is False and answer.json["message"]
+    refused(api.post("/api/mpesa/test-connection", {"gatewayId": "nobody"}), 404)
+    uid = api.get("/api/payment-gateways").json["items"][0]["id"]
+    assert set(api.post(f"/api/payment-gateways/{uid}/test").json) >= {"success", "message"}
+    refused(api.post(f"/api/payment-gateways/{uid}/register-urls"), 422, "mpesa_refused")
+
+
+def test_packages_are_sold_to_everybody_and_made_by_administrators(house: House) -> None:
+    api = house.api("amina")
+    given = {
+        "name": "Home", "price": 1_000, "duration": 2_592_000, "rate": "5M/10M", "dataCap": 10**9, "devices": 2,
+        "forPppoe": True,
+    }  # fmt: skip
+    made = api.post("/api/packages", given)
+    assert made.status_code == 201 and made.json["kind"] == "pppoe" and made.json["forPppoe"] is True
+    public = {"id", "name", "price", "duration", "speed", "dataCap", "devices"}
+    assert set(made.json) == public | {"kind", "rate", "forPppoe"}
+    on_sale = stranger(house).get("/api/portal/packages?tenant=mlima").json
+    assert all(set(item) == public for item in on_sale["items"]) and on_sale["nextCursor"] is None
+    assert [(item["name"], item["price"], item["duration"]) for item in on_sale["items"]] == [
+        ("1 hour", 20, 3_600), ("1 day", 50, 86_400)
+    ]  # fmt: skip
+    refused(stranger(house).get("/api/portal/packages?tenant=nobody"), 404, "unknown_tenant")
+    refused(stranger(house).get("/api/portal/packages"), 404, "unknown_tenant")
+
+
+def test_the_portal_says_whether_mpesa_is_configured_and_what_is_missing(house: House) -> None:
+    client = stranger(house)
+    assert client.get("/api/portal/mpesa/check?tenant=mlima").json == {"configured": True, "env": "sandbox"}
+    assert client.get("/api/portal/mpesa/validate?tenant=mlima").json == {"valid": True, "errors": []}
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).update({"passkey_sealed": None})
+    assert client.get("/api/portal/mpesa/check?tenant=mlima").json["configured"] is False
+    assert client.get("/api/portal/mpesa/validate?tenant=mlima").json == {"valid": False, "errors": ["passkey"]}
+
+
+@pytest.mark.property(51)
+def test_a_purchase_is_asked_for_once_however_often_it_is_repeated(house: House) -> None:
+    client, phone = stranger(house), new_phone()
+    given = {"tenant": "mlima", "packageId": house.package(), "phone": phone, "macAddress": "aa-bb-cc-dd-ee-01"}
+    first = client.post("/api/portal/mpesa/initiate", json=given)
+    assert first.status_code == 201
+    assert set(first.json) == {"paymentId", "checkoutRequestId", "status", "message"}
+    assert first.json["checkoutRequestId"] is None and first.json["status"] == "pending"
+    assert len(first.json["paymentId"]) >= 32
+    again = client.post("/api/portal/mpesa/initiate", json=given | {"phone": "+" + phone})
+    assert again.status_code == 200 and again.json["paymentId"] == first.json["paymentId"]
+    with house.inside():
+        assert db.session.query(Push).count() == 1
+    other = client.post("/api/portal/mpesa/initiate", json=given | {"packageId": house.package("1 hour")})
+    said = refused(other, 429, "cool_down")
+    assert 0 < int(other.headers["Retry-After"]) <= 60 and "seconds" in said["message"]
+
+
+def test_an_idempotency_key_names_one_request_for_ever(house: House) -> None:
+    client, phone = stranger(house), new_phone()
+    given = {"tenant": "mlima", "packageId": house.package(), "phone": phone, "idempotencyKey": "form-1"}
+    first = client.post("/api/portal/mpesa/initiate", json=given)
+    assert first.status_code == 201
+    assert client.post("/api/portal/mpesa/initiate", json=given).status_code == 200
+    other = client.post("/api/portal/mpesa/initiate", json=given | {"packageId": house.package("1 hour")})
+    refused(other, 409, "idempotency_conflict")
+    refused(client.post("/api/portal/mpesa/initiate", json=given | {"phone": new_phone()}), 409)
+    chege = given | {"tenant": "bahari", "packageId": house.package("1 day", "bahari")}
+    assert client.post("/api/portal/mpesa/initiate", json=chege).json["paymentId"] != first.json["paymentId"]
+
+
+def test_a_phone_is_asked_at_most_six_times_in_ten_minutes(house: House) -> None:
+    number, token = house.invoice()
+    api, phone = house.api("brian"), new_phone()
+    for _try in range(6):
+        house.callback(house.pushed(token, phone), code=1032)
+        house.settle()
+    answer = api.post("/api/mpesa/initiate", {"orderId": number, "amount": 1_500, "phoneNumber": phone})
+    refused(answer, 429, "too_many_requests")
+    assert int(answer.headers["Retry-After"]) > 60
+
+
+@pytest.mark.property(78)
+def test_credentials_are_only_for_who_holds_the_payment_id(house: House) -> None:
+    given = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
+    token = stranger(house).post("/api/portal/mpesa/initiate", json=given).json["paymentId"]
+    with house.app.app_context(), transaction():
+        from portal.gateways.daraja import StkAccepted
+        from portal.payments import stk
+
+        push = db.session.query(Push).one()
+        stk.claim(push.id, hook_url="http://test/hooks")
+        stk.accepted(
+            push.id, StkAccepted(checkout_request_id="ws_CO_1", merchant_request_id="m-1", customer_message="")
+        )
+        push_token = push.token
+    waiting = house.status(token)
+    assert set(waiting) == {"status", "amountDue", "resultCode", "message", "receipt", "testMode"}
+    assert waiting["status"] == "processing" and waiting["amountDue"] == 50 and waiting["testMode"] is True
+    from tests.house import Pushed
+
+    house.callback(Pushed(1, push_token, "ws_CO_1", 50, given["phone"], ""), receipt=receipt(1))
+    house.settle()
+    paid = house.status(token)
+    assert paid["status"] == "paid" and paid["receipt"] == receipt(1) and paid["amountDue"] == 0
+    assert set(paid["credentials"]) == {"username", "password", "expiresAt", "loginUrl"}
+    assert RFC3339.fullmatch(paid["credentials"]["expiresAt"])
+    by_checkout = stranger(house).get("/api/portal/mpesa/status?checkoutRequestId=ws_CO_1")
+    assert by_checkout.json["status"] == "paid" and "credentials" not in by_checkout.json
+    refused(stranger(house).get("/api/portal/mpesa/status?paymentId=nobody"), 404)
+    refused(stranger(house).get("/api/portal/mpesa/status"), 404)
+
+
+def test_an_order_is_paid_by_push_and_read_back_under_three_names(house: House) -> None:
+    api, phone = house.api("brian"), new_phone()
+    given = {
+        "orderId": "SHOP/1", "amount": 250, "phoneNumber": phone, "description": "Order 1", "metadata": {"till": 4}
+    }  # fmt: skip
+    made = api.post("/api/mpesa/initiate", given)
+    assert made.status_code == 201 and set(made.json) == {"success", "message", "data"}
+    data = made.json["data"]
+    assert set(data) == {"paymentId", "checkoutRequestId", "merchantRequestId", "responseCode", "payment"}
+    again = api.post("/api/mpesa/initiate", given)
+    assert again.status_code == 200 and again.json["data"]["paymentId"] == data["paymentId"]
+    for path in (f"query/{data['paymentId']}", "order/SHOP/1"):
+        found = api.get(f"/api/mpesa/{path}").json
+        assert set(found) == {"success", "data"} and set(found["data"]) >= PAYMENT
+        assert found["data"]["id"] == data["paymentId"] and found["data"]["provider"] == "mpesa"
+        assert found["data"]["amount"] == 250 and found["data"]["currency"] == "kes"
+        assert phone not in str(found) and found["data"]["phoneNumber"].endswith(phone[-4:])
+        assert "*" in found["data"]["phoneNumber"] and found["data"]["metadata"] == {"till": 4}
+    for path in ("query/nobody", "order/nobody", "status/nobody"):
+        refused(api.get(f"/api/mpesa/{path}"), 404)
+        refused(house.api("chege").get(f"/api/mpesa/{path.replace('nobody', data['paymentId'])}"), 404)
+
+
+def test_an_invoice_is_paid_whole_and_by_who_may(house: House) -> None:
+    number, token = house.invoice(1_500)
+    ask = {"orderId": number, "amount": 1_500, "phoneNumber": new_phone()}
+    said = refused(house.api("brian").post("/api/mpesa/initiate", ask | {"amount": 1_499}), 422, "wrong_amount")
+    assert "1,500" in said["fields"]["amount"]
+    refused(house.api("njeri").post("/api/mpesa/initiate", ask), 403, "forbidden")  # the accountant only reads
+    refused(house.api("otieno").post("/api/mpesa/initiate", ask), 404)  # another person's invoice
+    refused(house.api("otieno").post("/api/mpesa/initiate", ask | {"orderId": "own"}), 403)
+    with house.inside():
+        assert db.session.query(Push).count() == 0, "nobody's phone rang"
+    assert house.api("wanjiru").post("/api/mpesa/initiate", ask).status_code == 201
+    chege = house.api("chege").post("/api/mpesa/initiate", ask | {"phoneNumber": new_phone()})
+    assert chege.status_code == 201 and chege.json["data"]["paymentId"] != token, "his own order of that name"
+
+
+@pytest.mark.property(50)
+def test_an_api_key_is_a_program_of_its_tenant_and_no_administrator(house: House) -> None:
+    with house.app.app_context(), transaction():
+        key = tokens.new_api_key(house_tenant(house), "shop")
+    client, with_key = stranger(house), {"X-API-Key": key}
+    given = {"orderId": "A1", "amount": 10, "phoneNumber": new_phone()}
+    made = client.post("/api/mpesa/initiate", json=given, headers=with_key)
+    assert made.status_code == 201
+    assert client.get("/api/transactions", headers=with_key).status_code == 200
+    refused(client.get("/api/payment-gateways", headers=with_key), 403, "forbidden")
+    refused(client.get("/api/audit", headers=with_key), 403)
+    for header in ({"X-API-Key": key + "0"}, {"X-API-Key": "é"}, {}):
+        refused(client.get("/api/transactions", headers=header), 401, "unauthorized")
+
+
+def house_tenant(house: House, slug: str = "mlima") -> int:
+    from portal.tenants.models import Tenant
+
+    return db.session.query(Tenant.id).filter_by(slug=slug).scalar()
+
+
+@pytest.mark.property(1)
+@pytest.mark.property(3)
+@pytest.mark.property(5)
+def test_an_appointment_goes_from_asked_to_confirmed_and_shows_each_address_in_its_time(house: House) -> None:
+    api = house.api("wanjiru")
+    made = booked(house)
+    assert set(made) >= {"id", "status", "invoiceNumber", "amountDue", "payUrl", "meetingUrl", "place"}
+    assert made["status"] == "pending_approval" and made["amountDue"] == 1_500
+    assert made["payUrl"] is None and made["meetingUrl"] is None and made["place"] is None
+    assert RFC3339.fullmatch(made["startsAt"])
+    for name in (made["id"], made["invoiceNumber"]):
+        ask = {"orderId": name, "amount": 1_500, "phoneNumber": new_phone()}
+        refused(house.api("brian").post("/api/mpesa/initiate", ask), 409, "not_approved")
+    approved = api.post(f"/api/appointments/{made['id']}/approve").json
+    assert approved["status"] == "approved" and approved["payUrl"].startswith("http://127.0.0.1:1/pay/")
+    assert approved["meetingUrl"] is None and approved["invoiceNumber"] == made["invoiceNumber"]
+    refused(api.post(f"/api/appointments/{made['id']}/approve"), 409, "conflict")
+    status = house.api("otieno").get(f"/api/mpesa/status/{made['id']}").json
+    assert set(status["data"]) >= PAYMENT and status["data"]["status"] == "pending"
+    token = approved["payUrl"].rsplit("/", 1)[1]
+    house.callback(house.pushed(token), receipt=receipt(5))
+    house.settle()
+    confirmed = api.get(f"/api/appointments/{made['id']}").json
+    assert confirmed["status"] == "confirmed" and confirmed["meetingUrl"].startswith("https://meet.example/")
+    assert confirmed["amountDue"] == 0
+    for other in ("chege",):
+        for action in ("", "/approve", "/decline", "/cancel"):
+            path = f"/api/appointments/{made['id']}{action}"
+            refused(house.api(other).post(path) if action else house.api(other).get(path), 404)
+    assert api.post(f"/api/appointments/{made['id']}/cancel", {"reason": "ill"}).json["status"] == "cancelled"
+
+
+def test_an_appointment_on_site_has_a_place_and_can_be_declined_without_a_body(house: House) -> None:
+    made = booked(house, kind="onsite")
+    assert made["place"] == "Moi Avenue 1"
+    path = f"/api/appointments/{made['id']}/decline"
+    refused(house.api("wanjiru").post(path, ["no"]), 422, "invalid_json")
+    answer: Any = house.api("wanjiru").client.post(path, headers=house.api("wanjiru").headers)
+    assert answer.json["status"] == "declined"
+
+
+def test_patients_and_invoices_come_a_page_at_a_time_newest_first(house: House) -> None:
+    api = house.api("brian")
+    person = api.post("/api/patients", {"name": "Auma", "phone": "0722 000 111", "email": "auma@mail.test"})
+    assert person.status_code == 201 and set(person.json) == {"id", "name", "phone", "email"}
+    assert person.json["phone"] == "254722000111"
+    payer = {"payer": {"name": "Walk-in", "phone": "0722000112"}}
+    lines = [{"kind": "lab", "description": "Test", "amount": 300}, {"description": "Bandage", "amount": 50}]
+    made = api.post("/api/invoices", payer | {"lines": lines})
+    assert made.status_code == 201
+    assert set(made.json) >= {"id", "number", "amount", "amountDue", "status", "payUrl"}
+    assert made.json["amount"] == made.json["amountDue"] == 350 and made.json["status"] == "unpaid"
+    assert api.get(f"/api/invoices/{made.json['number'].lower()}").json == made.json
+    refused(house.api("chege").get(f"/api/invoices/{made.json['number']}"), 404)
+    numbers = [made.json["number"], *(house.invoice()[0] for _one in range(51))]
+    seen, cursor = [], ""
+    for _page in range(3):
+        page = api.get(f"/api/invoices?cursor={cursor}").json
+        seen += [item["number"] for item in page["items"]]
+        if (cursor := page["nextCursor"]) is None:
+            break
+    assert seen == numbers[::-1] and cursor is None
+    refused(api.get("/api/invoices?cursor=" + "9" * 40), 422, "invalid_cursor")
+
+
+@pytest.mark.property(38)
+@pytest.mark.property(39)
+@pytest.mark.property(40)
+def test_transactions_are_listed_filtered_paged_and_exported(house: House) -> None:
+    number, token = house.invoice(10_000)
+    for n in range(52):
+        account = number if n else "=cmd|' /C calc'!A1"
+        stranger(house).post(
+            f"{house.hook()}/c2b/confirmation",
+            json=c2b_body(receipt=receipt(n), amount=10 + n, account=account, msisdn="254708374149"),
+        )
+    house.settle()
+    api = house.api("njeri")
+    first = api.get("/api/transactions").json
+    assert set(first) == {"items", "nextCursor"} and all(set(item) == TRANSACTION for item in first["items"])
+    rest = api.get(f"/api/transactions?cursor={first['nextCursor']}").json
+    receipts = [item["receipt"] for item in first["items"] + rest["items"]]
+    assert rest["nextCursor"] is None and sorted(receipts) == [receipt(n) for n in range(52)]
+    times = [item["occurredAt"] for item in first["items"] + rest["items"]]
+    assert times == sorted(times, reverse=True) and all(RFC3339.fullmatch(at) for at in times)
+    assert all(is_number(item["amount"]) and item["environment"] == "sandbox" for item in first["items"])
+    assert "254708374149" not in str(first) and first["items"][0]["payer"].endswith("149")
+    for query, count in (
+        (f"receipt={receipt(7)}", 1), (f"q={number}", 50), ("phone=0708374149", 50), ("state=unallocated", 1),
+        ("from=2020-01-01&to=2020-01-02", 0), ("phone=x", 0), ("phone=0711000999", 0),
+    ):  # fmt: skip
+        assert len(api.get(f"/api/transactions?{query}").json["items"]) == count, query
+    for query in ("state=lost", "from=yesterday", "to=2026-13-01"):
+        refused(api.get(f"/api/transactions?{query}"), 422, "invalid_fields")
+    for cursor in ("x", "eA==", "OTk5OS0xMi0zMVQyMzo1OTo1OS0xNDowMCAx"):
+        assert api.get(f"/api/transactions?cursor={cursor}").status_code == 422, cursor
+    for query in ("from=0001-01-01", "to=9999-12-31", "from=9999-12-31T23:59:59-14:00"):
+        assert api.get(f"/api/transactions?{query}").status_code in (200, 422), query
+    sheet = api.get("/api/transactions.csv")
+    assert sheet.mimetype == "text/csv" and "attachment" in sheet.headers["Content-Disposition"]
+    rows = sheet.text.splitlines()
+    assert set(rows[0].split(",")) == TRANSACTION and len(rows) == 53
+    assert "'=cmd" in sheet.text and ",=cmd" not in sheet.text, "a spreadsheet must not run it"
+    one = api.get(f"/api/transactions/{first['items'][0]['id']}").json
+    assert set(one) >= TRANSACTION
+    refused(house.api("chege").get(f"/api/transactions/{one['id']}"), 404)
+    assert house.api("chege").get("/api/transactions").json["items"] == []
+    electronic = api.get("/api/payments/electronic").json["items"]
+    assert [item["receipt"] for item in electronic] == receipts[:50]
+
+
+def test_figures_tell_today_and_this_month_and_start_empty(house: House) -> None:
+    path = "/api/payments/mpesa/stats"
+    empty = house.api("njeri").get(path).json
+    assert set(empty) >= {"today", "month", "successRate", "pending", "lastCallbackAt"}
+    assert empty["today"] == empty["month"] == {"amount": 0, "count": 0} and empty["lastCallbackAt"] is None
+    _number, token = house.invoice(70)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    _number, token = house.invoice(70)
+    house.callback(house.pushed(token), code=1)
+    house.settle()
+    house.pushed(house.invoice(70)[1])
+    found = house.api("njeri").get(path).json
+    assert found["today"] == {"amount": 70, "count": 1} and found["successRate"] == 0.5
+    assert found["pending"] == 1 and RFC3339.fullmatch(found["lastCallbackAt"])
+    assert house.api("chege").get(path).json["month"] == {"amount": 0, "count": 0}
+
+
+@pytest.mark.property(66)
+@pytest.mark.property(69)
+def test_the_audit_is_for_who_may_see_it_and_says_who_looked(house: House) -> None:
+    _number, token = house.invoice(70)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    uid = house.api("brian").get("/api/transactions").json["items"][0]["id"]
+    house.api("brian").get(f"/api/transactions/{uid}")
+    refused(house.api("brian").get("/api/audit"), 403, "forbidden")
+    newest = house.api("njeri").get("/api/audit").json
+    assert set(newest) == {"items", "nextCursor"} and newest["items"][0]["action"] == "looked_at"
+    assert all(item["actor"] and item["action"] and RFC3339.fullmatch(item["at"]) for item in newest["items"])
+    assert [item["id"] for item in newest["items"]] == sorted((item["id"] for item in newest["items"]), reverse=True)
+    before = house.api("njeri").get(f"/api/audit?cursor={newest['items'][0]['id']}").json["items"]
+    assert newest["items"][0] not in before and before == newest["items"][1:]
+    refused(house.api("njeri").get("/api/audit?cursor=" + "9" * 40), 422, "invalid_cursor")
+    assert "looked_at" not in house.api("chege").get("/api/audit").text
+
+
+def test_the_description_names_every_door_and_needs_no_sign_in(house: House) -> None:
+    described = stranger(house).get("/api/openapi.json")
+    assert described.status_code == 200 and described.json["openapi"].startswith("3.")
+    told = {(method.upper(), path) for path, methods in described.json["paths"].items() for method in methods}
+    for rule in house.app.url_map.iter_rules():
+        if rule.endpoint.startswith("api."):
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            assert told >= {(method, path) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}, path
+
+
+def test_a_principal_has_a_hundred_requests_in_a_quarter_of_an_hour_and_nobody_elses(house: House) -> None:
+    api = house.api("brian")
+    answers = [api.get("/api/clinicians") for _n in range(101)]
+    assert [one.status_code for one in answers] == [200] * 100 + [429]
+    refused(answers[-1], 429, "too_many_requests")
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 900
+    assert house.api("wanjiru").get("/api/clinicians").status_code == 200
+    assert stranger(house).get("/api/portal/packages?tenant=mlima").status_code == 200

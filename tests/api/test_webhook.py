@@ -1,0 +1,234 @@
+"""The general webhook: a witness under the tenant's own key, that credits a wallet once and opens nothing."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portal import vault
+from portal.accounts import tokens
+from portal.db import db, transaction
+from portal.logs import mask_text
+from portal.payments import jobs
+from portal.payments.models import InboxItem, Transaction, Witness
+from portal.tenants.models import Tenant
+from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
+from tests.payments.test_manual import customer
+from tests.payments.test_races import together
+
+KEY = "webhook-key-of-mlima"
+ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
+
+
+def give_key(house: House, slug: str = "mlima", key: str = KEY) -> None:
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).filter_by(slug=slug).one().webhook_key_hash = vault.digest(key)
+
+
+def told(msisdn: str, *, amount: float = 100, number: int = 1, **more: Any) -> dict[str, Any]:
+    paid = Pushed(0, "", f"ws_CO_elsewhere_{number}", int(amount), msisdn, "")
+    return stk_body(paid, receipt=receipt(number), amount=amount, **more)
+
+
+def post(house: House, body: Any, key: str = KEY, **named: Any) -> Any:
+    return house.client().post("/api/webhooks/mpesa", headers={"X-API-Key": key}, json=body, **named)
+
+
+def balance(house: House, owner: dict[str, Any]) -> float:
+    return house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"]  # type: ignore[no-any-return]
+
+
+def outcomes(house: House) -> list[tuple[str, str]]:
+    with house.inside():
+        return [(item.state, item.outcome) for item in db.session.query(InboxItem).order_by(InboxItem.id)]
+
+
+def test_a_payment_credits_the_customers_wallet_once(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    for code in (0, "0"):  # worded otherwise, so that it is another row of the inbox
+        assert post(house, told(phone, code=code) | {"note": str(type(code))}).json == ACCEPTED
+        house.work()
+    assert balance(house, owner) == 100
+    item = house.api("amina").get("/api/transactions").json["items"][0]
+    assert (item["receipt"], item["channel"], item["state"]) == (receipt(1), "webhook", "allocated")
+    assert house.books() == []
+
+
+def test_the_key_may_stand_in_the_address_and_is_masked_in_logs(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    answer = house.client().post(f"/api/webhooks/mpesa?key={KEY}", json=told(phone))
+    assert answer.status_code == 200 and answer.json == ACCEPTED
+    house.work()
+    assert balance(house, owner) == 100
+    line = mask_text(f"POST /api/webhooks/mpesa?a=1&key={KEY}&b=2 HTTP/1.1")
+    assert KEY not in line and line == "POST /api/webhooks/mpesa?a=1&key=***&b=2 HTTP/1.1"
+
+
+def test_an_api_key_of_the_tenant_opens_it_too_until_it_is_revoked(house: House) -> None:
+    phone = new_phone()
+    owner = customer(house, phone)
+    with house.app.app_context(), transaction():
+        key = tokens.new_api_key(house_tenant(), "their own system")
+    assert post(house, told(phone), key).status_code == 200
+    house.work()
+    assert balance(house, owner) == 100
+    with house.app.app_context(), transaction():
+        from portal import clock
+        from portal.accounts.models import ApiKey
+
+        db.session.query(ApiKey).one().revoked_at = clock.now()
+    assert post(house, told(phone, number=2), key).status_code == 401
+
+
+def house_tenant() -> int:
+    return int(db.session.query(Tenant.id).filter_by(slug="mlima").scalar())
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "x" * 10_000])
+def test_a_bad_key_is_told_so_and_nothing_is_kept(house: House, key: str) -> None:
+    give_key(house)
+    answer = post(house, told(new_phone()), key)
+    assert answer.status_code == 401 and answer.json["error"] == "unauthorized"
+    assert outcomes(house) == []
+
+
+def test_a_key_belongs_to_one_business(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    customer(house, phone)
+    give_key(house, "bahari", "key-of-bahari")
+    theirs = customer(house, phone, name="chege")
+    post(house, told(phone), "key-of-bahari")
+    house.work()
+    assert house.api("chege").get(f"/api/customers/{theirs['id']}").json["balance"] == 100
+    assert house.api("amina").get("/api/transactions").json["items"] == []
+    assert [one["balance"] for one in house.api("amina").get("/api/customers").json["items"]] == [0]
+
+
+def test_money_of_a_stranger_waits_to_be_placed(house: House) -> None:
+    give_key(house)
+    post(house, told(new_phone()))
+    house.work()
+    assert receipt(1) in house.browser_of("brian").get("/staff/unmatched").text
+    assert house.books() == []
+
+
+def test_failures_and_nonsense_are_acknowledged_and_book_nothing(house: House) -> None:
+    give_key(house)
+    bodies: list[Any] = [told(new_phone(), code=1032), {"Body": {"stkCallback": []}}, [], {"Body": {}}]
+    for body in bodies:
+        assert post(house, body).json == ACCEPTED
+    headers = {"X-API-Key": KEY}
+    for raw in (b"not json", b"", b"x" * 70_000):
+        assert house.client().post("/api/webhooks/mpesa", headers=headers, data=raw).json == ACCEPTED
+    house.work()
+    assert {state for state, _why in outcomes(house)} == {"done", "rejected"}
+    with house.inside():
+        assert db.session.query(Transaction).count() == 0
+
+
+def test_a_receipt_known_from_m_pesa_gets_a_second_witness_and_no_second_credit(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    number, token = house.invoice(100)
+    body = c2b_body(receipt=receipt(1), amount=100, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.work()
+    post(house, told(phone))
+    post(house, told(phone, amount=5_000))
+    house.work()
+    assert balance(house, owner) == 0 and house.status(token)["status"] == "paid"
+    assert outcomes(house)[-1] == ("rejected", f"Receipt {receipt(1)} is known with another amount.")
+    with house.inside():
+        assert {row.channel for row in db.session.query(Witness)} == {"c2b", "webhook"}
+    assert house.books() == []
+
+
+def test_it_opens_nothing_even_where_it_names_our_own_push(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    _number, token = house.invoice(100)
+    push = house.pushed(token, phone)
+    post(house, stk_body(push, receipt=receipt(1)))
+    house.work(rounds=1)
+    assert house.status(token)["status"] != "paid" and balance(house, owner) == 0
+    house.callback(push, receipt=receipt(1))
+    house.work()
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_it_is_kept_on_disk_while_the_database_cannot_take_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    from portal.payments import inbox
+
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    with monkeypatch.context() as patch:
+
+        def away(*_any: Any) -> bool:
+            raise OperationalError("INSERT", {}, Exception("away"))
+
+        patch.setattr(inbox, "insert", away)
+        assert post(house, told(phone)).json == ACCEPTED
+    with house.inside():
+        assert house.app.extensions["spool"].depth() == 1
+        jobs.take_in_spool()
+    house.work()
+    assert balance(house, owner) == 100
+
+
+def test_delivered_eight_times_at_once_it_is_one_credit(either_house: House) -> None:
+    house = either_house
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    bodies = [json.dumps(told(phone) | {"try": index // 2}) for index in range(8)]
+    calls = [
+        lambda body=body: house.client().post(
+            f"/api/webhooks/mpesa?key={KEY}", data=body, content_type="application/json"
+        ).status_code
+        for body in bodies
+    ]  # fmt: skip
+    assert set(together(house, *calls)) == {200}
+    together(house, *[jobs.drain_inbox] * 4)
+    house.work()
+    with house.inside():
+        assert db.session.query(InboxItem).count() == 4 and db.session.query(Transaction).count() == 1
+    assert balance(house, owner) == 100 and house.books() == []
+
+
+WORDS = st.lists(st.sampled_from(["webhook", "again", "c2b", "failure", "stranger"]), min_size=1, max_size=6)
+
+
+@settings(max_examples=25)
+@given(words=WORDS)
+def test_whatever_order_words_come_in_the_receipt_is_one(house: House, words: list[str]) -> None:
+    house.app.extensions["redis"].flushdb()  # the limit on requests is not what is tried here
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    with house.inside():
+        number = (db.session.query(InboxItem).count() + 1) * 10
+    for index, word in enumerate(words):
+        if word == "c2b":
+            body = c2b_body(receipt=receipt(number), amount=100, account=owner["accountNumber"])
+            house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+        elif word == "failure":
+            post(house, told(phone, number=number, code=1037))
+        elif word == "stranger":
+            post(house, told(new_phone(), number=number + 1))
+        else:
+            post(house, told(phone, number=number) | {"n": index if word == "again" else 0})
+        house.settle()
+    assert balance(house, owner) == (100 if {"webhook", "again", "c2b"} & set(words) else 0)
+    assert house.books() == []

@@ -1,0 +1,490 @@
+"""Every address there is, walked by strangers, by another tenant's administrator and by each role.
+
+A new route is walked without a word here, unless its place in the address is of a kind that NAMES_OF does not know:
+then this file fails until it is told what stands there.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from werkzeug.routing import Rule
+
+from portal import api, clock, personal, web
+from portal.accounts.models import User
+from portal.accounts.permissions import ALL, OF_ROLE, STAFF_ROLES, allows
+from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY
+from portal.db import db, transaction
+from portal.gateways.models import Gateway
+from portal.limits import limiter
+from portal.payer import start
+from portal.payments.models import Claim, Payment, Reconciliation, Refund, StatementRow, Transaction
+from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt
+from tests.services.redis_server import fresh_redis_database
+
+# Public on purpose: nobody signs in there.
+PUBLIC_API = {
+    "POST /auth/token", "GET /openapi.json", "GET /portal/packages", "GET /portal/mpesa/check",
+    "GET /portal/mpesa/validate",
+    "GET /portal/mpesa/status", "POST /portal/mpesa/initiate", "POST /portal/mpesa/verify-sms", "POST /webhooks/mpesa",
+}  # fmt: skip
+# (part of the path before the place, name of the place) -> what of mlima's stands there.
+NAMES_OF = {
+    ("appointments", "uid"): "appointment",
+    ("status", "appointment_id"): "appointment",
+    ("customers", "uid"): "customer",
+    ("invoices", "number"): "invoice",
+    ("query", "checkout_request_id"): "checkout",
+    ("mpesa", "checkout_request_id"): "payment",
+    ("order", "order_id"): "order",
+    ("payment-gateways", "uid"): "gateway",
+    ("gateways", "uid"): "gateway",
+    ("manual", "uid"): "manual",
+    ("refunds", "uid"): "refund",
+    ("transactions", "uid"): "transaction",
+    ("payments", "uid"): "transaction",
+    ("unmatched", "uid"): "transaction",
+    ("attempts", "token"): "payment",
+    ("of", "token"): "payment",
+    ("unplaced", "uid"): "transaction",
+    ("claims", "uid"): "claim",
+    ("patients", "uid"): "patient",
+    ("reconcile", "uid"): "reconciliation",
+    ("reconcile", "row_id"): "statement_row",
+}
+# What a door needs before it looks at whose thing is named.
+BODIES = {
+    "api.customers_pay": {"reference": "@invoice"}, "api.refunds_refund": {"amount": 1},
+    "api.manual_void": {"reason": "r"},
+}  # fmt: skip
+
+
+FORM = {"reference": "X", "reason": "r", "phone": "0722000111"}
+
+
+@pytest.fixture(scope="module")
+def walked(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One furnished house with a thing of every kind in mlima, shared by this module; limits off, nobody waits."""
+    folder = tmp_path_factory.mktemp("walked")
+    (folder / "portal.db").write_bytes(_sqlite_template.read_bytes())
+    config = config_for(f"sqlite:///{folder}/portal.db", fresh_redis_database(redis_url), folder / "data")
+    house = House(made(config)).furnish()
+    waited, start.WAIT_S = start.WAIT_S, 0
+    limiter.enabled = False
+    house.things = things_of(house)  # type: ignore[attr-defined]
+    yield house
+    limiter.enabled, start.WAIT_S = True, waited
+    with house.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    house.app.extensions["redis"].close()
+
+
+def things_of(house: House) -> dict[str, str]:
+    """One identifier of each kind, all of them mlima's."""
+    amina, brian = house.api("amina"), house.api("brian")
+    number, token = house.invoice(1_500)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(1))
+    lost = c2b_body(receipt=receipt(2), amount=70, account="LOST")
+    stranger(house).post(f"{house.hook()}/c2b/confirmation", json=lost)
+    house.settle()
+    patient = brian.get("/api/patients").json["items"][0]["id"]
+    booking = {
+        "patientId": patient, "clinicianId": brian.get("/api/clinicians").json["items"][0]["id"], "kind": "virtual",
+        "startsAt": clock.rfc3339(clock.now() + timedelta(days=3)), "durationMinutes": 30, "price": 1_000,
+    }  # fmt: skip
+    customer = brian.post("/api/customers", {"name": "Auma", "phone": "0722000111"}).json["id"]
+    by_hand = {"customerId": customer, "amount": 30, "channel": "cash"}
+    order = {"orderId": "SHOP-1", "amount": 5, "phoneNumber": new_phone()}
+    assert brian.post("/api/mpesa/initiate", order).status_code == 201
+    return {
+        "invoice": number, "payment": token, "checkout": push.checkout_id, "patient": patient, "order": "SHOP-1",
+        "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
+        "manual": brian.post("/api/payments/manual", by_hand).json["id"],
+        "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
+        "appointment": approved(house, brian.post("/api/appointments", booking).json["id"]),
+        **rows_of(house, token),
+    }  # fmt: skip
+
+
+def approved(house: House, appointment_id: str) -> str:
+    """The same, approved: its payment exists."""
+    assert house.api("wanjiru").post(f"/api/appointments/{appointment_id}/approve").status_code == 200
+    return appointment_id
+
+
+def rows_of(house: House, token: str) -> dict[str, str]:
+    """A refund, a claim and a compared statement, put where they would lie."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        paid = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        common = {
+            "tenant_id": gateway.tenant_id,
+            "gateway_id": gateway.id,
+            "payment_id": payment.id,
+            "environment": "sandbox",
+        }
+        person = db.session.query(User).filter_by(email="amina@mlima.test").one()
+        refund = Refund(**common, transaction_id=paid.id, method="b2c", amount_cents=100, requested_by_id=person.id)
+        text = personal.seal_text("SKL1ABCD23 Confirmed.", gateway.tenant_id)
+        claim = Claim(**common, receipt="SKL1ABCD23", stated_cents=5_000, text_sealed=text)
+        whose = {"tenant_id": gateway.tenant_id}
+        compared = Reconciliation(**whose, gateway_id=gateway.id, source="statement", digest="d" * 64)
+        db.session.add_all([refund, claim, compared])
+        db.session.flush()
+        row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")
+        db.session.add(row)
+        db.session.flush()
+        return {
+            "refund": refund.uid, "claim": claim.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
+        }  # fmt: skip
+
+
+def rules(house: House, *prefixes: str) -> list[tuple[str, Rule]]:
+    """Every method and rule under these paths, the destroying ones last."""
+    found = [
+        (method, rule)
+        for rule in house.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith(prefixes) and not rule.endpoint.startswith("hooks.")
+    ]
+    order = {"GET": 0, "PUT": 1, "POST": 2, "DELETE": 3}
+    return sorted(found, key=lambda one: (order[one[0]], one[1].rule))
+
+
+PLACE = re.compile(r"<(?:(\w+):)?(\w+)>")
+
+
+def path_of(house: House, rule: Rule) -> str:
+    """The rule with mlima's things in its places."""
+    literal, path = "", []
+    for part in rule.rule.split("/"):
+        found = PLACE.search(part)
+        if found is None:
+            literal = part
+        else:
+            kind = NAMES_OF.get((literal, found.group(2)))
+            assert kind, f"{rule.rule}: say in NAMES_OF what stands in the place {found.group(2)} after {literal}."
+            part = PLACE.sub(house.things[kind], part)  # type: ignore[attr-defined]
+        path.append(part)
+    return "/".join(path)
+
+
+def path_of_nobody(rule: Rule) -> str:
+    """The rule with what is nobody's in its places."""
+    return PLACE.sub(lambda found: "999999" if found.group(1) == "int" else "nobody", rule.rule)
+
+
+def body_of(house: House, rule: Rule) -> dict[str, Any]:
+    """A body that the door reads without complaint."""
+    given = BODIES.get(rule.endpoint, {})
+    return {name: house.things["invoice"] if value == "@invoice" else value for name, value in given.items()}  # type: ignore[attr-defined]
+
+
+def rows_owned(house: House, slug: str = "mlima") -> dict[str, list[Any]]:
+    """Every row of a tenant, as the database has it."""
+    tenant_id = house.tenant_id(slug)
+    tables = [table for table in db.metadata.sorted_tables if {"tenant_id", "id"} <= set(table.c.keys())]
+    with house.inside():
+        return {
+            table.name: [
+                tuple(row)
+                for row in db.session.execute(select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.id))
+            ]
+            for table in tables
+        }
+
+
+def stranger(house: House) -> Any:
+    """A stranger's browser."""
+    return house.client()
+
+
+# --- strangers
+
+
+def test_a_stranger_at_a_staff_page_is_sent_to_sign_in_and_back(walked: House) -> None:
+    for method, rule in rules(walked, "/staff", "/account"):
+        client = stranger(walked)
+        data = {"csrf_token": csrf_of(client, "/login")} if method == "POST" else None
+        answer = client.open(path_of(walked, rule), method=method, data=data)
+        assert answer.status_code == 302 and answer.headers["Location"].startswith("/login?next="), rule.rule
+
+
+@pytest.mark.property(50)
+def test_a_stranger_at_the_api_is_told_to_sign_in_but_for_the_written_list(walked: House) -> None:
+    open_doors = set()
+    for method, rule in rules(walked, "/api/"):
+        answer = stranger(walked).open(path_of(walked, rule), method=method, json=body_of(walked, rule))
+        if answer.status_code == 401 and answer.json["error"] == "unauthorized":
+            continue
+        open_doors.add(f"{method} {rule.rule.removeprefix('/api')}")
+    assert open_doors <= PUBLIC_API
+    declared = {door for door, who in api._doors.who.items() if who == EVERYBODY}
+    assert declared == PUBLIC_API
+
+
+# --- another tenant
+
+
+def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked: House) -> None:
+    before = rows_owned(walked)
+    secrets = [walked.things[kind] for kind in ("invoice", "payment")]  # type: ignore[attr-defined]
+    chege, browser = walked.api("chege"), walked.browser_of("chege")
+    token = csrf_of(browser, "/staff/gateways/new")
+    for method, rule in rules(walked, "/api/"):
+        if not rule.arguments:
+            continue
+        path = path_of(walked, rule)
+        named: Any = {"method": method, "headers": chege.headers, "json": body_of(walked, rule)}
+        answer = chege.client.open(path, **named)
+        if answer.status_code not in (403, 404):  # refused before it looked whose it is: then as for what is nobody's
+            nobody = chege.client.open(path_of_nobody(rule), **named)
+            said = f"{method} {rule.rule}: {answer.status_code} {answer.text[:200]}"
+            assert answer.status_code == 422 and answer.json == nobody.json, said
+        assert not any(secret in answer.text and secret not in path for secret in secrets), rule.rule
+    for method, rule in rules(walked, "/staff"):
+        if not rule.arguments:
+            continue
+        data = FORM | {"csrf_token": token} if method == "POST" else None
+        answer = browser.open(path_of(walked, rule), method=method, data=data)
+        assert answer.status_code in (403, 404), f"{method} {rule.rule}: {answer.status_code}"
+    for method, rule in rules(walked, "/api/", "/staff"):
+        if rule.arguments or method != "GET":
+            continue
+        is_api = rule.rule.startswith("/api/")
+        text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
+        for kind, name in walked.things.items():  # type: ignore[attr-defined]
+            is_guessable = kind in ("invoice", "order", "statement_row")
+            assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"
+        assert receipt(1) not in text and "Otieno" not in text, rule.rule
+    assert rows_owned(walked) == before
+
+
+def test_the_tenant_in_an_address_or_a_session_gives_nobody_another_business(walked: House) -> None:
+    browser = walked.browser_of("chege")
+    assert "Bahari House" in browser.get("/staff/?tenant=mlima").text
+    with browser.session_transaction() as session:
+        session["tenant"] = "mlima"
+    page = browser.get("/staff/payments").text
+    assert "Mlima House" not in page and receipt(1) not in page
+    answer = stranger(walked).post(
+        "/api/auth/token", json={"email": "chege@bahari.test", "password": "correct horse", "tenant": "mlima"}
+    )
+    assert answer.status_code == 422 and answer.json["error"] == "unknown_tenant"
+
+
+def test_a_payment_is_shown_only_under_its_own_business(walked: House) -> None:
+    ask = {"tenant": "mlima", "packageId": walked.package(), "phone": new_phone()}
+    token = stranger(walked).post("/api/portal/mpesa/initiate", json=ask).json["paymentId"]
+    assert stranger(walked).get(f"/hotspot/mlima/wait/{token}").status_code == 200
+    assert stranger(walked).get(f"/hotspot/bahari/wait/{token}").status_code == 302
+    assert stranger(walked).get(f"/hotspot/bahari/api/{token}").json["captive"] is True
+    secret = walked.things["payment"]  # type: ignore[attr-defined]
+    assert stranger(walked).get(f"/hotspot/mlima/api/{secret}").json["captive"] is True
+
+
+# --- roles
+
+ROLES = {
+    "amina": "tenant_admin", "brian": "receptionist", "wanjiru": "clinician", "njeri": "accountant",
+    "otieno": "patient",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_passes_the_api_doors_that_the_table_gives_it_and_no_other(walked: House, name: str) -> None:
+    who, principal = api._doors.who, walked.api(name)
+    for method, rule in rules(walked, "/api/"):
+        needed = who[f"{method} {rule.rule.removeprefix('/api')}"]
+        if needed in (EVERYBODY, ANYONE_SIGNED_IN):
+            continue
+        path = path_of_nobody(rule)
+        answer: Any = principal.client.open(path, method=method, headers=principal.headers, json={})
+        is_forbidden = answer.status_code == 403
+        assert is_forbidden != allows(ROLES[name], needed), f"{name} {method} {rule.rule}: {answer.status_code}"
+        assert not is_forbidden or answer.json["error"] == "forbidden"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_sees_the_staff_pages_that_the_table_gives_it_and_no_other(walked: House, name: str) -> None:
+    browser = walked.browser_of(name)
+    token = csrf_of(browser, "/login")
+    for method, rule in rules(walked, "/staff"):
+        view = walked.app.view_functions[rule.endpoint]
+        needed = getattr(view, "permission", None)
+        assert needed in ALL, f"{rule.endpoint} names no permission: use @needs."
+        data = {"csrf_token": token} if method == "POST" else None
+        answer = browser.open(path_of_nobody(rule), method=method, data=data)
+        is_forbidden = answer.status_code == 403
+        may = ROLES[name] in STAFF_ROLES and allows(ROLES[name], needed)
+        assert is_forbidden != may, f"{name} {method} {rule.rule}: {answer.status_code}"
+
+
+def test_the_table_of_roles_says_what_the_promises_say() -> None:
+    changing = {permission for permission in ALL if not permission.endswith(":see")}
+    assert OF_ROLE["patient"] == frozenset(), "patients see their own, by its own rule"
+    assert OF_ROLE["accountant"] & changing <= {"money:reconcile"}, "the accountant reads, and compares with M-Pesa"
+    assert OF_ROLE["tenant_admin"] == ALL
+    for role in set(OF_ROLE) - {"tenant_admin"}:
+        assert not OF_ROLE[role] & {"refund:create", "gateways:manage", "money:void"}, f"{role} is no administrator"
+
+
+@pytest.mark.property(50)
+def test_a_patient_sees_only_their_own_payments(walked: House) -> None:
+    brian = walked.api("brian")
+    own = walked.things["patient"]  # type: ignore[attr-defined]
+    lines = [{"kind": "lab", "description": "Test", "amount": 400}]
+    mine = brian.post("/api/invoices", {"patientId": own, "lines": lines}).json
+    other_id = brian.post("/api/patients", {"name": "Other", "phone": "0733000222"}).json["id"]
+    other = brian.post("/api/invoices", {"patientId": other_id, "lines": lines}).json
+    otieno = walked.api("otieno")
+    assert otieno.get(f"/api/mpesa/order/{mine['number']}").json["data"]["amount"] == 400
+    assert otieno.get(f"/api/mpesa/query/{mine['paymentId']}").status_code == 200
+    for path in (f"order/{other['number']}", f"query/{other['paymentId']}", "order/SHOP-1",
+                 f"query/{walked.things['checkout']}"):  # type: ignore[attr-defined]  # fmt: skip
+        answer = otieno.get(f"/api/mpesa/{path}")
+        nobody = otieno.get("/api/mpesa/order/nobody")
+        assert (answer.status_code, answer.json) == (404, nobody.json), "existence is not revealed"
+    page = walked.browser_of("otieno").get("/account/").text
+    assert mine["number"] in page and other["number"] not in page
+    ask = {"orderId": mine["number"], "amount": 400, "phoneNumber": new_phone()}
+    assert otieno.post("/api/mpesa/initiate", ask).status_code == 201
+
+
+def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) -> None:
+    """The walk above proves nothing if the identifiers are wrong. This one changes and destroys: it comes last."""
+    amina, browser = walked.api("amina"), walked.browser_of("amina")
+    token = csrf_of(browser, "/staff/gateways/new")
+    for method, rule in rules(walked, "/staff", "/api/"):
+        if not rule.arguments:
+            continue
+        if rule.rule.startswith("/api/"):
+            given = body_of(walked, rule)
+            answer = amina.client.open(path_of(walked, rule), method=method, headers=amina.headers, json=given)
+        else:
+            data = FORM | {"csrf_token": token} if method == "POST" else None
+            answer = browser.open(path_of(walked, rule), method=method, data=data)
+        assert answer.status_code not in (401, 403, 404) and answer.status_code < 500, (
+            f"{method} {rule.rule}: {answer.text[:200]}"
+        )
+
+
+# --- forged requests
+
+
+def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(walked: House) -> None:
+    unprotected = set()
+    for method, rule in rules(walked, "/"):
+        if method == "GET" or rule.rule.startswith("/api/"):
+            continue
+        path = path_of_nobody(rule)
+        answer = walked.browser_of("amina").open(path, method=method, data={"reason": "r"})
+        if answer.status_code != 400 or "Nothing was changed" not in answer.text:
+            unprotected.add(rule.endpoint)
+    assert unprotected <= web.CSRF_EXEMPT, (
+        "a new door without protection: write it down in CSRF_EXEMPT, with the reason"
+    )
+    hooks = {rule.endpoint for rule in walked.app.url_map.iter_rules() if rule.endpoint.startswith("hooks.")}
+    posts = {rule.endpoint for rule in walked.app.url_map.iter_rules() if "POST" in (rule.methods or ())}
+    assert hooks & posts <= web.CSRF_EXEMPT and web.CSRF_EXEMPT <= set(walked.app.view_functions)
+
+
+# --- headers
+
+
+def answers(house: House, client: FlaskClient) -> dict[str, Any]:
+    """One response of every kind."""
+    number, token = house.invoice(300)
+    house.callback(house.pushed(token), receipt=receipt(77))
+    house.settle()
+    staff = house.browser_of("amina")
+    big = b"x" * (1024 * 1024 + 1)
+    poll = re.search(r"/pay/[^\"]+/status\?v=[^\"&]+", client.get(f"/pay/{house.invoice()[1]}").text)
+    return {
+        "page": client.get("/"), "portal": client.get("/hotspot/mlima/"), "payment": client.get(f"/pay/{token}"),
+        "receipt": client.get(f"/pay/{token}/receipt"), "clinic": client.get("/clinic/mlima/"),
+        "unknown": client.get("/nothing"), "method": client.put("/login"), "large": client.post("/login", data=big),
+        "forged": client.post("/login", data={"email": "a"}), "wrong": client.post("/hotspot/mlima/",
+        data={"phone": "x"}),
+        "away": client.get("/staff/"), "slash": client.get("/hotspot/mlima"), "json": client.get("/api/openapi.json"),
+        "refused": client.get("/api/transactions"), "missing": client.get("/api/nothing"),
+        "hook": client.post("/hooks/0/c2b/confirmation"),
+        "style": client.get("/static/css/mlango.css", buffered=True), "brand": client.get("/brand/mlima.css"),
+        "script": client.get(f"/vendor/{web.htmx_file()[0]}"),
+        "staff": staff.get("/staff/"), "sheet": staff.get("/staff/payments.csv"),
+        "forbidden": house.browser_of("otieno").get("/staff/"),
+        "poll": client.get(poll.group(0)) if poll else client.get(f"/pay/{'0' * 40}/status"),
+        "captive": client.get(f"/hotspot/mlima/api/{token}"),
+        "metrics": client.get("/metrics"), "health": client.get("/healthz"),
+    }  # fmt: skip
+
+
+def test_every_kind_of_answer_carries_the_headers_that_guard_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise RuntimeError("a mistake of ours")
+
+    seen = answers(house, stranger(house))
+    monkeypatch.setitem(house.app.view_functions, "home", fail)
+    seen["mistake"] = stranger(house).get("/")
+    assert seen["mistake"].status_code == 500 and "a mistake of ours" not in seen["mistake"].text
+    assert {answer.status_code for answer in seen.values()} >= {200, 302, 308, 400, 401, 403, 404, 405, 413, 422, 500}
+    for name, answer in seen.items():
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy and "default-src 'none'" in policy and "script-src 'self'" in policy, name
+        assert "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy, name
+        assert "form-action 'self'" in policy and ("http:" not in policy), name
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", name
+        assert answer.headers["Referrer-Policy"] == "no-referrer", name
+        assert "Strict-Transport-Security" not in answer.headers, "not over plain http"
+        assert answer.headers["Cache-Control"] == "no-store" or name in ("style", "brand", "script", "captive"), name
+        if answer.mimetype == "text/html":
+            text = answer.text
+            assert "<script>" not in text and " style=" not in text and not re.search(r"<[^>]+ on\w+=", text), name
+            assert "//unpkg" not in text and "googleapis" not in text and "://cdn" not in text, name
+
+
+def test_over_https_cookies_are_secure_and_browsers_told_to_stay(
+    sqlite_url: str, clean_redis_url: str, tmp_path: Path
+) -> None:
+    config = config_for(
+        sqlite_url, clean_redis_url, tmp_path / "data", public_url="https://pay.example.test", development=False
+    )
+    house = House(made(config)).furnish()
+    client = stranger(house)
+    for path in ("/", "/login", "/nothing", "/api/transactions", "/static/css/mlango.css"):
+        answer = client.get(path, base_url="https://pay.example.test", buffered=True)
+        assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
+    cookies = stranger(house).get("/login", base_url="https://pay.example.test").headers.getlist("Set-Cookie")
+    assert cookies and all("Secure" in one and "HttpOnly" in one and "SameSite=Lax" in one for one in cookies)
+    with house.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    house.app.extensions["redis"].close()
+
+
+def test_over_http_cookies_are_still_out_of_scripts_reach(house: House) -> None:
+    cookies = stranger(house).get("/login").headers.getlist("Set-Cookie")
+    assert cookies and all("HttpOnly" in one and "SameSite=Lax" in one for one in cookies)
+    for path in ("/", "/hotspot/mlima/", "/clinic/mlima/", f"/pay/{house.invoice()[1]}"):
+        assert not stranger(house).get(path).headers.getlist("Set-Cookie"), "payers need no cookies"
+
+
+def test_the_description_of_health_tells_nothing_about_anybody(house: House) -> None:
+    _number, token = house.invoice(300)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    for path in ("/healthz", "/readyz", "/metrics"):
+        text = stranger(house).get(path).text
+        for secret in (push.msisdn, token, receipt(1), push.checkout_id, "mlima"):
+            assert secret not in text, path
+    assert json.loads(stranger(house).get("/healthz").text) == {"status": "ok"}
