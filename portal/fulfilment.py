@@ -8,6 +8,7 @@ Runs as a job after the payment is paid, is found again by query (`paid` and not
 gives exactly one of each thing, since what it makes is unique by the payment.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,15 +21,16 @@ from portal.db import db, transaction
 from portal.hotspot import access, purchases
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.logs import logger
+from portal.payments.jobs import TURN_S, batch_rows, give_way
 from portal.payments.models import Allocation, Payment, Transaction
 from portal.payments.states import touch
 
-BATCH_ROWS = 50
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
 
 
 def deliver_paid() -> None:
-    """Deliver everything that is paid and not delivered yet."""
+    """Deliver what is paid and not delivered yet; after TURN_S it steps back in the queue, as settling does."""
+    until = time.monotonic() + TURN_S
     while True:
         with transaction():
             due = (
@@ -39,7 +41,7 @@ def deliver_paid() -> None:
                     Payment.next_fulfil_at <= clock.now(),
                 )
                 .order_by(Payment.next_fulfil_at)
-                .limit(BATCH_ROWS)
+                .limit(batch_rows())
                 .with_for_update(skip_locked=True)
             )
             payments = db.session.scalars(due).all()
@@ -48,8 +50,12 @@ def deliver_paid() -> None:
             queue.publish(channel, message)
         if told:
             queue.ring(queue.OUTBOX)
-        if len(payments) < BATCH_ROWS:
+        if len(payments) < batch_rows():
             return
+        if time.monotonic() > until:
+            queue.ring(queue.PAID)
+            return
+        give_way()
 
 
 def deliver_now(payment_id: int) -> None:

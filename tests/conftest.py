@@ -25,7 +25,10 @@ start.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for o
 pytest_plugins = ["tests.plugin_services"]
 
 hypothesis_settings.register_profile(
-    "mlango", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    "mlango",
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("mlango")
 
@@ -89,11 +92,19 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """One simulated M-Pesa for this test process, with the organisations of `House`."""
     organisations = [
         OrganisationSpec(
-            name=f"{slug.upper()} HOUSE", shortcode=shortcode, consumer_key=f"{slug}-key", consumer_secret=f"{slug}-secret", passkey=f"{slug}-passkey", initiator_name=f"{slug}-api", initiator_password="Safaricom123!"
+            name=f"{slug.upper()} HOUSE",
+            shortcode=shortcode,
+            consumer_key=f"{slug}-key",
+            consumer_secret=f"{slug}-secret",
+            passkey=f"{slug}-passkey",
+            initiator_name=f"{slug}-api",
+            initiator_password="Safaricom123!",
         )
         for slug, shortcode in (("mlima", "600111"), ("bahari", "600222"))
     ]
-    app = create_simulator(data_dir=tmp_path_factory.mktemp("simulator"), public_url="http://127.0.0.1:1", organisations=organisations)
+    app = create_simulator(
+        data_dir=tmp_path_factory.mktemp("simulator"), public_url="http://127.0.0.1:1", organisations=organisations
+    )
     serving = serve(app)
     yield serving
     serving.stop()

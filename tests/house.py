@@ -116,12 +116,22 @@ class House:
         for name, price, duration_s in (("1 hour", 20, 3_600), ("1 day", 50, 86_400)):
             given = {"name": name, "price": price, "duration": duration_s, "rate": "2M/5M"}
             packages.create(tenant.id, given, actor="test", push_limit_cents=tenant.push_limit_cents)
-        team = {"mlima": (("amina", "tenant_admin"), ("brian", "receptionist"), ("wanjiru", "clinician"), ("njeri", "accountant"), ("otieno", "patient"))}
+        team = {
+            "mlima": (
+                ("amina", "tenant_admin"),
+                ("brian", "receptionist"),
+                ("wanjiru", "clinician"),
+                ("njeri", "accountant"),
+                ("otieno", "patient"),
+            )
+        }
         for name, role in team.get(slug, (("chege", "tenant_admin"),)):
             user = signin.add_user(email=f"{name}@{slug}.test", name=name.capitalize(), password=PASSWORD)
             signin.add_role(user, tenant.id, role)
             if role == "patient":
-                people.register(tenant.id, name=name, phone="0711000001", email=f"{name}@{slug}.test", user_id=user.id, actor="test")
+                people.register(
+                    tenant.id, name=name, phone="0711000001", email=f"{name}@{slug}.test", user_id=user.id, actor="test"
+                )
         db.session.add(Clinician(tenant_id=tenant.id, name="Dr Wanjiru", title="General", fee_cents=150_000))
         db.session.flush()
 
@@ -129,7 +139,9 @@ class House:
         """An initiator with the simulator's certificate: pay-outs, reversals, status and balance work."""
         certificate = requests.get(f"{self.daraja_url}/certificate", timeout=5).text
         with self.app.app_context(), transaction():
-            gateway = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()
+            gateway = (
+                db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()
+            )
             settings.change(
                 gateway,
                 {"initiatorName": f"{slug}-api", "initiatorPassword": "Safaricom123!", "certificate": certificate},
@@ -156,7 +168,10 @@ class House:
         """A browser that is signed in as one of the people."""
         client = self.client()
         slug = slug or ("bahari" if name == "chege" else "mlima")
-        answer = client.post("/login", data={"email": f"{name}@{slug}.test", "password": PASSWORD, "csrf_token": csrf_of(client, "/login")})
+        answer = client.post(
+            "/login",
+            data={"email": f"{name}@{slug}.test", "password": PASSWORD, "csrf_token": csrf_of(client, "/login")},
+        )
         assert answer.status_code == 303, answer.text
         return client
 
@@ -178,7 +193,16 @@ class House:
 
         for _round in range(rounds):
             with self.app.app_context():
-                for job in (jobs.expire_pushes, jobs.send_pushes, jobs.drain_inbox, jobs.ask_mpesa, send_due, jobs.drain_inbox, fulfilment.deliver_paid, deliver_due):
+                for job in (
+                    jobs.expire_pushes,
+                    jobs.send_pushes,
+                    jobs.drain_inbox,
+                    jobs.ask_mpesa,
+                    send_due,
+                    jobs.drain_inbox,
+                    fulfilment.deliver_paid,
+                    deliver_due,
+                ):
                     job()
                     db.session.remove()
                 if not stk.due_to_send() and not inbox.depth():
@@ -202,7 +226,12 @@ class House:
     def hook(self, slug: str = "mlima") -> str:
         """The path of a tenant's hooks."""
         with self.inside():
-            token = db.session.query(Gateway.hook_token).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).scalar()
+            token = (
+                db.session.query(Gateway.hook_token)
+                .join(Tenant, Tenant.id == Gateway.tenant_id)
+                .filter(Tenant.slug == slug)
+                .scalar()
+            )
         return f"/hooks/{token}"
 
     def package(self, name: str = "1 day", slug: str = "mlima") -> str:
@@ -214,7 +243,10 @@ class House:
         with self.app.app_context(), transaction():
             tenant = db.session.query(Tenant).filter_by(slug=slug).one()
             made = invoices.issue(
-                tenant, lines=[{"kind": "other", "description": "Visit", "amount": amount}], payer={"name": "Payer"}, actor="test"
+                tenant,
+                lines=[{"kind": "other", "description": "Visit", "amount": amount}],
+                payer={"name": "Payer"},
+                actor="test",
             )
             return made.number, made.payment.token
 
@@ -233,15 +265,29 @@ class House:
 
                 checkout_id = f"ws_CO_{push_id:010d}{msisdn[3:]}" if checkout_id == "made-up" else checkout_id
                 with transaction():
-                    stk.accepted(push_id, StkAccepted(checkout_request_id=checkout_id, merchant_request_id=f"m-{push_id}", customer_message=""))
+                    stk.accepted(
+                        push_id,
+                        StkAccepted(
+                            checkout_request_id=checkout_id, merchant_request_id=f"m-{push_id}", customer_message=""
+                        ),
+                    )
             push = db.session.get_one(Push, push_id)
-            found = Pushed(push.id, push.token, push.checkout_request_id or "ws_CO_unknown", push.amount_cents // 100, msisdn, push.reference)
+            found = Pushed(
+                push.id,
+                push.token,
+                push.checkout_request_id or "ws_CO_unknown",
+                push.amount_cents // 100,
+                msisdn,
+                push.reference,
+            )
         return found
 
     def callback(self, pushed: "Pushed", **changes: Any) -> Any:
         """Post a callback for a push to its own address; the answer."""
         body = stk_body(pushed, **changes)
-        return self.client().post(f"{self.hook()}/stk/{pushed.token}", data=json.dumps(body), content_type="application/json")
+        return self.client().post(
+            f"{self.hook()}/stk/{pushed.token}", data=json.dumps(body), content_type="application/json"
+        )
 
     def status(self, token: str) -> dict[str, Any]:
         """What the captive portal's API says of a payment."""
@@ -300,7 +346,14 @@ def receipt(number: int, letter: str = "U") -> str:
     return f"{letter}KL{number:07d}"
 
 
-def stk_body(pushed: Pushed, *, code: int | str = 0, receipt: str = "UKL1ABCD23", amount: Any = None, checkout_id: str | None = None) -> dict[str, Any]:
+def stk_body(
+    pushed: Pushed,
+    *,
+    code: int | str = 0,
+    receipt: str = "UKL1ABCD23",
+    amount: Any = None,
+    checkout_id: str | None = None,
+) -> dict[str, Any]:
     """An STK callback as Safaricom writes it."""
     callback: dict[str, Any] = {
         "MerchantRequestID": f"m-{pushed.push_id}",
@@ -321,7 +374,9 @@ def stk_body(pushed: Pushed, *, code: int | str = 0, receipt: str = "UKL1ABCD23"
     return {"Body": {"stkCallback": callback}}
 
 
-def c2b_body(*, receipt: str, amount: Any, account: str, shortcode: str = "600111", msisdn: str = "2547 ***** 126") -> dict[str, Any]:
+def c2b_body(
+    *, receipt: str, amount: Any, account: str, shortcode: str = "600111", msisdn: str = "2547 ***** 126"
+) -> dict[str, Any]:
     """A C2B confirmation as Safaricom writes it."""
     return {
         "TransactionType": "Pay Bill", "TransID": receipt, "TransTime": clock.daraja_timestamp(clock.now()),

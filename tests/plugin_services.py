@@ -56,9 +56,7 @@ def postgresql_server() -> Iterator[PostgreSQLServer]:
 
 
 @pytest.fixture(scope="session")
-def _postgresql_template(
-    postgresql_server: PostgreSQLServer, prepare_database: Callable[[str], object] | None
-) -> str:
+def _postgresql_template(postgresql_server: PostgreSQLServer, prepare_database: Callable[[str], object] | None) -> str:
     if prepare_database is None:
         return "template1"
     return postgresql_server.template("prepared", prepare_database)

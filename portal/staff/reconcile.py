@@ -135,7 +135,9 @@ def upload() -> ResponseReturnValue:
     gateway = settings.named(g.tenant.id, form.gateway.data)
     name = form.file.data.filename or "statement"
     try:
-        statement = reconcile.read_statement(form.file.data.read(MOST_BYTES + 1), name=name, gateway=gateway)
+        with form.file.data.stream as uploaded:  # a large one lies in a temporary file
+            content = uploaded.read(MOST_BYTES + 1)
+        statement = reconcile.read_statement(content, name=name, gateway=gateway)
     except StatementError as error:
         return _list(form, [said(sentence) for sentence in error.problems], 422)
     tenant_id = g.tenant.id

@@ -26,11 +26,11 @@ from portal.translations import said
 
 METHODS = {"b2c": _l("Pay out to the phone that paid"), "reversal": _l("Reverse the payment")}
 STATES = {
-    "requested": ("attention", "clock", _l("Waits for a second administrator")),
+    "requested": ("attention", "clock", _l("To approve")),
     "approved": ("attention", "clock", _l("To be sent")),
     "sending": ("attention", "phone", _l("Being sent")),
-    "sent": ("attention", "clock", _l("Sent, M-Pesa's answer follows")),
-    "unknown": ("attention", "clock", _l("M-Pesa is asked what became of it")),
+    "sent": ("attention", "clock", _l("Sent")),
+    "unknown": ("attention", "clock", _l("Being checked")),
     "done": ("success", "ok", _l("Sent back")),
     "failed": ("danger", "cross", _l("Failed")),
 }

@@ -268,18 +268,18 @@ def test_unknown_packages_and_tenants_are_not_told_apart_from_others(open_house:
         ({"startsAt": None}, {"startsAt"}), ({"durationMinutes": 4}, {"durationMinutes"}),
         ({"durationMinutes": "30"}, {"durationMinutes"}),
         ({"durationMinutes": 1e9}, {"durationMinutes"}), ({"price": 0}, {"price"}), ({"kind": ["virtual"]}, {"kind"}),
-        ({"kind": "x", "price": -1, "startsAt": 5}, {"kind", "price", "startsAt"}),
+        ({"kind": "x", "price": -1, "startsAt": 5}, ["kind", "price", "startsAt"]),
     ],
     ids=str,
 )  # fmt: skip
-def test_an_appointment_names_every_field_at_fault(open_house: House, given: dict[str, Any], fields: set[str]) -> None:
+def test_an_appointment_names_every_field_at_fault(open_house: House, given: dict[str, Any], fields: Any) -> None:
     api = open_house.api("brian")
     right = {
         "patientId": api.get("/api/patients").json["items"][0]["id"],
         "clinicianId": api.get("/api/clinicians").json["items"][0]["id"],
         "kind": "virtual", "startsAt": "2035-01-01T09:00:00+03:00", "durationMinutes": 30, "price": 100,
     }  # fmt: skip
-    assert set(is_refused(api.post("/api/appointments", right | given))["fields"]) == fields
+    assert set(is_refused(api.post("/api/appointments", right | given))["fields"]) == set(fields)
     for name in ("patientId", "clinicianId"):
         is_refused(api.post("/api/appointments", right | {name: "nobody"}), 404)
 

@@ -61,10 +61,7 @@ def test_looking_at_a_payment_is_recorded_with_who_and_what(house: House) -> Non
     house.api("njeri").get(f"/api/transactions/{item['id']}")
     house.browser_of("brian").get(f"/staff/payments/{item['id']}")
     with house.inside():
-        looks = [
-            row.actor
-            for row in db.session.query(AuditEntry).filter_by(tenant_id=tenant_id, action="looked_at")
-        ]
+        looks = [row.actor for row in db.session.query(AuditEntry).filter_by(tenant_id=tenant_id, action="looked_at")]
     assert len(looks) == 2 and len(set(looks)) == 2 and all(actor.startswith("user:") for actor in looks)
 
 

@@ -41,23 +41,16 @@ def approved(house: House, kind: str = "virtual", price: int = 1_500) -> dict[st
 
 def told(house: House, kind: str) -> list[dict[str, Any]]:
     with house.inside():
-        return [
-            payload_of(item)
-            for item in db.session.query(OutboxItem).filter_by(kind=kind).order_by(OutboxItem.id)
-        ]
+        return [payload_of(item) for item in db.session.query(OutboxItem).filter_by(kind=kind).order_by(OutboxItem.id)]
 
 
 @pytest.mark.property(1)
 @pytest.mark.property(5)
 @given(kind=st.sampled_from(["virtual", "onsite"]), price=st.integers(1, 250_000))
-def test_whatever_is_booked_waits_for_approval_and_cannot_be_paid(
-    house: House, kind: str, price: int
-) -> None:
+def test_whatever_is_booked_waits_for_approval_and_cannot_be_paid(house: House, kind: str, price: int) -> None:
     house.app.extensions["redis"].flushall()  # each example is a new day for the rate limits
     booked = book(house, kind, price).json
-    assert (
-        booked["status"] == "pending_approval" and booked["payUrl"] is None and booked["meetingUrl"] is None
-    )
+    assert booked["status"] == "pending_approval" and booked["payUrl"] is None and booked["meetingUrl"] is None
     for order in (booked["id"], booked["invoiceNumber"]):
         refused = house.api("brian").post(
             "/api/mpesa/initiate", json={"orderId": order, "amount": price, "phoneNumber": new_phone()}
@@ -131,9 +124,7 @@ def test_payment_confirms_the_appointment_and_everybody_hears_of_it_once(house: 
 @pytest.mark.property(36)
 @pytest.mark.property(43)
 @pytest.mark.parametrize("code", [1, 1032, 1037, 2001])
-def test_a_failed_payment_leaves_the_appointment_approved_and_payable_at_once(
-    house: House, code: int
-) -> None:
+def test_a_failed_payment_leaves_the_appointment_approved_and_payable_at_once(house: House, code: int) -> None:
     appointment = approved(house)
     push = house.pushed(appointment["paymentId"])
     house.callback(push, code=code)
@@ -150,9 +141,7 @@ def test_a_failed_payment_leaves_the_appointment_approved_and_payable_at_once(
 def test_a_cancelled_appointment_can_no_longer_be_paid_and_late_money_waits(house: House) -> None:
     appointment = approved(house)
     assert (
-        house.api("brian")
-        .post(f"/api/appointments/{appointment['id']}/cancel", json={"reason": "ill"})
-        .status_code
+        house.api("brian").post(f"/api/appointments/{appointment['id']}/cancel", json={"reason": "ill"}).status_code
         == 200
     )
     refused = house.api("brian").post(

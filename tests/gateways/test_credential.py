@@ -44,9 +44,7 @@ def test_the_fingerprint_is_the_same_for_pem_and_der_and_readable():
     assert len(shown) == 95 and shown.count(":") == 31 and shown == shown.upper()
 
 
-@pytest.mark.parametrize(
-    "rubbish", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-)
+@pytest.mark.parametrize("rubbish", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_a_file_that_is_no_certificate_is_named(rubbish):
     for use in (lambda: security_credential("a", rubbish), lambda: fingerprint(rubbish)):
         with pytest.raises(Refused, match=r"no X\.509 certificate.*PEM or DER") as refused:

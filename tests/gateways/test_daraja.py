@@ -38,7 +38,9 @@ QUERY = BASE + "/mpesa/stkpushquery/v1/query"
 B2C = BASE + "/mpesa/b2c/v3/paymentrequest"
 REGISTER = BASE + "/mpesa/c2b/v2/registerurl"
 PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
-PORTAL_SAMPLE = "MTc0Mzc5YmZiMjc5ZjlhYTliZGJjZjE1OGU5N2RkNzFhNDY3Y2QyZTBjODkzMDU5YjEwZjc4ZTZiNzJhZGExZWQyYzkxOTIwMjEwNjI4MDkyNDA4"  # noqa: E501 (Safaricom's sample in one piece)
+PORTAL_SAMPLE = (
+    "MTc0Mzc5YmZiMjc5ZjlhYTliZGJjZjE1OGU5N2RkNzFhNDY3Y2QyZTBjODkzMDU5YjEwZjc4ZTZiNzJhZGExZWQyYzkxOTIwMjEwNjI4MDkyNDA4"  # noqa: E501 (Safaricom's sample in one piece)
+)
 MSISDN = "254708374149"
 PROMPT = StkPrompt(MSISDN, 150, "INV-42", "Invoice 42", "https://pay.example.org/hooks/3f9a")
 ACCEPTED = {
@@ -178,11 +180,7 @@ def test_an_amount_that_is_no_whole_shillings_is_never_sent(web, client, amount)
 
 
 def test_an_account_and_a_prompt_print_no_secret():
-    shown = (
-        repr(account(account_number="0312345678901"))
-        + repr(PROMPT)
-        + repr(daraja.StkAccepted("ws_CO_9", "m", "c"))
-    )
+    shown = repr(account(account_number="0312345678901")) + repr(PROMPT) + repr(daraja.StkAccepted("ws_CO_9", "m", "c"))
     for hidden in ("the-consumer", PASSKEY, "c2VjcmV0", "0312345678901", MSISDN, "3f9a", "ws_CO_9"):
         assert hidden not in shown
     assert "174379" in shown
@@ -228,9 +226,7 @@ BAD_ANSWERS = [
     ),
     (
         500,
-        failure(
-            "500.001.1001", "Unable to lock subscriber, a transaction is already in process for the current"
-        ),
+        failure("500.001.1001", "Unable to lock subscriber, a transaction is already in process for the current"),
         daraja.SubscriberBusy,
         "open on this phone",
     ),
@@ -305,9 +301,7 @@ def test_an_all_zero_response_code_is_a_success(signed_on, client):
 
 
 def test_a_busy_phone_waits_a_minute_and_a_throttle_as_long_as_it_is_told(signed_on, client):
-    signed_on.add(
-        "POST", PUSH, status=500, json=failure("500.001.1001", "Unable to lock subscriber, a transaction")
-    )
+    signed_on.add("POST", PUSH, status=500, json=failure("500.001.1001", "Unable to lock subscriber, a transaction"))
     signed_on.add("POST", PUSH, status=429, headers={"Retry-After": "90"})
     assert push_error(client).retry_after_s == 60
     assert push_error(client).retry_after_s == 90
@@ -331,9 +325,7 @@ def test_a_busy_phone_waits_a_minute_and_a_throttle_as_long_as_it_is_told(signed
     ],
     ids=lambda v: repr(v)[:40],
 )
-def test_a_broken_connection_is_unknown_unless_nothing_can_have_left(
-    signed_on, client, pauses, trouble, kind
-):
+def test_a_broken_connection_is_unknown_unless_nothing_can_have_left(signed_on, client, pauses, trouble, kind):
     signed_on.add("POST", PUSH, body=trouble)
     error = push_error(client)
     assert type(error) is kind and len(calls(signed_on, PUSH)) == 1 and pauses == []
@@ -419,9 +411,7 @@ def test_an_answer_that_never_comes_is_unknown(pauses, raw_server, monkeypatch):
     assert type(error) is daraja.OutcomeUnknown and "It may have acted" in error.message
 
 
-@pytest.mark.parametrize(
-    "answer", [b"", b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"Respo', b"rubbish\r\n\r\n"]
-)
+@pytest.mark.parametrize("answer", [b"", b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"Respo', b"rubbish\r\n\r\n"])
 def test_a_connection_that_dies_after_sending_is_unknown(pauses, raw_server, answer):
     client, session = with_token(pauses, raw_server(lambda connection: connection.sendall(answer)))
     with session:
@@ -637,9 +627,7 @@ def test_simulating_is_for_the_sandbox(signed_on, client, pauses):
         "BillRefNumber": "INV42",
     }  # fmt: skip
     with pytest.raises(daraja.ConfigurationRefused, match="Only the sandbox"):
-        client_of(pauses, environment="production").simulate_c2b(
-            msisdn=MSISDN, amount_shillings=5, account="a"
-        )
+        client_of(pauses, environment="production").simulate_c2b(msisdn=MSISDN, amount_shillings=5, account="a")
 
 
 def pay_out(client):
@@ -703,16 +691,10 @@ def test_a_status_is_asked_by_receipt_or_by_our_own_id(signed_on, client):
     urls = {"result_url": "https://x/r", "timeout_url": "https://x/t"}
     signed_on.add("POST", url, json=ACK)
     client.transaction_status(transaction_id="UIT5K2M9QX", **urls)
-    assert (
-        sent(signed_on, url)["TransactionID"] == "UIT5K2M9QX"
-        and sent(signed_on, url)["IdentifierType"] == "4"
-    )
+    assert sent(signed_on, url)["TransactionID"] == "UIT5K2M9QX" and sent(signed_on, url)["IdentifierType"] == "4"
     client.transaction_status(originator_conversation_id="o-1", **urls)
     body = sent(signed_on, url)
-    assert (
-        body["OriginatorConversationID"] == body["OriginalConversationID"] == "o-1"
-        and "TransactionID" not in body
-    )
+    assert body["OriginatorConversationID"] == body["OriginalConversationID"] == "o-1" and "TransactionID" not in body
     with pytest.raises(daraja.Rejected, match="Say which transaction"):
         client.transaction_status(**urls)
 
@@ -720,9 +702,7 @@ def test_a_status_is_asked_by_receipt_or_by_our_own_id(signed_on, client):
 def test_a_balance_is_asked_for(signed_on, client):
     url = BASE + "/mpesa/accountbalance/v1/query"
     signed_on.add("POST", url, json=ACK)
-    assert (
-        client.account_balance(result_url="https://x/r", timeout_url="https://x/t").conversation_id == "AG_1"
-    )
+    assert client.account_balance(result_url="https://x/r", timeout_url="https://x/t").conversation_id == "AG_1"
     assert sent(signed_on, url)["CommandID"] == "AccountBalance"
 
 
@@ -762,9 +742,7 @@ def test_pulling_transactions(signed_on, client):
 
 @pytest.mark.parametrize("status", [{"ResponseStatus": "1000"}, {"Response Status": 1001}])
 def test_pull_is_switched_on_once_or_already(signed_on, client, status):
-    signed_on.add(
-        "POST", BASE + "/pulltransactions/v1/register", json={**status, "ResponseDescription": "Registered"}
-    )
+    signed_on.add("POST", BASE + "/pulltransactions/v1/register", json={**status, "ResponseDescription": "Registered"})
     assert client.pull_register(nominated_msisdn=MSISDN, callback_url="https://x/p") == "Registered"
 
 
@@ -773,9 +751,7 @@ def test_pull_is_switched_on_once_or_already(signed_on, client, status):
 
 def test_errors_show_neither_tokens_nor_keys_nor_phones(signed_on, client):
     leak = f"Invalid Access Token - AbC the-consumer-key {PASSKEY} {PORTAL_SAMPLE} 254712345678 0712345678 "
-    signed_on.add(
-        "POST", PUSH, status=500, json=failure("500.001.1001", leak + "ws_CO_1712345678" + " x" * 5000)
-    )
+    signed_on.add("POST", PUSH, status=500, json=failure("500.001.1001", leak + "ws_CO_1712345678" + " x" * 5000))
     error = push_error(client)
     for hidden in ("AbC", "the-consumer-key", PASSKEY, PORTAL_SAMPLE, "12345678"):
         assert hidden not in error.text + error.message

@@ -93,9 +93,7 @@ def test_a_captured_success_is_read_in_cents_and_utc():
 
 
 def test_a_cancelled_prompt_has_no_money_in_it():
-    callback = parse_stk_callback(
-        stk(ResultCode=1032, ResultDesc="Request cancelled by user", CallbackMetadata=...)
-    )
+    callback = parse_stk_callback(stk(ResultCode=1032, ResultDesc="Request cancelled by user", CallbackMetadata=...))
     assert (callback.result_code, callback.amount_cents, callback.receipt) == ("1032", None, None)
 
 
@@ -123,9 +121,7 @@ def test_a_masked_phone_is_no_phone(phone):
 def test_balance_as_text_and_a_single_item_as_an_object_are_taken():
     balance = "{Amount={CurrencyCode=KES, MinimumAmount=618683, BasicAmount=6186.83}}"
     assert parse_stk_callback(stk(CallbackMetadata=items(Amount=5, Balance=balance))).amount_cents == 500
-    assert (
-        parse_stk_callback(stk(CallbackMetadata={"Item": {"Name": "Amount", "Value": 5}})).amount_cents == 500
-    )
+    assert parse_stk_callback(stk(CallbackMetadata={"Item": {"Name": "Amount", "Value": 5}})).amount_cents == 500
     assert parse_stk_callback(stk(CallbackMetadata=[items(Amount=5)])).amount_cents == 500
 
 
@@ -144,10 +140,7 @@ def test_two_different_amounts_in_one_callback_are_malformed():
 
 def test_a_date_that_no_calendar_has_is_left_out():
     for moment in (20241399103801, "00010101000000", "soon", -1, 10**50):
-        assert (
-            parse_stk_callback(stk(CallbackMetadata=items(Amount=1, TransactionDate=moment))).occurred_at
-            is None
-        )
+        assert parse_stk_callback(stk(CallbackMetadata=items(Amount=1, TransactionDate=moment))).occurred_at is None
 
 
 @pytest.mark.parametrize(
@@ -278,15 +271,9 @@ def test_a_number_always_fits_its_own_mask(msisdn, hidden, start):
 
 def test_a_result_is_found_by_any_spelling_of_its_keys():
     result = parse_result(RESULT)
-    assert (
-        result.is_success
-        and result.transaction_id == "SG632NMUAB"
-        and result.cents("TransactionAmount") == 1000
-    )
+    assert result.is_success and result.transaction_id == "SG632NMUAB" and result.cents("TransactionAmount") == 1000
     assert result.instant("TransactionCompletedDateTime") == datetime(2024, 7, 6, 19, 48, 52, tzinfo=UTC)
-    assert (
-        result.instant("FinalisedTime") == result.instant("finalizedTime") == result.instant("Finalised Time")
-    )
+    assert result.instant("FinalisedTime") == result.instant("finalizedTime") == result.instant("Finalised Time")
     assert result.cents("B2CUtilityAccountAvailableFunds") == 895_926_960
     assert result.text("DebitPartyName") == "254712345678 - JOHN DOE" and result.text("Reason") == ""
     assert result.reference == {"queuetimeouturl": "https://example.org/"} and result.cents("Nothing") is None
@@ -348,9 +335,7 @@ def test_pulled_rows_are_flattened_and_the_unreadable_are_counted():
         "sender": "UAT2",
         "billreference": "37207636392", "amount": "168.00", "transactiontype": "c2b-pay-bill-debit",
     }  # fmt: skip
-    rows, unreadable = parse_pulled(
-        [[row], [[{**row, "trxDate": "2020-08-05 10:13:00"}, {"amount": "x"}, "y"]]]
-    )
+    rows, unreadable = parse_pulled([[row], [[{**row, "trxDate": "2020-08-05 10:13:00"}, {"amount": "x"}, "y"]]])
     assert unreadable == 2 and [one.amount_cents for one in rows] == [16_800, 16_800]
     assert rows[0].receipt == "YZLYRESRG1" and rows[0].payer == PayerId("full", "254722000000")
     assert rows[0].occurred_at == datetime(2020, 8, 5, 10, 13, tzinfo=UTC)

@@ -8,16 +8,13 @@ from portal.gateways.results import B2C_RESULT_CODES, LOCKS_INITIATOR, RESULT_CO
 
 DO_NOT_PAY = "We are checking with M-Pesa. Do not pay again yet."
 DOCUMENTED = (
-    "0 1 2 3 4 8 11 17 20 26 1001 1019 1025 9999 1031 1032 1036 1037 2001 2006 2028 2029 4999 8006 "
-    "SFC_IC0003 E3008"
+    "0 1 2 3 4 8 11 17 20 26 1001 1019 1025 9999 1031 1032 1036 1037 2001 2006 2028 2029 4999 8006 SFC_IC0003 E3008"
 )
 
 
 def test_the_whole_documented_table_is_there():
     assert set(RESULT_CODES) == set(DOCUMENTED.split())
-    assert all(
-        code == entry.code for table in (RESULT_CODES, B2C_RESULT_CODES) for code, entry in table.items()
-    )
+    assert all(code == entry.code for table in (RESULT_CODES, B2C_RESULT_CODES) for code, entry in table.items())
 
 
 @pytest.mark.parametrize("entry", [*RESULT_CODES.values(), *B2C_RESULT_CODES.values()], ids=lambda e: e.code)
@@ -70,6 +67,4 @@ def test_a_locked_initiator_stops_everything_sent_with_it():
 
 
 def test_an_overloaded_pay_out_is_asked_about_and_never_sent_again():
-    assert (
-        "never send again" in explain_b2c("100000003").for_staff and explain_b2c(100000003).kind == "unclear"
-    )
+    assert "never send again" in explain_b2c("100000003").for_staff and explain_b2c(100000003).kind == "unclear"

@@ -33,9 +33,7 @@ def test_a_wrong_number_is_told_with_the_right_form_and_keeps_the_choice(house: 
     package = house.package()
     answer = house.client().post("/hotspot/mlima/", data={"package": package, "phone": phone} | ROUTER)
     assert answer.status_code == 422
-    assert (
-        "0712 345 678" in answer.text and f'value="{package}"' in answer.text and "10.5.50.1" in answer.text
-    )
+    assert "0712 345 678" in answer.text and f'value="{package}"' in answer.text and "10.5.50.1" in answer.text
 
 
 @pytest.mark.property(11)
@@ -79,9 +77,7 @@ def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
         with transaction():
             stk.accepted(
                 push_id,
-                StkAccepted(
-                    checkout_request_id=f"ws_CO_{push_id}", merchant_request_id="m", customer_message=""
-                ),
+                StkAccepted(checkout_request_id=f"ws_CO_{push_id}", merchant_request_id="m", customer_message=""),
             )
         push = db.session.get_one(Push, push_id)
         found = Pushed(

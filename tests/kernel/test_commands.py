@@ -69,9 +69,7 @@ def test_a_product_is_set_up_from_nothing_and_proves_its_books(settings: dict[st
     assert portal("db", "upgrade", **settings).returncode == 0
     made = portal("tenant", "create", "upendo", "--name", "Upendo", "--clinic", **settings)
     assert made.returncode == 0, made.stderr
-    assert (
-        "already" in portal("tenant", "create", "upendo", "--name", "Upendo", "--clinic", **settings).stderr
-    )
+    assert "already" in portal("tenant", "create", "upendo", "--name", "Upendo", "--clinic", **settings).stderr
     person = portal(
         "user",
         "create",

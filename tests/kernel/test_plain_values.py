@@ -37,9 +37,7 @@ def test_no_other_text_is_a_number(text: str) -> None:
     except Refused as error:
         assert "0712 345 678" in error.message
     else:
-        assert (
-            found.startswith(("2547", "2541")) and len(found) == 12 and found.isascii() and found.isdecimal()
-        )
+        assert found.startswith(("2547", "2541")) and len(found) == 12 and found.isascii() and found.isdecimal()
 
 
 @pytest.mark.property(47)
@@ -51,9 +49,7 @@ def test_a_masked_number_keeps_four_digits(msisdn: str) -> None:
 @given(st.integers(-(10**13), 10**13))
 def test_cents_survive_every_way_they_are_written(cents: int) -> None:
     assert (
-        money.cents(
-            f"{cents // 100}.{cents % 100:02d}" if cents >= 0 else f"-{-cents // 100}.{-cents % 100:02d}"
-        )
+        money.cents(f"{cents // 100}.{cents % 100:02d}" if cents >= 0 else f"-{-cents // 100}.{-cents % 100:02d}")
         == cents
     )
     assert money.cents(money.format_kes(cents).replace("KES ", "")) == cents
@@ -103,9 +99,9 @@ def test_what_is_sealed_opens_only_with_its_key_in_its_place(text: str) -> None:
 
 def test_two_seals_of_one_text_differ_and_its_lookup_is_the_same() -> None:
     ring = vault.KeyRing("a:" + "aa" * 32)
-    assert ring.seal("x", "c") != ring.seal("x", "c") and ring.lookup("x", "c") == ring.lookup(
-        "x", "c"
-    ) != ring.lookup("x", "d")
+    assert ring.seal("x", "c") != ring.seal("x", "c") and ring.lookup("x", "c") == ring.lookup("x", "c") != ring.lookup(
+        "x", "d"
+    )
 
 
 @pytest.mark.parametrize("keys", ["", "a", "a:zz", "a:" + "aa" * 31, "a b:" + "aa" * 32])

@@ -28,9 +28,7 @@ def posted(sqlite_url: str, clean_redis_url: str, tmp_path: Path, smtp_sink) -> 
 
 def states(house: House) -> list[tuple[str, str]]:
     with house.inside():
-        return [
-            (item.state, item.last_error) for item in db.session.query(OutboxItem).order_by(OutboxItem.id)
-        ]
+        return [(item.state, item.last_error) for item in db.session.query(OutboxItem).order_by(OutboxItem.id)]
 
 
 def write(house: House, **changes: object) -> None:
@@ -88,9 +86,7 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
             {
                 "status": 201,
                 "json": {
-                    "SMSMessageData": {
-                        "Recipients": [{"statusCode": 101, "messageId": "ATXid_1", "status": "Success"}]
-                    }
+                    "SMSMessageData": {"Recipients": [{"statusCode": 101, "messageId": "ATXid_1", "status": "Success"}]}
                 },
             },
             "done",
@@ -98,18 +94,14 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
         (
             {
                 "status": 201,
-                "json": {
-                    "SMSMessageData": {"Recipients": [{"statusCode": 405, "status": "InsufficientBalance"}]}
-                },
+                "json": {"SMSMessageData": {"Recipients": [{"statusCode": 405, "status": "InsufficientBalance"}]}},
             },
             "new",
         ),
         (
             {
                 "status": 201,
-                "json": {
-                    "SMSMessageData": {"Recipients": [{"statusCode": 403, "status": "InvalidPhoneNumber"}]}
-                },
+                "json": {"SMSMessageData": {"Recipients": [{"statusCode": 403, "status": "InvalidPhoneNumber"}]}},
             },
             "dead",
         ),
@@ -121,9 +113,7 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
         ({"status": 502, "body": "bad gateway"}, "new"),
     ],
 )
-def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(
-    posted: House, answer, state: str
-) -> None:  # type: ignore[no-untyped-def]
+def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: House, answer, state: str) -> None:  # type: ignore[no-untyped-def]
     with posted.app.app_context():
         with transaction():
             tell.by_sms(1, "k2", msisdn="254712345678", text="Paid")

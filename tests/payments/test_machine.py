@@ -188,9 +188,7 @@ class Machine(RuleBasedStateMachine):
     def idle(self) -> None:
         """Wait until the simulator has delivered what was due."""
         for _turn in range(200):
-            due = self.store.must("SELECT count(*) AS n FROM jobs WHERE due_at <= ?", self.store.timestamp())[
-                "n"
-            ]
+            due = self.store.must("SELECT count(*) AS n FROM jobs WHERE due_at <= ?", self.store.timestamp())["n"]
             if not due:
                 return
             clock_sleep()
@@ -207,9 +205,7 @@ class Machine(RuleBasedStateMachine):
         with self.house.inside():
             booked = dict(
                 db.session.execute(
-                    select(Transaction.receipt, Transaction.amount_cents).where(
-                        Transaction.receipt.in_(arrived)
-                    )
+                    select(Transaction.receipt, Transaction.amount_cents).where(Transaction.receipt.in_(arrived))
                 ).all()
             )
             by_query = db.session.scalar(
@@ -223,14 +219,10 @@ class Machine(RuleBasedStateMachine):
             paid = select(func.count(Payment.id)).where(Payment.purpose == "hotspot", Payment.state == "paid")
             grants = db.session.scalar(select(func.count(AccessGrant.id)))
             assert grants == db.session.scalar(paid), "each paid package is open, once"
-            stuck = (
-                db.session.query(Push).filter(Push.state.in_(("created", "sending", "awaiting_pin"))).count()
-            )
+            stuck = db.session.query(Push).filter(Push.state.in_(("created", "sending", "awaiting_pin"))).count()
             assert stuck == 0
             assert db.session.query(InboxItem).filter(InboxItem.state.in_(("new", "dead"))).count() == 0
-            over = select(func.count(Transaction.id)).where(
-                Transaction.refunded_cents > Transaction.amount_cents
-            )
+            over = select(func.count(Transaction.id)).where(Transaction.refunded_cents > Transaction.amount_cents)
             assert db.session.scalar(over) == 0
             assert db.session.query(Refund).filter(Refund.state == "sending").count() == 0
 
@@ -252,7 +244,5 @@ def test_money_in_random_order_is_never_lost_or_doubled(served: House, simulator
     gateway = api.get("/api/payment-gateways").json["items"][0]["id"]
     assert api.post(f"/api/payment-gateways/{gateway}/register-urls").status_code == 200
     machine = type("Ours", (Machine,), {"house": served, "simulator": simulator})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=20, stateful_step_count=20, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=20, deadline=None))
     assert machine.seen > 10, "money moved at all"  # type: ignore[attr-defined]

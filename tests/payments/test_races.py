@@ -51,8 +51,7 @@ def test_the_same_callback_from_many_threads_is_one_payment(either_house: House)
         for _n in range(THREADS // 2)
     ]
     calls += [
-        lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code
-        for _n in range(THREADS // 2)
+        lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code for _n in range(THREADS // 2)
     ]
     assert set(together(house, *calls)) == {200}
     together(house, *[jobs.drain_inbox] * 4, *[fulfilment.deliver_paid] * 2)
@@ -87,9 +86,7 @@ def test_two_tabs_and_a_double_click_make_one_push(either_house: House) -> None:
     house = either_house
     package, phone = house.package(), new_phone()
     body = {"tenant": "mlima", "packageId": package, "phone": phone, "macAddress": "AA:BB:CC:DD:EE:FF"}
-    answers = together(
-        house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS
-    )
+    answers = together(house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS)
     assert sorted(answer.status_code for answer in answers) == [200] * (THREADS - 1) + [201]
     assert len({answer.json["paymentId"] for answer in answers}) == 1
     with house.inside():

@@ -80,14 +80,10 @@ def test_only_administrators_refund_and_never_below_m_pesas_minimum(paid: tuple[
     assert house.api("chege").post(f"/api/mpesa/{token}/refund", json={"amount": 100}).status_code == 404
     small = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 9})
     assert (
-        small.status_code == 422
-        and "KES 10 or more" in small.json["message"]
-        and "reversal" in small.json["message"]
+        small.status_code == 422 and "KES 10 or more" in small.json["message"] and "reversal" in small.json["message"]
     )
     for amount in (0, -5, "x", 10.5, True):
-        assert (
-            house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": amount}).status_code == 422
-        )
+        assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": amount}).status_code == 422
     with house.inside():
         assert db.session.query(Refund).count() == 0
 
@@ -248,9 +244,7 @@ def _payment_id(house: House, token: str) -> int:
 
 @given(
     steps=st.lists(
-        st.tuples(
-            st.integers(1, 60_000), st.sampled_from(["done", "fail", "leave", "done fail", "fail done"])
-        ),
+        st.tuples(st.integers(1, 60_000), st.sampled_from(["done", "fail", "leave", "done fail", "fail done"])),
         max_size=6,
     )
 )

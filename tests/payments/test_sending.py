@@ -75,10 +75,7 @@ def test_a_good_push_asks_for_the_exact_amount_and_keeps_its_id(house: House, da
         "ws_CO_1",
         "m-1",
     )
-    assert (
-        house.status(token)["status"] == "processing"
-        and "enter your M-Pesa PIN" in house.status(token)["message"]
-    )
+    assert house.status(token)["status"] == "processing" and "enter your M-Pesa PIN" in house.status(token)["message"]
 
 
 # what Daraja says, the state of the push after it, whether it may be sent once more
@@ -147,15 +144,11 @@ def test_what_certainly_was_not_sent_is_told_and_opens_nothing(
     assert push.state == state and push.failure
     said = house.status(token)
     assert said["status"] in ("failed", "pending") and "credentials" not in said and said["receipt"] is None
-    assert not any(code in said["message"] for code in ("400.", "401.", "404.", "500.")), (
-        "a payer never reads a code"
-    )
+    assert not any(code in said["message"] for code in ("400.", "401.", "404.", "500.")), "a payer never reads a code"
 
 
 @pytest.mark.parametrize("answer", MAY_HAVE_RUNG)
-def test_what_may_have_rung_is_asked_about_and_never_pushed_again(
-    house: House, daraja: Any, answer: Any
-) -> None:
+def test_what_may_have_rung_is_asked_about_and_never_pushed_again(house: House, daraja: Any, answer: Any) -> None:
     daraja.post(PUSH, **answer)
     token = ask(house)
     house.work(rounds=1)
@@ -165,8 +158,7 @@ def test_what_may_have_rung_is_asked_about_and_never_pushed_again(
         house.work(rounds=1)
     assert sum(call.request.url == PUSH for call in daraja.calls) == 1
     assert (
-        house.status(token)["status"] == "timed_out"
-        and "Look for the M-Pesa message" in house.status(token)["message"]
+        house.status(token)["status"] == "timed_out" and "Look for the M-Pesa message" in house.status(token)["message"]
     )
 
 
@@ -181,10 +173,7 @@ def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any)
     house.callback(known, receipt=receipt(1))
     house.work()
     said = house.status(token)
-    assert (
-        said["status"] == "paid"
-        and said["credentials"]["username"] == receipt(1) == said["credentials"]["password"]
-    )
+    assert said["status"] == "paid" and said["credentials"]["username"] == receipt(1) == said["credentials"]["password"]
 
 
 @pytest.mark.property(55)
@@ -217,9 +206,7 @@ def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: Hou
         assert stk.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
     later(61)
     house.work(rounds=1)
-    assert push_of(house).state == "unconfirmed" and not any(
-        call.request.url == PUSH for call in daraja.calls
-    )
+    assert push_of(house).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)
 
 
 def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: Any) -> None:
@@ -228,9 +215,7 @@ def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: 
     daraja.post(PUSH, json=ACCEPTED)
     number, token = house.invoice(250)
     headers = house.api("brian")
-    answer = headers.post(
-        "/api/mpesa/initiate", json={"orderId": number, "amount": 250, "phoneNumber": new_phone()}
-    )
+    answer = headers.post("/api/mpesa/initiate", json={"orderId": number, "amount": 250, "phoneNumber": new_phone()})
     assert answer.status_code == 201
     house.client().post(
         f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(2), amount=250, account=number)
@@ -291,14 +276,10 @@ def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: H
     push = push_of(house)
     from tests.house import Pushed
 
-    house.callback(
-        Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3)
-    )
+    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3))
     house.work()
     said = house.status(token)
-    assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, (
-        "credentials given never change"
-    )
+    assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, "credentials given never change"
     items = house.api("amina").get("/api/transactions").json["items"]
     assert len(items) == 1 and house.books() == []
 
@@ -344,9 +325,7 @@ def test_a_failure_known_by_query_is_told_like_one_called_back(house: House, dar
     assert house.status(token)["status"] == ("cancelled" if code == "1032" else "failed")
 
 
-def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(
-    house: House, daraja: Any
-) -> None:
+def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(house: House, daraja: Any) -> None:
     from tests.house import Pushed
 
     daraja.post(PUSH, json=ACCEPTED)

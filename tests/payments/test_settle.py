@@ -52,9 +52,7 @@ def test_the_same_success_worded_otherwise_is_still_one(house: House) -> None:
 
 
 @pytest.mark.parametrize("echo_first", [True, False])
-def test_an_stk_payment_and_its_c2b_echo_are_one_transaction_with_two_witnesses(
-    house: House, echo_first: bool
-) -> None:
+def test_an_stk_payment_and_its_c2b_echo_are_one_transaction_with_two_witnesses(house: House, echo_first: bool) -> None:
     number, token = house.invoice(700)
     push = house.pushed(token)
     echo = c2b_body(receipt=receipt(2), amount=700, account=push.reference)
@@ -91,9 +89,7 @@ def test_a_failure_says_why_and_lets_the_payer_try_again_at_once(house: House) -
     house.callback(push, code=1032)
     house.work()
     said = house.status(token)
-    assert (
-        said["status"] == "cancelled" and said["resultCode"] == "1032" and "You cancelled" in said["message"]
-    )
+    assert said["status"] == "cancelled" and said["resultCode"] == "1032" and "You cancelled" in said["message"]
     again = house.pushed(token, push.msisdn)  # property 29: no wait
     house.callback(again, receipt=receipt(4))
     house.work()
@@ -103,9 +99,7 @@ def test_a_failure_says_why_and_lets_the_payer_try_again_at_once(house: House) -
 
 
 @pytest.mark.parametrize("first", [1032, 1, 1037, 2001])
-def test_a_late_success_corrects_a_failure_and_a_failure_never_undoes_a_success(
-    house: House, first: int
-) -> None:
+def test_a_late_success_corrects_a_failure_and_a_failure_never_undoes_a_success(house: House, first: int) -> None:
     _number, token = house.invoice(300)
     push = house.pushed(token)
     house.callback(push, code=first)
@@ -206,10 +200,17 @@ def test_an_unknown_account_waits_for_staff_who_place_it_with_one_click(house: H
     answer = browser.post(f"/staff/unmatched/{action}", data={"reference": number, "csrf_token": csrf})
     assert answer.status_code == 303
     house.work()
-    assert (
-        house.status(token)["status"] == "paid" and "Nothing to place" in browser.get("/staff/unmatched").text
-    )
+    assert house.status(token)["status"] == "paid" and "Nothing to place" in browser.get("/staff/unmatched").text
     assert house.books() == []
+
+
+def test_a_mistyped_account_is_suggested_to_staff(house: House) -> None:
+    number, _token = house.invoice(999, slug="bahari")
+    mistyped = f"1NV{number[3:]}"
+    body = c2b_body(receipt=receipt(17), amount=400, account=mistyped, shortcode="600222")
+    house.client().post(f"{house.hook('bahari')}/c2b/confirmation", json=body)
+    house.settle()
+    assert f"Place on {number}" in house.browser_of("chege").get("/staff/unmatched").text
 
 
 def test_money_at_another_shortcode_waits(house: House) -> None:
@@ -219,11 +220,7 @@ def test_money_at_another_shortcode_waits(house: House) -> None:
         json=c2b_body(receipt=receipt(14), amount=400, account=number, shortcode="999999"),
     )
     house.work()
-    assert (
-        house.status(token)["status"] == "pending"
-        and inbox(house)[0][0] == "waiting"
-        and transactions(house) == []
-    )
+    assert house.status(token)["status"] == "pending" and inbox(house)[0][0] == "waiting" and transactions(house) == []
 
 
 @pytest.mark.property(81)

@@ -48,9 +48,7 @@ def test_there_are_fifty_one_of_them():
     assert len(SAMPLES) == 51
 
 
-@pytest.mark.parametrize(
-    "damage", [str.lower, str.upper, lambda t: t.replace(" ", "\u00a0"), lambda t: f"  {t}\n"]
-)
+@pytest.mark.parametrize("damage", [str.lower, str.upper, lambda t: t.replace(" ", "\u00a0"), lambda t: f"  {t}\n"])
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s['kind']}-{s['receipt']}")
 def test_case_and_odd_spaces_change_neither_kind_nor_amount(sample, damage):
     sms = to_json_dict(parse_sms(damage(sample["text"])))
@@ -65,9 +63,7 @@ def test_case_and_odd_spaces_change_neither_kind_nor_amount(sample, damage):
 # ---- the same forms with other names, amounts and days
 
 _names = st.from_regex(r"[A-Z][A-Z0-9&'()*-]{0,9}( {1,2}[A-Z0-9&'()*-]{1,9}){0,3}", fullmatch=True).filter(
-    lambda name: (
-        not any(word in name for word in ("BANK", "KCB", "NCBA", "ABSA", "DTB", "HFC", "EQUITY", "COOP"))
-    )
+    lambda name: not any(word in name for word in ("BANK", "KCB", "NCBA", "ABSA", "DTB", "HFC", "EQUITY", "COOP"))
 )
 _accounts = st.from_regex(r"[A-Za-z0-9]{1,8}([ ./#-][A-Za-z0-9]{1,6}){0,2}", fullmatch=True)
 _shillings = st.decimals("0.01", "250000", places=2)
@@ -92,9 +88,7 @@ def test_any_paybill_payment_is_read(name, account, amount, moment, space):
     day, clock = written(moment)
     said = f"Ksh{amount:,} sent to {name} for account {account} on {day} at {clock} {TAIL}"
     text = f"{receipt_for(moment)} Confirmed. {said}"
-    sms = parse_sms(
-        text.replace(" Confirmed. ", f"{space}Confirmed.{space}").replace(" on ", f"{space}on ", 1)
-    )
+    sms = parse_sms(text.replace(" Confirmed. ", f"{space}Confirmed.{space}").replace(" on ", f"{space}on ", 1))
     assert (sms.kind, sms.paid_to, sms.account) == ("paybill", name, account)
     assert sms.amount_cents == int(amount * 100) and sms.is_payment_to_business
     assert (sms.date, sms.time) == (moment.date(), moment.time().replace(second=0, microsecond=0))
@@ -108,8 +102,7 @@ def test_any_till_payment_is_read_in_both_languages(name, amount, moment):
     r = receipt_for(moment)
     english = parse_sms(f"{r} Confirmed. Ksh{amount:,} paid to {name}. on {day} at {clock}.{TAIL}")
     swahili = parse_sms(
-        f"{r} Imethibitishwa. Umelipa Ksh{amount:,} kwa {name} {day} {clock}."
-        "Baki yako mpya katika M-PESA ni Ksh1.00."
+        f"{r} Imethibitishwa. Umelipa Ksh{amount:,} kwa {name} {day} {clock}.Baki yako mpya katika M-PESA ni Ksh1.00."
     )
     for sms in (english, swahili):
         assert (sms.kind, sms.paid_to, sms.amount_cents) == ("buygoods", name, int(amount * 100))
@@ -185,9 +178,7 @@ def test_a_bank_s_own_notice_gives_its_receipt_and_is_no_payment_to_us():
     assert not sms.is_payment_to_business
 
 
-@pytest.mark.parametrize(
-    "text", ["", "hello", R, "Withdrawal from my side is done", "payment successful confirmed"]
-)
+@pytest.mark.parametrize("text", ["", "hello", R, "Withdrawal from my side is done", "payment successful confirmed"])
 def test_what_is_no_message_gives_nothing(text):
     assert parse_sms(text) == MpesaSms()
 
@@ -210,10 +201,7 @@ def test_a_receipt_that_spells_another_day_is_suspicious_except_around_midnight(
 
 
 def test_a_receipt_whose_letters_spell_no_day_is_not_suspicious():
-    assert (
-        parse_sms(f"QZZ5K2M9QX Confirmed. Ksh5.00 paid to UPENDO. on 29/9/26 at 1:00 PM.{TAIL}").kind
-        == "buygoods"
-    )
+    assert parse_sms(f"QZZ5K2M9QX Confirmed. Ksh5.00 paid to UPENDO. on 29/9/26 at 1:00 PM.{TAIL}").kind == "buygoods"
 
 
 def test_two_messages_at_once_are_never_read_as_one():

@@ -111,9 +111,7 @@ def test_a_second_server_on_the_same_data_is_refused(start: Start, tmp_path: Pat
         start(tmp_path)
 
 
-def test_a_server_that_cannot_start_says_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_cannot_start_says_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = tmp_path / "redis-server"
     refusing.write_text("#!/bin/sh\necho 'Bad directive at line 1'\nexit 1\n")
     refusing.chmod(0o755)

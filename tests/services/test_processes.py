@@ -24,9 +24,7 @@ sys.exit(supervise([Process(**each) for each in options.pop("processes")],
 """
 SAYS_HELLO = "import time; print('hello', flush=True); time.sleep(60)"
 DIES = "import sys; print('out of luck', flush=True); sys.exit(3)"
-IGNORES_TERM = (
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-)
+IGNORES_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 HAS_CHILD = f"""
 import subprocess, sys, time
 subprocess.Popen([sys.executable, '-c', {SAYS_HELLO!r}])
@@ -113,9 +111,7 @@ def wait_until_gone(pid: int, *, within_s: float) -> None:
 def test_everything_starts_and_says_so_once(start: Start) -> None:
     supervisor = start(program("web", SAYS_HELLO), program("worker", SAYS_HELLO))
     said = read_until(supervisor, "worker     | hello")
-    said += (
-        [] if any("web        | hello" in line for line in said) else read_until(supervisor, "web        |")
-    )
+    said += [] if any("web        | hello" in line for line in said) else read_until(supervisor, "web        |")
     assert said.count("everything is ready") == 1
 
 
@@ -124,9 +120,7 @@ def test_programs_wait_for_those_needed_first(start: Start, tmp_path: Path) -> N
     first = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
     looks = f"import time, pathlib; print(pathlib.Path({str(mark)!r}).exists(), flush=True); time.sleep(60)"
     foundation = program("redis", first, needed_first=True)
-    supervisor = start(
-        program("worker", looks), foundation | {"is_ready": _Code(f"Path({str(mark)!r}).exists")}
-    )
+    supervisor = start(program("worker", looks), foundation | {"is_ready": _Code(f"Path({str(mark)!r}).exists")})
     assert "worker     | True" in read_until(supervisor, "worker     |")
 
 

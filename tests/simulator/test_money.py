@@ -167,9 +167,7 @@ def test_simulate_makes_a_payment(daraja):
 
 
 def test_a_till_is_paid_by_hand_without_an_account(tmp_path):
-    till = OrganisationSpec(
-        "UPENDO PHARMACY", "5123456", "BUYGOODS", "7654321", consumer_key="k", consumer_secret="s"
-    )
+    till = OrganisationSpec("UPENDO PHARMACY", "5123456", "BUYGOODS", "7654321", consumer_key="k", consumer_secret="s")
     with opened(tmp_path, till) as daraja:
         daraja.headers = {"Authorization": f"Bearer {daraja.token('k', 's')}"}
         daraja.register(shortcode="7654321")
@@ -211,11 +209,7 @@ def test_b2c_refuses_an_id_twice_and_bad_fields(daraja):
     assert again.status_code == 500
     assert again.json["errorCode"] == "500.002.1001"
     assert again.json["errorMessage"] == "Duplicate OriginatorConversationID."
-    assert (
-        pay_out(daraja, OriginatorConversationID=None)
-        .json["errorMessage"]
-        .endswith("OriginatorConversationID")
-    )
+    assert pay_out(daraja, OriginatorConversationID=None).json["errorMessage"].endswith("OriginatorConversationID")
     assert pay_out(daraja, OriginatorConversationID="b", Remarks="x").json["errorMessage"].endswith("Remarks")
     assert pay_out(daraja, version=1, OriginatorConversationID=None).json["ResponseCode"] == "0"
 
@@ -285,8 +279,7 @@ def test_a_reversal_gives_back_part_and_then_no_more_than_the_rest(daraja):
     told = result(daraja)
     assert (told["ResultCode"], parameters(told)["OriginalTransactionID"]) == (0, receipt)
     assert (
-        f"Reversal of transaction {receipt} has been successfully reversed"
-        in daraja.handset()["messages"][0]["text"]
+        f"Reversal of transaction {receipt} has been successfully reversed" in daraja.handset()["messages"][0]["text"]
     )
     reverse(daraja, receipt, 31)
     assert result(daraja, 2)["ResultCode"] == 25
@@ -345,10 +338,7 @@ def test_pull_lists_what_customers_paid(daraja):
     assert (none["ResponseCode"], none["Response"]) == ("1001", [[]])
     daraja.control(clock={"moveSeconds": 49 * 3600})
     daraja.headers = {"Authorization": f"Bearer {daraja.token()}"}
-    assert (
-        daraja.post("/pulltransactions/v1/query", period | {"OffSetValue": "0"}).json["ResponseCode"]
-        == "1001"
-    )
+    assert daraja.post("/pulltransactions/v1/query", period | {"OffSetValue": "0"}).json["ResponseCode"] == "1001"
 
 
 def test_a_qr_code_is_a_png(daraja):

@@ -52,14 +52,10 @@ def test_forms_lead_back_to_the_phone(daraja):
     daraja.push()
     wrong = daraja.client.post("/handset/0712345600/pin", data={"pin": "12"})
     right = daraja.client.post("/handset/0712345600/pin", data={"pin": "1234"})
-    paid = daraja.client.post(
-        "/handset/0712345600/pay", data={"shortcode": "174379", "account": "A1", "amount": "20"}
-    )
+    paid = daraja.client.post("/handset/0712345600/pay", data={"shortcode": "174379", "account": "A1", "amount": "20"})
     for answer in (wrong, right, paid):
         assert answer.status_code == 303
-        assert answer.location.startswith("/handset/254712345600") or answer.location.startswith(
-            "/handset/0712345600"
-        )
+        assert answer.location.startswith("/handset/254712345600") or answer.location.startswith("/handset/0712345600")
     assert len(daraja.handset()["messages"]) == 2
 
 
@@ -82,9 +78,7 @@ def test_two_pushes_at_once_ring_one_phone_once(daraja):
     answers = []
 
     def push():
-        answers.append(
-            daraja.app.test_client().post(PUSH, json=daraja.fields(), headers=daraja.headers).status_code
-        )
+        answers.append(daraja.app.test_client().post(PUSH, json=daraja.fields(), headers=daraja.headers).status_code)
 
     threads = [threading.Thread(target=push) for _ in range(8)]
     for thread in threads:
@@ -218,9 +212,7 @@ def test_the_log_hides_tokens_and_secrets(daraja):
 
 
 def test_a_restart_keeps_money_prompts_messages_and_what_is_due(tmp_path):
-    with opened(
-        tmp_path, OrganisationSpec("MAWINGU", "600123", consumer_key="k", consumer_secret="s")
-    ) as daraja:
+    with opened(tmp_path, OrganisationSpec("MAWINGU", "600123", consumer_key="k", consumer_secret="s")) as daraja:
         daraja.control(clock={"moveSeconds": 30})
         receipt = daraja.pay().json["receipt"]
         daraja.push("254712345699")
@@ -292,9 +284,7 @@ def test_messages_are_worded_and_punctuated_as_m_pesas():
         " 21/11/26  at 9:30 AM and Ksh1.00 is"
         " credited to your M-PESA account. New M-PESA account balance is Ksh1,778.12."
     )
-    assert sms_text.received(
-        "R", amount_cents=1_595_000, business="LOOP B2C", at=at, balance_cents=1_678_529
-    ) == (
+    assert sms_text.received("R", amount_cents=1_595_000, business="LOOP B2C", at=at, balance_cents=1_678_529) == (
         "Congratulations! R confirmed.You have received Ksh15,950.00 from LOOP B2C. on"
         " 21/11/26 at 9:30 AM.New M-PESA"
         " balance is Ksh16,785.29. Separate personal and business funds through Pochi la Biashara on *334#."

@@ -84,9 +84,7 @@ def test_a_push_rings_the_phone_and_is_paid_with_a_pin(daraja):
     assert "Value" not in callback["CallbackMetadata"]["Item"][2]
     assert (items["Amount"], items["PhoneNumber"]) == (50.0, 254712345600)
     assert len(items["MpesaReceiptNumber"]) == 10
-    assert daraja.handset()["messages"][0]["text"].startswith(
-        items["MpesaReceiptNumber"] + " Confirmed. Ksh50.00"
-    )
+    assert daraja.handset()["messages"][0]["text"].startswith(items["MpesaReceiptNumber"] + " Confirmed. Ksh50.00")
 
 
 def test_a_cancelled_push_calls_back_without_metadata(daraja):
@@ -155,10 +153,7 @@ def test_a_bad_field_is_named(daraja, changes, field):
 
 
 def test_twelve_characters_and_numbers_are_taken(daraja):
-    assert (
-        daraja.push(AccountReference="A" * 12, Amount=1, BusinessShortCode=174379, PartyB=174379).status_code
-        == 200
-    )
+    assert daraja.push(AccountReference="A" * 12, Amount=1, BusinessShortCode=174379, PartyB=174379).status_code == 200
     assert daraja.push(254712345699, PartyA=254712345699, AccountReference="A" * 15).status_code == 200
 
 
@@ -248,10 +243,7 @@ def test_callbacks_twice_never_and_before_the_answer(daraja):
     checkout = daraja.push("254712345608").json["CheckoutRequestID"]
     daraja.control(clock={"moveSeconds": 5})
     answer = daraja.push("254712345609")
-    assert (
-        daraja.listener.heard[-1][1]["Body"]["stkCallback"]["CheckoutRequestID"]
-        == answer.json["CheckoutRequestID"]
-    )
+    assert daraja.listener.heard[-1][1]["Body"]["stkCallback"]["CheckoutRequestID"] == answer.json["CheckoutRequestID"]
     assert daraja.query(checkout).json["ResultCode"] == "0"
     assert len(daraja.listener.heard) == 3
 

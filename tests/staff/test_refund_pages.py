@@ -132,7 +132,8 @@ def test_a_form_sent_twice_or_filled_in_wrongly_sends_nothing_more(paid: Paid) -
     assert again.status_code == 422 and "Meanwhile a refund was asked for" in again.text
     for changes, sentence in (
         ({"amount": "601"}, "At most KES 600 can go back"), ({"amount": "9"}, "KES 10 or more"),
-        ({"amount": "0"}, "at least KES 1"), ({"amount": "much"}, "not a number"), ({"amount": "10.5"}, "whole shillings"),
+        ({"amount": "0"}, "at least KES 1"), ({"amount": "much"}, "not a number"),
+        ({"amount": "10.5"}, "whole shillings"),
         ({"reason": ""}, "Say why."), ({"method": "cash"}, "Not a valid choice"),
         ({"left": ""}, "Meanwhile a refund"),
     ):  # fmt: skip

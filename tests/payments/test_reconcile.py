@@ -1,0 +1,495 @@
+"""Reconciliation: every row in one bucket, what was missing booked once, what differs shown to a person."""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, text
+
+from portal import clock
+from portal.accounts.models import User
+from portal.audit.models import AuditEntry
+from portal.cli import main
+from portal.db import db, transaction
+from portal.gateways.messages import PayerId, PulledTransaction
+from portal.gateways.models import Gateway
+from portal.ledger import post
+from portal.payments import reconcile, reconcile_review
+from portal.payments.models import Payment, Push, Reconciliation, Refund, StatementRow, Transaction
+from portal.payments.reconcile_rows import BUCKETS, judge
+from portal.payments.settle import confirmed_by_query
+from portal.tenants.models import Tenant
+from tests.house import House, Serving, c2b_body, csrf_of, new_phone, receipt
+from tests.payments.statement_kit import Line, as_csv, as_xlsx, table
+
+SWEEP = "Utility Account to Organization Settlement Account"
+CHARGE, PAY, REVERSAL, PAYOUT = (
+    "Pay Bill Charge",
+    "Pay Bill",
+    "Transaction Reversal via API",
+    "Business Payment to Customer via API",
+)
+
+
+def ago(minutes: float) -> datetime:
+    return (clock.now() - timedelta(minutes=minutes)).replace(microsecond=0)
+
+
+def by_hand(house: House, number: int, amount: float, account: str, slug: str = "mlima") -> str:
+    """Money that M-Pesa told us of."""
+    shortcode = "600111" if slug == "mlima" else "600222"
+    body = c2b_body(receipt=receipt(number), amount=amount, account=account, shortcode=shortcode)
+    assert house.client().post(f"{house.hook(slug)}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    return receipt(number)
+
+
+def run(house: House, lines: list[Line], *, layout: str = "legacy", slug: str = "mlima") -> dict[str, int]:
+    """Reconcile a statement of these lines; the counts of its report."""
+    content = as_csv(table(lines, layout, shortcode="600111" if slug == "mlima" else "600222"))
+    with house.inside():
+        gateways = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id)
+        gateway = gateways.filter(Tenant.slug == slug).one()
+        statement = reconcile.read_statement(content, name="statement.csv", gateway=gateway)
+        made = reconcile.run(gateway.id, statement, user_id=None, actor="test")
+        return dict(db.session.get_one(Reconciliation, made).counts)
+
+
+def counted(**buckets: int) -> dict[str, int]:
+    """Counts as a report keeps them: what is not named is 0, and rows are those of the file."""
+    whole = dict.fromkeys(BUCKETS, 0) | buckets
+    return whole | {"rows": sum(whole.values()) - whole["missing_there"]}
+
+
+def form_of(fields: dict[str, str], content: bytes, name: str) -> tuple[bytes, str]:
+    """(body, content type) of a form with a file: the test client would leave a large one's temporary file open."""
+    disposition = "--b\r\nContent-Disposition: form-data; name="
+    parts = [f'{disposition}"{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
+    head = f'{disposition}"file"; filename="{name}"\r\n\r\n'
+    return "".join([*parts, head]).encode() + content + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
+
+
+def rows(house: House, bucket: str = "") -> list[StatementRow]:
+    """Rows of every report, oldest first."""
+    with house.inside():
+        found = select(StatementRow).order_by(StatementRow.id)
+        return list(db.session.scalars(found.where(StatementRow.bucket == bucket) if bucket else found))
+
+
+def balance(house: House, account: str) -> int:
+    tenant_id = house.tenant_id()
+    with house.inside():
+        return post.balance(tenant_id, "sandbox", account)
+
+
+WRITTEN = (
+    "transactions", "allocations", "ledger_journals", "ledger_lines", "statement_rows", "reconciliations", "witnesses",
+)  # fmt: skip
+
+
+def everything(house: House) -> list[int]:
+    """How much there is of all that reconciliation may write."""
+    with house.inside():
+        return [db.session.scalar(text(f"SELECT count(*) FROM {name}")) for name in WRITTEN]  # noqa: S608
+
+
+@pytest.mark.property(57)
+def test_our_money_is_compared_with_m_pesas_row_by_row(either_house: House) -> None:
+    house = either_house
+    number, token = house.invoice(1_500)
+    missed, missed_token = house.invoice(700)
+    known = by_hand(house, 1, 1_500, number)
+    counts = run(
+        house,
+        [
+            (receipt(9), ago(30), SWEEP, -100_000, "", ""),
+            (receipt(3), ago(20), PAY, 70_000, missed, ""),
+            (receipt(4), ago(10), PAY, 5_000, "WHO KNOWS", ""),
+            (known, ago(0), PAY, 150_000, number, ""),
+            (known, ago(0), CHARGE, -825, "", ""),
+        ],
+    )
+    assert counts == counted(matched=1, created=2, internal=2)
+    house.settle()
+    assert house.status(token)["status"] == house.status(missed_token)["status"] == "paid"
+    assert "KES 50" in house.browser_of("brian").get("/staff/unmatched").text
+    assert balance(house, "mpesa_charges") == 825 and balance(house, "bank") == 100_000
+    assert balance(house, "mpesa_clearing") == 225_000 and balance(house, "mpesa_settled") == -100_825
+    assert house.books() == []
+
+
+@pytest.mark.property(58)
+def test_what_differs_is_flagged_for_a_person_and_nothing_is_booked(house: House) -> None:
+    number, _token = house.invoice(1_500)
+    less, out, lost = by_hand(house, 1, 1_500, number), by_hand(house, 2, 300, "X"), by_hand(house, 3, 80, "Y")
+    before = everything(house)
+    counts = run(
+        house,
+        [
+            (receipt(90), ago(60), SWEEP, -100, "", ""),
+            (less, ago(0), PAY, 140_000, number, ""),
+            (out, ago(0), PAYOUT, -30_000, "", ""),
+            (receipt(91), ago(-1), SWEEP, -100, "", ""),
+        ],
+    )
+    assert counts == counted(different=2, missing_there=1, internal=2)
+    assert everything(house)[:2] == before[:2]
+    assert [row.why for row in rows(house, "different")] == [
+        "Here it is KES 1,500, at M-Pesa KES 1,400.", "Here it came in; at M-Pesa it went out.",
+    ]  # fmt: skip
+    assert [row.receipt for row in rows(house, "missing_there")] == [lost]
+    with house.inside():
+        flagged = db.session.scalars(select(AuditEntry.why).where(AuditEntry.action == "flagged")).all()
+        assert len(flagged) == 3
+    assert house.books() == []
+
+
+@pytest.mark.property(59)
+def test_a_report_shows_matched_and_unmatched_and_people_explain_the_differences(house: House) -> None:
+    number, _token = house.invoice(1_500)
+    known = by_hand(house, 1, 1_500, number)
+    lines: list[Line] = [(known, ago(0), PAY, 150_100, number, ""), (receipt(2), ago(5), PAY, 2_000, "=1+1", "")]
+    njeri = house.browser_of("njeri")
+    page = njeri.get("/staff/reconcile").text
+    assert "Reports" in page and "No statement was compared yet" in page
+    gateway = page.split('<option value="', 1)[1].split('"', 1)[0]
+    fields = {"csrf_token": csrf_of(njeri, "/staff/reconcile"), "gateway": gateway}
+    body, kind = form_of(fields, as_xlsx(table(lines, "legacy")), "../../x.xlsx")
+    answer = njeri.post("/staff/reconcile", data=body, content_type=kind)
+    assert answer.status_code == 303, answer.text
+    path = answer.headers["Location"]
+    report = njeri.get(path).text
+    assert "1 difference to look into" in report and "Was missing here" in report and "Day by day" in report
+    assert "Here it is KES 1,500, at M-Pesa KES 1,501." in report and "Njeri" in report
+    only = njeri.get(f"{path}?bucket=different").text
+    assert receipt(2) not in only and known in only
+    exported = njeri.get(f"{path}.csv").text
+    assert exported.count("\r\n") == 3 and "'=1+1" in exported and ",=1+1" not in exported
+    csrf = csrf_of(njeri, path)
+    [assign] = re.findall(r'action="([^"]+/owner)"', report)
+    amina = re.findall(r'<option value="(\d+)">Amina', report)[0]
+    assert njeri.post(assign, data={"csrf_token": csrf, "owner": amina}).status_code == 303
+    assert "Look into it: Amina" in njeri.get(path).text
+    assert njeri.post(assign, data={"csrf_token": csrf, "owner": "999999"}).status_code == 303
+    assert "Choose somebody of this business" in njeri.get(path).text
+    resolve = assign.replace("/owner", "/resolve")
+    njeri.post(resolve, data={"csrf_token": csrf, "note": "  "})
+    assert "Say what you found out" in njeri.get(path).text
+    njeri.post(resolve, data={"csrf_token": csrf, "note": "<b>A typing slip of the till</b>"})
+    report = njeri.get(path).text
+    assert "&lt;b&gt;A typing slip" in report and "difference to look into" not in report
+    chege = house.browser_of("chege")
+    for stranger in (path, f"{path}.csv"):
+        assert chege.get(stranger).status_code == 404
+    assert chege.post(resolve, data={"csrf_token": csrf_of(chege, "/staff/reconcile"), "note": "x"}).status_code == 404
+    assert house.browser_of("brian").get(path).status_code == 403
+
+
+def test_an_upload_that_is_no_statement_changes_nothing_and_says_why(house: House) -> None:
+    amina = house.browser_of("amina")
+    csrf = csrf_of(amina, "/staff/reconcile")
+    gateway = amina.get("/staff/reconcile").text.split('<option value="', 1)[1].split('"', 1)[0]
+    before = everything(house)
+
+    def send(content: bytes, name: str, *, who: Any = amina, **changes: str) -> Any:
+        body, kind = form_of({"csrf_token": csrf, "gateway": gateway} | changes, content, name)
+        return who.post("/staff/reconcile", data=body, content_type=kind)
+
+    for content, said in (
+        (b"%PDF-1.4", "is a PDF"),
+        (b"", "is empty"),
+        (as_csv(table([], "legacy", shortcode="600222")), "is the statement of 600222"),
+        (b"x,y\n" * 600_000, "is no M-Pesa statement"),  # over the usual limit of a form
+    ):
+        answer = send(content, "<script>.csv")
+        assert answer.status_code == 422 and said in answer.text and "<script>.csv" not in answer.text
+    assert "Choose the statement." in send(b"", "").text
+    assert send(b"x", "x.csv", gateway="another").status_code == 422
+    assert send(b"x", "x.csv", csrf_token="forged").status_code == 400
+    assert send(b"x" * (21 * 1024**2), "x.csv").status_code == 413
+    assert send(b"x" * 2 * 1024**2, "x.csv", who=house.client()).status_code == 413  # strangers send no statements
+    assert everything(house) == before
+
+
+def test_the_same_file_again_and_overlapping_files_book_nothing_twice(house: House) -> None:
+    lines: list[Line] = [
+        (receipt(1), ago(30), PAY, 5_000, "A", ""),
+        (receipt(1), ago(30), CHARGE, -55, "", ""),
+        (receipt(2), ago(20), SWEEP, -4_000, "", ""),
+    ]
+    assert run(house, lines) == counted(created=1, internal=2)
+    whole = everything(house)
+    assert run(house, lines) == counted(created=1, internal=2) and everything(house) == whole
+    assert run(house, [*lines, (receipt(3), ago(5), PAY, 100, "", "")]) == counted(matched=1, created=1, internal=2)
+    for layout in ("newer", "store"):
+        assert run(house, [lines[0], *lines[1:]], layout=layout)["created"] == 0
+    assert run(house, [lines[2]], layout="newer") == counted(internal=1)
+    assert balance(house, "mpesa_charges") == 55 and balance(house, "bank") == 4_000
+    assert balance(house, "mpesa_clearing") == 5_100 and house.books() == []
+
+
+def test_a_row_that_stands_twice_in_a_file_counts_twice_and_is_booked_once(house: House) -> None:
+    line: Line = (receipt(1), ago(30), PAY, 5_000, "A", "")
+    sweep: Line = (receipt(2), ago(20), SWEEP, -4_000, "", "")
+    assert run(house, [line, sweep, line, sweep]) == counted(created=1, matched=2, internal=1)
+    assert balance(house, "mpesa_clearing") == 5_000 and balance(house, "bank") == 4_000
+
+
+def test_a_sweep_between_accounts_in_and_out_under_one_receipt_nets_to_nothing(house: House) -> None:
+    both: list[Line] = [(receipt(1), ago(30), SWEEP, sign * 9_000, "", "") for sign in (1, -1)]
+    assert run(house, both, layout="newer") == counted(internal=2)
+    assert balance(house, "bank") == balance(house, "mpesa_settled") == 0
+
+
+def test_a_run_that_was_cut_off_goes_on_where_it_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[Line] = [(receipt(n), ago(60 - n), PAY, n * 100, "", "") for n in range(1, 26)]
+    monkeypatch.setattr(reconcile, "BATCH_ROWS", 10)
+    judged = []
+
+    def cut_off(row: Any, known: Any) -> Any:
+        judged.append(row.receipt)
+        if len(judged) == 15:
+            raise RuntimeError("the power went")
+        return judge(row, known)
+
+    monkeypatch.setattr(reconcile, "judge", cut_off)
+    with pytest.raises(RuntimeError):
+        run(house, lines)
+    assert len(rows(house)) == 10
+    assert "Not finished" in house.browser_of("amina").get("/staff/reconcile").text
+    assert run(house, lines) == counted(created=25)
+    assert judged[15:] == [receipt(n) for n in range(11, 26)]  # nothing that was committed is judged again
+    assert len(rows(house)) == 25 and house.books() == []
+
+
+def test_money_known_by_query_alone_learns_its_receipt(house: House) -> None:
+    _number, token = house.invoice(1_500)
+    pushed = house.pushed(token)
+    with house.app.app_context(), transaction():
+        push = db.session.get_one(Push, pushed.push_id)
+        confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+    assert house.status(token)["status"] == "paid"
+    assert run(house, [(receipt(7), ago(0), PAY, 150_000, pushed.reference, "")]) == counted(matched=1)
+    with house.inside():
+        [item] = db.session.scalars(select(Transaction)).all()
+        assert item.receipt == receipt(7) and item.push_id == pushed.push_id
+    assert house.books() == []
+
+
+def test_a_push_that_failed_here_and_was_paid_there_is_corrected(house: House) -> None:
+    _number, token = house.invoice(1_500)
+    pushed = house.pushed(token)
+    house.callback(pushed, code=1032)
+    house.settle()
+    assert house.status(token)["status"] == "cancelled"
+    assert run(house, [(receipt(7), ago(0), PAY, 150_000, pushed.reference, "")]) == counted(created=1)
+    house.settle()
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_a_till_row_that_two_pushes_could_explain_is_left_to_people(house: House) -> None:
+    phone = "254711000126"
+    for _twice in range(2):
+        _number, token = house.invoice(1_500)
+        pushed = house.pushed(token, phone)
+        house.callback(pushed, code=1032)
+        house.settle()
+    assert run(house, [(receipt(7), ago(0), "Customer Merchant Payment", 150_000, "", "")], layout="store") == counted(
+        different=1
+    )
+    assert "Nothing was booked" in rows(house)[0].why and balance(house, "mpesa_clearing") == 0
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+def test_money_that_m_pesa_reversed_is_owed_again(house: House, is_told_first: bool) -> None:
+    number, token = house.invoice(1_500)
+    paid = by_hand(house, 1, 1_500, number) if is_told_first else receipt(1)
+    lines: list[Line] = [
+        (receipt(2), ago(-1), REVERSAL, -150_000, "", paid), (paid, ago(0), PAY, 150_000, number, ""),
+    ]  # newest first, as M-Pesa writes it  # fmt: skip
+    expected = counted(matched=1, different=1) if is_told_first else counted(created=1, different=1)
+    assert run(house, lines) == expected
+    assert "Reversed by M-Pesa" in rows(house, "different")[0].why
+    assert house.status(token)["amountDue"] == 1_500
+    assert run(house, [*lines, (receipt(3), ago(5), SWEEP, -100, "", "")]) == counted(matched=2, internal=1)
+    assert house.books() == []
+
+
+def test_our_own_reversal_on_its_way_is_not_taken_for_m_pesas(house: House) -> None:
+    number, token = house.invoice(1_500)
+    paid = by_hand(house, 1, 1_500, number)
+    with house.app.app_context(), transaction():
+        item = db.session.query(Transaction).one()
+        user = db.session.query(User).first()
+        assert user is not None
+        db.session.add(
+            Refund(
+                tenant_id=item.tenant_id, transaction_id=item.id, gateway_id=item.gateway_id, method="reversal",
+                amount_cents=150_000, state="sent", environment="sandbox", requested_by_id=user.id,
+            )
+        )  # fmt: skip
+    assert run(
+        house, [(paid, ago(0), PAY, 150_000, number, ""), (receipt(2), ago(-1), REVERSAL, -150_000, "", paid)]
+    ) == counted(matched=1, different=1)
+    assert "Our own reversal" in rows(house, "different")[0].why and house.status(token)["status"] == "paid"
+
+
+def test_a_difference_that_was_explained_stays_explained_in_later_reports(house: House) -> None:
+    number, _token = house.invoice(1_500)
+    known = by_hand(house, 1, 1_500, number)
+    line: Line = (known, ago(0), PAY, 140_000, number, "")
+    run(house, [line])
+    with house.app.app_context(), transaction():
+        row = db.session.query(StatementRow).one()
+        made = db.session.get_one(Reconciliation, row.reconciliation_id)
+        user_id = reconcile_review.people(row.tenant_id)[0].id
+        reconcile_review.resolve(row.tenant_id, made.uid, row.id, note="Known.", user_id=user_id, actor="test")
+    run(house, [line, (receipt(5), ago(3), SWEEP, -100, "", "")])
+    assert [row.resolution for row in rows(house, "different")] == ["Known.", "Known."]
+
+
+def test_another_business_and_another_environment_are_left_alone(house: House) -> None:
+    other = by_hand(house, 1, 500, "X", slug="bahari")
+    assert run(house, [(other, ago(0), PAY, 50_000, "X", "")]) == counted(created=1)
+    with house.inside():
+        assert db.session.scalar(select(func.count(Transaction.id))) == 2
+    with house.app.app_context(), transaction():
+        mlima = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        mlima.environment = "production"
+    assert run(house, [(other, ago(0), PAY, 50_000, "X", ""), (receipt(9), ago(1), SWEEP, -100, "", "")]) == counted(
+        created=1, internal=1
+    )
+    with house.inside():
+        found = db.session.execute(
+            select(Transaction.environment, func.count()).group_by(Transaction.environment)
+        ).all()
+        assert sorted(map(tuple, found)) == [("production", 1), ("sandbox", 2)]
+    assert house.books() == []
+
+
+def test_pulled_transactions_are_reconciled_once(house: House) -> None:
+    number, token = house.invoice(1_500)
+    lost = by_hand(house, 1, 80, "Y")
+    known = by_hand(house, 2, 90, "Y")
+
+    def pulled(of: str, amount_cents: int, account: str) -> PulledTransaction:
+        return PulledTransaction(
+            of, amount_cents, ago(1), PayerId("masked", "2547****126"), "c2b-pay-bill-debit", account
+        )
+
+    listed = [pulled(receipt(5), 150_000, number), pulled(known, 9_000, "Y")]
+    with house.app.app_context():
+        gateway_id = db.session.query(Gateway.id).filter_by(shortcode="600111").scalar()
+        for turn in range(3):
+            made = reconcile.run_pulled(gateway_id, listed, since=ago(60), until=clock.now(), actor="pull")
+            assert (made is None) == (turn > 0)
+            db.session.remove()
+    house.settle()
+    assert house.status(token)["status"] == "paid"
+    assert [row.receipt for row in rows(house, "missing_there")] == [lost]
+    assert len(rows(house, "matched")) == len(rows(house, "created")) == 1 and house.books() == []
+
+
+@pytest.mark.parametrize("layout", ["1", "2", "3"])
+def test_the_simulators_own_statement_fits_in_each_layout(served: House, simulator: Serving, layout: str) -> None:
+    shortcode = f"60055{layout}"
+    made = requests.post(
+        f"{simulator.url}/control/organisations", json={"name": "OWN", "shortcode": shortcode}, timeout=5
+    ).json()
+    amina = served.api("amina")
+    given = {
+        "name": "own", "shortcode": shortcode, "consumerKey": made["consumerKey"],
+        "consumerSecret": made["consumerSecret"], "passkey": made["passkey"],
+        "env": "sandbox", "baseUrl": simulator.url,
+    }  # fmt: skip
+    gateway = amina.post("/api/payment-gateways", given)
+    assert gateway.status_code == 201, gateway.text
+    with served.inside():
+        gateway_id = db.session.query(Gateway.id).filter_by(shortcode=shortcode).scalar()
+    number, token = served.invoice(1_500)
+    for account, amount in ((number, 1_500), ("NOBODY", 80), ("NOBODY", 350)):
+        paid = requests.post(
+            f"{simulator.url}/handset/{new_phone()}/pay",
+            json={"shortcode": shortcode, "account": account, "amount": amount},
+            timeout=5,
+        ).json()
+        assert paid["receipt"]
+    content = requests.get(
+        f"{simulator.url}/control/statement?shortcode={shortcode}&layout={layout}", timeout=5
+    ).content
+    with served.inside():
+        own = db.session.get_one(Gateway, gateway_id)
+        statement = reconcile.read_statement(content, name="s.csv", gateway=own)
+        made_id = reconcile.run(gateway_id, statement, user_id=None, actor="test")
+        assert reconcile.counts_by_id(made_id) == dict.fromkeys(BUCKETS, 0) | {"created": 3, "internal": 2}
+    served.settle()
+    # a till's extract names no account: who paid what is for people to say
+    assert served.status(token)["status"] == ("pending" if layout == "3" else "paid")
+    assert balance(served, "mpesa_clearing") == 193_000 and balance(served, "mpesa_charges") == 825 + 192
+    assert served.books() == []
+
+
+MIX = st.lists(
+    st.tuples(
+        st.integers(1, 8),
+        st.sampled_from([PAY, PAY, PAY, CHARGE, SWEEP, PAYOUT, REVERSAL]),
+        st.integers(1, 3),
+        st.sampled_from(["", "ABC", "INV"]),
+        st.integers(0, 8),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=20)
+@given(mix=MIX, known=st.sets(st.integers(1, 8), max_size=4), layout=st.sampled_from(["legacy", "newer", "store"]))
+def test_whatever_the_mix_every_row_is_in_one_bucket_and_the_books_balance(
+    house: House, mix: list[tuple[int, str, int, str, int]], known: set[int], layout: str
+) -> None:
+    base = len(rows(house)) + 1  # each example has receipts of its own
+    for number in known:
+        by_hand(house, base * 100 + number, number * 10, "ABC")
+    lines: list[Line] = [
+        (
+            receipt(base * 100 + number), ago(index), words,
+            (1 if words == PAY else -1) * times * number * 1_000, account,
+            receipt(base * 100 + linked) if linked and words == REVERSAL else "",
+        )
+        for index, (number, words, times, account, linked) in enumerate(mix)
+    ]  # fmt: skip
+    lines.append((receipt(base * 100 + 99), ago(100), SWEEP, -base, "", ""))
+    counts = run(house, lines, layout=layout)
+    assert counts["rows"] == len(lines) == sum(counts[bucket] for bucket in BUCKETS) - counts["missing_there"]
+    before = everything(house)
+    assert run(house, lines, layout=layout) == counts and everything(house) == before
+    again = run(house, [*lines, (receipt(base * 100 + 98), ago(90), SWEEP, -base, "", "")], layout=layout)
+    assert again["created"] == 0 and again["rows"] == counts["rows"] + 1
+    assert house.books() == []
+    with house.inside():
+        assert (
+            db.session.scalar(select(func.count(Payment.id)).where(Payment.allocated_cents > Payment.amount_cents)) == 0
+        )
+
+
+def test_the_command_prints_the_counts_and_fails_where_something_differs(house: House, tmp_path: Path) -> None:
+    number, _token = house.invoice(1_500)
+    known = by_hand(house, 1, 1_500, number)
+
+    def typed(content: bytes) -> Any:
+        (tmp_path / "statement.csv").write_bytes(content)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("portal.app.create_app", lambda: house.app)
+            return CliRunner().invoke(main, ["reconcile", str(tmp_path / "statement.csv"), "--tenant", "mlima"])
+
+    good = typed(as_csv(table([(known, ago(0), PAY, 150_000, number, "")], "newer")))
+    assert good.exit_code == 0 and re.search(r"matched +1\b", good.output), good.output
+    bad = typed(as_csv(table([(known, ago(0), PAY, 140_000, number, "")], "newer")))
+    assert bad.exit_code == 1 and re.search(r"different +1\b", bad.output)
+    ugly = typed(b"%PDF")
+    assert ugly.exit_code == 1 and "statement.csv is a PDF" in ugly.output and "Traceback" not in ugly.output
