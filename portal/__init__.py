@@ -14,7 +14,7 @@ Folders are business nouns, and imports only point down:
     db web queue config clock money phone vault …         the kernel
     simulator                                             beside the house; shares only the plain values
 
-Two habits over the floors. Rooms are plain functions over `db.session` that take tenant, actor and money as arguments
-and never commit; doors (views, hooks, jobs, commands) open `transaction()`, and none is open while we wait on a network.
-And every piece of waiting work can be found by a query: Redis only rings the bell.
+Two habits over the floors. Rooms are plain functions over `db.session` that take tenant, actor and money as
+arguments and never commit; doors (views, hooks, jobs, commands) open `transaction()`, and none is open while we wait
+on a network. And every piece of waiting work can be found by a query: Redis only rings the bell.
 """

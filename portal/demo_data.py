@@ -135,7 +135,7 @@ def _create() -> None:
 
 
 def _keep_something_to_pay() -> None:
-    """An online and an onsite appointment, a visit to approve and a bill that are open, however often the demo is started."""
+    """An online and an onsite appointment, a visit to approve and a bill that are open, at every start of the demo."""
     clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
     patient = db.session.scalars(select(Patient).where(Patient.tenant_id == clinic.id).order_by(Patient.id)).first()
     clinician = db.session.scalars(
@@ -159,8 +159,8 @@ def _keep_something_to_pay() -> None:
         if db.session.scalar(is_there):
             continue
         booked = appointments.book(
-            clinic, patient=patient, clinician=clinician, kind=kind, starts_at=(soon + timedelta(hours=hours)).isoformat(),
-            duration_minutes=45, price=price, actor="demo",
+            clinic, patient=patient, clinician=clinician, kind=kind, duration_minutes=45, price=price, actor="demo",
+            starts_at=(soon + timedelta(hours=hours)).isoformat(),
         )  # fmt: skip
         if is_approved:
             appointments.approve(clinic, booked, actor="demo", pay_url_of=pay_url)

@@ -111,7 +111,8 @@ def duration(seconds: float) -> str:
     if minutes and minutes % 60 == 0:
         return ngettext("%(num)s hour", "%(num)s hours", minutes // 60)
     if minutes > 60:
-        return f"{ngettext('%(num)s hour', '%(num)s hours', minutes // 60)} {ngettext('%(num)s minute', '%(num)s minutes', minutes % 60)}"
+        hours = ngettext("%(num)s hour", "%(num)s hours", minutes // 60)
+        return hours + " " + ngettext("%(num)s minute", "%(num)s minutes", minutes % 60)
     return ngettext("%(num)s minute", "%(num)s minutes", minutes)
 
 

@@ -1,7 +1,7 @@
 """A gateway's settings: which are needed for which kind, changing them, and trying them out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,44 +61,59 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
     values: the API's names; secrets as texts, or True where one is kept already. Source: promise G7.
     """
     found: dict[str, str] = {}
-
-    def need(name: str, sentence: str) -> None:
-        if not values.get(name):
-            found[name] = sentence
-
     for name, allowed in (("type", KINDS), ("subType", SUB_KINDS), ("env", ENVIRONMENTS)):
         if values.get(name) not in allowed:
             found[name] = f"Must be one of {', '.join(allowed)}."
-    need("name", "Give it a name that staff will know it by.")
-    need("shortcode", "Enter the paybill or till number: 5 to 7 digits.")
-    for name, said in _NAMES.items():
+    found |= {name: sentence for name, sentence in _needed(values) if not values.get(name)}
+    for name, called in _NAMES.items():
         if values.get(name) and not _DIGITS.fullmatch(str(values[name])):
-            found[name] = f"The {said} has 5 to 7 digits and nothing else."
-    if values.get("subType") == "BANK":
-        need("accountNumber", "Enter the bank account that the money goes to.")
-    if values.get("type") == "MPESA_API":
-        for name, said in (
-            ("consumerKey", "consumer key"),
-            ("consumerSecret", "consumer secret"),
-            ("passkey", "passkey"),
-        ):
-            need(name, f"Enter the {said} that Safaricom's portal shows for this app.")
-        if values.get("subType") == "BUYGOODS":
-            need("storeNumber", "Enter the head office (store) number that Go-Live gave this till.")
-        if values.get("subType") == "BANK":
-            need("storeNumber", "Enter the shortcode that the passkey belongs to.")
-    base_url = str(values.get("baseUrl") or "")
-    if base_url and (urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname):
+            found[name] = f"The {called} has 5 to 7 digits and nothing else."
+    if not _is_web_address(str(values.get("baseUrl") or "")):
         found["baseUrl"] = "Must be a web address such as https://api.safaricom.co.ke, or empty for Safaricom's own."
+    return found | _wrong_certificate(values)
+
+
+def _needed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields that this kind cannot do without, each with what to do about it."""
+    yield "name", "Give it a name that staff will know it by."
+    yield "shortcode", "Enter the paybill or till number: 5 to 7 digits."
+    if values.get("subType") == "BANK":
+        yield "accountNumber", "Enter the bank account that the money goes to."
+    if values.get("type") != "MPESA_API":
+        return
+    for name, called in (
+        ("consumerKey", "consumer key"),
+        ("consumerSecret", "consumer secret"),
+        ("passkey", "passkey"),
+    ):
+        yield name, f"Enter the {called} that Safaricom's portal shows for this app."
+    if values.get("subType") == "BUYGOODS":
+        yield "storeNumber", "Enter the head office (store) number that Go-Live gave this till."
+    if values.get("subType") == "BANK":
+        yield "storeNumber", "Enter the shortcode that the passkey belongs to."
+
+
+def _is_web_address(url: str) -> bool:
+    """Whether it is empty, or one that a client can call."""
+    if not url:
+        return True
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:  # such as http://[
+        return False
+
+
+def _wrong_certificate(values: Mapping[str, Any]) -> dict[str, str]:
     if values.get("certificate"):
         try:
             credential.fingerprint(str(values["certificate"]).encode())
         except (ValueError, Refused, Misconfigured) as error:
-            found["certificate"] = str(error)
+            return {"certificate": str(error)}
     password = values.get("initiatorPassword")
     if isinstance(password, str) and password and not values.get("certificate"):
-        found["certificate"] = "Upload Safaricom's certificate too: the password is encrypted with it."
-    return found
+        return {"certificate": "Upload Safaricom's certificate too: the password is encrypted with it."}
+    return {}
 
 
 def shown(gateway: Gateway) -> dict[str, Any]:

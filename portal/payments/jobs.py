@@ -164,7 +164,7 @@ def _settle(item: InboxItem) -> int | None:
 
 
 def ask_about_receipt(gateway: Gateway, receipt: str) -> bool:
-    """Ask M-Pesa about a receipt, once; False where this gateway cannot ask. The caller commits, then rings REQUESTS."""
+    """Ask M-Pesa about a receipt, once; False where this gateway cannot. The caller commits, then rings REQUESTS."""
     if not initiator.can_ask(gateway):
         return False
     if not results_in.is_asked(gateway, receipt):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why. asks: about its push, asks_receipt: about a receipt, M-Pesa is asked
-    now.
+    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why.
+
+    asks: about its push, asks_receipt: about this receipt, M-Pesa is asked now.
     """
 
     state: str

@@ -9,14 +9,13 @@ Decided: a run happens while the person waits, instead of in a worker: the file 
 """
 
 import hashlib
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portal import clock, personal
+from portal import personal
 from portal.audit import chain
 from portal.db import db, new_uid, transaction, upsert_nothing
 from portal.errors import PortalError
@@ -341,33 +340,3 @@ def counts_by_id(reconciliation_id: int) -> dict[str, int]:
 def differences_in(counts: dict[str, int]) -> int:
     """How many of these rows a person must look into."""
     return sum(counts[bucket] for bucket in FLAGGED)
-
-
-def days_of(made: Reconciliation) -> list[dict[str, Any]]:
-    """Each East African business day, oldest first: {day, payment, charge, sweep, payout, reversal, net}, in cents."""
-    days: dict[Any, dict[str, Any]] = {}
-    for row in _rows(made):
-        if row.completed_at is None or row.bucket == MISSING_THERE:
-            continue
-        day = clock.nairobi(row.completed_at).date()
-        sums = days.setdefault(day, {"day": day, "net": 0} | dict.fromkeys(_DAY_COLUMNS, 0))
-        moved = row.paid_in_cents - row.withdrawn_cents
-        sums[row.kind] = sums.get(row.kind, 0) + moved
-        sums["net"] += moved
-    return [days[day] for day in sorted(days)]
-
-
-_DAY_COLUMNS = ("payment", "charge", "sweep", "payout", "reversal")
-
-
-def _rows(made: Reconciliation) -> Iterator[Any]:
-    wanted = select(
-        StatementRow.completed_at,
-        StatementRow.bucket,
-        StatementRow.kind,
-        StatementRow.paid_in_cents,
-        StatementRow.withdrawn_cents,
-    )
-    yield from db.session.execute(
-        wanted.where(StatementRow.reconciliation_id == made.id).execution_options(yield_per=2_000)
-    )

@@ -1,6 +1,7 @@
 """Reports of reconciliations, and the differences in them: who looks into each, and what they found."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import select
 
@@ -11,9 +12,11 @@ from portal.audit import chain
 from portal.db import db, owned
 from portal.errors import NotFound, Refused, Sentence
 from portal.payments.models import Reconciliation, StatementRow
-from portal.payments.reconcile_rows import BUCKETS, FLAGGED
+from portal.payments.reconcile_rows import BUCKETS, FLAGGED, MISSING_THERE
+from portal.payments.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP
 
 PAGE_ROWS = 100
+NATURES = (PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL)
 
 
 def latest(tenant_id: int, *, before_id: int | None = None, limit: int = 50) -> list[Reconciliation]:
@@ -47,6 +50,33 @@ def every_row_of(made: Reconciliation, bucket: str = "") -> Iterator[StatementRo
     while page := rows_of(made, bucket, after_id=after_id, limit=1_000):
         yield from page
         after_id = page[-1].id
+
+
+def days_of(made: Reconciliation) -> list[dict[str, Any]]:
+    """Each East African business day, oldest first: {day, payment, charge, sweep, payout, reversal, net}, in cents."""
+    days: dict[Any, dict[str, Any]] = {}
+    for row in _rows(made):
+        if row.completed_at is None or row.bucket == MISSING_THERE:
+            continue
+        day = clock.nairobi(row.completed_at).date()
+        sums = days.setdefault(day, {"day": day, "net": 0} | dict.fromkeys(NATURES, 0))
+        moved = row.paid_in_cents - row.withdrawn_cents
+        sums[row.kind] = sums.get(row.kind, 0) + moved
+        sums["net"] += moved
+    return [days[day] for day in sorted(days)]
+
+
+def _rows(made: Reconciliation) -> Iterator[Any]:
+    wanted = select(
+        StatementRow.completed_at,
+        StatementRow.bucket,
+        StatementRow.kind,
+        StatementRow.paid_in_cents,
+        StatementRow.withdrawn_cents,
+    )
+    yield from db.session.execute(
+        wanted.where(StatementRow.reconciliation_id == made.id).execution_options(yield_per=2_000)
+    )
 
 
 def open_differences(made: Reconciliation) -> int:

@@ -1,4 +1,4 @@
-"""Finding money: by receipt, words, phone, dates and state, newest first, a page at a time; and the figures of a day."""
+"""Finding money: by receipt, words, phone, dates and state, newest first, a page at a time; and a day's figures."""
 
 import base64
 import binascii
@@ -195,19 +195,17 @@ def figures(tenant_id: int, environment: str) -> Figures:
     month = date_start(clock.nairobi(clock.now()).date().replace(day=1))
     today_cents, today_count = _sum_since(tenant_id, environment, today)
     month_cents, month_count = _sum_since(tenant_id, environment, month)
-    states: dict[str, int] = {
-        state: count
-        for state, count in db.session.execute(
-            select(Push.state, func.count())
-            .join(Payment)
-            .where(
-                Push.tenant_id == tenant_id,
-                Payment.environment == environment,
-                Push.created_at > clock.now() - timedelta(days=30),
-            )
-            .group_by(Push.state)
+    by_state = (
+        select(Push.state, func.count())
+        .join(Payment)
+        .where(
+            Push.tenant_id == tenant_id,
+            Payment.environment == environment,
+            Push.created_at > clock.now() - timedelta(days=30),
         )
-    }
+        .group_by(Push.state)
+    )
+    states: dict[str, int] = dict(db.session.execute(by_state).tuples().all())
     ended = sum(states.get(state, 0) for state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED))
     homeless = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
         Transaction.tenant_id == tenant_id,

@@ -28,21 +28,21 @@ MOST_ROWS, PROBLEMS_TOLD = 200_000, 5
 PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL = "payment", "charge", "sweep", "payout", "reversal"
 _COLUMNS = {
     "legacy": {
-        "receipt": "receiptno", "completed": "completiontime", "details": "details", "status": "transactionstatus",
-        "paid_in": "paidin", "withdrawn": "withdrawn", "balance": "balance", "kind": "reasontype",
-        "party": "otherpartyinfo", "linked": "linkedtransactionid", "account": "acno",
+        "receipt": "Receipt No.", "completed": "Completion Time", "details": "Details", "status": "Transaction Status",
+        "paid_in": "Paid In", "withdrawn": "Withdrawn", "balance": "Balance", "kind": "Reason Type",
+        "party": "Other Party Info", "linked": "Linked Transaction ID", "account": "A/C No.",
     },
     "store": {
-        "receipt": "receiptnumber", "completed": "starttimestamp", "kind": "transactiontype",
-        "party": "transactionpartydetails", "paid_in": "creditamount", "withdrawn": "debitamount",
-        "balance": "balance", "linked": "linkedtransactionid", "holder": "storename",
+        "receipt": "RECEIPT_NUMBER", "completed": "START_TIMESTAMP", "kind": "TRANSACTION_TYPE",
+        "party": "TRANSACTION_PARTY_DETAILS", "paid_in": "CREDIT_AMOUNT", "withdrawn": "DEBIT_AMOUNT",
+        "balance": "BALANCE", "linked": "LINKED_TRANSACTION_ID",
     },
     "newer": {
-        "receipt": "receiptno", "completed": "completiontime", "details": "details", "status": "transactionstatus",
-        "paid_in": "paidin", "withdrawn": "withdrawn", "balance": "balance",
+        "receipt": "Receipt No", "completed": "Completion Time", "details": "Details", "status": "Transaction Status",
+        "paid_in": "Paid In", "withdrawn": "Withdrawn", "balance": "Balance",
     },
 }  # fmt: skip
-_OPTIONAL = {"linked", "account", "balance", "status", "holder", "party"}
+_OPTIONAL = {"linked", "account", "balance", "status", "party"}
 _LABELS = {
     "accountholder": "holder", "organization": "holder", "organisation": "holder", "shortcode": "shortcode",
     "account": "account", "timeperiod": "period", "openingbalance": "opening", "closingbalance": "closing",
@@ -167,7 +167,9 @@ def _find_header(rows: Iterator[tuple[int, list[str]]], name: str) -> tuple[str,
         if "receiptno" in headings or "receiptnumber" in headings:
             layout = "store" if "receiptnumber" in headings else "legacy" if "reasontype" in headings else "newer"
             wanted = _COLUMNS[layout]
-            places = {ours: headings.index(theirs) for ours, theirs in wanted.items() if theirs in headings}
+            places = {
+                ours: headings.index(_bare(theirs)) for ours, theirs in wanted.items() if _bare(theirs) in headings
+            }
             missing = [theirs for ours, theirs in wanted.items() if ours not in places and ours not in _OPTIONAL]
             if missing:
                 raise StatementError(

@@ -134,7 +134,8 @@ def _not_paid(status: str, push: Push) -> Standing:
     retry_in_s = max(0, int((until - clock.now()).total_seconds() + 0.999)) if until else 0
     if push.result_code is None:
         return Standing(
-            status, "not_paid", _("M-Pesa is not answering"), _("We could not reach M-Pesa. You have not been charged."),
+            status, "not_paid", _("M-Pesa is not answering"),
+            _("We could not reach M-Pesa. You have not been charged."),
             _("Try again in a moment, or pay by hand."), None, retry_in_s or None, True, push,
         )  # fmt: skip
     said = results.explain(push.result_code)

@@ -172,7 +172,7 @@ def report(uid: str) -> ResponseReturnValue:
         total=sum(counts.values()),
         all_url=url_for("staff.reconcile_report", uid=uid),
         bucket=bucket,
-        days=reconcile.days_of(made),
+        days=review.days_of(made),
         kinds=KINDS,
         rows=[_row(row, uid, names) for row in rows],
         people=[(one.id, one.name) for one in review.people(g.tenant.id)],

@@ -39,7 +39,7 @@ B2C = BASE + "/mpesa/b2c/v3/paymentrequest"
 REGISTER = BASE + "/mpesa/c2b/v2/registerurl"
 PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
 PORTAL_SAMPLE = (
-    "MTc0Mzc5YmZiMjc5ZjlhYTliZGJjZjE1OGU5N2RkNzFhNDY3Y2QyZTBjODkzMDU5YjEwZjc4ZTZiNzJhZGExZWQyYzkxOTIwMjEwNjI4MDkyNDA4"  # noqa: E501 (Safaricom's sample in one piece)
+    "MTc0Mzc5YmZiMjc5ZjlhYTliZGJjZjE1OGU5N2RkNzFhNDY3Y2QyZTBjODkzMDU5YjEwZjc4ZTZiNzJhZGExZWQyYzkxOTIwMjEwNjI4MDkyNDA4"
 )
 MSISDN = "254708374149"
 PROMPT = StkPrompt(MSISDN, 150, "INV-42", "Invoice 42", "https://pay.example.org/hooks/3f9a")

@@ -123,7 +123,7 @@ def test_money_for_a_paid_invoice_is_kept_where_staff_see_it(house: House) -> No
     house.work()
     house.callback(first, receipt=receipt(7))  # the first prompt was answered after all
     house.work()
-    found = dict((row[0], row[3]) for row in transactions(house))
+    found = {row[0]: row[3] for row in transactions(house)}
     assert found == {receipt(6): "allocated", receipt(7): "unallocated"}
     page = house.browser_of("brian").get("/staff/unmatched").text
     assert receipt(7) in page and "What it names was paid already" in page
@@ -225,10 +225,10 @@ def test_money_at_another_shortcode_waits(house: House) -> None:
 
 @pytest.mark.property(81)
 def test_test_money_never_pays_a_real_invoice(house: House) -> None:
+    from portal.db import transaction
     from portal.errors import Conflict
     from portal.payments.models import Payment
     from portal.payments.money_in import allocate, lock_payment
-    from portal.db import transaction
 
     number, token = house.invoice(400, slug="bahari")
     house.client().post(

@@ -67,7 +67,7 @@ _names = st.from_regex(r"[A-Z][A-Z0-9&'()*-]{0,9}( {1,2}[A-Z0-9&'()*-]{1,9}){0,3
 )
 _accounts = st.from_regex(r"[A-Za-z0-9]{1,8}([ ./#-][A-Za-z0-9]{1,6}){0,2}", fullmatch=True)
 _shillings = st.decimals("0.01", "250000", places=2)
-_moments = st.datetimes(dt.datetime(2017, 1, 1), dt.datetime(2031, 12, 31, 23, 59))  # noqa: DTZ001 (Nairobi's wall clock)
+_moments = st.datetimes(dt.datetime(2017, 1, 1), dt.datetime(2031, 12, 31, 23, 59))
 _spaces = st.sampled_from([" ", "\n", " \n", "\u00a0", "\r\n"])
 
 

@@ -90,7 +90,7 @@ def test_what_a_payer_types_does_not_change_what_a_row_is():
         (b"PK\x03\x04 cut off", "damaged"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "damaged"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "locked with a password"),
         (b"Name,Amount\r\nJohn,5\r\n", "is no M-Pesa statement"),
-        (b"Receipt No,Completion Time\r\n", "columns details, paidin, withdrawn"),
+        (b"Receipt No,Completion Time\r\n", "columns Details, Paid In, Withdrawn"),
         (b"Receipt No,Completion Time,Details,Paid In,Withdrawn\r\n\"never closed" + b"x" * 200_000, "quotation mark"),
         (b"x" * (20 * 1024**2 + 1), "over 20 MB"),
     ],
@@ -102,13 +102,13 @@ def test_what_is_no_statement_is_told_so(content, said):
 @pytest.mark.parametrize(
     ("place", "text", "said"),
     [
-        (1, "31-02-2026 10:00:00", "column completiontime: '31-02-2026 10:00:00'"), (1, "2026", "21-11-2026 15:42:10"),
-        (1, "", "column completiontime"), (1, "11-21-2026 10:00:00", "column completiontime"),
-        (5, "1.100,00", "column paidin: '1.100,00' cannot be read. It would look like 1,100.00"),
-        (5, "1,1", "column paidin"),
-        (5, "=1+1", "column paidin"), (5, "-5.00", "column paidin"), (5, "1e5", "column paidin"),
-        (6, "five", "column withdrawn"),
-        (6, "-1.00", "column paidin"), (0, "TOTAL", "column receiptno"), (0, "=cmd()", "column receiptno"),
+        (1, "31-02-2026 10:00:00", "column Completion Time: '31-02-2026 10:00:00'"), (1, "2026", "21-11-2026 15:42:10"),
+        (1, "", "column Completion Time"), (1, "11-21-2026 10:00:00", "column Completion Time"),
+        (5, "1.100,00", "column Paid In: '1.100,00' cannot be read. It would look like 1,100.00"),
+        (5, "1,1", "column Paid In"),
+        (5, "=1+1", "column Paid In"), (5, "-5.00", "column Paid In"), (5, "1e5", "column Paid In"),
+        (6, "five", "column Withdrawn"),
+        (6, "-1.00", "column Paid In"), (0, "TOTAL", "column Receipt No."), (0, "=cmd()", "column Receipt No."),
     ],
 )  # fmt: skip
 def test_a_wrong_cell_is_named_by_row_and_column_with_what_would_be_right(place, text, said):

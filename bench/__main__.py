@@ -1,0 +1,40 @@
+"""`python -m bench [ingest|poll|latency|burst|memory|all] [--quick]`."""
+
+import argparse
+import sys
+
+from bench import burst, demo, report, throughput
+from bench.report import Section
+
+NAMES = ("ingest", "poll", "latency", "burst", "memory", "all")
+
+
+def main() -> None:
+    """Measure, print, and keep the figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Mlango's measurements.")
+    parser.add_argument("what", nargs="?", default="all", choices=NAMES)
+    parser.add_argument("--quick", action="store_true", help="short and rough: while developing")
+    parser.add_argument("--burst-seconds", type=int, default=0, help="length of the burst (default 60; quick 5)")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="the burst on this one only")
+    given = parser.parse_args()
+    burst_s = given.burst_seconds or (5 if given.quick else 60)
+    wanted = [name for name in NAMES[:-1] if given.what in (name, "all")]
+    sections: list[Section] = []
+    for name in wanted:
+        if name == "ingest":
+            sections.append(throughput.ingest(quick=given.quick))
+        elif name == "poll":
+            sections.append(throughput.poll(quick=given.quick))
+        elif name == "burst":
+            sections.append(
+                burst.measure(seconds=burst_s, kinds=(given.database,) if given.database else throughput.KINDS)
+            )
+    if {"latency", "memory"} & set(wanted):
+        sections += demo.measure(wanted, quick=given.quick)
+    for section in sections:
+        sys.stdout.write(f"\n{section.title}\n\n{section.as_markdown()}\n")
+    sys.stdout.write(f"\n{report.machine()}\n")
+    report.keep(sections, remark=" A quick run." if given.quick else "")
+
+
+main()

@@ -1,0 +1,232 @@
+"""The real programs, each in a process of its own, ended with the measurement, whatever happens to it.
+
+PostgreSQL here is durable, unlike the tests' one: fsync is on, as it must be for money.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from flask import Flask
+
+from portal.embedded_redis import start_redis
+from portal.processes import tied_to_us
+
+ROOT = Path(__file__).parent.parent
+THREADS = 4  # the product's default, WEB_THREADS
+READY_WITHIN_S = 40.0
+STOP_WITHIN_S = 10.0
+_PG_SETTINGS = {"listen_addresses": "", "shared_buffers": "128MB", "max_connections": "60", "timezone": "UTC"}
+
+
+@dataclass
+class Stage:
+    """One database with all that runs on it. web_workers: as `portal web` chooses on two cores."""
+
+    kind: str
+    directory: Path
+    environment: dict[str, str]
+    exits: ExitStack
+
+    @property
+    def web_workers(self) -> int:
+        return 1 if self.kind == "sqlite" else 2
+
+    @property
+    def money_workers(self) -> int:
+        return 1 if self.kind == "sqlite" else 2
+
+    def app(self) -> Flask:
+        """The product in this process, for looking at rows and for filling the database."""
+        from portal.app import create_app
+        from portal.config import Config
+
+        return create_app(Config.from_environment(self.environment))
+
+    def run(self, name: str, argv: list[str], **more: str) -> subprocess.Popen[bytes]:
+        """Start a program; it is ended with the stage."""
+        process = start(argv, self.environment | more, log=self.directory / "log" / f"{name}.log")
+        self.exits.callback(stop, process)
+        return process
+
+    def web(self) -> str:
+        """Address of the product's own web server."""
+        port = free_port()
+        argv = [*PORTAL, "web", "--port", str(port), "--workers", str(self.web_workers)]
+        process = self.run("web", argv)
+        return self._when_ready(process, port, "/healthz")
+
+    def baseline(self) -> str:
+        """Address of the bare Flask views, on the same server with as many processes and threads."""
+        port = free_port()
+        argv = [
+            sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", str(self.web_workers), "--blocking-threads", str(THREADS), "--backlog", "1024",
+            "--no-access-log", "--log-level", "warning", "--factory", "bench.baseline:create_app",
+        ]  # fmt: skip
+        process = self.run("baseline", argv)
+        return self._when_ready(process, port, "/")
+
+    def _when_ready(self, process: subprocess.Popen[bytes], port: int, path: str) -> str:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url + path), of=process, what=path)
+        return url
+
+    def workers_and_scheduler(self) -> None:
+        """The money workers and the sweeper, as in production."""
+        for number in range(self.money_workers):
+            self.run(f"money{number}", [*PORTAL, "worker", "--queues", "money"])
+        self.run("scheduler", [*PORTAL, "scheduler"])
+
+
+PORTAL = [sys.executable, "-m", "portal"]
+
+
+def start(argv: list[str], environment: Mapping[str, str], *, log: Path) -> subprocess.Popen[bytes]:
+    """A program that gets SIGTERM should we die; its words go to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our own programs, no shell
+            tied_to_us(argv),
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it, kindly first."""
+    process.terminate()
+    try:
+        process.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_until(is_true: Callable[[], bool], *, of: subprocess.Popen[bytes], what: str) -> None:
+    """Wait for a program to be ready. Raises RuntimeError."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not is_true():
+        if of.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"A program did not get ready ({what}); exit code {of.poll()}.")
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    """Whether a loopback address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own loopback address
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """A loopback port that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that PostgreSQL's user may enter, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mlango-bench-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def stage(kind: str) -> Iterator[Stage]:
+    """A fresh database of `kind` (`sqlite` or `postgresql`) with the product's schema, and a Redis."""
+    with scratch() as directory, ExitStack() as exits:
+        redis = start_redis(directory / "redis")
+        exits.callback(redis.stop)
+        url = f"sqlite:///{directory}/portal.db"
+        if kind == "postgresql":
+            url = exits.enter_context(_postgresql(directory / "pg"))
+        environment = {
+            "PORTAL_ENV": "development",
+            "PORTAL_DATA": str(directory / "data"),
+            "PORTAL_SECRET_KEY": secrets.token_hex(32),
+            "PORTAL_DATA_KEYS": f"bench:{secrets.token_hex(32)}",
+            "DATABASE_URL": url,
+            "REDIS_URL": redis.url,
+            "PUBLIC_URL": "http://127.0.0.1:9",
+            "WEB_THREADS": str(THREADS),
+        }
+        made = Stage(kind, directory, environment, exits)
+        app = made.app()
+        with app.app_context():
+            from portal.db import db
+            from portal.schema import upgrade_database
+
+            upgrade_database()
+            db.session.remove()
+            db.engine.dispose()
+        yield made
+
+
+@contextmanager
+def _postgresql(home: Path) -> Iterator[str]:
+    """URL of a private, durable server on a unix socket."""
+    home.mkdir()
+    home.chmod(0o755)
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(home, owner.pw_uid, owner.pw_gid)
+    options = ["-D", str(home / "data"), "-U", "mlango", "-A", "trust", "-E", "UTF8", "--no-locale"]
+    subprocess.run(  # noqa: S603 - PostgreSQL's own program
+        _as_postgres([_program("initdb"), *options]), check=True, capture_output=True, cwd=home
+    )
+    settings = [f"--{name}={value}" for name, value in {**_PG_SETTINGS, "unix_socket_directories": str(home)}.items()]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603
+            _as_postgres([_program("postgres"), "-D", str(home / "data"), *settings]),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=home,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: _listens(home), of=process, what="PostgreSQL")
+        yield f"postgresql+psycopg://mlango@/postgres?host={home}"
+    finally:
+        process.send_signal(3)  # SIGQUIT: at once, there is nothing to save
+        process.wait(STOP_WITHIN_S)
+
+
+def _listens(home: Path) -> bool:
+    try:
+        psycopg.connect(host=str(home), user="mlango", dbname="postgres", connect_timeout=2).close()
+        return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _program(name: str) -> str:
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda found: -float(found.parent.name))
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise RuntimeError(f"{name} is not installed: sudo apt-get install -y postgresql")
+    return found
+
+
+def _as_postgres(argv: list[str]) -> list[str]:
+    """PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return tied_to_us(argv)
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig", "QUIT", *argv]
