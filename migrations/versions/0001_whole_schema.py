@@ -149,9 +149,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "seq", name=op.f("uq_audit_entries_tenant_id_seq")),
     )
     with op.batch_alter_table("audit_entries", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_audit_entries_subject", ["tenant_id", "subject_kind", "subject_id"], unique=False
-        )
+        batch_op.create_index("ix_audit_entries_subject", ["tenant_id", "subject_kind", "subject_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_audit_entries_tenant_id"), ["tenant_id"], unique=False)
         batch_op.create_index(
             "ix_audit_entries_unchained",
@@ -200,9 +198,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_customers_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customers")),
-        sa.UniqueConstraint(
-            "tenant_id", "account_number", name=op.f("uq_customers_tenant_id_account_number")
-        ),
+        sa.UniqueConstraint("tenant_id", "account_number", name=op.f("uq_customers_tenant_id_account_number")),
         sa.UniqueConstraint("tenant_id", "phone_hash", name=op.f("uq_customers_tenant_id_phone_hash")),
         sa.UniqueConstraint("uid", name=op.f("uq_customers_uid")),
     )
@@ -420,9 +416,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["journal_id"], ["ledger_journals.id"], name=op.f("fk_ledger_lines_journal_id")
-        ),
+        sa.ForeignKeyConstraint(["journal_id"], ["ledger_journals.id"], name=op.f("fk_ledger_lines_journal_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_ledger_lines_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_lines")),
     )
@@ -454,9 +448,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_mpesa_requests_token")),
     )
     with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False)
         batch_op.create_index(
             "ix_mpesa_requests_due",
             ["next_at"],
@@ -510,9 +502,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_payments_gateway_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_payments_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
-        sa.UniqueConstraint(
-            "tenant_id", "idempotency_key", name=op.f("uq_payments_tenant_id_idempotency_key")
-        ),
+        sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_payments_tenant_id_idempotency_key")),
         sa.UniqueConstraint("tenant_id", "live_key", name=op.f("uq_payments_tenant_id_live_key")),
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_payments_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_payments_token")),
@@ -634,16 +624,12 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "gateway_id", "checkout_request_id", name=op.f("uq_stk_pushes_gateway_id_checkout_request_id")
         ),
-        sa.UniqueConstraint(
-            "tenant_id", "idempotency_key", name=op.f("uq_stk_pushes_tenant_id_idempotency_key")
-        ),
+        sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_stk_pushes_tenant_id_idempotency_key")),
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_stk_pushes_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
     )
     with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_stk_pushes_checkout_request_id"), ["checkout_request_id"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_request_id"), ["checkout_request_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id"], unique=False)
@@ -715,18 +701,14 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("kind IN ('virtual', 'onsite')", name=op.f("ck_appointments_kind")),
-        sa.ForeignKeyConstraint(
-            ["clinician_id"], ["clinicians.id"], name=op.f("fk_appointments_clinician_id")
-        ),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_appointments_clinician_id")),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_appointments_invoice_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_appointments_patient_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_appointments_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_appointments")),
         sa.UniqueConstraint("invoice_id", name=op.f("uq_appointments_invoice_id")),
         sa.UniqueConstraint("join_token", name=op.f("uq_appointments_join_token")),
-        sa.UniqueConstraint(
-            "tenant_id", "invoice_number", name=op.f("uq_appointments_tenant_id_invoice_number")
-        ),
+        sa.UniqueConstraint("tenant_id", "invoice_number", name=op.f("uq_appointments_tenant_id_invoice_number")),
         sa.UniqueConstraint("uid", name=op.f("uq_appointments_uid")),
     )
     with op.batch_alter_table("appointments", schema=None) as batch_op:
@@ -828,13 +810,9 @@ def upgrade() -> None:
             name=op.f("ck_transactions_never_overspent"),
         ),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_transactions_gateway_id")),
-        sa.ForeignKeyConstraint(
-            ["merged_into_id"], ["transactions.id"], name=op.f("fk_transactions_merged_into_id")
-        ),
+        sa.ForeignKeyConstraint(["merged_into_id"], ["transactions.id"], name=op.f("fk_transactions_merged_into_id")),
         sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_transactions_push_id")),
-        sa.ForeignKeyConstraint(
-            ["recorded_by_id"], ["users.id"], name=op.f("fk_transactions_recorded_by_id")
-        ),
+        sa.ForeignKeyConstraint(["recorded_by_id"], ["users.id"], name=op.f("fk_transactions_recorded_by_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_transactions_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
         sa.UniqueConstraint("push_id", name=op.f("uq_transactions_push_id")),
@@ -869,9 +847,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_allocations_customer_id")),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_allocations_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_allocations_tenant_id")),
-        sa.ForeignKeyConstraint(
-            ["transaction_id"], ["transactions.id"], name=op.f("fk_allocations_transaction_id")
-        ),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_allocations_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allocations")),
     )
     with op.batch_alter_table("allocations", schema=None) as batch_op:
@@ -907,9 +883,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_claims_gateway_id")),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_claims_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_claims_tenant_id")),
-        sa.ForeignKeyConstraint(
-            ["transaction_id"], ["transactions.id"], name=op.f("fk_claims_transaction_id")
-        ),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_claims_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_claims")),
         sa.UniqueConstraint(
             "tenant_id", "environment", "receipt", name=op.f("uq_claims_tenant_id_environment_receipt")
@@ -954,9 +928,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_refunds_payment_id")),
         sa.ForeignKeyConstraint(["requested_by_id"], ["users.id"], name=op.f("fk_refunds_requested_by_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_refunds_tenant_id")),
-        sa.ForeignKeyConstraint(
-            ["transaction_id"], ["transactions.id"], name=op.f("fk_refunds_transaction_id")
-        ),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_refunds_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
         sa.UniqueConstraint("originator_conversation_id", name=op.f("uq_refunds_originator_conversation_id")),
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
@@ -1000,9 +972,7 @@ def upgrade() -> None:
             ["reconciliation_id"], ["reconciliations.id"], name=op.f("fk_statement_rows_reconciliation_id")
         ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_statement_rows_tenant_id")),
-        sa.ForeignKeyConstraint(
-            ["transaction_id"], ["transactions.id"], name=op.f("fk_statement_rows_transaction_id")
-        ),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_statement_rows_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_statement_rows")),
     )
     with op.batch_alter_table("statement_rows", schema=None) as batch_op:
@@ -1020,9 +990,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_witnesses_inbox_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_witnesses_tenant_id")),
-        sa.ForeignKeyConstraint(
-            ["transaction_id"], ["transactions.id"], name=op.f("fk_witnesses_transaction_id")
-        ),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_witnesses_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_witnesses")),
         sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_witnesses_transaction_id_channel")),
     )
