@@ -1,12 +1,12 @@
-"""`python -m bench [ingest|poll|latency|burst|memory|all] [--quick]`."""
+"""`python -m bench [ingest|poll|latency|burst|memory|reconcile|all] [--quick]`."""
 
 import argparse
 import sys
 
-from bench import burst, demo, report, throughput
+from bench import burst, demo, reconcile, report, throughput
 from bench.report import Section
 
-NAMES = ("ingest", "poll", "latency", "burst", "memory", "all")
+NAMES = ("ingest", "poll", "latency", "burst", "memory", "reconcile", "all")
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
             sections.append(throughput.ingest(quick=given.quick))
         elif name == "poll":
             sections.append(throughput.poll(quick=given.quick))
+        elif name == "reconcile":
+            sections.append(reconcile.measure(quick=given.quick))
         elif name == "burst":
             sections.append(
                 burst.measure(seconds=burst_s, kinds=(given.database,) if given.database else throughput.KINDS)

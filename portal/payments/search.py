@@ -205,7 +205,7 @@ def figures(tenant_id: int, environment: str) -> Figures:
         )
         .group_by(Push.state)
     )
-    states: dict[str, int] = dict(db.session.execute(by_state).tuples().all())
+    states: dict[str, int] = {row[0]: row[1] for row in db.session.execute(by_state)}
     ended = sum(states.get(state, 0) for state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED))
     homeless = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
         Transaction.tenant_id == tenant_id,

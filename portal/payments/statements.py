@@ -299,7 +299,7 @@ class _Reader:
             balance_cents=balance,
             account=(self._cell(cells, "account") or account).removesuffix(".0")[:40],
             linked_receipt=self._cell(cells, "linked").upper()[:20],
-            details=" · ".join(filter(None, (details or kind, party)))[:600],
+            details=" · ".join(filter(None, (details or kind, party if party not in details else "")))[:600],
             payer=messages.payer_id(number_shown),
             payer_name=payer_name.strip()[:80],
         )
