@@ -147,7 +147,7 @@ def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturn
     if payment is None:
         raise NotFound("There is no such payment here.")
     _refuse_strangers(principal(), payment)
-    view.hurry_up(payment)
+    view.hurry_up(payment.id)
     payment = db.session.query(Payment).filter_by(id=payment.id).one()
     push = db.session.get(Push, push.id) if push else status.last_push(payment.id)
     return jsonify(success=True, data=shown(payment, push))

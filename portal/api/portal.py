@@ -123,7 +123,7 @@ def poll() -> ResponseReturnValue:
         if push is None:
             raise NotFound(_("There is no such payment."), code="unknown_payment")
         payment = push.payment
-    view.hurry_up(payment)
+    view.hurry_up(payment.id)
     payment = _by_token(payment.token)
     return jsonify(told(payment, with_credentials=bool(token)))
 

@@ -175,7 +175,7 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     payment = db.session.query(Payment).filter_by(tenant_id=tenant.id, token=token).one_or_none()
     if payment is None:
         return redirect(url_for("hotspot.portal", slug=slug), 302)
-    view.hurry_up(payment)
+    view.hurry_up(payment.id)
     payment = db.session.query(Payment).filter_by(token=token).one()
     shown = view.of(payment)
     told = _told_before(payment)

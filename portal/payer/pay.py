@@ -58,7 +58,7 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
 def show(token: str) -> ResponseReturnValue:
     """What is due, how to pay it, and how it goes."""
     payment = _payment(token)
-    view.hurry_up(payment)
+    view.hurry_up(payment.id)
     return _page(_payment(token), PayForm(formdata=None))
 
 
@@ -111,7 +111,7 @@ def poll(token: str) -> ResponseReturnValue:
     payment_id, version = known
     if request.args.get("v") == version:
         if version.endswith(("-1", "-2")) and view.is_time_to_look(payment_id):
-            view.hurry_up(db.session.get_one(Payment, payment_id))
+            view.hurry_up(payment_id)
         return "", 204
     payment = db.session.get_one(Payment, payment_id)
     return render_template("payments/_status.html", view=view.of(payment), tenant=payment.tenant)

@@ -20,6 +20,12 @@ from portal.phone import for_screens
 OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
 MOST_REMEMBERED = 10_000
 _looked_at: dict[int, float] = {}
+_LAST_PUSH = (
+    select(Push.id, Push.state, Push.sent_at, Push.checkout_request_id, Push.next_query_at)
+    .where(Push.payment_id == bindparam("payment_id"))
+    .order_by(Push.id.desc())
+    .limit(1)
+)
 _VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == bindparam("token"))
 RESEND_HINT_AFTER_S = 15
 
@@ -182,16 +188,22 @@ def version_of(token: str) -> tuple[int, str] | None:
     return (row.id, f"{row.version}-{status.phase(row.pushed_at)}") if row else None
 
 
-def hurry_up(payment: Payment) -> None:
-    """Somebody is looking at an old open push: ask M-Pesa now, at most every five seconds."""
-    push = status.last_push(payment.id)
-    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or push.sent_at is None:
+def hurry_up(payment_id: int) -> None:
+    """Somebody is looking at an old open push: ask M-Pesa now, at most every five seconds. One select if not yet.
+
+    A push that stands at the head of the line already is left there: nothing is written for a second look.
+    """
+    with db.engine.connect() as connection:
+        push = connection.execute(_LAST_PUSH, {"payment_id": payment_id}).one_or_none()
+    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or not push.checkout_request_id:
         return
-    if (clock.now() - push.sent_at).total_seconds() < OLD_ENOUGH_TO_ASK_S or not push.checkout_request_id:
+    now = clock.now()
+    is_old = push.sent_at is not None and (now - push.sent_at).total_seconds() >= OLD_ENOUGH_TO_ASK_S
+    is_asked_for = push.next_query_at is not None and push.next_query_at <= now
+    if not is_old or is_asked_for:
         return
-    push_id = push.id
     with transaction():
-        hurried = queries.ask_now(push_id)
+        hurried = queries.ask_now(push.id)
     if hurried:
         queue.ring(queue.QUERIES)
 
