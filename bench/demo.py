@@ -186,16 +186,12 @@ def _memory(demo: Demo) -> Section:
     for name, ones in sorted(held.items()):
         rss, pss = (sum(values) for values in zip(*ones, strict=True))
         section.rows.append((name, str(len(ones)), f"{rss:.0f}", f"{pss:.0f}"))
-    rss, pss = (sum(value for ones in held.values() for value in column) for column in _columns(held))
+    rss, pss = (sum(values) for values in zip(*(one for ones in held.values() for one in ones), strict=True))
     section.rows.append(("all", str(sum(map(len, held.values()))), f"{rss:.0f}", f"{pss:.0f}"))
     section.notes.append(
         "PSS counts a shared page once among those who share it; the sum of PSS is what the machine needs."
     )
     return section
-
-
-def _columns(held: dict[str, list[tuple[float, float]]]) -> Iterator[list[float]]:
-    return iter([[one[index] for ones in held.values() for one in ones] for index in (0, 1)])
 
 
 def _family(root: int) -> list[tuple[int, str]]:
