@@ -1,5 +1,6 @@
 """What every test may ask for. `house` is the product without M-Pesa, `served` has the simulator and a real port."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ hypothesis_settings.register_profile(
     "mlango",
     deadline=None,
     max_examples=100,
+    derandomize="CI" in os.environ,  # who gates on the tests wants the same answer twice; who develops wants surprises
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("mlango")

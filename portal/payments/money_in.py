@@ -71,10 +71,11 @@ def of_push(push_id: int) -> Transaction | None:
     ).one_or_none()
 
 
-def _booked_before(
-    gateway: Gateway, receipt: str | None, push: Push | None
-) -> tuple[Transaction | None, Transaction | None]:
-    """(`by_receipt`, `of_push`) by one select: each payment passes here."""
+Before = tuple[Transaction | None, Transaction | None]
+
+
+def booked_before(gateway: Gateway, receipt: str | None, push: Push | None) -> Before:
+    """(`by_receipt`, `of_push`) by one select, both locked: every payment passes here."""
     of_receipt = and_(
         Transaction.tenant_id == gateway.tenant_id,
         Transaction.environment == gateway.environment,
@@ -95,12 +96,13 @@ def _booked_before(
     return (known[0] if known else None), (answered[0] if answered else None)
 
 
-def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None) -> Transaction:
+def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before: Before | None = None) -> Transaction:
     """The transaction of this money: a new one, or the one booked before, with this witness added.
 
-    push: the push it answers, if that is known. The caller commits, and has locked the push's payment.
+    push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
+    The caller commits, and has locked the push's payment.
     """
-    known, answered = _booked_before(gateway, arrival.receipt, push)
+    known, answered = before or booked_before(gateway, arrival.receipt, push)
     if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
         known = _learn_receipt(answered, arrival)
     if known is None:

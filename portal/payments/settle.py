@@ -12,7 +12,7 @@ from portal.db import db
 from portal.gateways import messages, results
 from portal.gateways.models import Gateway
 from portal.payments import accounts, money_in, results_in, success, webhook
-from portal.payments.models import InboxItem, Push
+from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import Arrival, lock_payment
 from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
@@ -42,7 +42,7 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
     payment_id = db.session.scalar(select(Push.payment_id).where(*named))
     if payment_id is None:
         return _ask_about(callback.checkout_request_id, gateway, "No push of this gateway has that token.")
-    lock_payment(payment_id)
+    payment = lock_payment(payment_id)
     push = db.session.scalars(select(Push).where(*named).execution_options(populate_existing=True)).one()
     if push.checkout_request_id is None:
         twin = select(Push.id).where(
@@ -56,16 +56,19 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
     elif push.checkout_request_id != callback.checkout_request_id:
         return Outcome("rejected", "Its CheckoutRequestID is not this push's.", push.id, asks=True)
     if callback.result_code == "0":
-        return _stk_success(item, gateway, push, callback)
+        return _stk_success(item, gateway, payment, push, callback)
     if item.is_foreign and push.state != State.SUCCEEDED:
         return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
     return _stk_failure(push, callback.result_code, callback.result_desc, actor="stk callback")
 
 
-def _stk_success(item: InboxItem, gateway: Gateway, push: Push, callback: messages.StkCallback) -> Outcome:
+def _stk_success(
+    item: InboxItem, gateway: Gateway, payment: Payment, push: Push, callback: messages.StkCallback
+) -> Outcome:
     if callback.receipt is None or callback.amount_cents is None:
         return Outcome("rejected", "A success without receipt or amount.", push.id, asks=True)
-    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, callback.receipt)
+    before = money_in.booked_before(gateway, callback.receipt, push)
+    known = before[0]
     if known is not None and known.push_id not in (None, push.id):
         return Outcome("rejected", f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
     if push.state != State.SUCCEEDED:
@@ -74,7 +77,13 @@ def _stk_success(item: InboxItem, gateway: Gateway, push: Push, callback: messag
         if item.is_foreign:
             return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
     success.succeed(
-        push, gateway, arrival_of(callback, push, item), why="M-Pesa called back: paid.", actor="stk callback"
+        push,
+        payment,
+        gateway,
+        arrival_of(callback, push, item),
+        why="M-Pesa called back: paid.",
+        actor="stk callback",
+        before=before,
     )
     return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
 
@@ -143,7 +152,7 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcom
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     """M-Pesa says this push is paid. A callback that waited for this word is believed now. The caller commits."""
     payment_id = push.payment_id
-    lock_payment(payment_id)
+    payment = lock_payment(payment_id)
     db.session.refresh(push)
     for item in _waiting_for(push):
         body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
@@ -151,6 +160,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
         if callback.result_code == "0" and callback.receipt and callback.amount_cents:
             success.succeed(
                 push,
+                payment,
                 gateway,
                 arrival_of(callback, push, item),
                 why="M-Pesa confirmed it when asked.",
@@ -173,6 +183,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     )
     success.succeed(
         push,
+        payment,
         gateway,
         unknown_receipt,
         why="M-Pesa says paid when asked; its receipt is to follow.",

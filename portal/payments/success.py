@@ -6,17 +6,27 @@ from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.payments import accounts, claims, money_in, wallets
-from portal.payments.models import Claim, InboxItem, Push, Transaction
-from portal.payments.money_in import Arrival, allocate, book, lock_payment
+from portal.payments.models import Claim, InboxItem, Payment, Push, Transaction
+from portal.payments.money_in import Arrival, Before, allocate, book, lock_payment
 from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
 
 
-def succeed(push: Push, gateway: Gateway, arrival: Arrival, *, why: str, actor: str) -> None:
-    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits."""
-    payment = lock_payment(push.payment_id)
-    db.session.refresh(push)
-    booked = book(gateway, arrival, push=push)
+def succeed(
+    push: Push,
+    payment: Payment,
+    gateway: Gateway,
+    arrival: Arrival,
+    *,
+    why: str,
+    actor: str,
+    before: Before | None = None,
+) -> None:
+    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits.
+
+    payment: the push's, locked; the push was read under that lock. before: as for `book`.
+    """
+    booked = book(gateway, arrival, push=push, before=before)
     if push.state != State.SUCCEEDED:
         move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
     if booked.unallocated_cents:
@@ -64,7 +74,10 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         push = echoed[0]
         own = money_in.of_push(push.id)
         if own is None or own.receipt in (None, paid.receipt):
-            succeed(push, gateway, arrival, why=f"M-Pesa confirmed the money ({arrival.channel}).", actor=actor)
+            asked_for = lock_payment(push.payment_id)
+            db.session.refresh(push)
+            why = f"M-Pesa confirmed the money ({arrival.channel})."
+            succeed(push, asked_for, gateway, arrival, why=why, actor=actor)
             return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
     payment = accounts.payment_of(gateway, paid.account)
     if payment is not None:

@@ -63,7 +63,10 @@ def test_case_and_odd_spaces_change_neither_kind_nor_amount(sample, damage):
 # ---- the same forms with other names, amounts and days
 
 _names = st.from_regex(r"[A-Z][A-Z0-9&'()*-]{0,9}( {1,2}[A-Z0-9&'()*-]{1,9}){0,3}", fullmatch=True).filter(
-    lambda name: not any(word in name for word in ("BANK", "KCB", "NCBA", "ABSA", "DTB", "HFC", "EQUITY", "COOP"))
+    lambda name: (
+        not any(word in name for word in ("BANK", "KCB", "NCBA", "ABSA", "DTB", "HFC", "EQUITY", "COOP"))
+        and not name.endswith(" ON")
+    )  # before a date nobody can tell it from the sentence's own "on"
 )
 _accounts = st.from_regex(r"[A-Za-z0-9]{1,8}([ ./#-][A-Za-z0-9]{1,6}){0,2}", fullmatch=True)
 _shillings = st.decimals("0.01", "250000", places=2)
