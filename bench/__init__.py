@@ -6,6 +6,7 @@ What is measured:
     latency  from the callback to the payer's page that shows it, in the real `portal demo`
     burst    a minute of callbacks at full speed, until every one is settled and delivered; then the books
     memory   what each process of the demonstration holds
+    chaos    2,000 payments while workers are killed, Redis and the database go away: the worst delay, and the books
 
 Decided: throughput is judged by its ratio to a baseline and never by a number a second, because the same
 case varied almost twofold between two runs on one machine. Baseline and product run in the same minute, on

@@ -1,12 +1,12 @@
-"""`python -m bench [ingest|poll|latency|burst|memory|reconcile|all] [--quick]`."""
+"""`python -m bench [ingest|poll|latency|burst|memory|reconcile|chaos|all] [--quick]`."""
 
 import argparse
 import sys
 
-from bench import burst, demo, reconcile, report, throughput
+from bench import burst, chaos, demo, reconcile, report, throughput
 from bench.report import Section
 
-NAMES = ("ingest", "poll", "latency", "burst", "memory", "reconcile", "all")
+NAMES = ("ingest", "poll", "latency", "burst", "memory", "reconcile", "chaos", "all")
 
 
 def main() -> None:
@@ -15,9 +15,10 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="all", choices=NAMES)
     parser.add_argument("--quick", action="store_true", help="short and rough: while developing")
     parser.add_argument("--burst-seconds", type=int, default=0, help="length of the burst (default 60; quick 5)")
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="the burst on this one only")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="burst and chaos on this one only")
     given = parser.parse_args()
     burst_s = given.burst_seconds or (5 if given.quick else 60)
+    kinds = (given.database,) if given.database else throughput.KINDS
     wanted = [name for name in NAMES[:-1] if given.what in (name, "all")]
     sections: list[Section] = []
     for name in wanted:
@@ -28,9 +29,9 @@ def main() -> None:
         elif name == "reconcile":
             sections.append(reconcile.measure(quick=given.quick))
         elif name == "burst":
-            sections.append(
-                burst.measure(seconds=burst_s, kinds=(given.database,) if given.database else throughput.KINDS)
-            )
+            sections.append(burst.measure(seconds=burst_s, kinds=kinds))
+        elif name == "chaos":
+            sections.append(chaos.measure(payments=200 if given.quick else chaos.PAYMENTS, kinds=kinds))
     if {"latency", "memory"} & set(wanted):
         sections += demo.measure(wanted, quick=given.quick)
     for section in sections:
