@@ -100,6 +100,35 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
     return told
 
 
+def withdraw_unpaid() -> None:
+    """End what was delivered for money that is gone: reversed by M-Pesa, recorded in error, or all sent back."""
+    while True:
+        with transaction():
+            due = select(Payment).where(Payment.withdraw_at <= clock.now()).order_by(Payment.withdraw_at)
+            payments = db.session.scalars(due.limit(batch_rows()).with_for_update(skip_locked=True)).all()
+            told = [one for payment in payments for one in _withdraw(payment)]
+        for channel, message in told:
+            queue.publish(channel, message)
+        if len(payments) < batch_rows():
+            return
+
+
+def _withdraw(payment: Payment) -> list[tuple[str, str]]:
+    """What this payment bought ends, unless it is paid (again). A confirmed appointment stays: staff see it unpaid."""
+    payment.withdraw_at = None
+    is_sent_back = payment.refunded_cents >= payment.amount_cents
+    if payment.state == "paid" and not is_sent_back:
+        return []
+    # paid again, it is delivered again; sent back before it was delivered, it never is
+    payment.fulfilled_at = None if payment.state != "paid" else payment.fulfilled_at or clock.now()
+    opened = purchases.grant_of(payment.id)
+    why = "Its money was sent back." if is_sent_back else "Its money was taken back."
+    if opened is None or not access.end(opened, why=why, actor="fulfilment"):
+        return []
+    touch(payment.id)
+    return [(f"hotspot:{payment.tenant_id}", f"ended {payment.token}")]
+
+
 def _free_code(purchase: Purchase, receipt: str | None) -> str | None:
     """The receipt, unless other access has its name already (one receipt that paid two packages)."""
     taken = select(AccessGrant.id).where(

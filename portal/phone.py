@@ -39,3 +39,11 @@ def for_screens(msisdn: str) -> str:
     """`0712…678`: enough for its owner to know it, on a page that others may see."""
     local = "0" + msisdn[3:]
     return f"{local[:4]}…{local[-3:]}"
+
+
+def without_phone(text: str) -> str:
+    """A text that a payer typed, kept readable; if it is a phone number, only what its owner knows it by."""
+    try:
+        return for_screens(normalise_msisdn(text))
+    except Refused:
+        return text

@@ -33,13 +33,14 @@ class Bell:
 
 SEND_PUSHES = Bell("send-pushes", PUSH, "portal.payments.jobs.send_pushes")
 DRAIN = Bell("drain", MONEY, "portal.payments.jobs.drain_inbox")
-PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # the one upward reference, by name
+PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # upward references, by name
+WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid")
 OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
 QUERIES = Bell("queries", OUTSIDE, "portal.payments.jobs.ask_mpesa")
 REQUESTS = Bell("requests", OUTSIDE, "portal.payments.request_jobs.send_due")
 PULL = Bell("pull", OUTSIDE, "portal.payments.pull.pull_due")
 CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
-BELLS = (SEND_PUSHES, DRAIN, PAID, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
+BELLS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
 
 
 def connection() -> redis.Redis:

@@ -37,6 +37,7 @@ def waiting() -> list[queue.Bell]:
                 Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
             ),
         ),
+        (queue.WITHDRAW, select(Payment.id).where(Payment.withdraw_at <= now)),
         (queue.OUTBOX, select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now)),
         (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
         (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),

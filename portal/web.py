@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Flask, Response, current_app, g, has_request_context, jsonify, render_template, request
+from flask import Flask, Request, Response, current_app, g, has_request_context, jsonify, render_template, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_babel import Babel, get_locale, ngettext
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -152,6 +153,7 @@ def set_up(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.context_processor(lambda: {"locale": str(get_locale() or "en"), "test_mode": False})
     app.url_defaults(_keep_language)
+    app.session_interface = Sessions()
     app.before_request(_begin)
     app.after_request(_finish)
     app.teardown_request(lambda _error: logs.clear())
@@ -165,6 +167,15 @@ def set_up(app: Flask) -> None:
     app.register_error_handler(StatementError, _statement_failed)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _our_mistake)
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own; without a cookie, as callbacks and captive browsers come, no signature is prepared to check one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if app.secret_key and self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
 
 def asset(path: str) -> str:

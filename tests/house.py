@@ -201,6 +201,7 @@ class House:
                     send_due,
                     jobs.drain_inbox,
                     fulfilment.deliver_paid,
+                    fulfilment.withdraw_unpaid,
                     deliver_due,
                 ):
                     job()

@@ -5,11 +5,22 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 MARK = re.compile(r"pytest\.mark\.property\((\d+)\)")
+ALL = set(range(1, 83))
 PAYMENTS = {*range(7, 32), *range(51, 60), *range(71, 77)}
 # Not proved by a test of ours, each with what stands in its place.
-WITHOUT_A_TEST = {
+NOT_OURS_TO_PROVE = {
     44: "TLS ends at the reverse proxy; the product refuses http:// public addresses in production and sets HSTS",
     52: "delivery to the phone within 10 s is Safaricom's; we send within the 3 s of properties 8 and 51",
+    79: "Safaricom's sandbox knows no other phones than its own and says so; the simulator takes any Kenyan number",
+}
+# What these are about is not built yet.
+NOT_YET = {
+    49: "anonymising a person's records on request",
+    62: "a notice inside the clinician's pages within 5 s",
+    63: "a notice of failure beside the payer's own page, which tells the reason already",
+    64: "a reminder by SMS a day before",
+    65: "reminders by SMS an hour before",
+    82: "a summary of test transactions at the end of testing",
 }
 
 
@@ -18,9 +29,13 @@ def proved() -> set[int]:
 
 
 def test_every_payment_property_has_a_test_or_a_reason() -> None:
-    missing = PAYMENTS - proved() - set(WITHOUT_A_TEST)
+    missing = PAYMENTS - proved() - set(NOT_OURS_TO_PROVE)
     assert not missing, f"no test is marked for the properties {sorted(missing)}"
 
 
+def test_the_numbers_without_a_test_are_exactly_those_listed_here() -> None:
+    assert ALL - proved() == {*NOT_OURS_TO_PROVE, *NOT_YET}
+
+
 def test_no_mark_names_a_property_that_does_not_exist() -> None:
-    assert proved() <= set(range(1, 83))
+    assert proved() <= ALL

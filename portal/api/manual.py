@@ -141,5 +141,6 @@ def _void(uids: list[str]) -> list[dict[str, Any]]:
     asking = principal()
     with transaction():
         ids = [one.id for one in manual.void(asking.tenant_id, uids, why=_reason(), actor=asking.actor)]
+    queue.ring(queue.WITHDRAW)
     found = select(Transaction).where(Transaction.id.in_(ids)).order_by(Transaction.id)
     return shown(list(db.session.scalars(found)))

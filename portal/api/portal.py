@@ -147,7 +147,7 @@ def credentials_of(payment: Payment) -> dict[str, Any] | None:
     """Username, password, end and the router's login address, once they exist."""
     is_open = payment.state == "paid" or claims.is_open_unverified(payment)
     grant = purchases.grant_of(payment.id) if is_open else None
-    if grant is None:
+    if grant is None or grant.ended_at is not None:
         return None
     return {
         "username": grant.username,

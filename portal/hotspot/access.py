@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from portal import clock, vault
 from portal.audit import chain
@@ -30,9 +30,34 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
         starts_at=now,
         expires_at=now + timedelta(seconds=purchase.package.duration_s),
     ).returning(AccessGrant.id)
-    if db.session.execute(insert).scalar() is not None:
+    is_new = db.session.execute(insert).scalar() is not None
+    opened = db.session.query(AccessGrant).filter_by(purchase_id=purchase.id).one()
+    if is_new:
         chain.record(purchase.tenant_id, "payment", purchase.payment_id, "access_opened", actor="fulfilment")
-    return db.session.query(AccessGrant).filter_by(purchase_id=purchase.id).one()
+    elif opened.ended_at is not None:
+        _open_again(opened, now)
+    return opened
+
+
+def _open_again(opened: AccessGrant, now: datetime) -> None:
+    """Paid again after its money was gone: the same code, with the time that was left when it ended."""
+    assert opened.ended_at is not None  # noqa: S101 - the caller looked
+    opened.expires_at += now - opened.ended_at
+    opened.ended_at = None
+    purchase = opened.purchase
+    chain.record(purchase.tenant_id, "payment", purchase.payment_id, "access_opened_again", actor="fulfilment")
+    db.session.flush()
+
+
+def end(opened: AccessGrant, *, why: str, actor: str) -> bool:
+    """Close it before its time; False where it was closed or over already. The caller commits."""
+    if not opened.is_open:
+        return False
+    opened.ended_at = clock.now()
+    payment_id = opened.purchase.payment_id
+    chain.record(opened.tenant_id, "payment", payment_id, "access_ended", actor=actor, new=opened.username, why=why)
+    db.session.flush()
+    return True
 
 
 def password_of(opened: AccessGrant) -> str:

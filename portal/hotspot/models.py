@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from portal import clock
 from portal.db import Model, TenantOwned, new_uid
 from portal.payments.models import Payment
 
@@ -66,7 +67,10 @@ class Purchase(TenantOwned, Model):
 
 
 class AccessGrant(TenantOwned, Model):
-    """A username and password that open the internet until `expires_at`. One a purchase, whatever crashes."""
+    """A username and password that open the internet until `expires_at`. One a purchase, whatever crashes.
+
+    `ended_at`: closed before its time, because its money was taken back or never came.
+    """
 
     __tablename__ = "access_grants"
     __table_args__ = (UniqueConstraint("tenant_id", "username"),)
@@ -76,4 +80,9 @@ class AccessGrant(TenantOwned, Model):
     password_sealed: Mapped[str] = mapped_column(Text)
     starts_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
     purchase: Mapped[Purchase] = relationship()
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended_at is None and self.expires_at > clock.now()

@@ -2,8 +2,6 @@
 
 from sqlalchemy import select
 
-from portal import clock
-from portal.audit import chain
 from portal.db import db
 from portal.hotspot import access, purchases
 from portal.hotspot.models import AccessGrant
@@ -30,8 +28,5 @@ def open_access(claim: Claim) -> AccessGrant | None:
 
 def end_access(claim: Claim, *, actor: str) -> None:
     """End what a refused claim had opened, now. The caller commits."""
-    opened = purchases.grant_of(claim.payment_id)
-    if opened is not None and opened.expires_at > clock.now():
-        opened.expires_at = clock.now()
-        chain.record(claim.tenant_id, "payment", claim.payment_id, "access_ended", actor=actor, new=claim.receipt)
-        db.session.flush()
+    if opened := purchases.grant_of(claim.payment_id):
+        access.end(opened, why="The message was refused.", actor=actor)

@@ -110,7 +110,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, str] | None:
     url = url_for("hotspot.wait", slug=tenant.slug, token=payment.token)
     grant = purchases.grant_of(payment.id)
     if grant is not None:
-        if grant.expires_at <= clock.now():
+        if not grant.is_open:
             return None
         until = clock.nairobi(grant.expires_at).strftime("%H:%M")
         sentence = (
@@ -326,7 +326,7 @@ def redeem(slug: str) -> ResponseReturnValue:
     limit_pastes(tenant.id, told.get("mac") or request.remote_addr or "")
     code = "".join((form.code.data or "").upper().split())
     grant = db.session.query(AccessGrant).filter_by(tenant_id=tenant.id, username=code).one_or_none()
-    if grant is None or grant.expires_at <= clock.now():
+    if grant is None or not grant.is_open:
         form.code.errors = [_("This code is not known here, or its time is over.")]
         return _coded(tenant, form, status_code=422)
     device = device_of(tenant, told)
@@ -367,7 +367,7 @@ def captive_api(slug: str, token: str) -> ResponseReturnValue:
         "user-portal-url": url_for("hotspot.portal", slug=slug, _external=True),
         "can-extend-session": True,
     }
-    if grant is not None and grant.expires_at > clock.now():
+    if grant is not None and grant.is_open:
         answer |= {
             "captive": False,
             "seconds-remaining": int((grant.expires_at - clock.now()).total_seconds()),

@@ -156,7 +156,7 @@ def _access(given: Bought) -> dict[str, Any]:
     assert grant is not None and purchase is not None  # noqa: S101 - the caller looked
     password = access.password_of(grant)
     login = None
-    if purchase.login_url and grant.expires_at > clock.now():
+    if purchase.login_url and grant.is_open:
         g.posts_to_router = True
         login = {
             "url": purchase.login_url,
@@ -168,7 +168,7 @@ def _access(given: Bought) -> dict[str, Any]:
         "username": grant.username,
         "password": password,
         "expires_at": grant.expires_at,
-        "seconds_left": max(0, int((grant.expires_at - clock.now()).total_seconds())),
+        "seconds_left": int((grant.expires_at - clock.now()).total_seconds()) if grant.is_open else 0,
         "login": login,
     }
 

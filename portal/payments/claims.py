@@ -313,7 +313,8 @@ def _decide(
 ) -> None:
     claim.state, claim.decided_at, claim.decided_by_id = state, clock.now(), user_id
     claim.transaction_id = booked.id if booked else None
-    touch(claim.payment_id)
+    # what it had opened ends, if its money came and was not enough
+    touch(claim.payment_id, **({"withdraw_at": clock.now()} if booked and claim.opened_at else {}))
     chain.record(
         claim.tenant_id,
         "payment",

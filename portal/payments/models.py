@@ -34,6 +34,7 @@ class Payment(TenantOwned, Model):
 
     `allocated_cents` repeats the sum of its allocations, so that one guarded UPDATE can refuse to pay it twice.
     `live_key` names the thing being paid for while an attempt is live: two tabs meet in its unique key.
+    `withdraw_at` is the to-do list of what to end, as `next_fulfil_at` is of what to deliver.
     `version` grows with everything a payer could see; a poll that carries the same version gets 204.
     """
 
@@ -47,6 +48,7 @@ class Payment(TenantOwned, Model):
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         _partial("ix_payments_to_fulfil", "next_fulfil_at", where="state = 'paid' AND fulfilled_at IS NULL"),
+        _partial("ix_payments_to_withdraw", "withdraw_at", where="withdraw_at IS NOT NULL"),
     )
 
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
@@ -73,6 +75,7 @@ class Payment(TenantOwned, Model):
     next_fulfil_at: Mapped[datetime | None]
     fulfil_attempts: Mapped[int] = mapped_column(default=0)
     fulfil_error: Mapped[str] = mapped_column(String(300), default="")
+    withdraw_at: Mapped[datetime | None]  # its money is gone again: what it bought must end
     tenant: Mapped[Tenant] = relationship()
     gateway: Mapped[Gateway | None] = relationship()
     pushes: Mapped[list["Push"]] = relationship(back_populates="payment", order_by="Push.id")

@@ -19,7 +19,7 @@ from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.models import Allocation, Payment, Push, Transaction, Witness
 from portal.payments.states import AS_WRITTEN, touch
-from portal.phone import for_screens
+from portal.phone import for_screens, without_phone
 
 REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED, UNKNOWN_ACCOUNT = "paid twice", "overpaid", "closed", "unknown account"
@@ -133,7 +133,7 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
             push_id=push.id if push else None,
             amount_cents=arrival.amount_cents,
             unallocated_cents=arrival.amount_cents,
-            account=arrival.account[:40],
+            account=without_phone(arrival.account)[:40],
             phone_sealed=personal.seal_phone(arrival.msisdn, tenant_id) if arrival.msisdn else None,
             phone_hash=personal.phone_hash(arrival.msisdn, tenant_id) if arrival.msisdn else None,
             payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
@@ -260,17 +260,21 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
 
 
 def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
-    now = clock.now()
-    db.session.add(
-        Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
-    )
+    now, reference = clock.now(), f"{booked.uid}/{payment.id}"
+    if before := _given_before(booked, payment):
+        before.amount_cents += given
+        reference += f"/{payment.version}"
+    else:
+        db.session.add(
+            Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
+        )
     booked.unallocated_cents -= given
     booked.unplaced_why = ""
     post.post(
         booked.tenant_id,
         booked.environment,
         "allocated",
-        f"{booked.uid}/{payment.id}",
+        reference,
         occurred_at=now,
         lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
     )
@@ -293,8 +297,8 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
 def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
     """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
 
-    how: REVERSED or VOIDED. Done once, however often it is asked for. What was delivered stays visible as unpaid.
-    The caller commits.
+    how: REVERSED or VOIDED. Done once, however often it is asked for. What was delivered for it is withdrawn
+    afterwards, by query (`withdraw_at`). The caller commits.
     """
     if booked.reversed_at or booked.voided_at or booked.merged_into_id:
         return
@@ -319,6 +323,7 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
             payment.id,
             allocated_cents=Payment.allocated_cents - given.amount_cents,
             state="open" if payment.state == "paid" else payment.state,
+            withdraw_at=now,
         )
         chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
     _balance_refunded(lines, booked)
@@ -330,6 +335,21 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
         booked.voided_at, booked.void_why = now, why[:300]
     chain.record(booked.tenant_id, "transaction", booked.id, how, actor=actor, new=booked.receipt, why=why)
     db.session.flush()
+
+
+def _given_before(booked: Transaction, payment: Payment) -> Allocation | None:
+    """What this money gave this payment already: it had more left when other money of the payment was taken back."""
+    if not payment.allocated_cents:
+        return None
+    same = select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.payment_id == payment.id)
+    return db.session.scalars(same.where(Allocation.taken_back_at.is_(None))).one_or_none()
+
+
+def last_taken_back(payment_id: int) -> Transaction | None:
+    """The latest money that paid this and is gone again (see `take_back`), or None."""
+    gone = select(Transaction).join(Allocation, Allocation.transaction_id == Transaction.id)
+    gone = gone.where(Allocation.payment_id == payment_id, Allocation.taken_back_at.is_not(None))
+    return db.session.scalars(gone.order_by(Allocation.id.desc()).limit(1)).first()
 
 
 def _balance_refunded(lines: dict[str, int], booked: Transaction) -> None:

@@ -56,6 +56,7 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
     )
     if (held := int(db.session.scalar(drawers) or 0)) != (recorded := int(db.session.scalar(by_hand) or 0)):
         found.append(f"{tenant.slug} {environment}: the drawers hold {held} cents; {recorded} were recorded.")
+    found += _wallets(tenant, environment)
     total = db.session.scalar(
         select(func.coalesce(func.sum(Line.amount_cents), 0))
         .join(Journal)
@@ -64,6 +65,29 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
     if total:
         found.append(f"{tenant.slug} {environment}: all lines together sum to {total} cents, not to zero.")
     return found
+
+
+def _wallets(tenant: Tenant, environment: str) -> list[str]:
+    """What customers keep: all that was credited to them, less what they paid with it."""
+    credited = select(func.coalesce(func.sum(Transaction.credited_cents), 0)).where(
+        Transaction.tenant_id == tenant.id, Transaction.environment == environment
+    )
+    paid = (
+        select(func.coalesce(func.sum(Allocation.amount_cents), 0))
+        .join(Payment, Payment.id == Allocation.payment_id)
+        .where(Payment.tenant_id == tenant.id, Payment.environment == environment)
+        .where(Allocation.customer_id.is_not(None), Allocation.taken_back_at.is_(None))
+    )
+    posted = (
+        select(func.coalesce(func.sum(Line.amount_cents), 0))
+        .join(Journal)
+        .where(Line.tenant_id == tenant.id, Journal.environment == environment, Line.account.startswith("wallet:"))
+    )
+    expected = int(db.session.scalar(credited) or 0) - int(db.session.scalar(paid) or 0)
+    held = -int(db.session.scalar(posted) or 0)
+    if held != expected:
+        return [f"{tenant.slug} {environment}: the wallets hold {held} cents; {expected} should be there."]
+    return []
 
 
 def _allocations() -> list[str]:

@@ -34,6 +34,7 @@ from portal.payments.reconcile_rows import (
     post_internal,
 )
 from portal.payments.statements import REVERSAL, Row, Statement, read
+from portal.phone import without_phone
 
 BATCH_ROWS = 200
 STATEMENT, PULL = "statement", "pull"
@@ -207,7 +208,7 @@ class _Run:
             "completed_at": row.completed_at,
             "kind": row.nature,
             "details_sealed": personal.seal_text(row.details, tenant_id),
-            "account": row.account,
+            "account": without_phone(row.account),
             "paid_in_cents": row.paid_in_cents,
             "withdrawn_cents": row.withdrawn_cents,
             "balance_cents": row.balance_cents,

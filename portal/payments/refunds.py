@@ -321,7 +321,8 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
     )
     _move(refund, "done", actor=actor, why=f"Receipt {receipt}." if receipt else "M-Pesa confirmed it.")
     if refund.payment_id is not None:
-        touch(refund.payment_id, refunded_cents=Payment.refunded_cents + refund.amount_cents)
+        refunded = Payment.refunded_cents + refund.amount_cents
+        touch(refund.payment_id, refunded_cents=refunded, withdraw_at=clock.now())
 
 
 def _count_again(refund: Refund, booked: Transaction) -> None:

@@ -174,6 +174,22 @@ def to_place(tenant_id: int, limit: int = 50) -> list[Transaction]:
     return list(db.session.scalars(homeless.order_by(Transaction.id).limit(limit)))
 
 
+def owed_again(tenant_id: int, limit: int = 50) -> list[tuple[Payment, Transaction]]:
+    """(what was paid and is not any more, the money that is gone), the latest first: for staff to pursue or close."""
+    gone = (
+        select(Payment, Transaction)
+        .join(Allocation, Allocation.payment_id == Payment.id)
+        .join(Transaction, Transaction.id == Allocation.transaction_id)
+        .where(Payment.tenant_id == tenant_id, Payment.state == "open", Allocation.taken_back_at.is_not(None))
+        .order_by(Allocation.id.desc())
+        .limit(limit)
+    )
+    latest: dict[int, tuple[Payment, Transaction]] = {}
+    for payment, money in db.session.execute(gone):
+        latest.setdefault(payment.id, (payment, money))
+    return list(latest.values())
+
+
 @dataclass(frozen=True)
 class Figures:
     """A tenant's figures, production and test apart. success_rate: 0 to 1, or None before anything ended."""

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from portal import clock
 from portal.db import db
 from portal.gateways import results
-from portal.payments import claims
-from portal.payments.models import Claim, Payment, Push
+from portal.payments import claims, money_in
+from portal.payments.models import Claim, Payment, Push, Transaction
 from portal.payments.states import State
 from portal.payments.stk import ANSWER_WITHIN, may_push_again_at
 
@@ -67,6 +67,8 @@ def standing(payment: Payment) -> Standing:
             False,
             push,
         )
+    if payment.paid_at and (gone := _gone_since(payment, push)):
+        return _taken_back(status, gone, push)
     if push is None or push.state == State.SUCCEEDED:
         headline = _("Part paid") if payment.allocated_cents else _("Ready to pay")
         sentence = _("A part has arrived. Pay the rest to finish.") if payment.allocated_cents else ""
@@ -74,6 +76,26 @@ def standing(payment: Payment) -> Standing:
     if push.state in (State.DECLINED, State.CANCELLED):
         return _not_paid(status, push)
     return _under_way(status, push)
+
+
+def _gone_since(payment: Payment, push: Push | None) -> Transaction | None:
+    """The money that paid this open payment and was taken back, unless something was tried since."""
+    gone = money_in.last_taken_back(payment.id)
+    at = gone and (gone.reversed_at or gone.voided_at)
+    return gone if at and (push is None or push.created_at <= at) else None
+
+
+def _taken_back(status: str, gone: Transaction, push: Push | None) -> Standing:
+    """It was paid, and is not any more."""
+    if gone.reversed_at:
+        headline = _("Your money went back")
+        sentence = _("M-Pesa reversed your payment %(receipt)s, so this is not paid any more.", receipt=gone.receipt)
+    else:
+        headline = _("Not paid")
+        sentence = _("The staff had written down a payment by mistake and took it back.")
+    return Standing(
+        status, "ready", headline, sentence, _("Pay again, or ask the staff."), None, None, True, push
+    )  # fmt: skip
 
 
 def _claimed(status: str, claim: Claim) -> Standing:
@@ -125,7 +147,10 @@ def _paid(payment: Payment, status: str, push: Push | None) -> Standing:
             False,
             push,
         )
-    headline = {"refunded": _("Refunded"), "partially_refunded": _("Partly refunded")}.get(status, _("Paid"))
+    if status == "refunded":
+        sentence = _("All of your money was sent back to you.")
+        return Standing(status, "paid", _("Refunded"), sentence, "", "0", None, False, push)
+    headline = _("Partly refunded") if status == "partially_refunded" else _("Paid")
     return Standing(status, "paid", headline, _("Thank you. Your payment has arrived."), "", "0", None, False, push)
 
 

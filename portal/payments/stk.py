@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from portal import clock, money, personal
 from portal.audit import chain
@@ -17,7 +17,7 @@ from portal.db import db, new_token, upsert_nothing
 from portal.errors import Conflict, CoolDown, Refused
 from portal.gateways import daraja, results
 from portal.gateways.models import Gateway
-from portal.payments.models import Payment, Push
+from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import lock_payment
 from portal.payments.states import OPEN, State, move, touch
 from portal.phone import for_screens
@@ -340,14 +340,26 @@ def outcome_unknown(push_id: int, error: daraja.DarajaError) -> None:
 
 
 def expire(limit: int = 200) -> int:
-    """Move pushes whose time is over to unconfirmed, and ask about them; how many. The caller commits."""
+    """Move pushes whose time is over to unconfirmed, and ask about them; how many. The caller commits.
+
+    Not those whose answer is here and waits its turn in a rush, nor those that somebody holds: they settle anyway.
+    """
     now = clock.now()
     moved = 0
-    late = select(Push).where(
-        ((Push.state == State.AWAITING_PIN) & (Push.sent_at < now - ANSWER_WITHIN))
-        | ((Push.state == State.SENDING) & (Push.sent_at < now - STUCK_SENDING))
+    is_here = exists().where(InboxItem.state == "new", InboxItem.push_token == Push.token)
+    late = (
+        select(Push)
+        .join(Push.payment)
+        .where(
+            ((Push.state == State.AWAITING_PIN) & (Push.sent_at < now - ANSWER_WITHIN))
+            | ((Push.state == State.SENDING) & (Push.sent_at < now - STUCK_SENDING)),
+            ~is_here,
+        )
+        .order_by(Push.id)
+        .limit(limit)
+        .with_for_update(of=Payment, skip_locked=True)
     )
-    for push in db.session.scalars(late.order_by(Push.id).limit(limit)).all():
+    for push in db.session.scalars(late).all():
         why = (
             "No answer within 120 seconds."
             if push.state == State.AWAITING_PIN

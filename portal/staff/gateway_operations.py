@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, current_app, flash, g, redirect, request, url_for
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -11,7 +11,7 @@ from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api import gateway_operations as api
 from portal.api.gateways import C2B_VERSIONS, RESPONSE_TYPES, register_urls
 from portal.errors import NotFound, Refused
-from portal.gateways import initiator
+from portal.gateways import initiator, settings
 from portal.gateways.models import Gateway
 from portal.payments import requests
 from portal.phone import normalise_msisdn
@@ -30,6 +30,7 @@ def open_doors(bp: Blueprint) -> None:
     ):
         endpoint = f"gateway_{name.replace('-', '_')}"
         bp.add_url_rule(f"/gateways/<uid>/{name}", endpoint, view, methods=["POST"])
+    bp.add_url_rule("/gateways/<uid>/balance", "gateway_balance_shown", balance_shown)
 
 
 def shown(one: Gateway) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def shown(one: Gateway) -> dict[str, Any]:
         "pulled_until": one.pulled_until,
         "urls": {
             name: url_for(f"staff.gateway_{name}", uid=one.uid)
-            for name in ("register", "rotate", "balance", "release", "register_pull", "pull")
+            for name in ("register", "rotate", "balance", "balance_shown", "release", "register_pull", "pull")
         },
     }
 
@@ -104,9 +105,16 @@ def balance(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         api.ask_balance(g.tenant.id, uid, actor=actor())
-        return _("M-Pesa is asked. Load this page again in some seconds.")
+        return _("M-Pesa is asked.")
 
     return _do(uid, work)
+
+
+@needs(MANAGE_GATEWAYS)
+def balance_shown(uid: str) -> ResponseReturnValue:
+    """The balance's own part of the page, which asks for itself while M-Pesa is asked."""
+    operations = shown(settings.require_api(settings.named(g.tenant.id, uid)))
+    return render_template("staff/_gateway_balance.html", operations=operations)
 
 
 @needs(MANAGE_GATEWAYS)

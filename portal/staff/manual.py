@@ -142,6 +142,7 @@ def void(uid: str) -> ResponseReturnValue:
     except Refused as error:
         flash(said(error.message), "danger")
     else:
+        queue.ring(queue.WITHDRAW)
         flash(_("%(receipt)s is void. What it paid is owed again.", receipt=receipt), "success")
     return redirect(url_for("staff.manual"), 303)
 

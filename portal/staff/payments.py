@@ -60,6 +60,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/payments/<uid>", "payment", one)
     bp.add_url_rule("/attempts/<token>", "attempt", attempt)
     bp.add_url_rule("/attempts/<token>/qr.png", "attempt_qr", attempt_qr)
+    bp.add_url_rule("/attempts/<token>/close", "attempt_close", close, methods=["POST"])
     bp.add_url_rule("/unmatched", "unmatched", unmatched)
     bp.add_url_rule("/unmatched/<uid>", "place", place, methods=["POST"])
     bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
@@ -313,7 +314,41 @@ def unmatched() -> ResponseReturnValue:
         }
         for item in search.to_place(g.tenant.id)
     ]
-    return render_template("staff/unmatched.html", items=items)
+    return render_template("staff/unmatched.html", items=items, owed=_owed())
+
+
+def _owed() -> list[dict[str, Any]]:
+    """What was paid and is not any more. An invoice is not closed here: it is voided where it is kept."""
+    return [
+        {
+            "reference": payment.title or payment.reference,
+            "due_cents": payment.due_cents,
+            "why": _("M-Pesa reversed %(receipt)s.", receipt=gone.receipt)
+            if gone.reversed_at
+            else _("%(receipt)s was recorded by mistake: %(why)s", receipt=gone.receipt, why=gone.void_why),
+            "at": gone.reversed_at or gone.voided_at,
+            "url": url_for("staff.attempt", token=payment.token),
+            "close_url": None if payment.purpose == "clinic" else url_for("staff.attempt_close", token=payment.token),
+        }
+        for payment, gone in search.owed_again(g.tenant.id)
+    ]
+
+
+@needs(PLACE_MONEY)
+def close(token: str) -> ResponseReturnValue:
+    """Stop waiting for money that went back: it is not asked for any more."""
+    mine = select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
+    payment = db.session.scalars(mine).one_or_none()
+    if payment is None:
+        raise NotFound(_("There is no such payment here."))
+    if payment.purpose == "clinic":
+        flash(_("An invoice is not closed here; void it where it is kept."), "danger")
+        return redirect(url_for("staff.unmatched"), 303)
+    with transaction():
+        payment = money_in.lock_payment(payment.id)
+        stk.close_payment(payment, why="Staff wait for it no longer.", actor=actor())
+    flash(_("%(reference)s is closed.", reference=payment.reference), "success")
+    return redirect(url_for("staff.unmatched"), 303)
 
 
 def _suggestions(item: Transaction) -> list[dict[str, Any]]:

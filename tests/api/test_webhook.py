@@ -210,7 +210,7 @@ def test_delivered_eight_times_at_once_it_is_one_credit(either_house: House) -> 
 WORDS = st.lists(st.sampled_from(["webhook", "again", "c2b", "failure", "stranger"]), min_size=1, max_size=6)
 
 
-@settings(max_examples=25)
+@settings(max_examples=100)
 @given(words=WORDS)
 def test_whatever_order_words_come_in_the_receipt_is_one(house: House, words: list[str]) -> None:
     house.app.extensions["redis"].flushdb()  # the limit on requests is not what is tried here

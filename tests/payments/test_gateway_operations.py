@@ -236,7 +236,12 @@ def test_the_balance_is_asked_for_and_shown_with_its_time(served: House) -> None
     assert again.status_code == 202
     with served.inside():
         assert db.session.query(MpesaRequest).filter_by(kind="balance").count() == 1, "one question is enough"
+    part = f"/staff/gateways/{uid}/balance"
+    asking = served.browser_of("amina").get(part).text
+    assert "appears here by itself" in asking and f'hx-get="{part}"' in asking
     settle_until(served, lambda: gateway_of(served)["balancesAt"])
+    told = served.browser_of("amina").get(part).text
+    assert "Utility Account" in told and "hx-get" not in told, "it asks no more"
     balances = gateway_of(served)["balances"]
     assert {one["account"] for one in balances} >= {"Utility Account"}
     assert all(isinstance(one["available"], int | float) for one in balances)

@@ -9,6 +9,7 @@ import responses
 
 from portal import clock
 from portal.db import db
+from portal.payments import jobs
 from portal.payments.models import Push
 from tests.house import House, later, new_phone, receipt
 
@@ -282,6 +283,21 @@ def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: H
     assert said["receipt"] == receipt(3) and said["credentials"]["username"] == kept, "credentials given never change"
     items = house.api("amina").get("/api/transactions").json["items"]
     assert len(items) == 1 and house.books() == []
+
+
+def test_an_answer_that_waits_its_turn_in_a_rush_is_not_called_late(either_house: House) -> None:
+    _number, token = either_house.invoice(50)
+    pushed = either_house.pushed(token)
+    other = either_house.pushed(either_house.invoice(50)[1])
+    either_house.callback(pushed)
+    later(125)
+    with either_house.app.app_context():
+        jobs.expire_pushes()
+        states = {push.id: push.state for push in db.session.query(Push)}
+        assert states == {pushed.push_id: "awaiting_pin", other.push_id: "unconfirmed"}
+        db.session.remove()
+    either_house.settle()
+    assert either_house.status(token)["status"] == "paid"
 
 
 @pytest.mark.property(76)

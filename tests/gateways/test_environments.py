@@ -1,0 +1,33 @@
+"""Test money and real money: each gateway speaks to its own M-Pesa with its own secrets."""
+
+import pytest
+
+from portal.db import db, transaction
+from portal.gateways import connect, settings
+from tests.house import House
+
+KEYS = ("consumerKey", "consumerSecret", "passkey")
+
+
+@pytest.mark.property(77)
+@pytest.mark.property(81)
+def test_a_sandbox_gateway_never_speaks_to_real_m_pesa_nor_with_its_secrets(house: House) -> None:
+    tenant_id = house.tenant_id()
+    with house.app.app_context(), transaction():
+        made = {
+            environment: settings.create(
+                tenant_id,
+                {"name": environment, "shortcode": "600333", "env": environment}
+                | {name: f"{environment}-{name}" for name in KEYS},
+                actor="test",
+            )
+            for environment in ("sandbox", "production")
+        }
+        for environment, gateway in made.items():
+            account = connect.account_of(gateway)
+            assert account.base_url == connect.SAFARICOM[environment]
+            assert (account.consumer_key, account.consumer_secret, account.passkey) == tuple(
+                f"{environment}-{name}" for name in KEYS
+            )
+        assert "sandbox" in connect.SAFARICOM["sandbox"] and "sandbox" not in connect.SAFARICOM["production"]
+        db.session.rollback()

@@ -1,0 +1,181 @@
+"""Money that is gone again: what it bought ends once, the payer reads a sentence, staff see what is owed again."""
+
+from typing import Any
+
+from portal import fulfilment
+from portal.audit.models import AuditEntry
+from portal.db import db, transaction
+from portal.hotspot.models import AccessGrant
+from portal.payments import money_in
+from portal.payments.models import Payment, Transaction
+from portal.tenants.models import Tenant
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt
+from tests.payments.test_races import together
+from tests.payments.test_refunds import refund_of, settle_until
+
+
+def bought(house: House) -> tuple[str, str]:
+    """(paymentId, device code) of a hotspot day that is paid and open."""
+    phone = new_phone()
+    answer = house.client().post(
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone}
+    )
+    token: str = answer.json["paymentId"]
+    house.callback(house.pushed(token, phone), receipt=receipt(1))
+    house.work()
+    return token, credentials(house, token)["username"]
+
+
+def credentials(house: House, token: str) -> dict[str, Any]:
+    return house.status(token).get("credentials") or {}
+
+
+def reverse(house: House) -> None:
+    """M-Pesa says that the last money was reversed."""
+    with house.app.app_context(), transaction():
+        last = db.session.query(Transaction).order_by(Transaction.id.desc()).first()
+        assert last is not None
+        money_in.take_back(last, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="test")
+
+
+def actions(house: House, action: str) -> int:
+    with house.inside():
+        return db.session.query(AuditEntry).filter_by(action=action).count()
+
+
+def test_access_ends_when_m_pesa_reverses_its_money_and_the_payer_reads_why(house: House) -> None:
+    token, code = bought(house)
+    reverse(house)
+    house.work()
+    assert credentials(house, token) == {} and house.status(token)["amountDue"] == 50
+    page = house.client().get(f"/pay/{token}").text
+    assert "Your money went back" in page and f"M-Pesa reversed your payment {code}" in page and code in page
+    refused = house.client().post("/hotspot/mlima/code", data={"code": code})
+    assert refused.status_code == 422 and "its time is over" in refused.text
+    told = house.client().get(f"/hotspot/mlima/api/{token}").json
+    assert told["captive"] is True and actions(house, "access_ended") == 1 and house.books() == []
+
+
+def test_paid_again_the_same_code_opens_with_the_time_that_was_left(house: House) -> None:
+    token, code = bought(house)
+    with house.inside():
+        before = db.session.query(AccessGrant).one().expires_at
+    reverse(house)
+    house.work()
+    house.callback(house.pushed(token, new_phone()), receipt=receipt(2))
+    house.work()
+    assert credentials(house, token)["username"] == code and house.status(token)["status"] == "paid"
+    with house.inside():
+        again = db.session.query(AccessGrant).one()
+        assert again.is_open and before <= again.expires_at
+        assert db.session.query(AuditEntry).filter_by(action="access_opened_again").count() == 1
+    assert house.books() == []
+
+
+def test_a_voided_record_ends_what_it_paid_and_says_so(house: House) -> None:
+    phone = new_phone()
+    answer = house.client().post(
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone}
+    )
+    token = answer.json["paymentId"]
+    made = house.api("brian").post("/api/payments/manual", {"channel": "cash", "reference": token, "amount": 50})
+    assert made.status_code == 201, made.text
+    house.work()
+    assert credentials(house, token)
+    house.api("amina").delete(f"/api/payments/manual/{made.json['id']}", json={"reason": "Wrong person"})
+    house.work()
+    assert credentials(house, token) == {}
+    assert "by mistake" in house.client().get(f"/pay/{token}").text and house.books() == []
+
+
+def test_staff_see_what_is_owed_again_and_close_it_with_one_click(house: House) -> None:
+    token, code = bought(house)
+    number, invoice = house.invoice(500)
+    house.callback(house.pushed(invoice, new_phone()), receipt=receipt(2))
+    house.work()
+    reverse(house)
+    with house.app.app_context(), transaction():
+        first = db.session.query(Transaction).order_by(Transaction.id).first()
+        assert first is not None
+        money_in.take_back(first, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="test")
+    staff = house.browser_of("brian")
+    page = staff.get("/staff/unmatched").text
+    assert "Owed again" in page and f"M-Pesa reversed {code}" in page and number in page
+    assert page.count("/close") == 1, "an invoice is voided, not closed here"
+    secret = {"csrf_token": csrf_of(staff, "/staff/unmatched")}
+    answer = staff.post(f"/staff/attempts/{token}/close", data=secret, follow_redirects=True)
+    assert "is closed" in answer.text and f"M-Pesa reversed {code}" not in answer.text
+    assert "not closed here" in staff.post(f"/staff/attempts/{invoice}/close", data=secret, follow_redirects=True).text
+    assert staff.post("/staff/attempts/nothing/close", data=secret).status_code == 404
+
+
+def test_a_full_refund_ends_access_and_a_part_does_not(served: House) -> None:
+    served.give_initiator()
+    token, _code = bought(served)
+    amina = served.api("amina")
+    for amount in (20, 30):
+        sent = amina.post(f"/api/mpesa/{token}/refund", json={"amount": amount})
+        assert sent.status_code == 200, sent.text
+        uid = sent.json["data"]["refundId"]
+        settle_until(served, lambda uid=uid: refund_of(served, uid)["status"] == "refunded")  # type: ignore[misc]
+        served.work()
+        assert bool(credentials(served, token)) == (amount == 20)
+    assert served.status(token)["status"] == "refunded"
+    assert "was sent back" in served.client().get(f"/pay/{token}").text
+    with served.inside():
+        assert not db.session.query(AccessGrant).one().is_open
+        assert db.session.query(Payment).one().fulfilled_at is not None, "nor is it delivered again"
+
+
+def test_an_appointment_stays_confirmed_for_staff_to_decide(house: House) -> None:
+    _number, token = house.invoice(500)
+    house.callback(house.pushed(token, new_phone()), receipt=receipt(2))
+    house.work()
+    reverse(house)
+    house.work()
+    assert house.status(token)["amountDue"] == 500 and actions(house, "access_ended") == 0
+
+
+def test_two_workers_end_access_once_and_a_payment_in_between_keeps_it_open(either_house: House) -> None:
+    token, _code = bought(either_house)
+    reverse(either_house)
+
+    together(either_house, fulfilment.withdraw_unpaid, fulfilment.withdraw_unpaid)
+    assert actions(either_house, "access_ended") == 1
+    either_house.callback(either_house.pushed(token, new_phone()))
+    either_house.work()
+    assert credentials(either_house, token) and actions(either_house, "access_ended") == 1
+    assert either_house.books() == []
+
+
+def test_the_rest_of_money_that_pays_already_can_pay_more_once_other_money_is_gone(house: House) -> None:
+    number, token = house.invoice(600)
+    amina = house.api("amina")
+
+    def cash(amount: int) -> dict[str, Any]:
+        answer = amina.post("/api/payments/manual", {"channel": "cash", "reference": number, "amount": amount})
+        assert answer.status_code == 201, answer.text
+        return answer.json  # type: ignore[no-any-return]
+
+    first, second = cash(400), cash(500)
+    assert second["unallocated"] == 300
+    amina.delete(f"/api/payments/manual/{first['id']}", json={"reason": "Counted wrongly"})
+    assert house.status(token)["amountDue"] == 400
+    staff = house.browser_of("brian")
+    given = {"reference": number, "csrf_token": csrf_of(staff, "/staff/unmatched")}
+    for _twice in range(2):
+        assert staff.post(f"/staff/unmatched/{second['id']}", data=given).status_code == 303
+    assert house.status(token)["amountDue"] == 100 and house.books() == []
+    assert cash(100)["unallocated"] == 0 and house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_a_phone_number_typed_as_account_is_not_kept_readable(house: House) -> None:
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).update({"refuses_unknown_accounts": False})
+    body = c2b_body(receipt=receipt(1), amount=70, account="0733 456 789")
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.work()
+    with house.inside():
+        assert db.session.query(Transaction.account).scalar() == "0733…789"
+    page = house.browser_of("brian").get("/staff/unmatched").text
+    assert "0733…789" in page and "0733 456" not in page

@@ -1,0 +1,222 @@
+"""Tills and bank accounts, from the gateway's form to money with a home, against the simulator's real doors."""
+
+from typing import Any
+
+import pytest
+import requests
+
+from portal import clock
+from portal.db import db
+from portal.payments.models import Payment, Push, Transaction, Witness
+from tests.house import House, new_phone, wait_until
+from tests.payments.test_refunds import settle_until
+
+TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _no_urls_left(served: House) -> Any:
+    """The simulator outlives a test, this till's registered addresses must not."""
+    yield
+    clock.reset()
+
+
+def gateway(house: House, sub_type: str, **fields: Any) -> str:
+    """The uid of a gateway that an administrator added by the API, as the one for everything."""
+    organisation = {
+        "name": f"{sub_type} OF MLIMA", "shortcode": TILL if sub_type == "BUYGOODS" else BANK, "kind": sub_type,
+        "storeNumber": STORE, "consumerKey": f"{sub_type}-key", "consumerSecret": f"{sub_type}-secret",
+        "passkey": f"{sub_type}-passkey",
+    }  # fmt: skip
+    if sub_type == "BUYGOODS":
+        assert requests.post(f"{house.daraja_url}/control/organisations", json=organisation, timeout=5).ok
+        keys = {name: organisation[name] for name in ("consumerKey", "consumerSecret", "passkey", "storeNumber")}
+    else:  # a bank's paybill belongs to the bank; the app and the passkey are those of our own shortcode
+        keys = {
+            "consumerKey": "mlima-key", "consumerSecret": "mlima-secret", "passkey": "mlima-passkey",
+            "storeNumber": "600111", "accountNumber": BANK_ACCOUNT,
+        }  # fmt: skip
+    given = keys | {
+        "type": "MPESA_API", "subType": sub_type, "name": sub_type, "displayName": "MLIMA HOUSE",
+        "shortcode": organisation["shortcode"], "env": "sandbox", "baseUrl": house.daraja_url, "isDefault": True,
+        "forHotspot": True, "forClinic": True,
+    }  # fmt: skip
+    answer = house.api("amina").post("/api/payment-gateways", given | fields)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json["id"])
+
+
+def buy(house: House, phone: str, **told: Any) -> str:
+    """The paymentId of a day's internet that was asked for and whose prompt rings."""
+    given = {"tenant": "mlima", "packageId": house.package(), "phone": phone}
+    answer = house.client().post("/api/portal/mpesa/initiate", json=given | told)
+    assert answer.status_code == 201, answer.text
+    house.work(rounds=1)
+    return str(answer.json["paymentId"])
+
+
+def handset(house: House, phone: str, what: str, **given: Any) -> Any:
+    return requests.post(f"{house.daraja_url}/handset/{phone}/{what}", json=given, timeout=10).json()
+
+
+def register(house: House, uid: str, version: str) -> None:
+    answer = house.api("amina").post(f"/api/payment-gateways/{uid}/register-urls", {"version": version})
+    assert answer.status_code == 200, answer.text
+
+
+def is_paid(house: House, token: str) -> bool:
+    return bool(house.status(token)["status"] == "paid")
+
+
+def money(house: House) -> list[tuple[str | None, int, int]]:
+    """(receipt, cents, cents without a home) of everything booked."""
+    with house.inside():
+        rows = db.session.query(Transaction).order_by(Transaction.id)
+        return [(one.receipt, one.amount_cents, one.unallocated_cents) for one in rows]
+
+
+@pytest.mark.parametrize("sub_type", ["BUYGOODS", "BANK"])
+def test_the_connection_is_tested_and_a_wrong_secret_named(served: House, sub_type: str) -> None:
+    uid = gateway(served, sub_type)
+    amina = served.api("amina")
+    good = amina.post(f"/api/payment-gateways/{uid}/test")
+    assert good.status_code == 200 and good.json["success"] is True, good.text
+    amina.put(f"/api/payment-gateways/{uid}", {"consumerSecret": "wrong"})
+    bad = amina.post(f"/api/payment-gateways/{uid}/test")
+    assert bad.json["success"] is False and "consumer" in bad.text.lower()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: House, version: str) -> None:
+    register(served, gateway(served, "BUYGOODS"), version)
+    phone = new_phone("00")
+    token = buy(served, phone)
+    handset(served, phone, "pin", pin="1234")
+    settle_until(served, lambda: is_paid(served, token) and served.status(token).get("credentials"))
+
+    def channels() -> set[str]:
+        served.work(rounds=1)
+        with served.inside():
+            return {channel for (channel,) in db.session.query(Witness.channel)}
+
+    wait_until(lambda: channels() >= {"stk", "c2b"})
+    [(receipt, cents, homeless)] = money(served)
+    assert (cents, homeless) == (5_000, 0) and served.status(token)["receipt"] == receipt
+    assert served.books() == []
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: House, version: str) -> None:
+    register(served, gateway(served, "BUYGOODS"), version)
+    phone = new_phone("00")
+    token = buy(served, phone)
+    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=5)
+    try:
+        handset(served, phone, "pin", pin="1234")
+        settle_until(served, lambda: is_paid(served, token))
+    finally:
+        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
+    assert len(money(served)) == 1 and served.books() == []
+
+
+def test_who_cancels_the_prompt_and_pays_the_till_by_hand_has_paid_for_it(served: House) -> None:
+    register(served, gateway(served, "BUYGOODS"), "v2")
+    phone = new_phone("00")
+    token = buy(served, phone)
+    page = served.client().get(f"/pay/{token}").text
+    assert TILL in page and "till" in page.lower(), "the page says how to pay by hand"
+    handset(served, phone, "cancel")
+    settle_until(served, lambda: served.status(token)["status"] == "cancelled")
+    paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
+    assert paid["accepted"] is True
+    settle_until(served, lambda: is_paid(served, token))
+    assert [row[0] for row in money(served)] == [paid["receipt"]] and served.books() == []
+
+
+def test_money_at_the_till_that_nobody_was_asked_for_waits_to_be_placed(served: House) -> None:
+    register(served, gateway(served, "BUYGOODS"), "v2")
+    token = buy(served, new_phone("00"))
+    stranger = new_phone("01")
+    paid = handset(served, stranger, "pay", shortcode=TILL, amount=35)
+    settle_until(served, lambda: money(served))
+    assert money(served) == [(paid["receipt"], 3_500, 3_500)] and not is_paid(served, token)
+    assert paid["receipt"] in served.browser_of("brian").get("/staff/unmatched").text
+    assert served.books() == []
+
+
+def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: House) -> None:
+    """Two phones that one masked number fits, both asked for the same: nobody guesses whose money it is."""
+    register(served, gateway(served, "BUYGOODS"), "v2")
+    one = "254712345700"
+    other = "254799345700"  # 2547 ***** 700 fits both
+    first, second = buy(served, one), buy(served, other, macAddress="aa-bb-cc-dd-ee-02")
+    for phone, token in ((one, first), (other, second)):
+        handset(served, phone, "cancel")
+        settle_until(served, lambda token=token: served.status(token)["status"] == "cancelled")  # type: ignore[misc]
+    paid = handset(served, one, "pay", shortcode=TILL, amount=50)
+    assert paid["accepted"]
+    wait_until(lambda: "waiting" in _inbox_states(served))
+    assert not is_paid(served, first) and not is_paid(served, second) and money(served) == []
+
+
+def _inbox_states(house: House) -> set[str]:
+    from portal.payments.models import InboxItem
+
+    house.work(rounds=1)
+    with house.inside():
+        return {state for (state,) in db.session.query(InboxItem.state)}
+
+
+def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_number(served: House) -> None:
+    gateway(served, "BANK")
+    phone = new_phone("00")
+    token = buy(served, phone)
+    page = served.client().get(f"/pay/{token}").text
+    assert "Business number" not in page, "a bank's paybill would not tell us of money paid by hand"
+    handset(served, phone, "pin", pin="1234")
+    settle_until(served, lambda: is_paid(served, token))
+    told = requests.get(f"{served.daraja_url}/handset/{phone}", timeout=5).json()["messages"][0]["text"]
+    assert f"for account {BANK_ACCOUNT}" in told and len(money(served)) == 1 and served.books() == []
+
+
+def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
+    gateway(served, "BANK")
+    phone = new_phone("00")
+    token = buy(served, phone)
+    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=5)
+    try:
+        handset(served, phone, "pin", pin="1234")
+        from datetime import timedelta
+
+        clock.move(timedelta(seconds=125))
+        settle_until(served, lambda: is_paid(served, token))
+    finally:
+        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
+    with served.inside():
+        push = db.session.query(Push).one()
+        assert push.state == "succeeded"
+        booked = db.session.query(Transaction).one()
+        assert booked.receipt is None and booked.channel == "query", "its receipt is to follow"
+        assert db.session.query(Payment).one().fulfilled_at is not None
+    assert served.books() == []
+
+
+def test_a_bank_registers_no_addresses_and_says_why(served: House) -> None:
+    uid = gateway(served, "BANK")
+    refused = served.api("amina").post(f"/api/payment-gateways/{uid}/register-urls", {})
+    assert refused.status_code in (409, 422, 502) and "nothing to register" in refused.text
+
+
+def test_a_clinics_invoice_is_paid_at_its_till(served: House) -> None:
+    register(served, gateway(served, "BUYGOODS"), "v1")
+    number, token = served.invoice(850)
+    phone = new_phone("00")
+    answer = served.api("brian").post(
+        "/api/mpesa/initiate", json={"orderId": number, "amount": 850, "phoneNumber": phone}
+    )
+    assert answer.status_code == 201, answer.text
+    served.work(rounds=1)
+    handset(served, phone, "pin", pin="1234")
+    settle_until(served, lambda: is_paid(served, token))
+    printed = served.client().get(f"/pay/{token}/receipt").text
+    assert money(served)[0][0] in printed and number in printed
