@@ -93,9 +93,8 @@ def _taken_back(status: str, gone: Transaction, push: Push | None) -> Standing:
     else:
         headline = _("Not paid")
         sentence = _("The staff had written down a payment by mistake and took it back.")
-    return Standing(
-        status, "ready", headline, sentence, _("Pay again, or ask the staff."), None, None, True, push
-    )  # fmt: skip
+    word = "not_paid" if push else "ready"  # with a phone to ask again, or without
+    return Standing(status, word, headline, sentence, _("Pay again, or ask the staff."), None, None, True, push)
 
 
 def _claimed(status: str, claim: Claim) -> Standing:

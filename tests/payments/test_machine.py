@@ -45,7 +45,7 @@ FAULTS = {
     "resultLost": {"times": 1, "endpoint": "b2c"},
     "emptyAnswer": {"times": 1, "endpoint": "b2c"},
 }
-MOST = int(os.environ.get("MACHINE_EXAMPLES", "50"))  # of twenty steps each; a night may take thousands
+MOST = int(os.environ.get("MACHINE_EXAMPLES", "100"))  # of twenty steps each; a night may take thousands
 ANSWERS = st.sampled_from(["pin", "pin", "pin", "pin", "cancel", "wrong", "later"])
 
 

@@ -447,7 +447,7 @@ MIX = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=100)
 @given(mix=MIX, known=st.sets(st.integers(1, 8), max_size=4), layout=st.sampled_from(["legacy", "newer", "store"]))
 def test_whatever_the_mix_every_row_is_in_one_bucket_and_the_books_balance(
     house: House, mix: list[tuple[int, str, int, str, int]], known: set[int], layout: str
