@@ -26,9 +26,12 @@ from portal.gateways.daraja import (
     StkAnswer,
     StkPrompt,
     clean,
+    line,
     redact,
     stk_password,
 )
+from portal.gateways.daraja import client as asking
+from portal.gateways.daraja.connections import shared_session
 from portal.gateways.tokens import FreshToken, TokenKey, TokenStore
 
 BASE = "https://sandbox.safaricom.co.ke"
@@ -402,7 +405,7 @@ def test_a_name_that_does_not_exist_was_never_sent(pauses):
 
 
 def test_an_answer_that_never_comes_is_unknown(pauses, raw_server, monkeypatch):
-    monkeypatch.setattr(daraja, "PUSH_READ_S", 0.2)
+    monkeypatch.setattr(asking, "PUSH_READ_S", 0.2)
     over = threading.Event()
     client, session = with_token(pauses, raw_server(lambda _: over.wait(5)))
     with session:
@@ -419,7 +422,7 @@ def test_a_connection_that_dies_after_sending_is_unknown(pauses, raw_server, ans
 
 
 def test_an_endless_answer_is_cut_off(pauses, raw_server, monkeypatch):
-    monkeypatch.setattr(daraja, "MAX_ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(line, "MAX_ANSWER_BYTES", 10_000)
     flood = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
     client, session = with_token(pauses, raw_server(lambda connection: connection.sendall(flood)))
     with session:
@@ -766,9 +769,9 @@ def test_redaction_leaves_request_ids_and_amounts_alone():
 
 def test_the_shared_session_belongs_to_its_process_and_keeps_no_cookies(web):
     web.add("GET", "https://sandbox.safaricom.co.ke/x", headers={"Set-Cookie": "visid_incap=1; Path=/"})
-    session = daraja.shared_session()
+    session = shared_session()
     session.get("https://sandbox.safaricom.co.ke/x")
-    assert not session.cookies and daraja.shared_session() is session
+    assert not session.cookies and shared_session() is session
 
 
 # ---- the token store
