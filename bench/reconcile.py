@@ -18,8 +18,8 @@ from bench.report import Section
 from portal import clock
 from portal.db import core_transaction, db, new_uid
 from portal.gateways.models import Gateway
-from portal.payments import reconcile
 from portal.payments.models import Transaction
+from portal.reconciliation import runs
 
 ROWS, CHARGED_OF_TEN, SWEEP_EVERY, MISSED_EVERY = 20_000, 6, 200, 50
 HEAD = "Receipt No,Completion Time,Details,Transaction Status,Paid In (KSHs),Withdrawn (KSHs),Balance (KSHs)\r\n"
@@ -110,12 +110,12 @@ def _run(rows: int, *, is_known: bool) -> tuple[str, ...]:
     for _again in range(2):
         started, cpu_started = time.perf_counter(), time.process_time()
         gateway = db.session.get_one(Gateway, gateway_id)
-        read = reconcile.read_statement(content, name="month.csv", gateway=gateway)
-        made = reconcile.run(gateway_id, read, user_id=None, actor="bench")
+        read = runs.read_statement(content, name="month.csv", gateway=gateway)
+        made = runs.run(gateway_id, read, user_id=None, actor="bench")
         seconds.append(time.perf_counter() - started)
         cpu_s.append(time.process_time() - cpu_started)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    counts = reconcile.counts_by_id(made)
+    counts = runs.counts_by_id(made)
     return (
         f"{seconds[0]:.1f}",
         f"{cpu_s[0]:.1f}",

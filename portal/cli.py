@@ -307,23 +307,23 @@ def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
     """Compare M-Pesa's statement with our books; exit code 1 where something differs."""
     from portal import queue
     from portal.gateways import connect, settings
-    from portal.payments import reconcile
-    from portal.payments.statement_files import MOST_BYTES, StatementError
+    from portal.reconciliation import runs
+    from portal.reconciliation.files import MOST_BYTES, StatementError
     from portal.tenants import find
 
     tenant_id = find.by_slug(slug).id
     gateway = settings.named(tenant_id, gateway_id) if gateway_id else connect.choose(tenant_id, "")
     try:
         with file.open("rb") as opened:
-            statement = reconcile.read_statement(opened.read(MOST_BYTES + 1), name=file.name, gateway=gateway)
+            statement = runs.read_statement(opened.read(MOST_BYTES + 1), name=file.name, gateway=gateway)
     except StatementError as error:
         _fail(*error.problems)
         return
-    counts = reconcile.counts_by_id(reconcile.run(gateway.id, statement, user_id=None, actor="command line"))
+    counts = runs.counts_by_id(runs.run(gateway.id, statement, user_id=None, actor="command line"))
     queue.ring(queue.PAID)
     for bucket, number in counts.items():
         click.echo(f"{bucket:<14}{number:>8}")
-    if reconcile.differences_in(counts):
+    if runs.differences_in(counts):
         raise SystemExit(1)
 
 

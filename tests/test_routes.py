@@ -24,7 +24,8 @@ from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.limits import limiter
 from portal.payer import start
-from portal.payments.models import Claim, Payment, Reconciliation, Refund, StatementRow, Transaction
+from portal.payments.models import Claim, Payment, Refund, Transaction
+from portal.reconciliation.models import Reconciliation, StatementRow
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt
 from tests.services.redis_server import fresh_redis_database
 

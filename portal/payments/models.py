@@ -327,54 +327,6 @@ class Claim(TenantOwned, Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Reconciliation(TenantOwned, Model):
-    """One look at M-Pesa's own records: an uploaded statement, or pulled transactions. Every row is in one bucket."""
-
-    __tablename__ = "reconciliations"
-    __table_args__ = (UniqueConstraint("tenant_id", "gateway_id", "digest"),)
-
-    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
-    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
-    source: Mapped[str] = mapped_column(String(20))  # statement, pull
-    layout: Mapped[str] = mapped_column(String(20), default="")
-    digest: Mapped[str] = mapped_column(String(64))  # of the file: the same one twice is one reconciliation
-    since: Mapped[datetime | None]
-    until: Mapped[datetime | None]
-    counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
-    made_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    gateway: Mapped[Gateway] = relationship()
-
-
-class StatementRow(TenantOwned, Model):
-    """A row of M-Pesa's records, or money of ours that they lack, in exactly one bucket.
-
-    Buckets: matched, created (was missing here), different, missing_there, internal (charges, sweeps, pay-outs).
-    """
-
-    __tablename__ = "statement_rows"
-    __table_args__ = (
-        Index("ix_statement_rows_bucket", "reconciliation_id", "bucket"),
-        Index("ix_statement_rows_receipt", "tenant_id", "receipt"),
-    )
-
-    reconciliation_id: Mapped[int] = mapped_column(ForeignKey("reconciliations.id"))
-    row_number: Mapped[int]
-    receipt: Mapped[str] = mapped_column(String(20), default="")
-    completed_at: Mapped[datetime | None]
-    kind: Mapped[str] = mapped_column(String(60), default="")
-    details_sealed: Mapped[str | None] = mapped_column(Text)
-    account: Mapped[str] = mapped_column(String(40), default="")
-    paid_in_cents: Mapped[int] = mapped_column(BigInteger, default=0)
-    withdrawn_cents: Mapped[int] = mapped_column(BigInteger, default=0)
-    balance_cents: Mapped[int | None] = mapped_column(BigInteger)
-    bucket: Mapped[str] = mapped_column(String(15))
-    why: Mapped[str] = mapped_column(String(300), default="")
-    transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
-    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # who looks into a difference
-    resolved_at: Mapped[datetime | None]
-    resolution: Mapped[str] = mapped_column(String(300), default="")
-
-
 class InboxItem(Model):
     """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
 

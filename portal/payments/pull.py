@@ -10,7 +10,7 @@ Source: Safaricom's Daraja documentation, "Pull Transactions".
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flask import current_app
@@ -105,6 +105,21 @@ def pull(gateway_id: int) -> Pulled:
         logger.info("pulled", gateway=gateway_id, rows=brought.rows, new=brought.new, failed=brought.failed)
         queue.ring(queue.PAID)
     return brought
+
+
+def listed(gateway_id: int) -> tuple[list[messages.PulledTransaction], datetime, datetime]:
+    """(what M-Pesa lists of the last 48 hours, from, until), nothing of it taken in. Raises DarajaError, Conflict.
+
+    Opens no transaction while it waits.
+    """
+    gateway = settings.require_api(db.session.get_one(Gateway, gateway_id))
+    if gateway.pull_registered_at is None:
+        raise Conflict("Register this gateway for Pull Transactions first.", code="pull_not_registered")
+    client, until = connect.client_for(gateway), clock.now()
+    since = until - LONGEST
+    db.session.remove()
+    rows = [row for page in _pages(client, since, until) for row in page]
+    return [replace(row, occurred_at=_when(row, since, until)) for row in rows], since, until
 
 
 def _pages(client: daraja.DarajaClient, since: datetime, until: datetime) -> Iterator[list[messages.PulledTransaction]]:

@@ -21,12 +21,12 @@ from portal.accounts.permissions import RECONCILE
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
-from portal.gateways import settings
-from portal.payments import reconcile
-from portal.payments import reconcile_review as review
-from portal.payments.models import Reconciliation, StatementRow, Transaction
-from portal.payments.reconcile_rows import BUCKETS, FLAGGED
-from portal.payments.statement_files import MOST_BYTES, StatementError
+from portal.gateways import daraja, settings
+from portal.payments.models import Transaction
+from portal.reconciliation import review, runs
+from portal.reconciliation.files import MOST_BYTES, StatementError
+from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.reconciliation.rows import BUCKETS, FLAGGED
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
@@ -62,6 +62,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.url_value_preprocessor(_let_statements_in)
     bp.add_url_rule("/reconcile", "reconcile", listed)
     bp.add_url_rule("/reconcile", "reconcile_upload", upload, methods=["POST"])
+    bp.add_url_rule("/reconcile/list", "reconcile_list", compare_list, methods=["POST"])
     bp.add_url_rule("/reconcile/<uid>", "reconcile_report", report)
     bp.add_url_rule("/reconcile/<uid>.csv", "reconcile_csv", as_csv)
     bp.add_url_rule("/reconcile/<uid>/<int:row_id>/owner", "reconcile_assign", assign, methods=["POST"])
@@ -98,6 +99,11 @@ def _list(form: UploadForm, problems: list[str], status_code: int = 200) -> Resp
         "staff/reconcile.html",
         form=form,
         problems=problems,
+        listing=[
+            (one.uid, f"{one.name} ({one.shortcode})")
+            for one in settings.of_tenant(g.tenant.id)
+            if one.pull_registered_at and one.kind == "MPESA_API"
+        ],
         reports=[_report(one) | {"by": names.get(one.made_by_id or 0, "–")} for one in found],
         buckets=NAMES,
         next_url=url_for("staff.reconcile", cursor=found[-1].id) if len(found) == 50 else None,
@@ -114,7 +120,7 @@ def _report(made: Reconciliation) -> dict[str, Any]:
         "since": made.since,
         "until": made.until,
         "counts": made.counts,
-        "is_whole": reconcile.WHOLE in made.counts,
+        "is_whole": runs.WHOLE in made.counts,
         "to_review": review.open_differences(made),
         "url": url_for("staff.reconcile_report", uid=made.uid),
     }
@@ -137,15 +143,35 @@ def upload() -> ResponseReturnValue:
     try:
         with form.file.data.stream as uploaded:  # a large one lies in a temporary file
             content = uploaded.read(MOST_BYTES + 1)
-        statement = reconcile.read_statement(content, name=name, gateway=gateway)
+        statement = runs.read_statement(content, name=name, gateway=gateway)
     except StatementError as error:
         return _list(form, [said(sentence) for sentence in error.problems], 422)
     tenant_id = g.tenant.id
-    made_id = reconcile.run(gateway.id, statement, user_id=current_user.id, actor=actor())
+    made_id = runs.run(gateway.id, statement, user_id=current_user.id, actor=actor())
     uid = db.session.scalar(select(Reconciliation.uid).where(Reconciliation.id == made_id))
     queue.ring(queue.PAID)
     with transaction():
         chain.record(tenant_id, "reconciliation", made_id, "uploaded", actor=actor())
+    return redirect(url_for("staff.reconcile_report", uid=uid), 303)
+
+
+@needs(RECONCILE)
+def compare_list() -> ResponseReturnValue:
+    """Compare with what M-Pesa itself lists of the last 48 hours, without a file."""
+    gateway = settings.named(g.tenant.id, request.form.get("gateway", ""))
+    tenant_id = g.tenant.id
+    try:
+        made_id = runs.run_list(gateway.id, user_id=current_user.id, actor=actor())
+    except (daraja.DarajaError, Refused) as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.reconcile"), 303)
+    if made_id is None:
+        flash(_("M-Pesa lists nothing that is not here and compared already."), "success")
+        return redirect(url_for("staff.reconcile"), 303)
+    uid = db.session.scalar(select(Reconciliation.uid).where(Reconciliation.id == made_id))
+    queue.ring(queue.PAID)
+    with transaction():
+        chain.record(tenant_id, "reconciliation", made_id, "listed", actor=actor())
     return redirect(url_for("staff.reconcile_report", uid=uid), 303)
 
 
@@ -162,7 +188,7 @@ def report(uid: str) -> ResponseReturnValue:
     after_id = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
     rows = review.rows_of(made, bucket, after_id=after_id)
     names = _names({row.owner_id for row in rows})
-    counts = reconcile.counts_of(made)
+    counts = runs.counts_of(made)
     return render_template(
         "staff/reconcile_report.html",
         report=_report(made),

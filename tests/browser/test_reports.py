@@ -5,8 +5,8 @@ from typing import Any
 from portal import clock
 from tests.browser.journeys import faults_of, sign_in
 from tests.house import receipt
-from tests.payments.statement_kit import Line, as_csv, table
-from tests.payments.test_reconcile import ago, by_hand
+from tests.reconciliation.statement_kit import Line, as_csv, table
+from tests.reconciliation.test_runs import ago, by_hand
 
 
 def test_a_statement_is_compared_and_a_difference_explained(open_house, page_at, no_problems, tmp_path):

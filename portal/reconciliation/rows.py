@@ -22,7 +22,7 @@ from portal.payments import money_in, success
 from portal.payments.models import Allocation, Refund, Transaction
 from portal.payments.money_in import lock_payment
 from portal.payments.outcome import Outcome
-from portal.payments.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
+from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
     "matched",

@@ -11,9 +11,9 @@ from portal.accounts.permissions import OF_ROLE, RECONCILE
 from portal.audit import chain
 from portal.db import db, owned
 from portal.errors import NotFound, Refused, Sentence
-from portal.payments.models import Reconciliation, StatementRow
-from portal.payments.reconcile_rows import BUCKETS, FLAGGED, MISSING_THERE
-from portal.payments.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP
+from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.reconciliation.rows import BUCKETS, FLAGGED, MISSING_THERE
+from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP
 
 PAGE_ROWS = 100
 NATURES = (PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL)

@@ -9,7 +9,7 @@ Decided: a run happens while the person waits, instead of in a worker: the file 
 """
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -21,9 +21,11 @@ from portal.db import db, new_uid, transaction, upsert_nothing
 from portal.errors import PortalError
 from portal.gateways.messages import PulledTransaction
 from portal.gateways.models import Gateway
-from portal.payments import accounts
-from portal.payments.models import Reconciliation, StatementRow, Transaction, Witness
-from portal.payments.reconcile_rows import (
+from portal.payments import accounts, pull
+from portal.payments.models import Transaction, Witness
+from portal.phone import without_phone
+from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.reconciliation.rows import (
     BUCKETS,
     FLAGGED,
     MISSING_THERE,
@@ -33,10 +35,10 @@ from portal.payments.reconcile_rows import (
     look_up,
     post_internal,
 )
-from portal.payments.statements import REVERSAL, Row, Statement, read
-from portal.phone import without_phone
+from portal.reconciliation.statements import REVERSAL, Row, Statement, read
 
 BATCH_ROWS = 200
+LISTED_AFTER = timedelta(minutes=15)  # what is younger may not be in M-Pesa's list yet
 STATEMENT, PULL = "statement", "pull"
 WHOLE = "rows"  # in `counts` once every row has its bucket
 
@@ -56,8 +58,23 @@ def run(gateway_id: int, statement: Statement, *, user_id: int | None, actor: st
     return _Run(gateway_id, statement, source=STATEMENT, user_id=user_id, actor=actor).work()
 
 
+def run_list(gateway_id: int, *, user_id: int | None, actor: str) -> int | None:
+    """Reconcile M-Pesa's own list of the last 48 hours; the report's id, None where it says nothing new.
+
+    Opens its own transactions, none while it waits for M-Pesa. Raises DarajaError, Conflict.
+    """
+    rows, since, until = pull.listed(gateway_id)
+    return run_pulled(gateway_id, rows, since=since, until=until - LISTED_AFTER, user_id=user_id, actor=actor)
+
+
 def run_pulled(
-    gateway_id: int, pulled: list[PulledTransaction], *, since: datetime, until: datetime, actor: str
+    gateway_id: int,
+    pulled: list[PulledTransaction],
+    *,
+    since: datetime,
+    until: datetime,
+    user_id: int | None = None,
+    actor: str,
 ) -> int | None:
     """Reconcile what M-Pesa's Pull answered for a period; the report's id, None where it says nothing new.
 
@@ -89,7 +106,7 @@ def run_pulled(
         since=since,
         until=until,
     )
-    return _Run(gateway_id, statement, source=PULL, user_id=None, actor=actor, also_there=everything).work()
+    return _Run(gateway_id, statement, source=PULL, user_id=user_id, actor=actor, also_there=everything).work()
 
 
 def _pulled_row(number: int, one: PulledTransaction, until: datetime) -> Row:

@@ -21,7 +21,7 @@ from portal import clock
 from portal.errors import Sentence
 from portal.gateways import messages
 from portal.money import CENTS, format_kes
-from portal.payments.statement_files import HEAD_ROWS, StatementError, read_rows
+from portal.reconciliation.files import HEAD_ROWS, StatementError, read_rows
 
 MOST_ROWS, PROBLEMS_TOLD = 200_000, 5
 # What a row is about, whatever the layout calls it.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.payments.statement_files import StatementError
-from portal.payments.statements import read
-from tests.payments.statement_kit import Line, as_csv, as_xls, as_xlsx, table, workbook
+from portal.reconciliation.files import StatementError
+from portal.reconciliation.statements import read
+from tests.reconciliation.statement_kit import Line, as_csv, as_xls, as_xlsx, table, workbook
 
 AT = datetime(2026, 11, 21, 12, 42, 10, tzinfo=UTC)  # 15:42:10 in Nairobi; receipts of that day begin with UKL
 LINES: list[Line] = [
@@ -192,7 +192,7 @@ def test_a_document_or_an_archive_is_no_spreadsheet():
 
 
 def test_too_many_rows_are_refused(monkeypatch):
-    monkeypatch.setattr("portal.payments.statements.MOST_ROWS", 3)
+    monkeypatch.setattr("portal.reconciliation.statements.MOST_ROWS", 3)
     assert "has over 3 rows" in refused(as_csv(table(LINES, "newer")))
 
 

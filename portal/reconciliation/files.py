@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portal.errors import Refused, Sentence
-from portal.payments import sheets
+from portal.reconciliation import sheets
 
 MOST_BYTES, MOST_UNPACKED_BYTES, MOST_RATIO = 20 * 1024**2, 200 * 1024**2, 200
 HEAD_ROWS = 30
