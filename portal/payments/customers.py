@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, func, or_, select
 
 from portal import personal
@@ -37,7 +38,7 @@ def by_uid(tenant_id: int, uid: str) -> Customer:
         )
     ).one_or_none()
     if found is None:
-        raise NotFound("There is no such customer here.", code="unknown_customer")
+        raise NotFound(_("There is no such customer here."), code="unknown_customer")
     return found
 
 

@@ -12,6 +12,7 @@ its idempotency key: made once, the same on every try, so M-Pesa itself refuses 
 from dataclasses import dataclass
 from datetime import timedelta
 
+from flask_babel import gettext as _
 from sqlalchemy import func, select
 
 from portal import clock, money, personal
@@ -86,12 +87,15 @@ def ask_for(
     wanted = available if amount_cents is None else amount_cents
     if wanted <= 0 or available <= 0:
         raise Refused(
-            "There is nothing left to refund." if available <= 0 else "The amount must be at least KES 1.",
+            _("There is nothing left to refund.") if available <= 0 else _("The amount must be at least KES 1."),
             code="invalid_amount",
         )
     if wanted > available:
         raise Refused(
-            f"At most {money.format_kes(available)} can go back: what was received less refunds under way or done.",
+            _(
+                "At most %(amount)s can go back: what was received less refunds under way or done.",
+                amount=money.format_kes(available),
+            ),
             code="refund_too_large",
             fields={"amount": f"At most {money.kes(available)}."},
         )
@@ -107,7 +111,7 @@ def ask_for(
 def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
     """Write down a refund of money that has no home, all of it. The caller commits, holding the row's lock."""
     if not booked.unallocated_cents:
-        raise Refused("This money has a home; refund what it paid instead.", code="nothing_to_refund")
+        raise Refused(_("This money has a home; refund what it paid instead."), code="nothing_to_refund")
     return _write(booked, None, booked.unallocated_cents, method=method, user_id=user_id, why=why, actor=actor)
 
 
@@ -122,7 +126,7 @@ def _write(
     actor: str,
 ) -> Refund:
     if booked.gateway_id is None:
-        raise Refused("This money did not come through a gateway; give it back by hand.", code="no_gateway")
+        raise Refused(_("This money did not come through a gateway; give it back by hand."), code="no_gateway")
     gateway = db.session.get_one(Gateway, booked.gateway_id)
     initiator.refuse_if_halted(gateway)
     msisdn = _check(booked, amount_cents, method)
@@ -163,22 +167,22 @@ def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
         raise Refused("method must be b2c or reversal.", code="invalid_fields", fields={"method": "b2c or reversal."})
     if amount_cents % money.CENTS:
         raise Refused(
-            "M-Pesa sends whole shillings only.", code="invalid_amount", fields={"amount": "Whole shillings."}
+            _("M-Pesa sends whole shillings only."), code="invalid_amount", fields={"amount": "Whole shillings."}
         )
     if method == "reversal":
         if not booked.receipt:
-            raise Refused("Its receipt is not known yet; a reversal needs it. Try again later.", code="no_receipt")
+            raise Refused(_("Its receipt is not known yet; a reversal needs it. Try again later."), code="no_receipt")
         return None
     if amount_cents < B2C_LEAST_CENTS:
         raise Refused(
-            "M-Pesa pays out KES 10 or more. Choose a reversal, or keep it as credit.",
+            _("M-Pesa pays out KES 10 or more. Choose a reversal, or keep it as credit."),
             code="below_minimum",
             fields={"method": "Use reversal."},
         )
     msisdn = personal.open_phone(booked.phone_sealed, booked.tenant_id)
     if msisdn is None:
         raise Refused(
-            "The payer's phone number is not known. Choose a reversal, or keep it as credit.",
+            _("The payer's phone number is not known. Choose a reversal, or keep it as credit."),
             code="no_phone",
             fields={"method": "Use reversal."},
         )
@@ -201,9 +205,9 @@ def _post(refund: Refund, booked: Transaction, payment: Payment | None, kind: st
 def approve(refund: Refund, *, user_id: int, actor: str) -> None:
     """A second person says yes. Raises Conflict for the one who asked. The caller commits, then rings REQUESTS."""
     if refund.state != "requested":
-        raise Conflict(f"This refund is {refund.state} already.")
+        raise Conflict(_("This refund was decided already."))
     if refund.requested_by_id == user_id:
-        raise Conflict("Somebody else must approve a refund of this size: you asked for it.", code="same_person")
+        raise Conflict(_("Somebody else must approve a refund of this size: you asked for it."), code="same_person")
     refund.approved_by_id, refund.next_at = user_id, clock.now()
     _move(refund, "approved", actor=actor, why="Approved by a second person.")
 
@@ -211,7 +215,7 @@ def approve(refund: Refund, *, user_id: int, actor: str) -> None:
 def refuse(refund: Refund, *, why: str, actor: str) -> None:
     """A second person says no. The caller commits."""
     if refund.state != "requested":
-        raise Conflict(f"This refund is {refund.state} already.")
+        raise Conflict(_("This refund was decided already."))
     fail(refund, why or "Refused by a second person.", actor=actor)
 
 
@@ -414,7 +418,7 @@ def named(tenant_id: int, uid: str) -> Refund:
     """One of the tenant's refunds. Raises NotFound."""
     found = db.session.scalars(select(Refund).where(Refund.tenant_id == tenant_id, Refund.uid == uid)).one_or_none()
     if found is None:
-        raise NotFound("There is no such refund here.")
+        raise NotFound(_("There is no such refund here."))
     return found
 
 

@@ -4,6 +4,7 @@ A wallet's balance is the sum of the ledger's lines on its account, never a colu
 so that two payments cannot spend the same shilling.
 """
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal import clock, personal
@@ -70,9 +71,9 @@ def balance_cents(customer: Customer, environment: str) -> int:
 def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
     """Put all of this money that has no home into a wallet; cents put. The caller commits."""
     if booked.tenant_id != customer.tenant_id:
-        raise NotFound("There is no such customer here.")
+        raise NotFound(_("There is no such customer here."))
     if booked.credited_cents:
-        raise Conflict("A part of this payment is in a wallet already; place the rest on an invoice, or refund it.")
+        raise Conflict(_("A part of this payment is in a wallet already; place the rest on an invoice, or refund it."))
     put = booked.unallocated_cents
     if not put:
         return 0
@@ -107,13 +108,13 @@ def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
     payment = lock_payment(payment_id)
     customer = lock_customer(customer_id)
     if payment.tenant_id != customer.tenant_id:
-        raise NotFound("There is no such customer here.")
+        raise NotFound(_("There is no such customer here."))
     if payment.state != "open":
-        raise Conflict("This has nothing left to pay.")
+        raise Conflict(_("This has nothing left to pay."))
     available = balance_cents(customer, payment.environment)
     given = min(available, payment.due_cents)
     if given <= 0:
-        raise Conflict(f"The wallet holds {format_kes(available)}.")
+        raise Conflict(_("The wallet holds %(amount)s.", amount=format_kes(available)))
     now = clock.now()
     paid_before = _wallet_allocation(payment, customer)
     if paid_before is None:

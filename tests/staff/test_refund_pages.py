@@ -159,7 +159,7 @@ def test_a_large_refund_waits_on_the_page_for_a_second_administrator(paid: Paid)
     settle_until(house, lambda: refund_rows(house)[0][0] == "done")
     assert "Approved by Zuri" in amina.get("/staff/refunds").text
     late = press(zuri, f"/staff/refunds/{uid}/refuse", reason="Too late")
-    assert "This refund is done already." in late.text and house.books() == []
+    assert "This refund was decided already." in late.text and house.books() == []
 
 
 def test_a_refused_refund_frees_its_money_and_says_why(paid: Paid) -> None:
