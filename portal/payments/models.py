@@ -177,11 +177,15 @@ class Transaction(TenantOwned, Model):
     allocations: Mapped[list["Allocation"]] = relationship(back_populates="transaction")
 
     @property
+    def is_gone(self) -> bool:
+        return self.reversed_at is not None or self.voided_at is not None
+
+    @property
     def state(self) -> str:
         """allocated, partly_allocated or unallocated; merged, reversed or void where it was taken back."""
         if self.merged_into_id:
             return "merged"
-        if self.reversed_at or self.voided_at:
+        if self.is_gone:
             return "reversed" if self.reversed_at else "void"
         if self.unallocated_cents == 0:
             return "allocated"

@@ -260,10 +260,9 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
 
 
 def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
-    now, reference = clock.now(), f"{booked.uid}/{payment.id}"
+    now = clock.now()
     if before := _given_before(booked, payment):
         before.amount_cents += given
-        reference += f"/{payment.version}"
     else:
         db.session.add(
             Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
@@ -274,7 +273,7 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
         booked.tenant_id,
         booked.environment,
         "allocated",
-        reference,
+        f"{booked.uid}/{payment.id}/{payment.version}",  # it may give again, once other money is gone
         occurred_at=now,
         lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
     )
@@ -294,6 +293,35 @@ def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, act
     )
 
 
+def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor: str) -> None:
+    """Take money off a payment that is not paid in full: it has no home again, and the payment is due that much more.
+
+    amount_cents: at most what this money gave it. The caller commits, holding the payment's and the money's locks.
+    """
+    given = _given_before(booked, payment)
+    if payment.state == "paid" or given is None or not 0 < amount_cents <= given.amount_cents:
+        raise Conflict(f"{amount_cents} cents cannot be taken off payment {payment.id}.")
+    if amount_cents == given.amount_cents:
+        given.taken_back_at = clock.now()
+    else:
+        given.amount_cents -= amount_cents
+    booked.unallocated_cents += amount_cents
+    db.session.flush()
+    post.post(
+        booked.tenant_id,
+        booked.environment,
+        "taken_off",
+        f"{booked.uid}/{payment.id}/{payment.version}",
+        occurred_at=clock.now(),
+        lines={post.revenue(payment.purpose): amount_cents, post.SUSPENSE: -amount_cents},
+    )
+    touch(payment.id, allocated_cents=Payment.allocated_cents - amount_cents)
+    chain.record(
+        booked.tenant_id, "payment", payment.id, "taken_off", actor=actor, new=booked.receipt,
+        details={"amount_cents": amount_cents},
+    )  # fmt: skip
+
+
 def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
     """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
 
@@ -303,10 +331,8 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
     if booked.reversed_at or booked.voided_at or booked.merged_into_id:
         return
     now = clock.now()
-    lines = {
-        (post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)): booked.refunded_cents
-        - booked.amount_cents
-    }
+    held = post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)
+    lines = {held: -booked.amount_cents}
     if booked.unallocated_cents:
         lines[post.SUSPENSE] = booked.unallocated_cents
     if booked.credited_cents:
@@ -326,7 +352,8 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
             withdraw_at=now,
         )
         chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
-    _balance_refunded(lines, booked)
+    if gone_twice := -sum(lines.values()):  # a refund of it was under way or done: that much is gone twice
+        lines[post.LOSSES] = gone_twice
     post.post(booked.tenant_id, booked.environment, how, booked.uid, occurred_at=now, lines=lines)
     booked.unallocated_cents = booked.credited_cents = 0
     if how == REVERSED:
@@ -350,14 +377,6 @@ def last_taken_back(payment_id: int) -> Transaction | None:
     gone = select(Transaction).join(Allocation, Allocation.transaction_id == Transaction.id)
     gone = gone.where(Allocation.payment_id == payment_id, Allocation.taken_back_at.is_not(None))
     return db.session.scalars(gone.order_by(Allocation.id.desc()).limit(1)).first()
-
-
-def _balance_refunded(lines: dict[str, int], booked: Transaction) -> None:
-    """What was sent back before is not taken back twice: it leaves the account that earned it."""
-    gap = sum(lines.values())
-    if gap:
-        earned = next((account for account in lines if account.startswith("revenue:")), post.SUSPENSE)
-        lines[earned] = lines.get(earned, 0) - gap
 
 
 def _customer_credited(booked: Transaction) -> int:

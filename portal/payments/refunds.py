@@ -22,7 +22,7 @@ from portal.errors import Conflict, NotFound, Refused
 from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
 from portal.ledger import post
-from portal.payments import requests
+from portal.payments import money_in, requests
 from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.money_in import lock_payment
 from portal.payments.states import touch
@@ -102,10 +102,21 @@ def ask_for(
     made = []
     for share in shares:
         part = min(wanted, share.available_cents)
-        if part:
+        if not part:
+            continue
+        wanted -= part
+        if payment.state == "paid":
             made.append(_write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor))
-            wanted -= part
+            continue
+        _check(share.transaction, part, method)  # before anything moves
+        money_in.take_off(_locked(share.transaction), payment, part, actor=actor)  # else it would count as paid still
+        made.append(_write(share.transaction, None, part, method=method, user_id=user_id, why=why, actor=actor))
     return made
+
+
+def _locked(booked: Transaction) -> Transaction:
+    db.session.refresh(booked, with_for_update=True)
+    return booked
 
 
 def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
@@ -191,7 +202,8 @@ def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
 
 def _post(refund: Refund, booked: Transaction, payment: Payment | None, kind: str, sign: int) -> None:
     """Journals of a refund. sign -1: promised; +1: the promise taken back."""
-    from_account = post.revenue(payment.purpose) if payment else post.SUSPENSE
+    without_payment = post.LOSSES if booked.is_gone else post.SUSPENSE
+    from_account = post.revenue(payment.purpose) if payment else without_payment
     post.post(
         refund.tenant_id,
         refund.environment,
@@ -332,7 +344,7 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
 def _count_again(refund: Refund, booked: Transaction) -> None:
     payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
     booked.refunded_cents += refund.amount_cents
-    if payment is None:
+    if payment is None and not booked.is_gone:
         booked.unallocated_cents -= refund.amount_cents
     _post(refund, booked, payment, "refund_counted", -1)
 
@@ -344,7 +356,7 @@ def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> No
     booked = db.session.get_one(Transaction, refund.transaction_id)
     payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
     booked.refunded_cents -= refund.amount_cents
-    if payment is None:
+    if payment is None and not booked.is_gone:
         booked.unallocated_cents += refund.amount_cents
     _post(refund, booked, payment, "refund_failed", 1)
     refund.failure, refund.result_code = why[:300], code

@@ -180,7 +180,12 @@ def owed_again(tenant_id: int, limit: int = 50) -> list[tuple[Payment, Transacti
         select(Payment, Transaction)
         .join(Allocation, Allocation.payment_id == Payment.id)
         .join(Transaction, Transaction.id == Allocation.transaction_id)
-        .where(Payment.tenant_id == tenant_id, Payment.state == "open", Allocation.taken_back_at.is_not(None))
+        .where(
+            Payment.tenant_id == tenant_id,
+            Payment.state == "open",
+            Allocation.taken_back_at.is_not(None),
+            Transaction.reversed_at.is_not(None) | Transaction.voided_at.is_not(None),
+        )
         .order_by(Allocation.id.desc())
         .limit(limit)
     )

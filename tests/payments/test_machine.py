@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     def m_pesa_reverses(self, back: int) -> None:
         """Its word is believed whoever brings it: a statement, a pull, an answer about a receipt."""
         with self.house.app.app_context(), transaction():
-            known = select(Transaction).where(Transaction.receipt.is_not(None), Transaction.refunded_cents == 0)
+            known = select(Transaction).where(Transaction.receipt.is_not(None))
             known = known.where(Transaction.merged_into_id.is_(None), Transaction.reversed_at.is_(None))
             if money := db.session.scalars(known.order_by(Transaction.id.desc()).offset(back).limit(1)).first():
                 money_in.take_back(money, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="status")

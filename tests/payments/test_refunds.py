@@ -7,11 +7,12 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.errors import Refused
 from portal.gateways.models import Gateway
-from portal.payments import refunds
-from portal.payments.models import MpesaRequest, Payment, Refund, Transaction
+from portal.payments import refunds, settle
+from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from tests.house import House, c2b_body, new_phone, receipt, wait_until
 from tests.payments.test_races import together
 
@@ -65,6 +66,34 @@ def test_a_partial_and_then_the_rest_go_back_by_b2c(paid: tuple[House, str, str]
     inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 2
     assert house.books() == []
+
+
+def test_a_refund_of_a_part_leaves_the_whole_due_and_may_fail(served: House) -> None:
+    served.give_initiator()
+    number, token = served.invoice(1_000)
+    served.callback(served.pushed(served.invoice(400)[1]), receipt=receipt(1))
+    part = served.pushed(token)
+    served.callback(part, amount=400, receipt=receipt(2))
+    served.work()
+    with served.app.app_context(), transaction():  # M-Pesa confirms: the stated amount is a part of it
+        push = db.session.get_one(Push, part.push_id)
+        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+    assert served.status(token)["amountDue"] == 600
+    amina = served.api("amina")
+    asked = amina.post(f"/api/mpesa/{token}/refund", json={"amount": 100})
+    assert asked.status_code == 200, asked.text
+    assert served.status(token)["amountDue"] == 700, "what goes back pays nothing any more"
+    settle_until(served, lambda: refund_of(served, asked.json["data"]["refundId"])["status"] == "refunded")
+    assert served.status(token)["amountDue"] == 700 and served.books() == []
+    rest = amina.post(f"/api/mpesa/{token}/refund", json={})
+    assert rest.json["data"]["refundAmount"] == 300 and served.status(token)["amountDue"] == 1_000
+    settle_until(served, lambda: refund_of(served, rest.json["data"]["refundId"])["status"] == "refunded")
+    page = served.client().get(f"/pay/{token}").text
+    assert "KES 100 was sent back" in page and "KES 300 was sent back" in page
+    assert amina.post(f"/api/mpesa/{token}/refund", json={}).status_code == 422
+    with served.app.app_context(), transaction():
+        invoices.void(invoices.by_number(served.tenant_id(), number), why="Went home", actor="test")
+    assert served.status(token)["status"] == "cancelled" and served.books() == []
 
 
 def test_a_reversal_needs_no_phone_and_takes_the_receipt(paid: tuple[House, str, str]) -> None:
