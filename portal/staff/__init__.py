@@ -7,10 +7,22 @@ Decided: the tenant comes from the session's choice among the person's membershi
 
 from flask import Blueprint
 
-from portal.staff import appointments, claims, gateways, guard, invoices, manual, payments, reconcile, refunds, today
+from portal.staff import (
+    appointments,
+    claims,
+    gateways,
+    guard,
+    invoices,
+    manual,
+    payments,
+    reconcile,
+    refunds,
+    today,
+    unmatched,
+)  # fmt: skip
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
 bp.context_processor(guard.context)
-for _module in (today, payments, claims, manual, appointments, invoices, refunds, reconcile, gateways):
+for _module in (today, payments, unmatched, claims, manual, appointments, invoices, refunds, reconcile, gateways):
     _module.open_doors(bp)

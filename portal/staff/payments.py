@@ -1,39 +1,30 @@
-"""Money: found, explained from its first moment, and given a home."""
+"""Money, found and explained from its first moment."""
 
 import json
 from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
-from portal import money as cash
-from portal import personal, queue
+from portal import personal
 from portal.accounts import permissions
 from portal.accounts.models import User
-from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
+from portal.accounts.permissions import REFUND, SEE_MONEY
 from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.clinic import invoices
 from portal.db import db, transaction
-from portal.errors import NotFound, Refused
+from portal.errors import NotFound
 from portal.gateways import messages, results
-from portal.payments import accounts, money_in, qr, refunds, search, status, stk, wallets
+from portal.payments import qr, refunds, search, status, stk
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
-from portal.phone import normalise_msisdn
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
-from portal.translations import said
 
-WHY_SHOWN = {
-    "unknown account": _l("The account that the payer typed is not known here."),
-    "paid twice": _l("What it names was paid already."),
-    "overpaid": _l("More was sent than was due."),
-    "closed": _l("What it names can no longer be paid."),
-}
 # How we learned of money, in words.
 CHANNELS = {
     "stk": _l("Answer to our request"),
@@ -49,7 +40,6 @@ CHANNELS = {
     "card": _l("A card payment that staff recorded"),
     "other": _l("Staff recorded it"),
 }
-SUGGESTIONS = 3
 # What a link may carry on: url_for() reads other names, such as _scheme, as its own.
 FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 
@@ -60,10 +50,6 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/payments/<uid>", "payment", one)
     bp.add_url_rule("/attempts/<token>", "attempt", attempt)
     bp.add_url_rule("/attempts/<token>/qr.png", "attempt_qr", attempt_qr)
-    bp.add_url_rule("/attempts/<token>/close", "attempt_close", close, methods=["POST"])
-    bp.add_url_rule("/unmatched", "unmatched", unmatched)
-    bp.add_url_rule("/unmatched/<uid>", "place", place, methods=["POST"])
-    bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
 
 
 @needs(SEE_MONEY)
@@ -290,137 +276,3 @@ def attempt_qr(token: str) -> ResponseReturnValue:
     response = Response(qr.to_pay(payment_id, link=link), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=300"
     return response
-
-
-@needs(SEE_MONEY)
-def unmatched() -> ResponseReturnValue:
-    """Money that fits nothing exactly, with what it may be for."""
-    may_refund = permissions.allows(g.role, REFUND)
-    items = [
-        {
-            "receipt": item.receipt or _("No receipt yet"),
-            "amount_cents": item.unallocated_cents,
-            "at": item.occurred_at,
-            "payer": item.payer_shown or personal.open_text(item.payer_name_sealed, g.tenant.id) or "–",
-            "account": item.account,
-            "why": WHY_SHOWN.get(item.unplaced_why, _l("It is not known yet what it was for.")),
-            "suggestions": _suggestions(item),
-            "form_action": url_for("staff.place", uid=item.uid),
-            "keep_url": url_for("staff.keep", uid=item.uid) if not item.credited_cents else None,
-            "has_phone": bool(item.phone_sealed),
-            "refund_url": url_for("staff.refund_unplaced", uid=item.uid)
-            if may_refund and item.provider == "mpesa" and item.gateway_id is not None
-            else None,
-        }
-        for item in search.to_place(g.tenant.id)
-    ]
-    return render_template("staff/unmatched.html", items=items, owed=_owed())
-
-
-def _owed() -> list[dict[str, Any]]:
-    """What was paid and is not any more. An invoice is not closed here: it is voided where it is kept."""
-    return [
-        {
-            "reference": payment.title or payment.reference,
-            "due_cents": payment.due_cents,
-            "why": _("M-Pesa reversed %(receipt)s.", receipt=gone.receipt)
-            if gone.reversed_at
-            else _("%(receipt)s was recorded by mistake: %(why)s", receipt=gone.receipt, why=gone.void_why),
-            "at": gone.reversed_at or gone.voided_at,
-            "url": url_for("staff.attempt", token=payment.token),
-            "close_url": None if payment.purpose == "clinic" else url_for("staff.attempt_close", token=payment.token),
-        }
-        for payment, gone in search.owed_again(g.tenant.id)
-    ]
-
-
-@needs(PLACE_MONEY)
-def close(token: str) -> ResponseReturnValue:
-    """Stop waiting for money that went back: it is not asked for any more."""
-    mine = select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
-    payment = db.session.scalars(mine).one_or_none()
-    if payment is None:
-        raise NotFound(_("There is no such payment here."))
-    if payment.purpose == "clinic":
-        flash(_("An invoice is not closed here; void it where it is kept."), "danger")
-        return redirect(url_for("staff.unmatched"), 303)
-    with transaction():
-        payment = money_in.lock_payment(payment.id)
-        stk.close_payment(payment, why="Staff wait for it no longer.", actor=actor())
-    flash(_("%(reference)s is closed.", reference=payment.reference), "success")
-    return redirect(url_for("staff.unmatched"), 303)
-
-
-def _suggestions(item: Transaction) -> list[dict[str, Any]]:
-    """What it may be for; a person decides."""
-    return [
-        {
-            "reference": payment.reference,
-            "label": payment.title,
-            "due_cents": payment.due_cents,
-            "action_url": url_for("staff.place", uid=item.uid),
-        }
-        for payment in accounts.suggestions_for(item, most=SUGGESTIONS)
-    ]
-
-
-@needs(PLACE_MONEY)
-def place(uid: str) -> ResponseReturnValue:
-    """Give homeless money to the payment that a person named."""
-    reference = messages.normalise_account(request.form.get("reference", ""))
-    try:
-        with transaction():
-            search.by_uid(g.tenant.id, uid)
-            given = _place(uid, reference)
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.unmatched"), 303)
-    queue.ring(queue.PAID)
-    flash(
-        _("%(amount)s placed on %(reference)s.", amount=cash.format_kes(given), reference=reference),
-        "success",
-    )
-    return redirect(url_for("staff.unmatched"), 303)
-
-
-def _place(uid: str, reference: str) -> int:
-    payment = _by_reference(reference)
-    if payment is None:
-        raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
-    payment = money_in.lock_payment(payment.id)
-    item = search.by_uid(g.tenant.id, uid)
-    db.session.refresh(item, with_for_update=True)
-    if payment.state != "open":
-        raise Refused(_("%(reference)s has nothing left to pay.", reference=reference))
-    given = money_in.allocate(item, payment, actor=actor())
-    if not given:
-        raise Refused(_("This money has been placed already."))
-    return given
-
-
-@needs(PLACE_MONEY)
-def keep(uid: str) -> ResponseReturnValue:
-    """Keep homeless money as the payer's credit: of the phone that paid, else of the phone that staff entered."""
-    search.by_uid(g.tenant.id, uid)
-    try:
-        with transaction():
-            put, number = _keep(uid, request.form.get("phone", ""))
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.unmatched"), 303)
-    flash(_("%(amount)s kept as credit of %(number)s.", amount=cash.format_kes(put), number=number), "success")
-    return redirect(url_for("staff.unmatched"), 303)
-
-
-def _keep(uid: str, phone: str) -> tuple[int, str]:
-    item = search.by_uid(g.tenant.id, uid)
-    msisdn = personal.open_phone(item.phone_sealed, g.tenant.id)
-    name = personal.open_text(item.payer_name_sealed, g.tenant.id) if msisdn else ""
-    customer = wallets.customer_of_phone(g.tenant.id, msisdn or normalise_msisdn(phone), name=name or "")
-    db.session.refresh(item, with_for_update=True)
-    put = wallets.credit(item, customer, actor=actor())
-    if not put:
-        raise Refused(_("This money has been placed already."))
-    return put, customer.account_number
