@@ -135,9 +135,9 @@ def of_payment(payment_id: int) -> Invoice | None:
 
 
 def void(invoice: Invoice, *, why: str, actor: str) -> None:
-    """Take an unpaid invoice back. Raises Conflict once money is on it. The caller commits."""
+    """Take an unpaid invoice back. Raises Conflict while money is on it. The caller commits."""
     payment = lock_payment(invoice.payment_id)
-    if payment.allocated_cents:
+    if payment.allocated_cents > payment.refunded_cents:
         raise Conflict(f"Invoice {invoice.number} has money on it; refund that first.")
     stk.close_payment(payment, why=why, actor=actor)
     invoice.voided_at = clock.now()

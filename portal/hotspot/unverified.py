@@ -27,6 +27,7 @@ def open_access(claim: Claim) -> AccessGrant | None:
 
 
 def end_access(claim: Claim, *, actor: str) -> None:
-    """End what a refused claim had opened, now. The caller commits."""
-    if opened := purchases.grant_of(claim.payment_id):
+    """End what a refused claim had opened, now, unless other money paid for it. The caller commits."""
+    opened = purchases.grant_of(claim.payment_id)
+    if opened is not None and claim.payment.state != "paid":
         access.end(opened, why="The message was refused.", actor=actor)

@@ -13,7 +13,6 @@ from portal.ledger.models import Journal, Line
 
 CLEARING = "mpesa_clearing"  # money that M-Pesa holds for the tenant
 SUSPENSE = "suspense"  # money that arrived and has no home yet
-LOSSES = "losses"  # sent back to a payer, and then taken by M-Pesa once more
 REFUNDS_DUE = "refunds_due"  # promised back to payers, not sent yet
 
 

@@ -1,5 +1,6 @@
 """Which of our payments a payer meant: by the account they typed, or for tills by amount, phone and time."""
 
+from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
 
@@ -13,7 +14,7 @@ from portal.payments.models import Payment, Push, Transaction
 from portal.payments.money_in import UNKNOWN_ACCOUNT
 from portal.payments.states import State
 
-TILL_WINDOW = timedelta(minutes=10)
+TILL_WINDOW, CLOCKS_DIFFER = timedelta(minutes=10), timedelta(minutes=1)
 SUGGESTED_FROM, NEARLY = 500, 0.75  # newest open payments looked at; likeness of two accounts, 0 to 1
 _MAY_STILL_BE_PAID = (
     State.SENDING,
@@ -72,6 +73,34 @@ def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
         if msisdn and messages.payer_matches(paid.payer, msisdn) is not False:
             candidates.append(push)
     return candidates
+
+
+def known_by_query(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
+    """The pushes that a query called paid, and whose receipt this word, which names no account, may bring."""
+    if paid.payer.kind == "missing":
+        return []
+    told = select(Transaction.push_id).where(Transaction.gateway_id == gateway.id, Transaction.receipt.is_(None))
+    known = set(db.session.scalars(told.where(Transaction.push_id.is_not(None))))
+    return [push for push in push_of(gateway, replace(paid, account="")) if push.id in known]
+
+
+def told_by_status(push: Push) -> Transaction | None:
+    """Money that M-Pesa told of when asked about its receipt, and that can be nothing but this push's; else None."""
+    sent_at = push.sent_at or push.created_at
+    alike = select(Transaction).where(
+        Transaction.gateway_id == push.gateway_id,
+        Transaction.channel == "status",
+        Transaction.account == "",
+        Transaction.push_id.is_(None),
+        Transaction.merged_into_id.is_(None),
+        Transaction.reversed_at.is_(None),
+        Transaction.amount_cents == push.amount_cents,
+        Transaction.phone_hash == push.phone_hash,
+        Transaction.occurred_at > sent_at - CLOCKS_DIFFER,
+        Transaction.occurred_at < sent_at + TILL_WINDOW,
+    )
+    found = db.session.scalars(alike.order_by(Transaction.id).limit(2)).all()
+    return found[0] if len(found) == 1 else None
 
 
 def suggestions_for(money: Transaction, *, most: int) -> list[Payment]:

@@ -248,6 +248,7 @@ def close_forgotten() -> None:
             Payment.state == "open",
             Payment.purpose == "hotspot",
             Payment.allocated_cents == 0,
+            Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
             Payment.created_at < clock.now() - UNPAID_FOR,
         )
         db.session.execute(

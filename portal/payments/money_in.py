@@ -5,10 +5,10 @@ known yet, the unique push does, and the receipt is filled in by whoever brings 
 payment, push, transaction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from portal import clock, personal
 from portal.audit import chain
@@ -17,7 +17,7 @@ from portal.errors import Conflict
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import Allocation, Payment, Push, Transaction, Witness
+from portal.payments.models import Allocation, Payment, Push, Refund, Transaction, Witness
 from portal.payments.states import AS_WRITTEN, touch
 from portal.phone import for_screens, without_phone
 
@@ -45,6 +45,12 @@ def lock_payment(payment_id: int) -> Payment:
     return db.session.scalars(
         select(Payment).where(Payment.id == payment_id).with_for_update().execution_options(populate_existing=True)
     ).one()
+
+
+def find(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
+    """The transaction of this receipt, or None: not locked, for who must lock payments before it."""
+    mine = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.environment == environment)
+    return db.session.scalars(mine.where(Transaction.receipt == receipt)).one_or_none()
 
 
 def by_receipt(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
@@ -112,7 +118,7 @@ def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before
         if answered is None:
             known.push_id = push.id
         elif answered.receipt is None and known.unallocated_cents == known.amount_cents:
-            known = _merge(known, answered)
+            known = _merge(known, answered, arrival)
     _witness(known, arrival)
     return known
 
@@ -203,12 +209,12 @@ def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
     return booked
 
 
-def _merge(second: Transaction, first: Transaction) -> Transaction:
+def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transaction:
     """One payment booked twice (by query, and by an echo nobody could place): take the second booking back."""
     receipt, second.receipt = second.receipt, None
     second.merged_into_id, second.unallocated_cents = first.id, 0
     db.session.flush()  # the receipt must be free before the first booking takes it
-    first.receipt = receipt
+    _learn_receipt(first, replace(arrival, receipt=receipt, amount_cents=second.amount_cents))
     post.post(
         second.tenant_id,
         second.environment,
@@ -325,18 +331,17 @@ def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor:
 def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
     """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
 
-    how: REVERSED or VOIDED. Done once, however often it is asked for. What was delivered for it is withdrawn
-    afterwards, by query (`withdraw_at`). The caller commits.
+    how: REVERSED or VOIDED. Done once, however often it is asked for; never for what a refund of ours reversed.
+    What was delivered for it is withdrawn afterwards, by query (`withdraw_at`). The caller commits.
     """
-    if booked.reversed_at or booked.voided_at or booked.merged_into_id:
+    if booked.is_gone or booked.merged_into_id or is_reversed_by_us(booked):
         return
     now = clock.now()
-    held = post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)
-    lines = {held: -booked.amount_cents}
+    lines = {(post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)): -booked.amount_cents}
     if booked.unallocated_cents:
         lines[post.SUSPENSE] = booked.unallocated_cents
     if booked.credited_cents:
-        customer = _customer_credited(booked)
+        customer = customer_credited(booked)
         lines[post.wallet(customer)] = booked.credited_cents
     for given in db.session.scalars(
         select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.taken_back_at.is_(None))
@@ -344,16 +349,18 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
         payment = lock_payment(given.payment_id)
         given.taken_back_at = now
         account = post.revenue(payment.purpose)
-        lines[account] = lines.get(account, 0) + given.amount_cents
+        promised_cents = _refunded_of(booked, payment, Refund.state != "failed")
+        lines[account] = lines.get(account, 0) + given.amount_cents - promised_cents
         touch(
             payment.id,
             allocated_cents=Payment.allocated_cents - given.amount_cents,
+            refunded_cents=Payment.refunded_cents - _refunded_of(booked, payment, Refund.state == "done"),
             state="open" if payment.state == "paid" else payment.state,
             withdraw_at=now,
         )
         chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
-    if gone_twice := -sum(lines.values()):  # a refund of it was under way or done: that much is gone twice
-        lines[post.LOSSES] = gone_twice
+    if gap := sum(lines.values()):
+        lines[post.REFUNDS_DUE] = -gap  # promised, and owed no more; or sent back before: owed to us by the payer
     post.post(booked.tenant_id, booked.environment, how, booked.uid, occurred_at=now, lines=lines)
     booked.unallocated_cents = booked.credited_cents = 0
     if how == REVERSED:
@@ -379,7 +386,43 @@ def last_taken_back(payment_id: int) -> Transaction | None:
     return db.session.scalars(gone.order_by(Allocation.id.desc()).limit(1)).first()
 
 
-def _customer_credited(booked: Transaction) -> int:
+def is_reversed_by_us(booked: Transaction) -> bool:
+    """Whether a refund of ours reversed it, or may have: M-Pesa's records then say `reversed` of it too."""
+    ours = select(Refund.id).where(
+        Refund.transaction_id == booked.id,
+        Refund.method == "reversal",
+        Refund.state.in_(("sending", "sent", "unknown", "done")),
+    )
+    return db.session.scalar(ours.limit(1)) is not None
+
+
+def _refunded_of(booked: Transaction, payment: Payment, is_counted: ColumnElement[bool]) -> int:
+    """How much of what this money paid here was sent back, or promised."""
+    total = select(func.coalesce(func.sum(Refund.amount_cents), 0))
+    total = total.where(Refund.transaction_id == booked.id, Refund.payment_id == payment.id, is_counted)
+    return int(db.session.scalar(total) or 0)
+
+
+def lock_with_payments(transaction_id: int, *also: int) -> Transaction:
+    """The transaction, locked after the payments that it paid: payments before money, as everywhere.
+
+    also: ids of more payments.
+    """
+    paid = select(Allocation.payment_id).where(
+        Allocation.transaction_id == transaction_id, Allocation.taken_back_at.is_(None)
+    )
+    for payment_id in sorted({*also, *db.session.scalars(paid)}):
+        lock_payment(payment_id)
+    return db.session.scalars(
+        select(Transaction)
+        .where(Transaction.id == transaction_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def customer_credited(booked: Transaction) -> int:
+    """The id of the customer into whose wallet this money went."""
     account = db.session.scalar(
         select(Line.account)
         .join(Journal)

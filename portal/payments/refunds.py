@@ -24,7 +24,7 @@ from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.payments import money_in, requests
 from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
-from portal.payments.money_in import lock_payment
+from portal.payments.money_in import customer_credited, lock_payment, lock_with_payments
 from portal.payments.states import touch
 from portal.tenants.models import Tenant
 
@@ -80,6 +80,9 @@ def ask_for(
     Raises Refused with what is wrong and what would be right.
     """
     payment = lock_payment(payment_id)
+    paid = select(Allocation.transaction_id).where(Allocation.payment_id == payment.id)
+    locked = select(Transaction).where(Transaction.id.in_(paid)).order_by(Transaction.id).with_for_update()
+    db.session.scalars(locked.execution_options(populate_existing=True)).all()  # it may have paid others as well
     shares = [
         share for share in shares_of(payment) if share.available_cents > 0 and share.transaction.provider == "mpesa"
     ]
@@ -109,14 +112,9 @@ def ask_for(
             made.append(_write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor))
             continue
         _check(share.transaction, part, method)  # before anything moves
-        money_in.take_off(_locked(share.transaction), payment, part, actor=actor)  # else it would count as paid still
+        money_in.take_off(share.transaction, payment, part, actor=actor)  # else it would count as paid still
         made.append(_write(share.transaction, None, part, method=method, user_id=user_id, why=why, actor=actor))
     return made
-
-
-def _locked(booked: Transaction) -> Transaction:
-    db.session.refresh(booked, with_for_update=True)
-    return booked
 
 
 def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
@@ -162,7 +160,7 @@ def _write(
     if payment is None:
         booked.unallocated_cents -= amount_cents
     db.session.flush()
-    _post(refund, booked, payment, "refund_asked", -1)
+    _post(refund, _account_of(payment), "refund_asked", -1)
     chain.record(
         refund.tenant_id, "refund", refund.id, "requested", actor=actor, new=refund.state, why=why,
         details={"amount_cents": amount_cents, "transaction": booked.id, "method": method},
@@ -200,10 +198,12 @@ def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
     return msisdn
 
 
-def _post(refund: Refund, booked: Transaction, payment: Payment | None, kind: str, sign: int) -> None:
+def _account_of(payment: Payment | None) -> str:
+    return post.revenue(payment.purpose) if payment else post.SUSPENSE
+
+
+def _post(refund: Refund, from_account: str, kind: str, sign: int) -> None:
     """Journals of a refund. sign -1: promised; +1: the promise taken back."""
-    without_payment = post.LOSSES if booked.is_gone else post.SUSPENSE
-    from_account = post.revenue(payment.purpose) if payment else without_payment
     post.post(
         refund.tenant_id,
         refund.environment,
@@ -238,16 +238,9 @@ def _move(refund: Refund, new: str, *, actor: str, why: str) -> None:
 
 
 def lock(refund_id: int) -> Refund:
-    """The refund with its payment and its transaction locked, in that order."""
+    """The refund with what its money paid and its transaction locked, in that order."""
     refund = db.session.get_one(Refund, refund_id)
-    if refund.payment_id is not None:
-        lock_payment(refund.payment_id)
-    db.session.scalars(
-        select(Transaction)
-        .where(Transaction.id == refund.transaction_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
+    lock_with_payments(refund.transaction_id, *([refund.payment_id] if refund.payment_id is not None else []))
     return db.session.scalars(
         select(Refund).where(Refund.id == refund_id).with_for_update().execution_options(populate_existing=True)
     ).one()
@@ -269,6 +262,9 @@ def begin(refund_id: int) -> MpesaRequest | None:
     """
     refund = lock(refund_id)
     if refund.state != "approved" or refund.next_at is None or refund.next_at > clock.now():
+        return None
+    if db.session.get_one(Transaction, refund.transaction_id).is_gone:
+        fail(refund, "M-Pesa has reversed this payment itself meanwhile.", actor="worker")
         return None
     gateway = db.session.get_one(Gateway, refund.gateway_id)
     if not initiator.can_ask(gateway):
@@ -322,8 +318,8 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
     """M-Pesa says that the money went back. The caller commits, holding the locks of `lock`."""
     if refund.state in ("done", "requested"):
         return
+    booked = db.session.get_one(Transaction, refund.transaction_id)
     if refund.state == "failed":  # a success after a failure: the money is gone, so it counts again
-        booked = db.session.get_one(Transaction, refund.transaction_id)
         _count_again(refund, booked)
     refund.receipt, refund.result_code, refund.failure = receipt, "0", ""
     refund.next_at, refund.ended_at = None, clock.now()
@@ -336,17 +332,47 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
         lines={post.REFUNDS_DUE: refund.amount_cents, post.CLEARING: -refund.amount_cents},
     )
     _move(refund, "done", actor=actor, why=f"Receipt {receipt}." if receipt else "M-Pesa confirmed it.")
-    if refund.payment_id is not None:
+    if refund.payment_id is not None and booked.is_gone:
+        touch(refund.payment_id)
+    elif refund.payment_id is not None:
         refunded = Payment.refunded_cents + refund.amount_cents
         touch(refund.payment_id, refunded_cents=refunded, withdraw_at=clock.now())
 
 
 def _count_again(refund: Refund, booked: Transaction) -> None:
-    payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
+    """Count it as spent again: of its payment, or wherever money without a home was put in the meantime.
+
+    Of money that is not there any more (reversed, or sent back once more) REFUNDS_DUE shows what the payer owes us.
+    """
     booked.refunded_cents += refund.amount_cents
-    if payment is None and not booked.is_gone:
+    if booked.is_gone:
+        return
+    payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
+    if payment is None and booked.unallocated_cents < refund.amount_cents:
+        payment = _placed_on(booked, refund.amount_cents)
+        refund.payment_id = payment.id if payment else None
+        if payment is None and booked.credited_cents >= refund.amount_cents:
+            booked.credited_cents -= refund.amount_cents
+            _post(refund, post.wallet(customer_credited(booked)), "refund_counted", -1)
+        if payment is None:
+            return
+    if payment is None:
         booked.unallocated_cents -= refund.amount_cents
-    _post(refund, booked, payment, "refund_counted", -1)
+    _post(refund, _account_of(payment), "refund_counted", -1)
+
+
+def _placed_on(booked: Transaction, amount_cents: int) -> Payment | None:
+    """The payment that got this much of money which had no home before, or None."""
+    given = (
+        select(Payment)
+        .join(Allocation)
+        .where(
+            Allocation.transaction_id == booked.id,
+            Allocation.taken_back_at.is_(None),
+            Allocation.amount_cents >= amount_cents,
+        )
+    )
+    return db.session.scalars(given.order_by(Allocation.id.desc()).limit(1)).first()
 
 
 def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> None:
@@ -356,9 +382,10 @@ def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> No
     booked = db.session.get_one(Transaction, refund.transaction_id)
     payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
     booked.refunded_cents -= refund.amount_cents
-    if payment is None and not booked.is_gone:
-        booked.unallocated_cents += refund.amount_cents
-    _post(refund, booked, payment, "refund_failed", 1)
+    if not booked.is_gone:  # else M-Pesa has all of it back, and `take_back` has settled the promise
+        if payment is None:
+            booked.unallocated_cents += refund.amount_cents
+        _post(refund, _account_of(payment), "refund_failed", 1)
     refund.failure, refund.result_code = why[:300], code
     refund.next_at, refund.ended_at = None, clock.now()
     _move(refund, "failed", actor=actor, why=why)
@@ -406,6 +433,8 @@ def take_status(refund: Refund, result: messages.ApiResult, request: MpesaReques
         fail(refund, f"M-Pesa says {status} when asked.", actor="status")
     elif result.result_code == "0" and refund.method == "reversal" and status == "completed":
         _ask_again(refund, "M-Pesa says that the payment still stands.")
+    elif result.result_code == "0":  # it is there and not final: it may still go
+        refund.next_at = clock.now() + timedelta(minutes=20)
     else:
         _ask_again(refund, f"M-Pesa does not know it yet ({result.result_code}).")
     return f"Refund {refund.uid} is {refund.state}."

@@ -69,8 +69,11 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
     status = (result.text("TransactionStatus") or "").strip().lower()
     stated, amount_cents = result.text("ReceiptNo") or receipt, result.cents("Amount")
     to = (result.text("CreditPartyName") or "").split("-")[0].strip()
-    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, receipt)
+    known = money_in.find(gateway.tenant_id, gateway.environment, receipt)
     if known is not None and status == "reversed":
+        known = money_in.lock_with_payments(known.id)
+        if money_in.is_reversed_by_us(known):
+            return f"Receipt {receipt} was reversed by our own refund."
         money_in.take_back(known, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="status")
         return f"Receipt {receipt} was reversed by M-Pesa."
     if (
@@ -92,10 +95,34 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
     )
     if told := _told_before(gateway, receipt, amount_cents):
         return told
+    if known is None and (told := _learnt(gateway, arrival, payer)):
+        return told
     booked = money_in.book(gateway, arrival)
     if booked.unallocated_cents and not booked.unplaced_why:
         booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
     return f"Receipt {receipt} is booked."
+
+
+def _learnt(gateway: Gateway, arrival: money_in.Arrival, payer: messages.PayerId) -> str:
+    """The receipt of money that was known by query only: never a second booking. Empty where it is other money."""
+    paid = messages.C2bPayment(
+        transaction_type="",
+        receipt=arrival.receipt or "",
+        amount_cents=arrival.amount_cents,
+        occurred_at=arrival.occurred_at,
+        shortcode=gateway.shortcode,
+        account="",
+        payer=payer,
+    )
+    pushes = accounts.known_by_query(gateway, paid)
+    if not pushes:
+        return ""
+    if len(pushes) > 1:
+        return f"Receipt {paid.receipt}: more than one push could be its origin; staff decide."
+    payment = money_in.lock_payment(pushes[0].payment_id)
+    db.session.refresh(pushes[0])
+    success.succeed(pushes[0], payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
+    return f"Receipt {paid.receipt} is of money that was known without it."
 
 
 def _told_before(gateway: Gateway, receipt: str, amount_cents: int) -> str:

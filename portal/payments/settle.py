@@ -174,10 +174,12 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
             return
     if push.state == State.SUCCEEDED:
         return
+    told = accounts.told_by_status(push)
     unknown_receipt = Arrival(
         channel="query",
         amount_cents=push.amount_cents,
         occurred_at=clock.now(),
+        receipt=told.receipt if told else None,
         account=push.reference,
         msisdn=personal.open_phone(push.phone_sealed, push.tenant_id),
     )
@@ -186,7 +188,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
         payment,
         gateway,
         unknown_receipt,
-        why="M-Pesa says paid when asked; its receipt is to follow.",
+        why="M-Pesa says paid when asked." if told else "M-Pesa says paid when asked; its receipt is to follow.",
         actor="stk query",
     )
 

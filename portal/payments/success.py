@@ -63,7 +63,7 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     Outcome `waiting`: more than one push could be its origin, and nothing was booked. The caller commits.
     """
     claim = claims.awaiting(gateway.tenant_id, gateway.environment, paid.receipt)
-    known = money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
+    known = money_in.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.push_id is not None:
         book(gateway, arrival)
         return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
@@ -72,9 +72,9 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         return Outcome("waiting", "More than one push could be its origin; staff decide.")
     if echoed:
         push = echoed[0]
+        asked_for = lock_payment(push.payment_id)
         own = money_in.of_push(push.id)
         if own is None or own.receipt in (None, paid.receipt):
-            asked_for = lock_payment(push.payment_id)
             db.session.refresh(push)
             why = f"M-Pesa confirmed the money ({arrival.channel})."
             succeed(push, asked_for, gateway, arrival, why=why, actor=actor)

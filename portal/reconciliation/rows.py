@@ -19,8 +19,7 @@ from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.money import format_kes
 from portal.payments import money_in, success
-from portal.payments.models import Allocation, Refund, Transaction
-from portal.payments.money_in import lock_payment
+from portal.payments.models import Refund, Transaction
 from portal.payments.outcome import Outcome
 from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
@@ -183,11 +182,16 @@ def _reversal(row: Row, known: Known) -> Verdict:
         return Verdict(MATCHED, "Reversed here too.", item.id)
     if not row.withdrawn_cents:
         return Verdict(DIFFERENT, "A reversal that pays in. Find out what it undoes.", item.id)
-    ours = select(Refund.id).where(
-        Refund.transaction_id == item.id, Refund.method == "reversal", Refund.state.in_(_REFUND_UNDER_WAY)
+    ours = select(Refund).where(
+        Refund.transaction_id == item.id,
+        Refund.method == "reversal",
+        Refund.state.in_((*_REFUND_UNDER_WAY, "done")),
+        Refund.receipt.is_(None),
     )
-    if db.session.scalar(ours) is not None:
-        return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
+    if (refund := db.session.scalars(ours.order_by(Refund.id).limit(1)).first()) is not None:
+        if refund.state != "done":
+            return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
+        return _of_refund(row, refund)  # its result was lost: only its outcome is known
     if row.withdrawn_cents != item.amount_cents:
         return Verdict(DIFFERENT, f"Reversed by M-Pesa in part. {_amounts(row, item)}", item.id)
     return _take_back(item, row, known)
@@ -195,10 +199,10 @@ def _reversal(row: Row, known: Known) -> Verdict:
 
 def _take_back(item: Transaction, row: Row, known: Known) -> Verdict:
     """M-Pesa has the money of this transaction back: what it paid is owed again."""
-    paid = select(Allocation.payment_id).where(Allocation.transaction_id == item.id)
-    for payment_id in sorted(set(db.session.scalars(paid))):
-        lock_payment(payment_id)
-    db.session.refresh(item, with_for_update=True)
+    money_in.lock_with_payments(item.id)
+    if money_in.is_reversed_by_us(item):
+        is_all = item.refunded_cents >= item.amount_cents
+        return Verdict(MATCHED if is_all else DIFFERENT, "A refund of ours reversed it, whole or in part.", item.id)
     why = f"Reversed by M-Pesa: {row.receipt}."
     try:
         with db.session.begin_nested():
