@@ -328,6 +328,47 @@ def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
 
 
 @main.group()
+def simulate() -> None:
+    """M-Pesa's callbacks without M-Pesa, for test money only."""
+
+
+@simulate.command("stk")
+@click.argument("slug")
+@click.argument("what")
+@click.option("--phone", required=True, help="Who pays, such as 0712345678.")
+@click.option("--result", "code", default="0", help="M-Pesa's result code: 0 paid, 1032 cancelled, 1 no funds, ...")
+@_in_app
+def simulate_stk(slug: str, what: str, phone: str, code: str) -> None:
+    """Answer the prompt of an invoice, a payment, or a package (by its name)."""
+    from portal import rehearsal
+    from portal.phone import normalise_msisdn
+    from portal.tenants import find
+
+    reference, receipt = rehearsal.answer_prompt(
+        find.by_slug(slug), what, msisdn=normalise_msisdn(phone), code=code.strip()
+    )
+    click.echo(f"{reference}: {f'paid, receipt {receipt}' if receipt else f'result {code}'}. A worker settles it.")
+
+
+@simulate.command("c2b")
+@click.argument("slug")
+@click.argument("account")
+@click.argument("amount")
+@click.option("--phone", required=True, help="Who pays, such as 0712345678.")
+@_in_app
+def simulate_c2b(slug: str, account: str, amount: str, phone: str) -> None:
+    """Pay the default gateway by hand, with this account number."""
+    from portal import money, rehearsal
+    from portal.phone import normalise_msisdn
+    from portal.tenants import find
+
+    receipt = rehearsal.pay_by_hand(
+        find.by_slug(slug), account=account, amount_cents=money.cents(amount), msisdn=normalise_msisdn(phone)
+    )
+    click.echo(f"Receipt {receipt}. A worker settles it.")
+
+
+@main.group()
 def inbox() -> None:
     """Callbacks as they came."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -47,17 +48,16 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
     }
 
 
-def listed() -> ResponseReturnValue:
-    items, cursor = search.page(
-        principal().tenant_id, search.read_wanted(request.args), cursor=request.args.get("cursor", "")
-    )
+def listed(provider: str = "") -> ResponseReturnValue:
+    wanted = replace(search.read_wanted(request.args), provider=provider)
+    items, cursor = search.page(principal().tenant_id, wanted, cursor=request.args.get("cursor", ""))
     references = search.references_of(items)
     return jsonify(items=[shown(item, references[item.id]) for item in items], nextCursor=cursor)
 
 
 def electronic() -> ResponseReturnValue:
-    """The source document's name for the same list."""
-    return listed()
+    """What M-Pesa moved: the list without money that staff recorded by hand."""
+    return listed(provider="mpesa")
 
 
 def one(uid: str) -> ResponseReturnValue:

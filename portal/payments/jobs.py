@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from portal import clock, personal, queue
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.gateways import connect, daraja, initiator
+from portal.gateways import breaker, connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
 from portal.payments import inbox, queries, requests, results_in, settle, stk
@@ -70,17 +70,23 @@ def send_push(push_id: int) -> None:
         return
     db.session.remove()  # no connection is held while M-Pesa thinks
     try:
+        if breaker.is_open(claimed.gateway_id):
+            raise daraja.Unreachable("M-Pesa has not answered the last prompts. This one waits a little.")
         answer = client.stk_push(claimed.prompt)
     except daraja.NotSent as error:
+        if not breaker.is_open(claimed.gateway_id):
+            breaker.failed(claimed.gateway_id, error)
         with transaction():
             stk.not_sent(push_id, error)
         return
     except daraja.DarajaError as error:
+        breaker.failed(claimed.gateway_id, error)
         with transaction():
             stk.outcome_unknown(push_id, error)
         return
     with transaction():
         stk.accepted(push_id, answer)
+    breaker.answered(claimed.gateway_id)
 
 
 def batch_rows() -> int:

@@ -30,6 +30,7 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None
     state: str = ""
+    provider: str = ""
 
 
 def read_wanted(given: Any) -> Wanted:
@@ -75,6 +76,8 @@ def _query(tenant_id: int, wanted: Wanted) -> "Select[Transaction]":
         found = found.where(Transaction.occurred_at < wanted.until)
     if wanted.state:
         found = found.where(_state_is(wanted.state))
+    if wanted.provider:
+        found = found.where(Transaction.provider == wanted.provider)
     return found
 
 

@@ -9,6 +9,7 @@ import responses
 
 from portal import clock
 from portal.db import db
+from portal.gateways import breaker
 from portal.payments import jobs
 from portal.payments.models import Push
 from tests.house import House, later, new_phone, receipt
@@ -194,6 +195,42 @@ def test_an_unreachable_m_pesa_is_tried_once_more_after_30_s_and_then_told(house
         assert "We could not reach M-Pesa" in house.status(token)["message"]
     else:
         assert first == "unconfirmed", "a broken connection may have carried the request"
+
+
+@pytest.mark.property(55)
+def test_while_m_pesa_does_not_answer_nobody_else_waits_for_it(house: House, daraja: Any) -> None:
+    """Five prompts without an answer open the breaker; what it held back goes out once M-Pesa answers again."""
+    daraja.post(PUSH, status=503, body="<html>")
+    for _person in range(breaker.FAILURES):
+        ask(house)
+        house.work(rounds=1)
+    sent = sum(call.request.url == PUSH for call in daraja.calls)
+    token = ask(house)
+    house.work(rounds=1)
+    assert sum(call.request.url == PUSH for call in daraja.calls) == sent == breaker.FAILURES, "nothing more was sent"
+    assert "M-Pesa is not answering. We try again in 30 seconds" in house.status(token)["message"]
+    assert push_of(house).state == "created" and push_of(house).sends == 1
+    daraja.replace(responses.POST, PUSH, json=ACCEPTED)
+    with house.inside():
+        gateway_id = db.session.query(Push.gateway_id).first()[0]
+        assert breaker.is_open(gateway_id)
+        house.app.extensions["redis"].delete(f"breaker:{gateway_id}:open")  # as time would
+    later(31)
+    house.work(rounds=1)
+    assert push_of(house).state == "awaiting_pin"
+    with house.inside():
+        assert not breaker.is_open(gateway_id)
+        assert house.app.extensions["redis"].get(f"breaker:{gateway_id}:failures") is None
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_refusal_is_an_answer_and_opens_no_breaker(house: House, daraja: Any, status: int) -> None:
+    said = {"requestId": "1", "errorCode": "500.001.1001", "errorMessage": "Wrong credentials"}
+    daraja.post(PUSH, status=status, json=said)
+    for _person in range(breaker.FAILURES + 2):
+        ask(house)
+        house.work(rounds=1)
+    assert sum(call.request.url == PUSH for call in daraja.calls) == breaker.FAILURES + 2
 
 
 def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: House, daraja: Any) -> None:

@@ -1,0 +1,77 @@
+"""Callbacks without M-Pesa: from the command line into the same inbox, for test money only."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from portal import cli
+from portal.db import db, transaction
+from portal.gateways.models import Gateway
+from portal.payments.models import Payment, Transaction
+from tests.house import House, new_phone
+
+
+@pytest.fixture
+def run(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The `portal` command over this house."""
+    monkeypatch.setattr("portal.app.create_app", lambda: house.app)
+    yield lambda *words: CliRunner().invoke(cli.main, ["simulate", *words])
+
+
+def test_an_invoice_is_paid_from_the_command_line_as_by_a_phone(house: House, run: Any) -> None:
+    number, token = house.invoice(1_500)
+    said = run("stk", "mlima", number.lower(), "--phone", "0712 345 678")
+    assert said.exit_code == 0 and "paid, receipt T" in said.output, said.output
+    house.settle()
+    assert house.status(token)["status"] == "paid" and house.status(token)["receipt"] in said.output
+    again = run("stk", "mlima", number, "--phone", "0712345678")
+    assert again.exit_code == 1 and "already paid" in again.output and house.books() == []
+
+
+def test_a_package_is_bought_or_cancelled_and_its_internet_opens(house: House, run: Any) -> None:
+    cancelled = run("stk", "mlima", "1 hour", "--phone", new_phone(), "--result", "1032")
+    assert cancelled.exit_code == 0 and "result 1032" in cancelled.output
+    paid = run("stk", "mlima", "1 hour", "--phone", new_phone())
+    assert paid.exit_code == 0, paid.output
+    house.work()
+    with house.inside():
+        tokens = [payment.token for payment in db.session.query(Payment).order_by(Payment.id)]
+    assert [house.status(token)["status"] for token in tokens] == ["cancelled", "paid"]
+    assert house.status(tokens[1])["credentials"]["username"] and house.books() == []
+
+
+def test_a_payment_by_hand_is_told_of(house: House, run: Any) -> None:
+    number, token = house.invoice(800)
+    said = run("c2b", "mlima", number, "800", "--phone", new_phone())
+    assert said.exit_code == 0 and "Receipt T" in said.output, said.output
+    house.settle()
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_real_money_and_unknown_names_are_refused(house: House, run: Any) -> None:
+    number, _token = house.invoice(800)
+    assert (
+        "no invoice, payment or package called Nothing" in run("stk", "mlima", "Nothing", "--phone", new_phone()).output
+    )
+    assert "0712 345 678" in run("stk", "mlima", number, "--phone", "12").output, "the right form of a number"
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).update({"environment": "production"})
+        db.session.query(Payment).update({"environment": "production"})
+    for words in (("stk", "mlima", number), ("stk", "mlima", "1 hour"), ("c2b", "mlima", number, "5")):
+        said = run(*words, "--phone", new_phone())
+        assert said.exit_code == 1 and "only test money" in said.output, said.output
+    with house.inside():
+        assert db.session.query(Transaction).count() == 0
+
+
+def test_electronic_payments_are_those_that_m_pesa_moved(house: House, run: Any) -> None:
+    number, _token = house.invoice(500)
+    amina = house.api("amina")
+    amina.post("/api/payments/manual", {"channel": "cash", "reference": number, "amount": 200})
+    run("c2b", "mlima", number, "300", "--phone", new_phone())
+    house.settle()
+    both = amina.get("/api/transactions").json["items"]
+    assert {one["channel"] for one in both} == {"cash", "c2b"}
+    assert [one["channel"] for one in amina.get("/api/payments/electronic").json["items"]] == ["c2b"]
