@@ -327,6 +327,34 @@ def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
         raise SystemExit(1)
 
 
+@main.command("import")
+@click.argument("slug")
+@click.option("--customers", type=click.File("rb"), help="name, phone, balance")
+@click.option("--invoices", type=click.File("rb"), help="number, name, phone, description, amount")
+@click.option("--transactions", type=click.File("rb"), help="receipt, amount, phone, account, time")
+@click.option("--write", "is_for_real", is_flag=True, help="Write it. Without this everything is checked only.")
+@_in_app
+def import_files(slug: str, is_for_real: bool, **given: Any) -> None:
+    """Bring customers, balances, open invoices and past payments from an earlier system's CSV files."""
+    from portal import takeover
+    from portal.tenants import find
+
+    tenant = find.by_slug(slug)
+    plan = takeover.check(tenant, {kind: file.read() for kind, file in given.items() if file is not None})
+    if plan.problems:
+        more = len(plan.problems) - takeover.MOST_PROBLEMS
+        _fail(
+            *plan.problems[: takeover.MOST_PROBLEMS],
+            *([f"and {more} more."] if more > 0 else []),
+            "Nothing was written.",
+        )
+    if not is_for_real:
+        click.echo(f"Nothing wrong with {plan.summary}. Add --write to bring them in.")
+        return
+    new = takeover.write(tenant, plan, actor="command line")
+    click.echo("Written: " + (", ".join(f"{number} new {kind}" for kind, number in new.items()) or "nothing") + ".")
+
+
 @main.group()
 def simulate() -> None:
     """M-Pesa's callbacks without M-Pesa, for test money only."""

@@ -5,6 +5,7 @@ from sqlalchemy import func, select
 from portal.db import db
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
+from portal.payments.history import OPENING
 from portal.payments.models import Allocation, Payment, Refund, Transaction
 from portal.tenants.models import Tenant
 
@@ -68,7 +69,7 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
 
 
 def _wallets(tenant: Tenant, environment: str) -> list[str]:
-    """What customers keep: all that was credited to them, less what they paid with it."""
+    """What customers keep: all that was credited to them or brought along, less what they paid with it."""
     credited = select(func.coalesce(func.sum(Transaction.credited_cents), 0)).where(
         Transaction.tenant_id == tenant.id, Transaction.environment == environment
     )
@@ -83,7 +84,8 @@ def _wallets(tenant: Tenant, environment: str) -> list[str]:
         .join(Journal)
         .where(Line.tenant_id == tenant.id, Journal.environment == environment, Line.account.startswith("wallet:"))
     )
-    expected = int(db.session.scalar(credited) or 0) - int(db.session.scalar(paid) or 0)
+    brought = post.balance(tenant.id, environment, OPENING)  # from an earlier system
+    expected = int(db.session.scalar(credited) or 0) + brought - int(db.session.scalar(paid) or 0)
     held = -int(db.session.scalar(posted) or 0)
     if held != expected:
         return [f"{tenant.slug} {environment}: the wallets hold {held} cents; {expected} should be there."]

@@ -34,6 +34,7 @@ CHANNELS = {
     "pull": _l("M-Pesa's list of payments"),
     "webhook": _l("Another system"),
     "statement": _l("M-Pesa's statement"),
+    "import": _l("Brought from an earlier system"),
     "sms": _l("A pasted message that staff checked"),
     "cash": _l("Cash at the counter"),
     "bank": _l("A bank transfer that staff recorded"),

@@ -1,0 +1,116 @@
+"""An earlier system's files: checked whole before anything is written, and never written twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from portal import cli
+from portal.db import db
+from portal.payments import wallets
+from portal.payments.models import Customer, Payment, Transaction
+from tests.house import House, receipt
+
+CUSTOMERS = "Name,Phone,Balance\nMama Mboga,0712 000 111,250.50\nBaba Yetu,0733000222,\n"
+INVOICES = "number;name;phone;description;amount\ninv-77;Njoki;0711 000 333;Lab test;1500\n"
+TRANSACTIONS = (
+    f"receipt,amount,phone,account,time\n{receipt(1)},300,0712000111,old,2026-01-05 09:30\n"
+    f"{receipt(2)},120.50,,,05/02/2026 17:45\n"
+)
+INVOICE_HEAD = "number,name,phone,description,amount\n"
+MONEY_HEAD = "receipt,amount,phone,account,time\n"
+
+
+@pytest.fixture
+def bring(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """`portal import mlima` over this house, with files of these contents."""
+    monkeypatch.setattr("portal.app.create_app", lambda: house.app)
+
+    def run(*flags: str, **contents: str) -> Any:
+        words = []
+        for kind, content in contents.items():
+            file = tmp_path / f"{kind}.csv"
+            file.write_bytes(content.encode("latin-1"))
+            words += [f"--{kind}", str(file)]
+        return CliRunner().invoke(cli.main, ["import", "mlima", *words, *flags])
+
+    yield run
+
+
+def held(house: House) -> tuple[int, ...]:
+    with house.inside():
+        return tuple(db.session.query(model).count() for model in (Customer, Payment, Transaction))
+
+
+def test_everything_is_brought_once_and_the_books_hold(house: House, bring: Any) -> None:
+    files = {"customers": CUSTOMERS, "invoices": INVOICES, "transactions": TRANSACTIONS}
+    said = bring(**files)
+    assert said.exit_code == 0 and "Nothing wrong with 2 customers, 1 invoices, 2 transactions" in said.output
+    assert held(house) == (0, 0, 0), "only checked"
+    said = bring("--write", **files)
+    assert said.exit_code == 0, said.output
+    assert "2 new customers, 1 new invoices, 2 new transactions" in said.output and house.books() == []
+    before, tenant_id = held(house), house.tenant_id()
+    assert "0 new customers, 0 new invoices, 0 new transactions" in bring("--write", **files).output
+    assert held(house) == before and house.books() == []
+    with house.inside():
+        customer = wallets.find_by_phone(tenant_id, "254712000111")
+        assert customer is not None and wallets.balance_cents(customer, "sandbox") == 25_050
+    amina = house.api("amina")
+    uid = amina.get("/api/customers?q=0712000111").json["items"][0]["id"]
+    paid = amina.post(f"/api/customers/{uid}/pay", {"reference": "INV77"})
+    assert paid.status_code == 200 and paid.json["amountDue"] == 1_249.5, "its balance pays, its invoice is due"
+    assert house.books() == []
+    found = amina.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]
+    assert found["amount"] == 120.5 and found["state"] == "allocated"
+    assert found["occurredAt"].startswith("2026-02-05T14:45")
+
+
+def test_a_message_of_the_past_opens_nothing(house: House, bring: Any) -> None:
+    assert bring("--write", transactions=TRANSACTIONS).exit_code == 0
+    text = (
+        f"{receipt(1)} Confirmed. Ksh300.00 sent to MLIMA HOUSE for account old on 5/1/26 at 9:30 AM "
+        "New M-PESA balance is Ksh1.00. Transaction cost, Ksh0.00."
+    )
+    said = house.client().post(
+        "/api/portal/mpesa/verify-sms", json={"tenant": "mlima", "packageId": house.package(), "smsText": text}
+    )
+    assert said.json["reason"] == "already_used" and house.books() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "told"),
+    [
+        ("customers", "name,phone\nA,0712000111\n", "the heading balance is missing"),
+        ("customers", "name,phone,balance\nA,12,5\n", "line 2: phone: Enter a Kenyan mobile number"),
+        ("customers", "name,phone,balance\nA,0712000111,-5\n", "bring it as an open invoice"),
+        (
+            "customers",
+            "name,phone,balance\nA,0712000111,5\nB,+254712000111,5\n",
+            "line 3: +254712000111 is there twice",
+        ),
+        ("customers", "name,phone,balance\nA,,5\n", "phone: fill it in"),
+        ("customers", "name,phone,balance\nJos\xe9,0712000111,5\n", "no CSV file in UTF-8"),
+        ("invoices", f"{INVOICE_HEAD}X!,A,,Lab,5\n", "3 to 9 letters and digits"),
+        ("invoices", f"{INVOICE_HEAD}INV9,A,,Lab,ten\n", "amount: "),
+        ("invoices", f"{INVOICE_HEAD}INV9,A,,Lab,0\n", "more than 0"),
+        ("invoices", f"{INVOICE_HEAD}INV9,A,,Lab,9000000\n", "INV9"),
+        ("transactions", f"{MONEY_HEAD}UKL1ABCD23,5,,,yesterday\n", "write it like 2026-11-21 14:05"),
+        ("transactions", f"{MONEY_HEAD}UKL1ABCD23,5,,,2099-01-01 10:00\n", "has not come yet"),
+    ],
+)
+def test_one_mistake_is_named_with_its_line_and_nothing_is_written(
+    house: House, bring: Any, kind: str, content: str, told: str
+) -> None:
+    good = {"customers": CUSTOMERS, "invoices": INVOICES, "transactions": TRANSACTIONS}
+    said = bring("--write", **good | {kind: content})
+    assert said.exit_code == 1 and told in said.output and "Nothing was written." in said.output, said.output
+    assert held(house) == (0, 0, 0)
+
+
+def test_a_number_that_is_taken_here_is_not_overwritten(house: House, bring: Any) -> None:
+    number, _token = house.invoice(900)
+    said = bring("--write", invoices=INVOICES.replace("inv-77", number))
+    assert said.exit_code == 1 and f"{number} is something else here already" in said.output
