@@ -75,3 +75,4 @@ def test_electronic_payments_are_those_that_m_pesa_moved(house: House, run: Any)
     both = amina.get("/api/transactions").json["items"]
     assert {one["channel"] for one in both} == {"cash", "c2b"}
     assert [one["channel"] for one in amina.get("/api/payments/electronic").json["items"]] == ["c2b"]
+    assert amina.get("/api/payments/mpesa/stats").json["today"] == {"amount": 300, "count": 1}

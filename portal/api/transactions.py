@@ -119,7 +119,7 @@ def stats() -> ResponseReturnValue:
         environment = connect.choose(tenant_id, "").environment
     except Refused:
         environment = "production"
-    found = search.figures(tenant_id, environment)
+    found = search.figures(tenant_id, environment, provider="mpesa")
     return jsonify(
         today={"amount": money.kes(found.today_cents), "count": found.today_count},
         month={"amount": money.kes(found.month_cents), "count": found.month_count},

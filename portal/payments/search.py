@@ -213,12 +213,15 @@ class Figures:
     to_place_count: int
 
 
-def figures(tenant_id: int, environment: str) -> Figures:
-    """Today and this month in Nairobi's days; success of the pushes of the last 30 days."""
+def figures(tenant_id: int, environment: str, *, provider: str = "") -> Figures:
+    """Today and this month in Nairobi's days; success of the pushes of the last 30 days.
+
+    provider: count only what came through it; empty for all money.
+    """
     today = date_start(clock.nairobi(clock.now()).date())
     month = date_start(clock.nairobi(clock.now()).date().replace(day=1))
-    today_cents, today_count = _sum_since(tenant_id, environment, today)
-    month_cents, month_count = _sum_since(tenant_id, environment, month)
+    today_cents, today_count = _sum_since(tenant_id, environment, provider, today)
+    month_cents, month_count = _sum_since(tenant_id, environment, provider, month)
     by_state = (
         select(Push.state, func.count())
         .join(Payment)
@@ -257,13 +260,16 @@ def date_start(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=clock.NAIROBI)
 
 
-def _sum_since(tenant_id: int, environment: str, since: datetime) -> tuple[int, int]:
+def _sum_since(tenant_id: int, environment: str, provider: str, since: datetime) -> tuple[int, int]:
     total = select(func.coalesce(func.sum(Transaction.amount_cents), 0), func.count()).where(
         Transaction.tenant_id == tenant_id,
         Transaction.environment == environment,
         Transaction.merged_into_id.is_(None),
         Transaction.voided_at.is_(None),
+        Transaction.reversed_at.is_(None),
         Transaction.occurred_at >= since,
     )
+    if provider:
+        total = total.where(Transaction.provider == provider)
     cents, count = db.session.execute(total).one()
     return int(cents), count
