@@ -11,6 +11,7 @@ its idempotency key: made once, the same on every try, so M-Pesa itself refuses 
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from flask_babel import gettext as _
 from sqlalchemy import func, select
@@ -102,6 +103,8 @@ def ask_for(
             code="refund_too_large",
             fields={"amount": f"At most {money.kes(available)}."},
         )
+    how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor}
+    in_all_cents = wanted + sum(one.amount_cents for one in of_payment(payment.id) if one.state != "failed")
     made = []
     for share in shares:
         part = min(wanted, share.available_cents)
@@ -109,11 +112,11 @@ def ask_for(
             continue
         wanted -= part
         if payment.state == "paid":
-            made.append(_write(share.transaction, payment, part, method=method, user_id=user_id, why=why, actor=actor))
+            made.append(_write(share.transaction, payment, part, in_all_cents=in_all_cents, **how))
             continue
         _check(share.transaction, part, method)  # before anything moves
         money_in.take_off(share.transaction, payment, part, actor=actor)  # else it would count as paid still
-        made.append(_write(share.transaction, None, part, method=method, user_id=user_id, why=why, actor=actor))
+        made.append(_write(share.transaction, None, part, in_all_cents=in_all_cents, **how))
     return made
 
 
@@ -121,7 +124,9 @@ def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str
     """Write down a refund of money that has no home, all of it. The caller commits, holding the row's lock."""
     if not booked.unallocated_cents:
         raise Refused(_("This money has a home; refund what it paid instead."), code="nothing_to_refund")
-    return _write(booked, None, booked.unallocated_cents, method=method, user_id=user_id, why=why, actor=actor)
+    amount_cents = booked.unallocated_cents
+    how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor}
+    return _write(booked, None, amount_cents, in_all_cents=amount_cents, **how)
 
 
 def _write(
@@ -129,18 +134,20 @@ def _write(
     payment: Payment | None,
     amount_cents: int,
     *,
+    in_all_cents: int,
     method: str,
     user_id: int,
     why: str,
     actor: str,
 ) -> Refund:
+    """in_all_cents: with what the same payment sent back before, so that a limit cannot be passed in small steps."""
     if booked.gateway_id is None:
         raise Refused(_("This money did not come through a gateway; give it back by hand."), code="no_gateway")
     gateway = db.session.get_one(Gateway, booked.gateway_id)
     initiator.refuse_if_halted(gateway)
     msisdn = _check(booked, amount_cents, method)
     tenant = db.session.get_one(Tenant, booked.tenant_id)
-    needs_second = amount_cents > tenant.refund_approval_above_cents
+    needs_second = in_all_cents > tenant.refund_approval_above_cents
     refund = Refund(
         tenant_id=booked.tenant_id,
         transaction_id=booked.id,

@@ -54,10 +54,13 @@ def send_request(request_id: int) -> None:
         gateway = db.session.get_one(Gateway, request.gateway_id)
         client = connect.client_for(gateway)
         call = _call_for(claimed, client) if claimed else None
+        is_halted = not initiator.can_ask(gateway)
     if claimed is None or call is None:
         return
     db.session.remove()
     try:
+        if is_halted:  # since this was begun: one more wrong try could lock the account
+            raise daraja.Unreachable("Nothing is sent with this initiator until an administrator has looked.")
         answer: daraja.RequestAccepted = call()
     except daraja.NotSent as error:
         with transaction():

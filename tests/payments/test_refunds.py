@@ -7,13 +7,15 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portal import clock
 from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.errors import Refused
 from portal.gateways.models import Gateway
 from portal.payments import refunds, settle
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
-from tests.house import House, c2b_body, new_phone, receipt, wait_until
+from portal.tenants.models import Tenant
+from tests.house import House, c2b_body, later, new_phone, receipt, wait_until
 from tests.payments.test_races import together
 
 PHONE = "254722{:06d}"
@@ -138,6 +140,43 @@ def test_a_large_refund_waits_for_a_second_administrator(paid: tuple[House, str,
     assert house.api("zuri").post(f"/api/refunds/{uid}/approve", json={}).status_code == 200
     settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
     assert house.books() == []
+
+
+def test_the_limit_is_not_passed_in_small_steps(paid: tuple[House, str, str]) -> None:
+    house, token, _phone = paid
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).update({"refund_approval_above_cents": 50_000})
+    steps = [house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 300}).json["data"] for _n in "123"]
+    assert [step["needsApproval"] for step in steps] == [False, True, True]
+
+
+def test_a_halt_stops_what_was_begun_before_it(paid: tuple[House, str, str]) -> None:
+    """Claimed, not sent yet, and then the initiator is halted: not one more try goes out until somebody looked."""
+    house, token, phone = paid
+    answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
+    uid = answer.json["data"]["refundId"]
+    with house.app.app_context():
+        with transaction():
+            refund = refunds.named(house_id := db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), uid)
+            assert refunds.begin(refund.id) is not None
+        with transaction():
+            gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+            gateway.initiator_halted_at, gateway.initiator_halted_why = clock.now(), "8006"
+        db.session.remove()
+    house.work(rounds=3)
+    assert refund_of(house, uid)["state"] == "approved"
+    assert not [one for one in inbox_of(house, phone) if "received" in one.lower()]
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(tenant_id=house_id, shortcode="600111").one()
+        gateway.initiator_halted_at, gateway.initiator_halted_why = None, ""
+    later(700)
+    settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
+    assert len([one for one in inbox_of(house, phone) if "received" in one.lower()]) == 1 and house.books() == []
+
+
+def inbox_of(house: House, phone: str) -> list[str]:
+    messages = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    return [message["text"] for message in messages]
 
 
 def fault(house: House, **faults: Any) -> None:
