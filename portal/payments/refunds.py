@@ -439,21 +439,23 @@ def take_status(refund: Refund, result: messages.ApiResult, request: MpesaReques
     elif result.result_code == "0" and status in ("failed", "declined", "cancelled", "expired"):
         fail(refund, f"M-Pesa says {status} when asked.", actor="status")
     elif result.result_code == "0" and refund.method == "reversal" and status == "completed":
-        _ask_again(refund, "M-Pesa says that the payment still stands.")
-    elif result.result_code == "0":  # it is there and not final: it may still go
+        _ask_again(refund, "M-Pesa says that the payment still stands.", result.result_code)
+    elif results.explain_b2c(result.result_code).kind in ("declined", "cancelled"):
+        _ask_again(refund, f"M-Pesa does not know it yet ({result.result_code}).", result.result_code)
+    else:  # it is there and not final, or M-Pesa cannot tell just now: it may still go
         refund.next_at = clock.now() + timedelta(minutes=20)
-    else:
-        _ask_again(refund, f"M-Pesa does not know it yet ({result.result_code}).")
     return f"Refund {refund.uid} is {refund.state}."
 
 
-def _ask_again(refund: Refund, why: str) -> None:
+def _ask_again(refund: Refund, why: str, code: str) -> None:
+    """Once more in twenty minutes; after NOT_FOUND_TRIES answers of this code it surely did not go."""
     tries = db.session.scalar(
         select(func.count()).where(
             MpesaRequest.tenant_id == refund.tenant_id,
             MpesaRequest.subject == f"refund:{refund.id}",
             MpesaRequest.kind == "status",
             MpesaRequest.state == "answered",
+            MpesaRequest.result_code == code,
         )
     )
     if (tries or 0) + 1 >= NOT_FOUND_TRIES:
