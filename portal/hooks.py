@@ -36,8 +36,9 @@ def _body() -> bytes | None:
 
 def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
     body = _body()
-    if body is None or len(gateway_token) > LONGEST_TOKEN or len(push_token or "") > LONGEST_TOKEN:
-        logger.warning("callback_refused", kind=kind, why="too large")
+    tokens = (gateway_token, push_token or "")
+    if body is None or not all(len(one) <= LONGEST_TOKEN and one.isascii() and one.isprintable() for one in tokens):
+        logger.warning("callback_refused", kind=kind, why="too large, or an address of nobody's")
         return _accepted()
     address = request.remote_addr or ""
     letter: Envelope = inbox.envelope(

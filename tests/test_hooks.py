@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from portal import clock
 from portal.db import db
+from portal.gateways.models import Gateway
 from portal.payments import inbox, jobs
 from portal.payments.models import InboxItem, Push, Transaction
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
@@ -347,3 +348,49 @@ def test_a_late_callback_of_a_long_night_still_counts(house: House) -> None:
     accepted(house.callback(push, receipt=receipt(1)))
     house.settle()
     assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_an_address_that_no_database_takes_blocks_no_other_callback(either_house: House) -> None:
+    """A NUL in the address once went to the spool, where it kept every later callback of this machine out."""
+    house = either_house
+    for path in ("/hooks/%00/c2b/confirmation", f"{house.hook()}/stk/%00", f"{house.hook()}/stk/{'x' * 90}"):
+        answer = house.client().post(path, data=b"{}", content_type="application/json")
+        assert answer.status_code == 200 and answer.json["ResultCode"] == 0
+    spool = house.app.extensions["spool"]
+    assert spool.depth() == 0
+    with house.app.app_context():
+        bad = inbox.envelope(
+            "stk", gateway_token="\0", push_token=None, body=b"{}", remote_address="", is_foreign=False
+        )  # fmt: skip
+        number, token = house.invoice(100)
+        pushed = house.pushed(token)
+        good = inbox.envelope(
+            "stk", gateway_token=house.hook().rpartition("/")[2], push_token=pushed.token,
+            body=json.dumps(stk_body(pushed)).encode(), remote_address="", is_foreign=False,
+        )  # fmt: skip
+        spool.append(bad)
+        spool.append(good)
+        assert spool.take_in() == 2 and spool.depth() == 0
+        db.session.remove()
+    house.settle()
+    assert house.status(token)["status"] == "paid"
+
+
+def test_a_gateway_that_was_called_back_is_archived_not_deleted(either_house: House) -> None:
+    amina = either_house.api("amina")
+    made = amina.post(
+        "/api/payment-gateways",
+        {
+            "name": "x",
+            "shortcode": "600999",
+            "consumerKey": "k",
+            "consumerSecret": "s",
+            "passkey": "p",
+            "env": "sandbox",
+        },
+    ).json
+    with either_house.inside():
+        hook = db.session.query(Gateway.hook_token).filter_by(uid=made["id"]).scalar()
+    either_house.client().post(f"/hooks/{hook}/c2b/confirmation", data=b"{}", content_type="application/json")
+    answer = amina.delete(f"/api/payment-gateways/{made['id']}")
+    assert answer.status_code == 200 and answer.json["archived"] is True

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from portal import clock, money
 from portal.accounts.permissions import MANAGE_GATEWAYS
@@ -15,7 +15,8 @@ from portal.db import db, transaction
 from portal.errors import Refused
 from portal.gateways import connect, daraja, settings, trial
 from portal.gateways.models import Gateway
-from portal.payments.models import Payment, Push, Transaction
+from portal.payments.models import Claim, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.reconciliation.models import Reconciliation
 
 
 def open_doors(doors: Doors) -> None:
@@ -95,9 +96,10 @@ def changed(uid: str) -> ResponseReturnValue:
 
 
 def is_used(gateway: Gateway) -> bool:
-    """Whether money or a payment points at it: then it is archived, never deleted."""
-    pointing = (Payment.gateway_id, Push.gateway_id, Transaction.gateway_id)
-    return any(db.session.scalar(select(column).where(or_(column == gateway.id)).limit(1)) for column in pointing)
+    """Whether money, a payment or a callback points at it: then it is archived, never deleted."""
+    pointing = (Payment, Push, Transaction, Refund, MpesaRequest, Claim, InboxItem, Reconciliation)
+    of = (select(one.gateway_id).where(one.gateway_id == gateway.id).limit(1) for one in pointing)
+    return any(db.session.scalar(found) for found in of)
 
 
 def removed(uid: str) -> ResponseReturnValue:

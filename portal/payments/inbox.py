@@ -16,7 +16,7 @@ from io import BufferedRandom
 from pathlib import Path
 
 from sqlalchemy import bindparam, func, or_, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from portal import clock, vault
 from portal.db import Instant, core_transaction, db, hurry
@@ -171,14 +171,31 @@ class Spool:
             lines = handle.read().splitlines()
             for line in lines:
                 letter = Envelope(**json.loads(vault.unseal(line.decode(), context="spool")))
-                door = door_of(letter.gateway_token)
+                try:
+                    door = door_of(letter.gateway_token)
+                except DataError as error:
+                    db.session.rollback()
+                    self._set_aside(line, error)
+                    continue
                 if door is None:
                     logger.warning("spooled_callback_refused", why="unknown gateway token")
                     continue
-                insert(letter, door)
+                try:
+                    insert(letter, door)
+                except DataError as error:  # no database will ever take it: it must not keep the others out
+                    db.session.rollback()
+                    self._set_aside(line, error)
             handle.truncate(0)
             os.fsync(handle.fileno())
         return len(lines)
+
+    def _set_aside(self, line: bytes, error: DataError) -> None:
+        """Keep what cannot be taken in beside the spool, for a person."""
+        logger.error("spooled_callback_set_aside", error=type(error.orig).__name__)
+        with self._file.with_name("set-aside.jsonl").open("ab") as handle:
+            handle.write(line + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
 
     def _locked(self) -> BufferedRandom:
         handle = self._file.open("a+b")

@@ -1,8 +1,10 @@
 """Money that M-Pesa surely told us of, given its home: a push that succeeded, or a payment by hand."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from portal.db import db
+from portal.errors import Conflict
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.payments import accounts, claims, money_in, wallets
@@ -31,6 +33,16 @@ def succeed(
         move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
     if booked.unallocated_cents:
         allocate(booked, payment, actor=actor)
+    else:
+        _pay_from_wallet(booked, payment, actor=actor)
+
+
+def _pay_from_wallet(booked: Transaction, payment: Payment, *, actor: str) -> None:
+    """Another system's word came first, and its money went into the payer's wallet: it pays what it was meant for."""
+    if not booked.credited_cents or payment.state != "open":
+        return
+    with suppress(Conflict):  # the wallet was used meanwhile: then this stays due
+        wallets.pay(payment.id, money_in.customer_credited(booked), actor=actor)
 
 
 def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
@@ -87,6 +99,8 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         return _without_payment(gateway, paid, booked, claim, actor=actor)
     if booked.unallocated_cents:
         allocate(booked, payment, actor=actor)
+    else:
+        _pay_from_wallet(booked, payment, actor=actor)
     return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
 
 

@@ -126,6 +126,9 @@ def statement_file() -> Response:
     return Response(text, mimetype="text/csv", headers=headers)
 
 
+MOST_SECONDS = 10 * 366 * 86_400  # ten years: beyond, clocks break
+
+
 def _hand_made(store: Store, kind: str, given: dict[str, Any]) -> tuple[str, Any]:
     url = str(given.get("url", ""))
     if "body" in given and isinstance(given["body"], dict | list):
@@ -250,7 +253,10 @@ def _object(wanted: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _seconds(value: Any, name: str) -> float:
     try:
-        return float(value)
+        seconds = float(value)
+        if not abs(seconds) <= MOST_SECONDS:
+            raise ValueError
+        return seconds
     except (TypeError, ValueError):
         raise Refused(f"{name}: {value!r} is not a number of seconds.", code="invalid_control") from None
 

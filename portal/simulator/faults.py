@@ -29,6 +29,9 @@ FAULTS = {
 }
 
 
+MOST = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     name: str
@@ -111,6 +114,9 @@ def _order_one(store: Store, name: str, setting: Any, *, shortcode: str) -> None
 
 def _number(name: str, raw: Any, kind: type[int] | type[float]) -> Any:
     try:
-        return kind(raw)
-    except (TypeError, ValueError):
+        number = kind(raw)
+        if not 0 <= number <= MOST:
+            raise ValueError
+        return number
+    except (TypeError, ValueError, OverflowError):
         raise Refused(f"{name}: {raw!r} is not a number.", code="invalid_faults") from None

@@ -232,3 +232,23 @@ def test_whatever_order_words_come_in_the_receipt_is_one(house: House, words: li
         house.settle()
     assert balance(house, owner) == (100 if {"webhook", "again", "c2b"} & set(words) else 0)
     assert house.books() == []
+
+
+@pytest.mark.parametrize("way", ["callback", "by hand"])
+def test_what_another_system_told_first_pays_what_it_was_meant_for(house: House, way: str) -> None:
+    """Its word puts the money into the payer's wallet; M-Pesa's own word then says what it was for."""
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    number, token = house.invoice(100)
+    pushed = house.pushed(token, phone)
+    post(house, told(phone, amount=100))
+    house.work()
+    assert balance(house, owner) == 100 and house.status(token)["status"] != "paid"
+    if way == "callback":
+        house.callback(pushed, receipt=receipt(1))
+    else:
+        body = c2b_body(receipt=receipt(1), amount=100, account=number)
+        house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.work()
+    assert house.status(token)["status"] == "paid" and balance(house, owner) == 0 and house.books() == []
