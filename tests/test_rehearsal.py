@@ -76,3 +76,8 @@ def test_electronic_payments_are_those_that_m_pesa_moved(house: House, run: Any)
     assert {one["channel"] for one in both} == {"cash", "c2b"}
     assert [one["channel"] for one in amina.get("/api/payments/electronic").json["items"]] == ["c2b"]
     assert amina.get("/api/payments/mpesa/stats").json["today"] == {"amount": 300, "count": 1}
+
+
+def test_the_default_gateway_is_tested_without_a_body(house: House) -> None:
+    answer = house.api("amina").post("/api/mpesa/test-connection")
+    assert answer.status_code == 200 and answer.json["success"] is False and answer.json["message"]

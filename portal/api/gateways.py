@@ -144,7 +144,7 @@ def tested(uid: str) -> ResponseReturnValue:
 
 def connection_tested() -> ResponseReturnValue:
     asking = principal()
-    uid = text_of(body(), "gatewayId", required=False) or _default_uid(asking.tenant_id)
+    uid = text_of(body_if_any(), "gatewayId", required=False) or _default_uid(asking.tenant_id)
     outcome = try_out(asking.tenant_id, uid, actor=asking.actor)
     return jsonify(success=outcome.ok, message=outcome.message)
 

@@ -259,7 +259,7 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
     if given:
         with db.session.no_autoflush:  # nothing inside reads what it writes: one flush below, not four
             _move_out_of_suspense(booked, payment, given, actor)
-    if booked.unallocated_cents:
+    if booked.unallocated_cents and (given or booked.unplaced_why != OVERPAID):  # told again, it is still the rest
         booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == "paid" else CLOSED)
     db.session.flush()
     return given

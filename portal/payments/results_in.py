@@ -39,8 +39,7 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
 
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
-    ids = messages.parse_timeout(messages.read_json(body.encode()))
-    request = requests.of_result(gateway.id, item.push_token, ids.conversation_id, ids.originator_conversation_id)
+    request = requests.of_result(gateway.id, item.push_token, *_ids_of_timeout(body))
     if request is None or request.state == "answered":
         return Outcome("done" if request else "rejected", "No open question of this gateway has that address.")
     requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
@@ -48,6 +47,15 @@ def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     if what == "refund" and request.kind != "status":
         refunds.unknown(refunds.lock(int(value)), "M-Pesa gave up waiting in its queue.")
     return Outcome("done", "The outcome is unknown: M-Pesa is asked.")
+
+
+def _ids_of_timeout(body: str) -> tuple[str, ...]:
+    """The ids in a timeout's body, which Safaricom documents nowhere; without any, its address names the question."""
+    try:
+        ids = messages.parse_timeout(messages.read_json(body.encode()))
+    except messages.Malformed:
+        return ()
+    return ids.conversation_id, ids.originator_conversation_id
 
 
 def _balance(gateway: Gateway, result: messages.ApiResult) -> str:
@@ -80,7 +88,8 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
         status != "completed"
         or stated != receipt
         or not amount_cents
-        or to not in (gateway.shortcode, gateway.store_number)
+        or amount_cents < 0
+        or to not in accounts.numbers_of(gateway)
     ):
         _disbelieve(gateway, receipt)
         return f"Receipt {receipt} is not money for us: {status or 'no status'}, to {to[:20] or 'nobody'}."

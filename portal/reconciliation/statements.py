@@ -123,7 +123,8 @@ def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
     name = re.sub(r"[\x00-\x1f\x7f]", "", name)[-80:] or "statement"
     rows = enumerate(read_rows(content, name=name), 1)
     layout, places, preamble = _find_header(rows, name)
-    shortcode = re.sub(r"\D", "", preamble.get("shortcode", "")) or _named_shortcode(name)
+    stated = re.search(r"\d+", preamble.get("shortcode", ""))  # a spreadsheet makes `600111.0` of it
+    shortcode = stated.group() if stated else _named_shortcode(name)
     if shortcode and shortcode not in shortcodes:
         raise StatementError(
             Sentence(

@@ -153,7 +153,7 @@ def _http_problem(problem: HTTPException) -> Response:
             method=request.method,
             address=request.path,
             status=str(problem.code),
-            body=request.get_data(as_text=True)[:500],
+            body="" if problem.code == 413 else request.get_data(as_text=True)[:500],
             answer=problem.name,
             msisdn="",
             started_at=simulator.store.timestamp(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from portal.errors import Refused
 from portal.phone import TEST_MSISDN
+from portal.simulator.checks import finite
 from portal.simulator.store import Store
 
 ANSWERS: dict[str, str | None] = {
@@ -164,7 +165,11 @@ def read_instruction(value: Any) -> Behaviour:
         raise Refused(f"callback {callback!r} is none of {', '.join(CALLBACKS)}.")
     if door not in DOORS:
         raise Refused(f"door {door!r} is none of {', '.join(DOORS)}.")
-    after_s = float(value.get("afterSeconds", 60 if answer == "timeout" else made.after_s))
+    given_s = value.get("afterSeconds", 60 if answer == "timeout" else made.after_s)
+    try:
+        after_s = finite(given_s)
+    except (TypeError, ValueError):
+        raise Refused(f"afterSeconds: {given_s!r} is not a number of seconds.") from None
     return replace(
         made,
         name="instructed",

@@ -1,6 +1,7 @@
 """What Daraja accepts in a field. Each answers the value or None; the doors say which field was wrong."""
 
 import ipaddress
+import math
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,6 +54,19 @@ def callback_url(value: Any, *, is_strict: bool) -> str | None:
     if is_strict and (private or parts.scheme != "https"):
         return None
     return value if parts.scheme == "https" or private else None
+
+
+def is_digits(text: str) -> bool:
+    """Whether it is a number of 1 to 9 digits, as SQLite and `int` take it."""
+    return bool(_WHOLE.fullmatch(text))
+
+
+def finite(value: Any) -> float:
+    """The number that a control door was given. Raises ValueError or TypeError for none, and for one without end."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} has no end.")
+    return number
 
 
 def _is_private(host: str) -> bool:

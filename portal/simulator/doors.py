@@ -1,5 +1,6 @@
 """What all of Daraja's doors share: token, body, faults, the shape of errors, and the line in the log."""
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -199,7 +200,8 @@ def _read_body() -> tuple[dict[str, Any], DarajaError | None]:
         return {}, invalid("BusinessShortCode")
     try:
         body = request.get_json(force=True)
-    except (BadRequest, UnicodeDecodeError, RecursionError):
+        json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is text to nobody but Python
+    except (BadRequest, UnicodeError, RecursionError):
         return {}, DarajaError(400, "400.002.05", "Invalid Request Payload")
     if not isinstance(body, dict):
         return {}, DarajaError(400, "400.002.05", "Invalid Request Payload")

@@ -33,10 +33,10 @@ def generate_qr(call: Call) -> Answer:
     kind = call.text("TrxCode")
     if kind not in CODES:
         raise invalid("TrxCode")
-    if not (payee.isascii() and payee.isdigit() and len(payee) < 16):
+    if not checks.is_digits(payee):
         raise invalid("CPI")
     size = call.text("Size") or "300"
-    if not (size.isascii() and size.isdigit() and len(size) < 16) or not 1 <= int(size) <= 2000:
+    if not checks.is_digits(size) or not 1 <= int(size) <= 2000:
         raise invalid("Size")
     code = segno.make("|".join((kind, payee, name[:60], reference[:40], str(shillings))), error="m", micro=False)
     picture = io.BytesIO()
@@ -88,7 +88,7 @@ def query_pull(call: Call) -> Answer:
         raise invalid("ShortCode")
     start, end = _time(call, "StartDate"), _time(call, "EndDate")
     offset = call.text("OffSetValue") or "0"
-    if not (offset.isascii() and offset.isdigit() and len(offset) < 16):
+    if not checks.is_digits(offset):
         raise invalid("OffSetValue")
     rows = call.store.all(
         "SELECT * FROM movements WHERE organisation_id = ? AND role = 'payment' AND kind = 'collection'"

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.errors import Refused
+from portal.simulator.checks import finite
 from portal.simulator.store import Store
+
+MOST = 10**9  # result codes are that long
 
 # name -> what a bare number in `/control` means: "times", or the unit of its value
 FAULTS = {
@@ -27,9 +30,6 @@ FAULTS = {
     "tokenExpired": "times",
     "dropConnection": "times",
 }
-
-
-MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ def _order_one(store: Store, name: str, setting: Any, *, shortcode: str) -> None
 
 def _number(name: str, raw: Any, kind: type[int] | type[float]) -> Any:
     try:
-        number = kind(raw)
-        if not 0 <= number <= MOST:
-            raise ValueError
-        return number
-    except (TypeError, ValueError, OverflowError):
+        number = kind(finite(raw))
+    except (TypeError, ValueError):
         raise Refused(f"{name}: {raw!r} is not a number.", code="invalid_faults") from None
+    if abs(number) > MOST or (number < 0 and FAULTS[name] != "amount"):
+        raise Refused(f"{name}: {raw!r} is not between 0 and {MOST:,}.", code="invalid_faults")
+    return number

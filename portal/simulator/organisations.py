@@ -143,6 +143,8 @@ def owned(store: Store, number: str, *, consumer_key: str) -> sqlite3.Row | None
 
 def payee(store: Store, number: str) -> sqlite3.Row | None:
     """Whoever a customer pays at this paybill or till."""
+    if not number:  # most have no till, which is kept as an empty text
+        return None
     return store.one(
         "SELECT * FROM organisations WHERE shortcode = ? OR till = ? OR store_number = ?"
         " ORDER BY shortcode = ? DESC, till = ? DESC, kind = 'BANK', id LIMIT 1",

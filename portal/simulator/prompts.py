@@ -16,6 +16,7 @@ REPEAT_S = 120.0  # the same amount from the same customer within this time is "
 LATE_S = 60.0
 CALLBACK_S = 0.3
 MAX_PROMPT_CHARACTERS = 182
+MOST_COPIES = 20
 
 
 def ring(
@@ -225,7 +226,7 @@ def _spoil(store: Store, plan: _Plan, shortcodes: set[str], *, paid: bool) -> No
     if late := faults.take(store, "lateCallback", shortcodes=shortcodes):
         plan.delay_s = late.value or LATE_S
     if duplicate := faults.take(store, "duplicateCallback", shortcodes=shortcodes):
-        plan.copies = max(2, int(duplicate.value or 2))
+        plan.copies = min(MOST_COPIES, max(2, int(duplicate.value or 2)))
     if paid and (stated := faults.take(store, "callbackAmount", shortcodes=shortcodes)):
         plan.amount_cents = round((1 if stated.value is None else stated.value) * 100)
     if faults.take(store, "outOfOrder", shortcodes=shortcodes):

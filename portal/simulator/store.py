@@ -70,6 +70,9 @@ CREATE INDEX IF NOT EXISTS log_by_phone ON log (msisdn, id);
 """
 
 
+FURTHEST_S = 50 * 366 * 24 * 3600.0  # how far the clock may be moved
+
+
 class Store:
     """Rows by plain SQL. `transaction()` may be nested; the outermost one commits."""
 
@@ -101,6 +104,7 @@ class Store:
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 self._rings = False
+                self._offset_s = float(self.setting("clock_offset_s", 0))
                 raise
             else:
                 self._connection.execute("COMMIT")
@@ -172,7 +176,13 @@ class Store:
         return self._offset_s
 
     def move_clock(self, seconds: float | None) -> None:
-        """Ahead (or back) by `seconds`; None: the machine's time, and what is waiting comes along."""
+        """Ahead (or back) by `seconds`; None: the machine's time, and what is waiting comes along.
+
+        Raises OverflowError beyond FURTHEST_S: every door reads this clock, and one that has no time answers nobody.
+        """
+        moved_s = 0.0 if seconds is None else self._offset_s + seconds
+        if not abs(moved_s) <= FURTHEST_S:
+            raise OverflowError(f"The clock cannot be moved by {seconds} seconds.")
         with self.transaction():
             if seconds is None:
                 self.run("UPDATE jobs SET due_at = due_at - ? WHERE state = 'due'", self._offset_s)
@@ -181,7 +191,7 @@ class Store:
                     "UPDATE tokens SET expires_at = expires_at - ?, issued_at = issued_at - ?",
                     *[self._offset_s] * 2,
                 )
-            self._offset_s = self._offset_s + seconds if seconds is not None else 0.0
+            self._offset_s = moved_s
             self.keep("clock_offset_s", self._offset_s)
             self._rings = True
 

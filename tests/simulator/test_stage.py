@@ -294,3 +294,14 @@ def test_messages_are_worded_and_punctuated_as_m_pesas():
         " JANE DOE. Your M-PESA balance"
         " is Ksh20.50.  Dial *334# to register for the M-PESA overdraw Services Fuliza."
     )
+
+
+def test_what_is_no_number_is_refused_by_name_and_the_clock_goes_on(tmp_path):
+    with opened(tmp_path) as daraja:
+        wrong = ({"clock": {"moveSeconds": 1e12}}, {"clock": {"moveSeconds": "soon"}}, {"faults": {"slowAnswer": -5}})
+        for number, order in enumerate(wrong):
+            assert daraja.client.post("/control", json=order).status_code == 422
+            assert daraja.push(f"25471234{number}622").status_code == 200
+        daraja.control(reset=True)
+        daraja.headers = {"Authorization": f"Bearer {daraja.token()}"}
+        assert daraja.push("254712345633", AccountReference="\ud800").status_code == 400
