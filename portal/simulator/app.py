@@ -70,11 +70,8 @@ def create_simulator(
     store.keep("strict", strict)
     courier = Courier(
         store,
-        {
-            "answer": prompts.answer_job,
-            "hand_payment": hand_payments.pay_job,
-            "settle": settlements.settle_job,
-        },
+        in_turn={"answer": prompts.answer_job, "settle": settlements.settle_job},
+        at_once={"hand_payment": hand_payments.pay_job},
     )
     simulator = Simulator(store, courier, certificates.open_certificate(data_dir), public_url.rstrip("/"))
 

@@ -1,7 +1,8 @@
 """The thread that does what has fallen due: answers prompts, settles requests, posts callbacks.
 
-Jobs are rows; this thread only rings through them. A few workers post, so that one slow listener holds up
-nobody.
+Jobs are rows; this thread only rings through them. What touches the books alone is done one after another in the
+order in which it fell due, so that a fault ordered for one message meets the one that came first. A few workers post
+and wait for answers, so that one slow listener holds up nobody.
 """
 
 import json
@@ -20,12 +21,18 @@ TIMEOUTS_S = (3.05, 6)  # short enough that a stop never waits ten seconds for a
 logger = logging.getLogger(__name__)
 
 
-class Courier:
-    """`handlers`: kind of job -> what does it. `post` of a job of kind `post` is built in."""
+Handlers = dict[str, Callable[[Store, dict[str, Any]], None]]
 
-    def __init__(self, store: Store, handlers: dict[str, Callable[[Store, dict[str, Any]], None]]) -> None:
+
+class Courier:
+    """Kind of job -> what does it. in_turn: quick ones, kept in order. at_once: those that wait for a listener, beside
+    `post`, which is built in.
+    """
+
+    def __init__(self, store: Store, *, in_turn: Handlers, at_once: Handlers) -> None:
         self._store = store
-        self._handlers = handlers | {"post": post_job}
+        self._in_turn = frozenset(in_turn)
+        self._handlers = in_turn | at_once | {"post": post_job}
         self._stopping = threading.Event()
         self._workers = ThreadPoolExecutor(max_workers=12, thread_name_prefix="courier-worker")
         self._thread = threading.Thread(target=self._watch, name="courier", daemon=True)
@@ -46,7 +53,11 @@ class Courier:
             self._store.doorbell.clear()
             claimed = self._store.claim_due_jobs()
             for job in claimed:
-                self._workers.submit(self._do, job["id"], job["kind"], json.loads(job["payload"]))
+                work = job["id"], job["kind"], json.loads(job["payload"])
+                if job["kind"] in self._in_turn:
+                    self._do(*work)
+                else:
+                    self._workers.submit(self._do, *work)
             if not claimed:
                 wait_s = self._store.next_due_in_s()
                 # The ceiling notices a machine's clock that was set; nothing else depends on it.

@@ -322,6 +322,14 @@ def test_results_can_be_lost_or_time_out(daraja):
     assert parameters(result(daraja))["TransactionStatus"] == "Completed"
 
 
+def test_a_fault_meets_the_requests_that_came_first(daraja):
+    daraja.control(faults={"resultLost": 5})
+    for number in range(8):
+        pay_out(daraja, OriginatorConversationID=f"refund-{number}")
+    told = daraja.hear(3, path="/result")
+    assert {body["Result"]["OriginatorConversationID"] for body in told} == {"refund-5", "refund-6", "refund-7"}
+
+
 def test_pull_lists_what_customers_paid(daraja):
     receipt = daraja.pay().json["receipt"]
     register = {"ShortCode": "174379", "RequestType": "Pull", "NominatedNumber": "254722000000"}
