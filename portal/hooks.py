@@ -4,6 +4,9 @@ Addresses carry no word that Safaricom refuses. The paths of the source document
 arrives there only makes us ask M-Pesa; they answer alike whatever exists here.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from flask import Blueprint, Response, current_app, jsonify, request
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -59,7 +62,7 @@ def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
         ringer: queue.Ringer = current_app.extensions["drain_ringer"]
         ringer.ring()
     elif kind == "stk":
-        _ask_about(body)
+        _ask_about_push(body)
     return _accepted()
 
 
@@ -78,23 +81,36 @@ def _is_foreign(gateway_token: str, address: str) -> bool:
     return is_foreign
 
 
-def _ask_about(body: bytes) -> None:
-    """A callback without a good token is a claim: if it names a push of ours, M-Pesa is asked about that push."""
+@contextlib.contextmanager
+def _a_claim() -> Iterator[None]:
+    """A callback without a good token is a claim: M-Pesa is asked. What cannot be asked is no reason to fail it."""
     try:
+        yield
+    except messages.Malformed:
+        pass
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.error("claim_not_looked_at", error=type(error).__name__)
+
+
+def _ask_about_push(body: bytes) -> None:
+    with _a_claim():
         named = messages.parse_stk_callback(body).checkout_request_id
         push_id = db.session.scalar(select(Push.id).where(Push.checkout_request_id == named).limit(1))
         if push_id is None:
             return
         with transaction():
             hurried = queries.ask_now(push_id)
-    except messages.Malformed:
-        return
-    except SQLAlchemyError as error:
-        db.session.rollback()
-        logger.error("claim_not_looked_at", error=type(error).__name__)
-        return
-    if hurried:
-        queue.ring(queue.QUERIES)
+        if hurried:
+            queue.ring(queue.QUERIES)
+
+
+def _ask_about_receipt(body: bytes) -> None:
+    with _a_claim():
+        with transaction():
+            asked = receipt_questions.take_claim(body, remote_address=request.remote_addr or "")
+        if asked:
+            queue.ring(queue.REQUESTS)
 
 
 @bp.post("/hooks/<gateway_token>/stk/<push_token>")
@@ -136,7 +152,7 @@ def legacy_stk() -> Response:
     """The source documents' addresses: a claim, no more."""
     body = _body()
     if body is not None:
-        _ask_about(body)
+        _ask_about_push(body)
     return _accepted()
 
 
@@ -161,20 +177,6 @@ def legacy_confirmation() -> Response:
     if body is not None:
         _ask_about_receipt(body)
     return _accepted()
-
-
-def _ask_about_receipt(body: bytes) -> None:
-    try:
-        with transaction():
-            asked = receipt_questions.take_claim(body, remote_address=request.remote_addr or "")
-    except messages.Malformed:
-        return
-    except SQLAlchemyError as error:
-        db.session.rollback()
-        logger.error("claim_not_looked_at", error=type(error).__name__)
-        return
-    if asked:
-        queue.ring(queue.REQUESTS)
 
 
 csrf.exempt(bp)

@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -183,6 +183,15 @@ class House:
             jobs.drain_inbox()
             fulfilment.deliver_paid()
             db.session.remove()
+
+    def settle_until(self, is_true: Callable[[], Any]) -> None:
+        """Work until something is so: results come from the simulator's own thread."""
+
+        def look() -> bool:
+            self.work(rounds=1)
+            return bool(is_true())
+
+        wait_until(look)
 
     def work(self, rounds: int = 6) -> None:
         """Do what workers and scheduler would, until nothing is due."""
@@ -386,8 +395,8 @@ def c2b_body(
     }  # fmt: skip
 
 
-def wait_until(is_true: Any, *, within_s: float = 5.0) -> None:
-    """Wait for something another thread does."""
+def wait_until(is_true: Any, *, within_s: float = 30.0) -> None:
+    """Wait for something another thread does. The limit is for what never comes: a busy machine is slow."""
     until = time.monotonic() + within_s
     while not is_true():
         assert time.monotonic() < until, "it did not happen in time"

@@ -39,7 +39,7 @@ def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
         "id": payment.token,
         "provider": "mpesa",
         "orderId": payment.order_id or payment.reference,
-        "mpesaCheckoutRequestID": push.checkout_request_id if push else None,
+        "mpesaCheckoutRequestId": push.checkout_request_id if push else None,
         "mpesaReceiptNumber": receipt_of(payment),
         "status": status.status_word(payment, push),
         "amount": money.kes(payment.amount_cents),

@@ -18,8 +18,8 @@ from pathlib import Path
 from sqlalchemy import bindparam, func, or_, select, text
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from portal import clock, vault
-from portal.db import Instant, core_transaction, db, hurry
+from portal import clock, personal, vault
+from portal.db import Instant, core_transaction, db, hurry, upsert_nothing
 from portal.errors import PortalError
 from portal.gateways.models import Gateway
 from portal.logs import logger
@@ -132,6 +132,42 @@ def insert(letter: Envelope, door: Door) -> bool:
     }
     with hurry(), core_transaction() as connection:
         return connection.execute(_INSERT, row).rowcount == 1
+
+
+def set_aside(
+    gateway: Gateway,
+    kind: str,
+    body: str,
+    *,
+    told_by: str,
+    key: str,
+    outcome: str,
+    push_token: str | None = None,
+    remote_address: str = "",
+) -> None:
+    """Keep `body` as a callback that waits for staff or for M-Pesa's word, once for each `key` of a gateway.
+
+    told_by: who brought it (`pull`, `claim`).
+    """
+    db.session.execute(
+        upsert_nothing(
+            InboxItem,
+            unique=["dedupe"],
+            kind=kind,
+            dedupe=hashlib.sha256(f"{told_by}\0{gateway.id}\0{key}".encode()).hexdigest(),
+            tenant_id=gateway.tenant_id,
+            gateway_id=gateway.id,
+            push_token=push_token,
+            body_sealed=personal.seal_text(body, gateway.tenant_id),
+            remote_address=remote_address[:45],
+            is_foreign=False,
+            state="waiting",
+            outcome=outcome[:300],
+            received_at=clock.now(),
+            next_at=clock.now(),
+            attempts=0,
+        )
+    )
 
 
 class Spool:

@@ -7,7 +7,6 @@ Decided: `pulled_until` moves only when every row was taken; a row that fails is
 Source: Safaricom's Daraja documentation, "Pull Transactions".
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,15 +15,15 @@ from datetime import datetime, timedelta
 from flask import current_app
 from sqlalchemy import select
 
-from portal import clock, money, personal, queue
+from portal import clock, money, queue
 from portal.audit import chain
-from portal.db import db, transaction, upsert_nothing
+from portal.db import db, transaction
 from portal.errors import Conflict
 from portal.gateways import connect, daraja, messages, settings
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import money_in, success
-from portal.payments.models import InboxItem, Transaction, Witness
+from portal.payments import inbox, money_in, success
+from portal.payments.models import Transaction, Witness
 
 LONGEST = timedelta(hours=48)
 OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
@@ -212,21 +211,4 @@ def _leave_to_staff(gateway: Gateway, row: messages.PulledTransaction, paid: mes
             "FirstName": row.sender,
         }
     )
-    db.session.execute(
-        upsert_nothing(
-            InboxItem,
-            unique=["dedupe"],
-            kind="c2b",
-            dedupe=hashlib.sha256(f"pull\0{gateway.id}\0{row.receipt}".encode()).hexdigest(),
-            tenant_id=gateway.tenant_id,
-            gateway_id=gateway.id,
-            body_sealed=personal.seal_text(body, gateway.tenant_id),
-            state="waiting",
-            outcome=f"From M-Pesa's list. {why}"[:300],
-            received_at=clock.now(),
-            next_at=clock.now(),
-            attempts=0,
-            remote_address="",
-            is_foreign=False,
-        )
-    )
+    inbox.set_aside(gateway, "c2b", body, told_by="pull", key=row.receipt, outcome=f"From M-Pesa's list. {why}")

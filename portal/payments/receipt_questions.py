@@ -5,17 +5,16 @@ many open ones a gateway; claims without a token, which anybody can send, leave 
 answers is booked by `results_in`; until then nothing opens.
 """
 
-import hashlib
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select
 
-from portal import clock, personal
-from portal.db import db, upsert_nothing
+from portal import clock
+from portal.db import db
 from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import accounts, money_in, requests
+from portal.payments import accounts, inbox, money_in, requests
 from portal.payments.models import InboxItem, MpesaRequest
 
 MOST_TIMES = 3  # a receipt may be asked for before M-Pesa's own records have it
@@ -101,22 +100,13 @@ def _open(gateway: Gateway) -> int:
 
 def _keep(gateway: Gateway, receipt: str, body: bytes, remote_address: str) -> None:
     content = body.decode("utf-8", "replace")
-    db.session.execute(
-        upsert_nothing(
-            InboxItem,
-            unique=["dedupe"],
-            kind="claim",
-            dedupe=hashlib.sha256(f"claim\0{gateway.id}\0{content}".encode()).hexdigest(),
-            tenant_id=gateway.tenant_id,
-            gateway_id=gateway.id,
-            push_token=receipt,
-            body_sealed=personal.seal_text(content, gateway.tenant_id),
-            remote_address=remote_address[:45],
-            is_foreign=False,
-            state="waiting",
-            outcome="It came without a token: M-Pesa is asked.",
-            received_at=clock.now(),
-            next_at=clock.now(),
-            attempts=0,
-        )
+    inbox.set_aside(
+        gateway,
+        "claim",
+        content,
+        told_by="claim",
+        key=content,
+        outcome="It came without a token: M-Pesa is asked.",
+        push_token=receipt,
+        remote_address=remote_address,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from flask_babel import gettext as _
 from sqlalchemy import Select, func, or_, select
 
 from portal import clock, personal
@@ -153,7 +154,17 @@ def by_uid(tenant_id: int, uid: str) -> Transaction:
         select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.uid == uid)
     ).one_or_none()
     if found is None:
-        raise NotFound("There is no such payment here.")
+        raise NotFound(_("There is no such payment here."))
+    return found
+
+
+def payment_of(tenant_id: int, token: str) -> Payment:
+    """One thing to be paid, by the token in its addresses. Raises NotFound."""
+    found = db.session.scalars(
+        select(Payment).where(Payment.tenant_id == tenant_id, Payment.token == token)
+    ).one_or_none()
+    if found is None:
+        raise NotFound(_("There is no such payment here."))
     return found
 
 

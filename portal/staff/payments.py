@@ -18,9 +18,8 @@ from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.clinic import invoices
 from portal.db import db, transaction
-from portal.errors import NotFound
-from portal.gateways import messages, results
-from portal.payments import qr, refunds, search, status, stk
+from portal.gateways import results
+from portal.payments import accounts, qr, refunds, search, status, stk
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
@@ -58,7 +57,7 @@ def listed() -> ResponseReturnValue:
     """Search by receipt, phone, reference, dates and state; an attempt that failed is found by its reference too."""
     wanted = search.read_wanted(request.args)
     items, cursor = search.page(g.tenant.id, wanted, cursor=request.args.get("cursor", ""))
-    if not items and wanted.words and (payment := _by_reference(wanted.words)):
+    if not items and wanted.words and (payment := accounts.named(g.tenant.id, wanted.words)):
         return redirect(url_for("staff.attempt", token=payment.token), 302)
     references = search.references_of(items)
     keep: dict[str, Any] = {name: request.args[name] for name in FILTERS if request.args.get(name)}
@@ -86,12 +85,6 @@ def listed() -> ResponseReturnValue:
         next_url=url_for("staff.payments", cursor=cursor, **keep) if cursor else None,
         csv_url=url_for("staff.payments_csv", **keep),
     )
-
-
-def _by_reference(words: str) -> Payment | None:
-    reference = messages.normalise_account(words)
-    mine = select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.reference == reference)
-    return db.session.scalars(mine).one_or_none()
 
 
 @needs(SEE_MONEY)
@@ -229,11 +222,7 @@ def _pretty(item: InboxItem) -> str:
 @needs(SEE_MONEY)
 def attempt(token: str) -> ResponseReturnValue:
     """One thing to be paid: its requests, what came, and every step with its time and reason."""
-    payment = db.session.scalars(
-        select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
-    ).one_or_none()
-    if payment is None:
-        raise NotFound(_("There is no such payment here."))
+    payment = search.payment_of(g.tenant.id, token)
     pushes = _pushes_of([payment.id])
     invoice = invoices.of_payment(payment.id)
     subjects = [
@@ -269,10 +258,7 @@ def _refund_action(payment: Payment) -> list[dict[str, str]]:
 @needs(SEE_MONEY)
 def attempt_qr(token: str) -> ResponseReturnValue:
     """A QR code to pay this at the desk: M-Pesa's own where the gateway has API, else the payer's page."""
-    mine = select(Payment.id).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
-    payment_id = db.session.scalar(mine)
-    if payment_id is None:
-        raise NotFound(_("There is no such payment here."))
+    payment_id = search.payment_of(g.tenant.id, token).id
     link = current_app.config["PORTAL"].public_url + url_for("pay.show", token=token)
     response = Response(qr.to_pay(payment_id, link=link), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=300"

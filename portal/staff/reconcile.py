@@ -148,10 +148,14 @@ def upload() -> ResponseReturnValue:
         return _list(form, [said(sentence) for sentence in error.problems], 422)
     tenant_id = g.tenant.id
     made_id = runs.run(gateway.id, statement, user_id=current_user.id, actor=actor())
+    return _to_report(tenant_id, made_id, "uploaded")
+
+
+def _to_report(tenant_id: int, made_id: int, how: str) -> ResponseReturnValue:
     uid = db.session.scalar(select(Reconciliation.uid).where(Reconciliation.id == made_id))
     queue.ring(queue.PAID)
     with transaction():
-        chain.record(tenant_id, "reconciliation", made_id, "uploaded", actor=actor())
+        chain.record(tenant_id, "reconciliation", made_id, how, actor=actor())
     return redirect(url_for("staff.reconcile_report", uid=uid), 303)
 
 
@@ -168,11 +172,7 @@ def compare_list() -> ResponseReturnValue:
     if made_id is None:
         flash(_("M-Pesa lists nothing that is not here and compared already."), "success")
         return redirect(url_for("staff.reconcile"), 303)
-    uid = db.session.scalar(select(Reconciliation.uid).where(Reconciliation.id == made_id))
-    queue.ring(queue.PAID)
-    with transaction():
-        chain.record(tenant_id, "reconciliation", made_id, "listed", actor=actor())
-    return redirect(url_for("staff.reconcile_report", uid=uid), 303)
+    return _to_report(tenant_id, made_id, "listed")
 
 
 @needs(RECONCILE)

@@ -17,7 +17,7 @@ from portal.accounts import permissions
 from portal.accounts.models import User
 from portal.accounts.permissions import REFUND
 from portal.db import db, transaction
-from portal.errors import Conflict, NotFound, Refused
+from portal.errors import Conflict, Refused
 from portal.limits import REFUNDS, limiter
 from portal.payments import money_in, refunds, search
 from portal.payments.models import Payment, Refund, Transaction
@@ -106,11 +106,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
 @needs(REFUND)
 def of_payment(token: str) -> ResponseReturnValue:
     """Send back what a payment received, whole or in part."""
-    payment = db.session.scalars(
-        select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
-    ).one_or_none()
-    if payment is None:
-        raise NotFound(_("There is no such payment here."))
+    payment = search.payment_of(g.tenant.id, token)
     payment_id, title = payment.id, payment.title or payment.reference
     available_cents, method = refunds.may_go_back(payment)
     form = RefundForm(amount=money.kes(available_cents), method=method, left=str(available_cents))

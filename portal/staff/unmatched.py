@@ -6,7 +6,6 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select
 
 from portal import money as cash
 from portal import personal, queue
@@ -16,7 +15,7 @@ from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.gateways import messages
 from portal.payments import accounts, money_in, search, stk, wallets
-from portal.payments.models import Payment, Transaction
+from portal.payments.models import Transaction
 from portal.phone import normalise_msisdn
 from portal.staff.guard import actor, needs
 from portal.translations import said
@@ -82,10 +81,7 @@ def _owed() -> list[dict[str, Any]]:
 @needs(PLACE_MONEY)
 def close(token: str) -> ResponseReturnValue:
     """Stop waiting for money that went back: it is not asked for any more."""
-    mine = select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.token == token)
-    payment = db.session.scalars(mine).one_or_none()
-    if payment is None:
-        raise NotFound(_("There is no such payment here."))
+    payment = search.payment_of(g.tenant.id, token)
     if payment.purpose == "clinic":
         flash(_("An invoice is not closed here; void it where it is kept."), "danger")
         return redirect(url_for("staff.unmatched"), 303)
@@ -131,7 +127,7 @@ def place(uid: str) -> ResponseReturnValue:
 
 
 def _place(uid: str, reference: str) -> int:
-    payment = _by_reference(reference)
+    payment = accounts.named(g.tenant.id, reference)
     if payment is None:
         raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
     payment = money_in.lock_payment(payment.id)
@@ -169,8 +165,3 @@ def _keep(uid: str, phone: str) -> tuple[int, str]:
     if not put:
         raise Refused(_("This money has been placed already."))
     return put, customer.account_number
-
-
-def _by_reference(reference: str) -> Payment | None:
-    mine = select(Payment).where(Payment.tenant_id == g.tenant.id, Payment.reference == reference)
-    return db.session.scalars(mine).one_or_none()

@@ -21,7 +21,7 @@ GATEWAY = {
 }  # fmt: skip
 SECRET = {"consumerKey", "consumerSecret", "passkey", "initiatorPassword", "securityCredential"}
 PAYMENT = {
-    "id", "provider", "orderId", "mpesaCheckoutRequestID", "mpesaReceiptNumber", "status", "amount", "currency",
+    "id", "provider", "orderId", "mpesaCheckoutRequestId", "mpesaReceiptNumber", "status", "amount", "currency",
     "phoneNumber",
 }  # fmt: skip
 TRANSACTION = {
@@ -473,3 +473,21 @@ def test_a_principal_has_a_hundred_requests_in_a_quarter_of_an_hour_and_nobody_e
     assert 0 < int(answers[-1].headers["Retry-After"]) <= 900
     assert house.api("wanjiru").get("/api/clinicians").status_code == 200
     assert stranger(house).get("/api/portal/packages?tenant=mlima").status_code == 200
+
+
+def test_electronic_payments_are_those_that_m_pesa_moved(house: House) -> None:
+    number, _token = house.invoice(500)
+    amina = house.api("amina")
+    amina.post("/api/payments/manual", {"channel": "cash", "reference": number, "amount": 200})
+    body = c2b_body(receipt=receipt(1), amount=300, account=number)
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    both = amina.get("/api/transactions").json["items"]
+    assert {one["channel"] for one in both} == {"cash", "c2b"}
+    assert [one["channel"] for one in amina.get("/api/payments/electronic").json["items"]] == ["c2b"]
+    assert amina.get("/api/payments/mpesa/stats").json["today"] == {"amount": 300, "count": 1}
+
+
+def test_the_default_gateway_is_tested_without_a_body(house: House) -> None:
+    answer = house.api("amina").post("/api/mpesa/test-connection")
+    assert answer.status_code == 200 and answer.json["success"] is False and answer.json["message"]

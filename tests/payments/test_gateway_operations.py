@@ -32,16 +32,6 @@ def stage(served: House) -> Iterator[Callable[..., None]]:
     order(noCallback=None, c2bLost=None, http500=None)
 
 
-def settle_until(house: House, is_true: Any) -> None:
-    """Work until something is so: results come from the simulator's own thread."""
-
-    def look() -> bool:
-        house.work(rounds=1)
-        return bool(is_true())
-
-    wait_until(look, within_s=8)
-
-
 def gateway_uid(house: House) -> str:
     return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
 
@@ -98,7 +88,8 @@ def state_of_books(house: House) -> tuple[Any, ...]:
 # --- M-Pesa's list
 
 
-def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House, stage: Any) -> None:
+def paid_in_silence(served: House, stage: Any) -> tuple[str, str]:
+    """(phone, paymentId) of a package that was paid, whose every callback was lost; the list is registered."""
     register_pull(served)
     phone = new_phone("00")
     stage(noCallback=1, c2bLost=1)
@@ -108,6 +99,11 @@ def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House
         jobs.send_pushes()
     requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
     wait_until(lambda: any("Confirmed" in text for text in messages_of(served, phone)))
+    return phone, token
+
+
+def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House, stage: Any) -> None:
+    phone, token = paid_in_silence(served, stage)
     assert served.status(token)["status"] == "processing", "nobody told us"
     told = pull_now(served)
     assert told["rows"] >= 1 and told["new"] >= 1
@@ -122,17 +118,9 @@ def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House
 
 
 def test_the_pull_fills_in_the_receipt_of_money_that_only_a_query_knows(served: House, stage: Any) -> None:
-    register_pull(served)
-    phone = new_phone("00")
-    stage(noCallback=1, c2bLost=1)
-    given = {"tenant": "mlima", "packageId": served.package(), "phone": phone}
-    token = served.client().post("/api/portal/mpesa/initiate", json=given).json["paymentId"]  # type: ignore[index]
-    with served.inside():
-        jobs.send_pushes()
-    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
-    wait_until(lambda: any("Confirmed" in text for text in messages_of(served, phone)))
+    phone, token = paid_in_silence(served, stage)
     later(30)
-    settle_until(served, lambda: served.status(token)["status"] == "paid")
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
     first = served.status(token)
     assert first["receipt"] is None
     pull_now(served)
@@ -239,7 +227,7 @@ def test_the_balance_is_asked_for_and_shown_with_its_time(served: House) -> None
     part = f"/staff/gateways/{uid}/balance"
     asking = served.browser_of("amina").get(part).text
     assert "appears here by itself" in asking and f'hx-get="{part}"' in asking
-    settle_until(served, lambda: gateway_of(served)["balancesAt"])
+    served.settle_until(lambda: gateway_of(served)["balancesAt"])
     told = served.browser_of("amina").get(part).text
     assert "Utility Account" in told and "hx-get" not in told, "it asks no more"
     balances = gateway_of(served)["balances"]
@@ -283,7 +271,7 @@ def test_a_certificate_is_uploaded_as_it_is_and_its_fingerprint_shown(served: Ho
     assert len(shown) == 95 and shown in answer.text
     asked = served.api("amina").post(f"/api/payment-gateways/{uid}/balance", json={})
     assert asked.status_code == 202
-    settle_until(served, lambda: gateway_of(served)["balancesAt"])
+    served.settle_until(lambda: gateway_of(served)["balancesAt"])
 
 
 def test_what_is_no_certificate_is_refused_at_its_field(house: House) -> None:
@@ -306,7 +294,7 @@ def test_a_halted_initiator_is_shown_and_used_again_when_somebody_has_looked(ser
     uid = gateway_uid(served)
     path = f"/api/payment-gateways/{uid}"
     served.api("amina").post(f"{path}/balance", json={})
-    settle_until(served, lambda: gateway_of(served)["initiatorHalted"])
+    served.settle_until(lambda: gateway_of(served)["initiatorHalted"])
     assert served.api("amina").post(f"{path}/balance", json={}).status_code == 409
     client, page = served.browser_of("amina"), f"/staff/gateways/{uid}"
     text = client.get(page).text
@@ -318,7 +306,7 @@ def test_a_halted_initiator_is_shown_and_used_again_when_somebody_has_looked(ser
     after = sends(client, f"{page}/release", page)
     assert "The initiator is used again." in after.text and "The initiator is halted" not in after.text
     assert served.api("amina").post(f"{path}/balance", json={}).status_code == 202
-    settle_until(served, lambda: gateway_of(served)["balancesAt"])
+    served.settle_until(lambda: gateway_of(served)["balancesAt"])
     assert served.api("amina").post(f"{path}/release-initiator", json={}).status_code == 409
 
 
@@ -344,7 +332,7 @@ def test_addresses_are_registered_in_both_versions_and_changed_while_the_old_one
     assert gateway_of(served)["urlsRegisteredAt"] is None
     number, token = served.invoice(90)
     pay_by_hand(served, number, 90)  # M-Pesa still knows the old address only
-    settle_until(served, lambda: served.status(token)["status"] == "paid")
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
 
 
 # --- receipts that strangers name
@@ -369,7 +357,7 @@ def test_an_unknown_message_makes_us_ask_and_the_next_paste_opens(served: House,
     assert paste(served, text)["reason"] == "asking_mpesa", "asked once, however often it is pasted"
     with served.inside():
         assert db.session.query(MpesaRequest).count() == 1
-    settle_until(served, lambda: state_of_books(served))
+    served.settle_until(lambda: state_of_books(served))
     third = paste(served, text)
     assert third["status"] == "verified" and third["credentials"]["password"]
     with served.inside():
@@ -384,7 +372,7 @@ def test_a_message_that_mpesa_does_not_know_stays_closed(served: House) -> None:
     forged = messages_of(served, phone)[-1].replace(messages_of(served, phone)[-1][:10], receipt(77))
     page = served.client().post("/hotspot/mlima/paid", data={"sms_text": forged, "package": served.package("1 hour")})
     assert page.status_code == 200 and "We are asking M-Pesa about this payment" in page.text
-    settle_until(served, lambda: answered(served))
+    served.settle_until(lambda: answered(served))
     assert paste(served, forged)["reason"] == "unknown_payment"
     with served.inside():
         assert db.session.query(Transaction).count() == 0
@@ -422,7 +410,7 @@ def test_a_confirmation_without_a_token_is_believed_when_mpesa_says_the_same(ser
     for _twice in range(2):
         claim(served, body)
     assert inbox_of(served) == [("claim", "waiting")] and served.status(token)["status"] == "pending"
-    settle_until(served, lambda: served.status(token)["status"] == "paid")
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
     assert ("claim", "done") in inbox_of(served) and served.books() == []
     with served.inside():
         assert db.session.query(MpesaRequest).count() == 1
@@ -439,8 +427,7 @@ def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served:
     claim(served, c2b_body(receipt=code, amount=9_000, account=_other))
     claim(served, c2b_body(receipt=code, amount=450, account=number))
     claim(served, c2b_body(receipt=receipt(99), amount=9_000, account=_other))
-    settle_until(
-        served,
+    served.settle_until(
         lambda: (
             served.status(token)["status"] == "paid"
             and not any(state == "waiting" for _kind, state in inbox_of(served))

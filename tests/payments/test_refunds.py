@@ -15,7 +15,7 @@ from portal.gateways.models import Gateway
 from portal.payments import refunds, settle
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, later, new_phone, receipt, wait_until
+from tests.house import House, c2b_body, later, new_phone, receipt
 from tests.payments.test_races import together
 
 PHONE = "254722{:06d}"
@@ -33,18 +33,8 @@ def paid(served: House) -> tuple[House, str, str]:
     assert answer.status_code == 201, answer.text
     served.work(rounds=1)
     requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
-    settle_until(served, lambda: served.status(token)["status"] == "paid")
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
     return served, token, phone
-
-
-def settle_until(house: House, is_true: Any) -> None:
-    """Work until something is so: results come from the simulator's own thread."""
-
-    def look() -> bool:
-        house.work(rounds=1)
-        return bool(is_true())
-
-    wait_until(look, within_s=8)
 
 
 def refund_of(house: House, uid: str) -> dict[str, Any]:
@@ -56,12 +46,12 @@ def test_a_partial_and_then_the_rest_go_back_by_b2c(paid: tuple[House, str, str]
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400})
     assert answer.status_code == 200 and answer.json["data"]["status"] == "pending"
     assert answer.json["data"]["refundAmount"] == 400
-    settle_until(house, lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
     assert house.status(token)["status"] == "partially_refunded"
     too_much = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 601})
     assert too_much.status_code == 422 and "At most KES 600" in too_much.json["message"]
     rest = house.api("amina").post(f"/api/mpesa/{token}/refund", json={})
-    settle_until(house, lambda: refund_of(house, rest.json["data"]["refundId"])["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, rest.json["data"]["refundId"])["status"] == "refunded")
     assert house.status(token)["status"] == "refunded"
     again = house.api("amina").post(f"/api/mpesa/{token}/refund", json={})
     assert again.status_code == 422 and "nothing left" in again.json["message"]
@@ -85,11 +75,11 @@ def test_a_refund_of_a_part_leaves_the_whole_due_and_may_fail(served: House) -> 
     asked = amina.post(f"/api/mpesa/{token}/refund", json={"amount": 100})
     assert asked.status_code == 200, asked.text
     assert served.status(token)["amountDue"] == 700, "what goes back pays nothing any more"
-    settle_until(served, lambda: refund_of(served, asked.json["data"]["refundId"])["status"] == "refunded")
+    served.settle_until(lambda: refund_of(served, asked.json["data"]["refundId"])["status"] == "refunded")
     assert served.status(token)["amountDue"] == 700 and served.books() == []
     rest = amina.post(f"/api/mpesa/{token}/refund", json={})
     assert rest.json["data"]["refundAmount"] == 300 and served.status(token)["amountDue"] == 1_000
-    settle_until(served, lambda: refund_of(served, rest.json["data"]["refundId"])["status"] == "refunded")
+    served.settle_until(lambda: refund_of(served, rest.json["data"]["refundId"])["status"] == "refunded")
     page = served.client().get(f"/pay/{token}").text
     assert "KES 100 was sent back" in page and "KES 300 was sent back" in page
     assert amina.post(f"/api/mpesa/{token}/refund", json={}).status_code == 422
@@ -101,7 +91,7 @@ def test_a_refund_of_a_part_leaves_the_whole_due_and_may_fail(served: House) -> 
 def test_a_reversal_needs_no_phone_and_takes_the_receipt(paid: tuple[House, str, str]) -> None:
     house, token, _phone = paid
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"method": "reversal"})
-    settle_until(house, lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
     assert house.status(token)["status"] == "refunded" and house.books() == []
 
 
@@ -138,7 +128,7 @@ def test_a_large_refund_waits_for_a_second_administrator(paid: tuple[House, str,
     own = house.api("amina").post(f"/api/refunds/{uid}/approve", json={})
     assert own.status_code == 409 and "Somebody else" in own.json["message"]
     assert house.api("zuri").post(f"/api/refunds/{uid}/approve", json={}).status_code == 200
-    settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, uid)["status"] == "refunded")
     assert house.books() == []
 
 
@@ -170,7 +160,7 @@ def test_a_halt_stops_what_was_begun_before_it(paid: tuple[House, str, str]) -> 
         gateway = db.session.query(Gateway).filter_by(tenant_id=house_id, shortcode="600111").one()
         gateway.initiator_halted_at, gateway.initiator_halted_why = None, ""
     later(700)
-    settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, uid)["status"] == "refunded")
     assert len([one for one in inbox_of(house, phone) if "received" in one.lower()]) == 1 and house.books() == []
 
 
@@ -191,7 +181,7 @@ def test_a_refund_whose_answer_was_lost_is_found_by_its_result_and_sent_once(
     house, token, phone = paid
     fault(house, **{spoiled: {"times": 1, "endpoint": "b2c"}})
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
-    settle_until(house, lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
     inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 1 and house.books() == []
 
@@ -207,9 +197,9 @@ def test_a_refund_whose_result_was_lost_is_resolved_by_transaction_status(
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
     uid = answer.json["data"]["refundId"]
     house.work(rounds=1)
-    settle_until(house, lambda: refund_of(house, uid)["state"] in ("sent", "unknown"))
+    house.settle_until(lambda: refund_of(house, uid)["state"] in ("sent", "unknown"))
     later(120)
-    settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, uid)["status"] == "refunded")
     inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 1 and house.books() == []
 
@@ -224,7 +214,7 @@ def test_a_busy_m_pesa_gets_the_same_id_again_and_pays_once(paid: tuple[House, s
     house.work(rounds=2)
     assert refund_of(house, uid)["status"] == "pending"
     later(40)
-    settle_until(house, lambda: refund_of(house, uid)["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, uid)["status"] == "refunded")
     with house.inside():
         assert db.session.query(MpesaRequest).filter_by(kind="b2c").count() == 1
     assert house.books() == []
@@ -238,13 +228,13 @@ def test_the_first_wrong_initiator_password_halts_everything_until_an_administra
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         gateway.initiator_name = "nobody"
     first = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
-    settle_until(house, lambda: refund_of(house, first.json["data"]["refundId"])["status"] == "failed")
+    house.settle_until(lambda: refund_of(house, first.json["data"]["refundId"])["status"] == "failed")
     second = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
     assert second.status_code == 409 and "until an administrator looks" in second.json["message"]
     gateway_uid = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
     house.api("amina").put(f"/api/payment-gateways/{gateway_uid}", json={"initiatorName": "mlima-api"})
     third = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
-    settle_until(house, lambda: refund_of(house, third.json["data"]["refundId"])["status"] == "refunded")
+    house.settle_until(lambda: refund_of(house, third.json["data"]["refundId"])["status"] == "refunded")
     assert house.books() == []
 
 

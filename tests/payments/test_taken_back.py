@@ -16,7 +16,7 @@ from portal.payments.models import Payment, Transaction
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 from tests.payments.test_races import together
-from tests.payments.test_refunds import refund_of, settle_until
+from tests.payments.test_refunds import refund_of
 
 
 def bought(house: House) -> tuple[str, str]:
@@ -122,7 +122,7 @@ def test_a_full_refund_ends_access_and_a_part_does_not(served: House) -> None:
         sent = amina.post(f"/api/mpesa/{token}/refund", json={"amount": amount})
         assert sent.status_code == 200, sent.text
         uid = sent.json["data"]["refundId"]
-        settle_until(served, lambda uid=uid: refund_of(served, uid)["status"] == "refunded")  # type: ignore[misc]
+        served.settle_until(lambda uid=uid: refund_of(served, uid)["status"] == "refunded")  # type: ignore[misc]
         served.work()
         assert bool(credentials(served, token)) == (amount == 20)
     assert served.status(token)["status"] == "refunded"

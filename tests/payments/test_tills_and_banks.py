@@ -9,7 +9,6 @@ from portal import clock
 from portal.db import db
 from portal.payments.models import Payment, Push, Transaction, Witness
 from tests.house import House, new_phone, wait_until
-from tests.payments.test_refunds import settle_until
 
 TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
 
@@ -92,7 +91,7 @@ def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: House
     phone = new_phone("00")
     token = buy(served, phone)
     handset(served, phone, "pin", pin="1234")
-    settle_until(served, lambda: is_paid(served, token) and served.status(token).get("credentials"))
+    served.settle_until(lambda: is_paid(served, token) and served.status(token).get("credentials"))
 
     def channels() -> set[str]:
         served.work(rounds=1)
@@ -113,7 +112,7 @@ def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: Hou
     requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=5)
     try:
         handset(served, phone, "pin", pin="1234")
-        settle_until(served, lambda: is_paid(served, token))
+        served.settle_until(lambda: is_paid(served, token))
     finally:
         requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
     assert len(money(served)) == 1 and served.books() == []
@@ -126,10 +125,10 @@ def test_who_cancels_the_prompt_and_pays_the_till_by_hand_has_paid_for_it(served
     page = served.client().get(f"/pay/{token}").text
     assert TILL in page and "till" in page.lower(), "the page says how to pay by hand"
     handset(served, phone, "cancel")
-    settle_until(served, lambda: served.status(token)["status"] == "cancelled")
+    served.settle_until(lambda: served.status(token)["status"] == "cancelled")
     paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
     assert paid["accepted"] is True
-    settle_until(served, lambda: is_paid(served, token))
+    served.settle_until(lambda: is_paid(served, token))
     assert [row[0] for row in money(served)] == [paid["receipt"]] and served.books() == []
 
 
@@ -138,7 +137,7 @@ def test_money_at_the_till_that_nobody_was_asked_for_waits_to_be_placed(served: 
     token = buy(served, new_phone("00"))
     stranger = new_phone("01")
     paid = handset(served, stranger, "pay", shortcode=TILL, amount=35)
-    settle_until(served, lambda: money(served))
+    served.settle_until(lambda: money(served))
     assert money(served) == [(paid["receipt"], 3_500, 3_500)] and not is_paid(served, token)
     assert paid["receipt"] in served.browser_of("brian").get("/staff/unmatched").text
     assert served.books() == []
@@ -152,7 +151,7 @@ def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: Hou
     first, second = buy(served, one), buy(served, other, macAddress="aa-bb-cc-dd-ee-02")
     for phone, token in ((one, first), (other, second)):
         handset(served, phone, "cancel")
-        settle_until(served, lambda token=token: served.status(token)["status"] == "cancelled")  # type: ignore[misc]
+        served.settle_until(lambda token=token: served.status(token)["status"] == "cancelled")  # type: ignore[misc]
     paid = handset(served, one, "pay", shortcode=TILL, amount=50)
     assert paid["accepted"]
     wait_until(lambda: "waiting" in _inbox_states(served))
@@ -174,7 +173,7 @@ def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_n
     page = served.client().get(f"/pay/{token}").text
     assert "Business number" not in page, "a bank's paybill would not tell us of money paid by hand"
     handset(served, phone, "pin", pin="1234")
-    settle_until(served, lambda: is_paid(served, token))
+    served.settle_until(lambda: is_paid(served, token))
     told = requests.get(f"{served.daraja_url}/handset/{phone}", timeout=5).json()["messages"][0]["text"]
     assert f"for account {BANK_ACCOUNT}" in told and len(money(served)) == 1 and served.books() == []
 
@@ -189,7 +188,7 @@ def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
         from datetime import timedelta
 
         clock.move(timedelta(seconds=125))
-        settle_until(served, lambda: is_paid(served, token))
+        served.settle_until(lambda: is_paid(served, token))
     finally:
         requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
     with served.inside():
@@ -217,6 +216,6 @@ def test_a_clinics_invoice_is_paid_at_its_till(served: House) -> None:
     assert answer.status_code == 201, answer.text
     served.work(rounds=1)
     handset(served, phone, "pin", pin="1234")
-    settle_until(served, lambda: is_paid(served, token))
+    served.settle_until(lambda: is_paid(served, token))
     printed = served.client().get(f"/pay/{token}/receipt").text
     assert money(served)[0][0] in printed and number in printed

@@ -1,7 +1,6 @@
 """Refunds as administrators see them, as the payer sees them, and the QR code at the desk."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.payments.models import Refund, Transaction
 from portal.tenants.models import Tenant
-from tests.house import PASSWORD, House, c2b_body, csrf_of, new_phone, receipt, wait_until
+from tests.house import PASSWORD, House, c2b_body, csrf_of, new_phone, receipt
 
 Paid = tuple[House, str, str]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -29,18 +28,8 @@ def paid(served: House) -> Paid:
     assert served.api("brian").post("/api/mpesa/initiate", json=given).status_code == 201
     served.work(rounds=1)
     requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
-    settle_until(served, lambda: served.status(token)["status"] == "paid")
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
     return served, token, served.status(token)["receipt"]
-
-
-def settle_until(house: House, is_true: Callable[[], Any]) -> None:
-    """Work until something is so: results come from the simulator's own thread."""
-
-    def look() -> bool:
-        house.work(rounds=1)
-        return bool(is_true())
-
-    wait_until(look, within_s=8)
 
 
 def hidden_of(page: str, name: str) -> str:
@@ -107,7 +96,7 @@ def test_a_refund_from_a_payments_page_is_followed_to_its_receipt_and_the_payer_
     assert "The refund is on its way" in asked.text and "KES 400" in asked.text and "To be sent" in asked.text
     assert "Amina" in asked.text and "Paid for nothing" in asked.text and code in asked.text
     assert "KES 400 is on its way back to you." in house.client().get(f"/pay/{token}").text
-    settle_until(house, lambda: refund_rows(house)[0][0] == "done")
+    house.settle_until(lambda: refund_rows(house)[0][0] == "done")
     with house.inside():
         sent = db.session.query(Refund.receipt).scalar()
     listed = client.get("/staff/refunds").text
@@ -156,7 +145,7 @@ def test_a_large_refund_waits_on_the_page_for_a_second_administrator(paid: Paid)
     assert "Somebody else must approve" in own.text and refund_rows(house)[0][0] == "requested"
     assert f"/staff/refunds/{uid}/approve" in zuri.get("/staff/refunds").text
     assert "Approved." in press(zuri, f"/staff/refunds/{uid}/approve").text
-    settle_until(house, lambda: refund_rows(house)[0][0] == "done")
+    house.settle_until(lambda: refund_rows(house)[0][0] == "done")
     assert "Approved by Zuri" in amina.get("/staff/refunds").text
     late = press(zuri, f"/staff/refunds/{uid}/refuse", reason="Too late")
     assert "This refund was decided already." in late.text and house.books() == []
