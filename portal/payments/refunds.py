@@ -20,7 +20,7 @@ from portal import clock, money, personal
 from portal.audit import chain
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
-from portal.gateways import initiator, messages, results
+from portal.gateways import initiator
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.payments import money_in, requests
@@ -32,7 +32,6 @@ from portal.tenants.models import Tenant
 B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
 METHODS = ("b2c", "reversal")
 UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
-NOT_FOUND_TRIES = 3  # M-Pesa says three times, over an hour, that it knows no such pay-out
 
 
 @dataclass(frozen=True)
@@ -398,70 +397,6 @@ def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> No
     _move(refund, "failed", actor=actor, why=why)
     if refund.payment_id is not None:
         touch(refund.payment_id)
-
-
-def take_result(refund: Refund, result: messages.ApiResult, gateway: Gateway) -> str:
-    """What M-Pesa says of this refund's request; a sentence for the inbox. The caller commits."""
-    code = result.result_code
-    if code == "0" or (refund.method == "reversal" and code == "R000001"):
-        stated = result.cents("TransactionAmount") if refund.method == "b2c" else result.cents("Amount")
-        if stated is not None and stated != refund.amount_cents:
-            chain.record(
-                refund.tenant_id,
-                "refund",
-                refund.id,
-                "odd_result",
-                actor="daraja",
-                why=f"It states {stated} cents.",
-            )
-            unknown(refund, f"The result states {money.format_kes(stated)}; M-Pesa is asked.")
-            return "It states another amount than was sent: M-Pesa is asked."
-        done(refund, receipt=result.text("TransactionReceipt") or result.transaction_id or None, actor="result")
-        return f"Refund {refund.uid} is done."
-    said = results.explain_b2c(code).for_staff or result.result_desc
-    initiator.note(gateway, code, said)
-    if results.explain_b2c(code).kind in ("declined", "cancelled"):
-        fail(refund, f"{code}: {said}", actor="result", code=code)
-        return f"Refund {refund.uid} failed with {code}."
-    unknown(refund, f"{code}: {said}")
-    return f"Result {code} settles nothing: M-Pesa is asked."
-
-
-def take_status(refund: Refund, result: messages.ApiResult, request: MpesaRequest) -> str:
-    """What M-Pesa says when asked about this refund. The caller commits, holding the locks of `lock`."""
-    if refund.state in ("done", "failed"):
-        return f"Refund {refund.uid} is {refund.state} already."
-    status = (result.text("TransactionStatus") or "").strip().lower()
-    if result.result_code == "0" and refund.method == "b2c" and status == "completed":
-        done(refund, receipt=result.text("ReceiptNo") or None, actor="status")
-    elif result.result_code == "0" and refund.method == "reversal" and status == "reversed":
-        done(refund, receipt=None, actor="status")
-    elif result.result_code == "0" and status in ("failed", "declined", "cancelled", "expired"):
-        fail(refund, f"M-Pesa says {status} when asked.", actor="status")
-    elif result.result_code == "0" and refund.method == "reversal" and status == "completed":
-        _ask_again(refund, "M-Pesa says that the payment still stands.", result.result_code)
-    elif results.explain_b2c(result.result_code).kind in ("declined", "cancelled"):
-        _ask_again(refund, f"M-Pesa does not know it yet ({result.result_code}).", result.result_code)
-    else:  # it is there and not final, or M-Pesa cannot tell just now: it may still go
-        refund.next_at = clock.now() + timedelta(minutes=20)
-    return f"Refund {refund.uid} is {refund.state}."
-
-
-def _ask_again(refund: Refund, why: str, code: str) -> None:
-    """Once more in twenty minutes; after NOT_FOUND_TRIES answers of this code it surely did not go."""
-    tries = db.session.scalar(
-        select(func.count()).where(
-            MpesaRequest.tenant_id == refund.tenant_id,
-            MpesaRequest.subject == f"refund:{refund.id}",
-            MpesaRequest.kind == "status",
-            MpesaRequest.state == "answered",
-            MpesaRequest.result_code == code,
-        )
-    )
-    if (tries or 0) + 1 >= NOT_FOUND_TRIES:
-        fail(refund, f"{why} It was asked {NOT_FOUND_TRIES} times.", actor="status")
-    else:
-        refund.next_at = clock.now() + timedelta(minutes=20)
 
 
 def named(tenant_id: int, uid: str) -> Refund:

@@ -6,7 +6,7 @@ from portal import clock, personal
 from portal.db import db
 from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, refunds, requests, success
+from portal.payments import accounts, money_in, refund_answers, refunds, requests, success
 from portal.payments.models import InboxItem, MpesaRequest
 from portal.payments.outcome import Outcome
 
@@ -25,9 +25,9 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     if what == "refund":
         refund = refunds.lock(int(value))
         if request.kind == "status":
-            why = refunds.take_status(refund, result, request)
+            why = refund_answers.take_status(refund, result, request)
         else:
-            why = refunds.take_result(refund, result, gateway)
+            why = refund_answers.take_result(refund, result, gateway)
     elif request.kind == "balance":
         why = _balance(gateway, result)
     else:

@@ -94,7 +94,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     checking = _("Messages to check (%(number)s)", number=unchecked) if unchecked else _("Messages to check")
     has_no_api = any(claims.takes(gateway) for gateway in of_tenant(tenant.id))
     stops.append((checking, "staff.claims", "sms", permissions.SEE_MONEY, bool(unchecked) or has_no_api))
-    stops.append((_("Taken by hand"), "staff.manual", "money", permissions.SEE_MONEY, True))
+    stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))
     stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))
     stops.append((_("Invoices"), "staff.invoices", "print", permissions.SEE_CLINIC, tenant.is_clinic))

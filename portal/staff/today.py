@@ -31,11 +31,11 @@ def today() -> ResponseReturnValue:
     tenant = g.tenant
     environment = "sandbox" if is_test(tenant) else "production"
     start = search.date_start(clock.nairobi(clock.now()).date())
-    seen = appointments.between(tenant.id, start, start + timedelta(days=1)) if tenant.is_clinic else []
+    seen = appointments.between(tenant.id, start, start + timedelta(days=1)) if tenant.is_clinic else None
     return render_template(
         "staff/today.html",
         stats=search.figures(tenant.id, environment),
-        appointments=[row_of(one) for one in seen],
+        appointments=None if seen is None else [row_of(one) for one in seen],
         items=_items(tenant.id),
         live_version=_version(tenant.id),
         live_url=url_for("staff.live"),

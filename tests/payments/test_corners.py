@@ -11,7 +11,7 @@ from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant
 from portal.ledger import post
-from portal.payments import jobs, money_in, refunds, requests, results_in, settle, wallets
+from portal.payments import jobs, money_in, refund_answers, refunds, requests, results_in, settle, wallets
 from portal.payments.models import Payment, Push, Refund, Transaction
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
 from tests.payments.test_claims import decide, message, paste, without_api
@@ -310,7 +310,7 @@ def test_a_refund_that_m_pesa_still_works_on_is_asked_about_for_ever(house: Hous
                 refund = refunds.lock(one)
                 gateway = db.session.get_one(Gateway, refund.gateway_id)
                 question = requests.ask(gateway, "status", f"refund:{one}")
-                refunds.take_status(refund, told, question)
+                refund_answers.take_status(refund, told, question)
                 requests.close(question, "answered", code="0")
         assert db.session.get_one(Refund, one).state == "unknown"
 
@@ -331,3 +331,44 @@ def test_an_invoice_whose_money_was_all_sent_back_can_be_voided(house: House) ->
     ended(house, asked(house, token)[0], "done")
     void()
     assert house.status(token)["status"] == "cancelled" and house.books() == []
+
+
+def said_of_a_reversal(code: str, status: str = "") -> messages.ApiResult:
+    parameters = [{"Key": "TransactionStatus", "Value": status}] if status else []
+    return messages.parse_result(
+        {
+            "Result": {
+                "ResultCode": code, "ResultDesc": "", "OriginatorConversationID": "o", "ConversationID": "c",
+                "TransactionID": "T", "ResultParameters": {"ResultParameter": parameters},
+            }
+        }
+    )  # fmt: skip
+
+
+def test_reversed_already_is_the_word_of_the_first_part_alone(house: House) -> None:
+    with_initiator(house)
+    number, token = house.invoice(100)
+    by_hand(house, 100, number, receipt(1))
+    (first,), (second,) = asked(house, token, 40_00, "reversal"), asked(house, token, 60_00, "reversal")
+
+    def told(refund_id: int, said: messages.ApiResult) -> str:
+        with house.app.app_context():
+            with transaction():
+                refund = refunds.lock(refund_id)
+                refund.state = "sent"
+                refund_answers.take_result(refund, said, db.session.get_one(Gateway, refund.gateway_id))
+            return db.session.get_one(Refund, refund_id).state
+
+    assert told(first, said_of_a_reversal("R000001")) == "done", "its first answer was lost"
+    assert told(second, said_of_a_reversal("R000001")) == "failed"
+    with house.inside():
+        assert db.session.query(Payment).filter_by(token=token).one().refunded_cents == 40_00
+    again = asked(house, token, 60_00, "reversal")[0]
+    with house.app.app_context():
+        with transaction():
+            refund = refunds.lock(again)
+            refund.state = "unknown"
+            question = requests.ask(db.session.get_one(Gateway, refund.gateway_id), "status", f"refund:{again}")
+            refund_answers.take_status(refund, said_of_a_reversal("0", "Reversed"), question)
+            assert refund.state == "unknown" and "statement" in refund.failure
+    assert house.books() == []

@@ -1,0 +1,172 @@
+"""A body read as JSON, and the values of its fields: nothing here trusts its input."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from portal import clock, money
+from portal.errors import Refused
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_DEPTH = 12
+Body = bytes | str | Mapping[str, Any]
+
+
+class Malformed(ValueError):
+    """The message is not what M-Pesa sends. `reason`: which part, and what was wrong with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def read_json(body: Body) -> dict[str, Any]:
+    """The JSON object in `body`, numbers with a point as Decimal. Raises Malformed.
+
+    Refused: more than 64 KB, more than 12 levels, NaN, a name twice in one object, anything but an object.
+    """
+    if isinstance(body, bytes | str):
+        if len(body) > MAX_BODY_BYTES or (
+            isinstance(body, str) and len(body.encode("utf-8", "replace")) > MAX_BODY_BYTES
+        ):
+            raise Malformed(f"The body is over {MAX_BODY_BYTES} bytes.")
+        try:
+            body = json.loads(
+                body, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins
+            )
+        except Malformed:
+            raise
+        except (ValueError, RecursionError, ArithmeticError) as error:
+            raise Malformed("The body is not JSON.") from error
+    if not isinstance(body, Mapping):
+        raise Malformed("The body is not a JSON object.")
+    _check_values(body)
+    return dict(body)
+
+
+def _refuse_constant(name: str) -> None:
+    raise Malformed(f"{name} is not a number.")
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("A name stands twice in one object.")
+    return found
+
+
+def _check_values(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        if any(isinstance(child, float | Decimal) and not Decimal(child).is_finite() for child in level):
+            raise Malformed("A number is infinite or none at all.")
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, Mapping | list)
+            for child in (parent.values() if isinstance(parent, Mapping) else parent)
+        ]
+        if not level:
+            return
+    raise Malformed(f"The body is nested over {MAX_DEPTH} levels.")
+
+
+def key_of(name: object) -> str:
+    """M-Pesa's name for a field without its changes of spelling: `Finalized Time` is `finalisedtime`."""
+    bare = re.sub(r"[^a-z0-9]", "", str(name).lower())
+    return bare.replace("finalized", "finalised").replace("coversation", "conversation")
+
+
+def single(value: object) -> object:
+    """M-Pesa writes one thing as an object or as an array of one."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def object_in(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object under this name, alone or as an array of one. Raises Malformed."""
+    found = single(parent.get(name))
+    if not isinstance(found, Mapping):
+        raise Malformed(f"{name} is missing or no object.")
+    return found
+
+
+def entries_of(value: object, name: str) -> Iterator[Mapping[str, Any]]:
+    """The objects of a list that may also be a single object, or missing."""
+    for entry in value if isinstance(value, list) else ([] if value is None else [value]):
+        if not isinstance(entry, Mapping):
+            raise Malformed(f"{name} holds something that is no object.")
+        yield entry
+
+
+def text_of(value: object, *, limit: int = 160, strip: bool = True) -> str:
+    """Text that any database takes: no control characters, no half characters. Numbers become text."""
+    if value is None or isinstance(value, bool | Mapping | list):
+        return ""
+    if isinstance(value, Decimal):
+        value = f"{value:f}" if value.is_finite() and -30 < value.adjusted() < 30 else ""
+    text = str(value) if not isinstance(value, int) or abs(value) < 10**40 else ""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * limit])
+    return (text.strip() if strip else text)[:limit]
+
+
+def id_in(fields: Mapping[str, Any], name: str, *, required: bool = True) -> str:
+    """An id in plain text, empty where it is missing and need not be there. Raises Malformed."""
+    value = fields.get(name)
+    if value is None and not required:
+        return ""
+    text = (
+        value.strip() if isinstance(value, str) else str(value) if type(value) is int and 0 <= value < 10**40 else None
+    )
+    if text is None or (required and not text) or not re.fullmatch(r"[\x21-\x7e]{0,128}", text):
+        raise Malformed(f"{name} is missing, too long or no plain text.")
+    return text
+
+
+def code_in(fields: Mapping[str, Any], name: str) -> str:
+    """A result code as text, `0` in any spelling as `0`. Raises Malformed."""
+    text = re.sub(r"\.0+$", "", text_of(fields.get(name), limit=41))
+    if not re.fullmatch(r"-?[A-Za-z0-9_.]{1,40}", text):
+        raise Malformed(f"{name} is missing or no code.")
+    return "0" if not text.strip("0") else text
+
+
+def cents_of(value: object, name: str) -> int:
+    """An amount in cents. Raises Malformed naming the field."""
+    try:
+        return money.cents(text_of(value))
+    except (Refused, ArithmeticError) as error:
+        raise Malformed(f"{name} is no amount of money.") from error
+
+
+def lenient_cents(text: str) -> int | None:
+    """An amount in cents, None for what is none."""
+    try:
+        return money.cents(text)
+    except (Refused, ArithmeticError):
+        return None
+
+
+def receipt_of(value: object, name: str) -> str:
+    """A receipt number in capitals. Raises Malformed naming the field."""
+    receipt = text_of(value).upper()
+    if not re.fullmatch(r"[A-Z0-9]{8,12}", receipt):
+        raise Malformed(f"{name} is not a receipt number.")
+    return receipt
+
+
+def msisdn_of(value: object) -> str | None:
+    """A whole phone number with its country, digits alone; else None."""
+    text = text_of(value)
+    digits = re.sub(r"[\s+]", "", text)
+    return digits if re.fullmatch(r"[0-9]{12}", digits) else None
+
+
+def instant_of(value: object) -> datetime | None:
+    """A time in one of M-Pesa's two forms as UTC, else None."""
+    text = text_of(value)
+    if re.fullmatch(r"20[0-9]{12}|[0-9]{2}\.[0-9]{2}\.20[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", text):
+        return clock.parse_daraja_timestamp(text)
+    return None
