@@ -300,8 +300,8 @@ def ledger_check() -> None:
 
 @main.command("reconcile")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--tenant", "slug", required=True)
-@click.option("--gateway", "gateway_id", default="", help="Whose statement it is; default: the tenant's default one.")
+@click.option("--tenant", "slug", default="", help="Whose statement it is; default: whose shortcode it names.")
+@click.option("--gateway", "gateway_id", default="", help="Of that tenant's gateways; default: its default one.")
 @_in_app
 def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
     """Compare M-Pesa's statement with our books; exit code 1 where something differs."""
@@ -311,11 +311,17 @@ def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
     from portal.reconciliation.files import MOST_BYTES, StatementError
     from portal.tenants import find
 
-    tenant_id = find.by_slug(slug).id
-    gateway = settings.named(tenant_id, gateway_id) if gateway_id else connect.choose(tenant_id, "")
+    if gateway_id and not slug:
+        _fail("Give --tenant with --gateway.")
+    with file.open("rb") as opened:
+        content = opened.read(MOST_BYTES + 1)
     try:
-        with file.open("rb") as opened:
-            statement = runs.read_statement(opened.read(MOST_BYTES + 1), name=file.name, gateway=gateway)
+        if not slug:
+            gateway = runs.gateway_of(content, name=file.name)
+        else:
+            tenant_id = find.by_slug(slug).id
+            gateway = settings.named(tenant_id, gateway_id) if gateway_id else connect.choose(tenant_id, "")
+        statement = runs.read_statement(content, name=file.name, gateway=gateway)
     except StatementError as error:
         _fail(*error.problems)
         return

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from portal import personal
 from portal.audit import chain
 from portal.db import db, new_uid, transaction, upsert_nothing
-from portal.errors import PortalError
+from portal.errors import PortalError, Refused
 from portal.gateways.messages import PulledTransaction
 from portal.gateways.models import Gateway
 from portal.payments import accounts, pull
@@ -35,7 +35,7 @@ from portal.reconciliation.rows import (
     look_up,
     post_internal,
 )
-from portal.reconciliation.statements import REVERSAL, Row, Statement, read
+from portal.reconciliation.statements import REVERSAL, Row, Statement, read, shortcode_in
 
 BATCH_ROWS = 200
 LISTED_AFTER = timedelta(minutes=15)  # what is younger may not be in M-Pesa's list yet
@@ -49,8 +49,24 @@ class DoNotAddUp(PortalError):
 
 def read_statement(content: bytes, *, name: str, gateway: Gateway) -> Statement:
     """The statement of this gateway in a file. Raises StatementError."""
-    own = accounts.numbers_of(gateway) | ({gateway.b2c_shortcode} if gateway.b2c_shortcode else set())
-    return read(content, name=name, shortcodes=own)
+    return read(content, name=name, shortcodes=_own_shortcodes(gateway))
+
+
+def _own_shortcodes(gateway: Gateway) -> set[str]:
+    return accounts.numbers_of(gateway) | ({gateway.b2c_shortcode} if gateway.b2c_shortcode else set())
+
+
+def gateway_of(content: bytes, *, name: str) -> Gateway:
+    """The one gateway, of any tenant, whose statement a file says it is. Raises StatementError, Refused."""
+    stated = shortcode_in(content, name=name)
+    kept = db.session.scalars(select(Gateway).where(Gateway.archived_at.is_(None)).order_by(Gateway.id))
+    fitting = [gateway for gateway in kept if stated in _own_shortcodes(gateway)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not stated:
+        raise Refused(f"{name} does not say whose statement it is. Say so: --tenant NAME.")
+    several = f"{len(fitting)} gateways are" if fitting else "No gateway here is"
+    raise Refused(f"{name} is the statement of {stated}. {several} called so: say --tenant NAME --gateway ID.")
 
 
 def run(gateway_id: int, statement: Statement, *, user_id: int | None, actor: str) -> int:

@@ -123,8 +123,7 @@ def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
     name = re.sub(r"[\x00-\x1f\x7f]", "", name)[-80:] or "statement"
     rows = enumerate(read_rows(content, name=name), 1)
     layout, places, preamble = _find_header(rows, name)
-    stated = re.search(r"\d+", preamble.get("shortcode", ""))  # a spreadsheet makes `600111.0` of it
-    shortcode = stated.group() if stated else _named_shortcode(name)
+    shortcode = _shortcode(preamble, name)
     if shortcode and shortcode not in shortcodes:
         raise StatementError(
             Sentence(
@@ -150,9 +149,16 @@ def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
     )
 
 
-def _named_shortcode(name: str) -> str:
-    found = _IN_NAME.search(name)
-    return found.group(1) if found else ""
+def shortcode_in(content: bytes, *, name: str) -> str:
+    """Whose statement the file, or its name, says it is; empty where neither does. Raises StatementError."""
+    _layout, _places, preamble = _find_header(enumerate(read_rows(content, name=name), 1), name)
+    return _shortcode(preamble, name)
+
+
+def _shortcode(preamble: dict[str, str], name: str) -> str:
+    stated = re.search(r"\d+", preamble.get("shortcode", ""))  # a spreadsheet makes `600111.0` of it
+    named = _IN_NAME.search(name)
+    return stated.group() if stated else named.group(1) if named else ""
 
 
 def _bare(heading: str) -> str:

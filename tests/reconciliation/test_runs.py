@@ -510,15 +510,22 @@ def test_the_command_prints_the_counts_and_fails_where_something_differs(house: 
     number, _token = house.invoice(1_500)
     known = by_hand(house, 1, 1_500, number)
 
-    def typed(content: bytes) -> Any:
+    def typed(content: bytes, *options: str) -> Any:
         (tmp_path / "statement.csv").write_bytes(content)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("portal.app.create_app", lambda: house.app)
-            return CliRunner().invoke(main, ["reconcile", str(tmp_path / "statement.csv"), "--tenant", "mlima"])
+            return CliRunner().invoke(main, ["reconcile", str(tmp_path / "statement.csv"), *options])
 
-    good = typed(as_csv(table([(known, ago(0), PAY, 150_000, number, "")], "newer")))
+    right = [(known, ago(0), PAY, 150_000, number, "")]
+    for content, sentence in (
+        (as_csv(table(right, "newer")), "does not say whose statement it is"),
+        (as_csv(table(right, "legacy", shortcode="600999")), "No gateway here is called so"),
+    ):
+        nobodys = typed(content)
+        assert nobodys.exit_code == 1 and sentence in nobodys.output and "--tenant" in nobodys.output
+    good = typed(as_csv(table(right, "legacy")))
     assert good.exit_code == 0 and re.search(r"matched +1\b", good.output), good.output
-    bad = typed(as_csv(table([(known, ago(0), PAY, 140_000, number, "")], "newer")))
+    bad = typed(as_csv(table([(known, ago(0), PAY, 140_000, number, "")], "newer")), "--tenant", "mlima")
     assert bad.exit_code == 1 and re.search(r"different +1\b", bad.output)
     ugly = typed(b"%PDF")
     assert ugly.exit_code == 1 and "statement.csv is a PDF" in ugly.output and "Traceback" not in ugly.output
