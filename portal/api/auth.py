@@ -7,6 +7,7 @@ from portal.accounts import tokens
 from portal.accounts.models import User
 from portal.accounts.views import check_and_count
 from portal.api.guard import EVERYBODY, Doors, body, text_of
+from portal.api.schemas import contract
 from portal.db import db
 from portal.limits import SIGN_INS, limiter
 
@@ -16,6 +17,7 @@ def open_doors(doors: Doors) -> None:
     doors.add("POST", "/auth/token", counted, who=EVERYBODY, limit=None)
 
 
+@contract("Token", takes="Credentials")
 def token() -> ResponseReturnValue:
     """A bearer token for an address, a password and, where somebody works for several, a tenant."""
     given = body()

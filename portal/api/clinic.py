@@ -9,6 +9,7 @@ from sqlalchemy import select
 from portal import clock, money, queue
 from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
 from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
+from portal.api.schemas import contract, page_of
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Invoice
 from portal.db import db, transaction
@@ -97,7 +98,9 @@ def invoice_status(one: Invoice) -> str:
     return "part_paid" if payment.allocated_cents else "unpaid"
 
 
+@contract(page_of("Patient"), query=("cursor",))
 def patients() -> ResponseReturnValue:
+    """Patients, newest first."""
     found = people.patients(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
     return jsonify(items=[people.for_api(one) for one in found], nextCursor=_next(found))
 
@@ -106,7 +109,9 @@ def _next(found: list[Any]) -> str | None:
     return str(found[-1].id) if len(found) == PAGE_ROWS else None
 
 
+@contract("Patient", takes="NewPatient", answers=(201,))
 def register_patient() -> ResponseReturnValue:
+    """Register a patient."""
     given = body()
     with transaction():
         tenant = _clinic()
@@ -121,16 +126,22 @@ def register_patient() -> ResponseReturnValue:
     return jsonify(answer), 201
 
 
+@contract(page_of("Clinician"))
 def clinicians() -> ResponseReturnValue:
+    """Clinicians."""
     return jsonify(items=[people.clinician_for_api(one) for one in people.clinicians(_clinic().id)], nextCursor=None)
 
 
+@contract(page_of("Appointment"), query=("cursor",))
 def appointment_list() -> ResponseReturnValue:
+    """Appointments, newest first."""
     found = appointments.latest(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
     return jsonify(items=[shown_appointment(one) for one in found], nextCursor=_next(found))
 
 
+@contract("Appointment", takes="NewAppointment", answers=(201,))
 def book() -> ResponseReturnValue:
+    """Ask for an appointment; it waits for approval."""
     given = body()
     with transaction():
         tenant = _clinic()
@@ -149,11 +160,15 @@ def book() -> ResponseReturnValue:
     return jsonify(answer), 201
 
 
+@contract("Appointment")
 def appointment(uid: str) -> ResponseReturnValue:
+    """One appointment."""
     return jsonify(shown_appointment(appointments.named(_clinic().id, uid)))
 
 
+@contract("Appointment")
 def approve(uid: str) -> ResponseReturnValue:
+    """Approve it: its invoice is issued, and the patient is told how to pay."""
     with transaction():
         tenant = _clinic()
         one = appointments.named(tenant.id, uid)
@@ -163,7 +178,9 @@ def approve(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
+@contract("Appointment", takes="Reason")
 def decline(uid: str) -> ResponseReturnValue:
+    """Decline it: the patient is told."""
     why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
         one = appointments.named(_clinic().id, uid)
@@ -173,7 +190,9 @@ def decline(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
+@contract("Appointment", takes="Reason")
 def cancel(uid: str) -> ResponseReturnValue:
+    """Cancel it: the patient is told."""
     why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
         one = appointments.named(_clinic().id, uid)
@@ -183,7 +202,9 @@ def cancel(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
+@contract(page_of("Invoice"), query=("cursor",))
 def invoice_list() -> ResponseReturnValue:
+    """Invoices, newest first."""
     mine = select(Invoice).where(Invoice.tenant_id == _clinic().id)
     if (before_id := read_cursor()) is not None:
         mine = mine.where(Invoice.id < before_id)
@@ -191,7 +212,9 @@ def invoice_list() -> ResponseReturnValue:
     return jsonify(items=[shown_invoice(one) for one in found], nextCursor=_next(found))
 
 
+@contract("Invoice", takes="NewInvoice", answers=(201,))
 def issue() -> ResponseReturnValue:
+    """Issue an invoice, perhaps as that of an approved appointment."""
     given = body()
     asking = principal()
     if not isinstance(given.get("payer") or {}, dict):
@@ -231,5 +254,7 @@ def _attach(tenant: Tenant, appointment_uid: str, one: Invoice) -> None:
     db.session.flush()
 
 
+@contract("Invoice")
 def invoice(number: str) -> ResponseReturnValue:
+    """One invoice by its number."""
     return jsonify(shown_invoice(invoices.by_number(_clinic().id, number)))

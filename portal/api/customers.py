@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from portal import clock, money, personal, queue
 from portal.accounts.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
 from portal.api.guard import Doors, body, principal, read_cursor, text_of
+from portal.api.schemas import contract, page_of
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import NotFound
@@ -42,6 +43,7 @@ def _shown(customer: Customer) -> dict[str, Any]:
     return shown(customer, wallets.balance_cents(customer, environment), environment)
 
 
+@contract(page_of("Customer"), query=("q", "cursor"))
 def listed() -> ResponseReturnValue:
     """Customers, newest first. q: a whole phone or account number."""
     tenant_id = principal().tenant_id
@@ -51,6 +53,7 @@ def listed() -> ResponseReturnValue:
     return jsonify(items=[shown(each, held[each.id], environment) for each in found], nextCursor=cursor)
 
 
+@contract("CustomerWithEntries")
 def one(uid: str) -> ResponseReturnValue:
     """One customer with the newest movements of their wallet. The look is recorded."""
     asking = principal()
@@ -65,6 +68,7 @@ def one(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
+@contract("Customer", takes="NewCustomer", answers=(201, 200))
 def add() -> ResponseReturnValue:
     """A customer with an account number and an empty wallet; 200 where this phone is a customer already."""
     asking, given = principal(), body()
@@ -75,6 +79,7 @@ def add() -> ResponseReturnValue:
     return jsonify(_shown(customers.by_uid(asking.tenant_id, uid))), 201 if is_new else 200
 
 
+@contract("PaidFromWallet", takes="WalletPayment")
 def pay(uid: str) -> ResponseReturnValue:
     """Pay what `reference` (an invoice, or a paymentId) is due from the wallet, as far as it reaches."""
     asking, given = principal(), body()

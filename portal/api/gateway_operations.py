@@ -7,6 +7,7 @@ from portal import queue
 from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api.gateways import shown
 from portal.api.guard import Doors, body, principal, text_of
+from portal.api.schemas import contract
 from portal.audit import chain
 from portal.db import transaction
 from portal.errors import Conflict, Refused
@@ -78,6 +79,7 @@ def release_initiator(tenant_id: int, uid: str, *, actor: str) -> None:
     queue.ring(queue.REQUESTS)
 
 
+@contract("Done", answers=(202,))
 def balance(uid: str) -> ResponseReturnValue:
     """Ask M-Pesa for the gateway's balances; GET the gateway some seconds later to read them."""
     asking = principal()
@@ -85,6 +87,7 @@ def balance(uid: str) -> ResponseReturnValue:
     return jsonify(success=True, message="M-Pesa is asked. Read the gateway again in some seconds."), 202
 
 
+@contract("Pulled")
 def pull(uid: str) -> ResponseReturnValue:
     """Pull what M-Pesa lists since the last pull, and book what is not known."""
     asking = principal()
@@ -93,6 +96,7 @@ def pull(uid: str) -> ResponseReturnValue:
     return jsonify(success=not brought.failed, message=message, rows=brought.rows, new=brought.new)
 
 
+@contract("Done", takes="PullRegistration")
 def register_pull(uid: str) -> ResponseReturnValue:
     """Register the gateway for Pull Transactions with the organisation's nominated number."""
     asking, given = principal(), body()
@@ -101,6 +105,7 @@ def register_pull(uid: str) -> ResponseReturnValue:
     return jsonify(success=True, message="M-Pesa's list is read every quarter of an hour now.")
 
 
+@contract("Done")
 def rotate(uid: str) -> ResponseReturnValue:
     """New callback addresses; those before work until the next rotation."""
     asking = principal()
@@ -111,6 +116,7 @@ def rotate(uid: str) -> ResponseReturnValue:
     )
 
 
+@contract("Gateway")
 def release(uid: str) -> ResponseReturnValue:
     """Use a halted initiator again: an administrator has looked."""
     asking = principal()

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from portal import clock, money
 from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api.guard import Doors, body, body_if_any, principal, text_of
+from portal.api.schemas import contract, page_of
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import Refused
@@ -58,7 +59,9 @@ def shown(gateway: Gateway) -> dict[str, Any]:
     }
 
 
+@contract(page_of("Gateway"))
 def listed() -> ResponseReturnValue:
+    """The gateways, newest first, without their secrets."""
     return jsonify(items=[shown(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
 
 
@@ -71,7 +74,9 @@ def refuse_unreadable_url(given: dict[str, Any]) -> None:
         raise Refused(f"baseUrl: {sentence}", code="invalid_fields", fields={"baseUrl": sentence}) from None
 
 
+@contract("Gateway", takes="NewGateway", answers=(201,))
 def created() -> ResponseReturnValue:
+    """Add a way to be paid."""
     asking = principal()
     given = body()
     refuse_unreadable_url(given)
@@ -81,11 +86,15 @@ def created() -> ResponseReturnValue:
     return jsonify(answer), 201
 
 
+@contract("Gateway")
 def one(uid: str) -> ResponseReturnValue:
+    """One gateway, without its secrets."""
     return jsonify(shown(settings.named(principal().tenant_id, uid)))
 
 
+@contract("Gateway", takes="GatewayChange")
 def changed(uid: str) -> ResponseReturnValue:
+    """Change a gateway; what is not named stays. Its secrets and addresses need a fresh sign-in."""
     asking, given = principal(), body()
     refuse_unreadable_url(given)
     with transaction():
@@ -102,7 +111,9 @@ def is_used(gateway: Gateway) -> bool:
     return any(db.session.scalar(found) for found in of)
 
 
+@contract("GatewayRemoved")
 def removed(uid: str) -> ResponseReturnValue:
+    """Remove a gateway: deleted, or archived where payments point at it."""
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
@@ -113,7 +124,9 @@ def removed(uid: str) -> ResponseReturnValue:
     return jsonify(success=True, deleted=was_deleted, archived=not was_deleted, message=message)
 
 
+@contract("Gateway")
 def made_default(uid: str) -> ResponseReturnValue:
+    """Make it the default one."""
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
@@ -135,14 +148,18 @@ def try_out(tenant_id: int, uid: str, *, actor: str) -> trial.Trial:
     return outcome
 
 
+@contract("GatewayTest")
 def tested(uid: str) -> ResponseReturnValue:
+    """Try it out against its server: each step, and what is wrong. No money moves."""
     asking = principal()
     outcome = try_out(asking.tenant_id, uid, actor=asking.actor)
     steps = [{"label": step.label, "ok": step.ok, "detail": step.detail} for step in outcome.steps]
     return jsonify(success=outcome.ok, message=outcome.message, steps=steps)
 
 
+@contract("Done", takes="WhichGateway")
 def connection_tested() -> ResponseReturnValue:
+    """Try out one gateway, by default the default one. No money moves."""
     asking = principal()
     uid = text_of(body_if_any(), "gatewayId", required=False) or _default_uid(asking.tenant_id)
     outcome = try_out(asking.tenant_id, uid, actor=asking.actor)
@@ -189,7 +206,9 @@ def register_urls(
         chain.record(tenant_id, "gateway", gateway.id, "urls_registered", actor=actor, new=f"{version} {response_type}")
 
 
+@contract("Done", takes="Registration")
 def registered(uid: str) -> ResponseReturnValue:
+    """Give Safaricom our addresses for payments by hand."""
     asking = principal()
     given = body_if_any()
     register_urls(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
 from typing import Any
@@ -12,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from portal.accounts import permissions, tokens
 from portal.accounts.permissions import Forbidden, SignInNeeded
 from portal.accounts.tokens import Principal
+from portal.api.schemas import Contract, contract_of
 from portal.errors import PortalError, Refused
 from portal.limits import STANDARD, limiter
 
@@ -23,12 +25,23 @@ LONGEST_CURSOR = 18  # digits of a 64-bit row id
 LONGEST_TEXTS = {"certificate": 20_000}  # PEM, perhaps with its chain
 
 
+@dataclass(frozen=True)
+class Door:
+    """All that is known of one door. who: see `Doors.add`."""
+
+    method: str
+    path: str
+    who: str
+    summary: str
+    contract: Contract
+
+
 class Doors:
     """Adds doors to the API's blueprint, each with who may pass it."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self.who: dict[str, str] = {}
+        self.opened: list[Door] = []
 
     def add(self, method: str, path: str, view: View, *, who: str, limit: str | None = STANDARD) -> None:
         """Open one door. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limit: None where polls must pass."""
@@ -38,7 +51,7 @@ class Doors:
         guarded = self._guard(view, who)
         if limit is not None:
             guarded = limiter.limit(limit, key_func=_counted_as)(guarded)
-        self.who[f"{method} {path}"] = who
+        self.opened.append(Door(method, path, who, (view.__doc__ or "").strip(), contract_of(view)))
         self._blueprint.add_url_rule(path, endpoint=name, view_func=guarded, methods=[method])
 
     @staticmethod

@@ -10,6 +10,7 @@ from portal import clock, money, queue
 from portal.accounts.models import User
 from portal.accounts.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
+from portal.api.schemas import contract, page_of
 from portal.db import db, transaction
 from portal.errors import Refused
 from portal.ledger.models import Journal, Line
@@ -85,12 +86,14 @@ def _credited(items: list[Transaction]) -> dict[str, str]:
     }
 
 
+@contract(page_of("ManualPayment"), query=("cursor",))
 def listed() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
     items, cursor = manual.page(principal().tenant_id, before_id=read_cursor())
     return jsonify(items=shown(items), nextCursor=cursor)
 
 
+@contract("ManualPayment", takes="Taken", answers=(201,))
 def record() -> ResponseReturnValue:
     """Record money for `reference` (an invoice, or a paymentId) or into the wallet of `customerId`."""
     asking, given = principal(), body()
@@ -126,11 +129,13 @@ def _reason() -> str:
     return text_of(body_if_any(), "reason", required=False) or request.args.get("reason", "")
 
 
+@contract("ManualPayment", takes="Reason", query=("reason",))
 def void(uid: str) -> ResponseReturnValue:
     """Take one back, with a `reason` (JSON or parameter). Voided again, it answers as it did."""
     return jsonify(_void([uid])[0])
 
 
+@contract(page_of("ManualPayment"), takes="Reason", query=("ids", "reason"))
 def void_many() -> ResponseReturnValue:
     """Take several back, `ids` comma separated, with one `reason`: all of them or none."""
     uids = [uid.strip() for uid in request.args.get("ids", "").split(",") if uid.strip()]

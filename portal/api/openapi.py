@@ -1,25 +1,30 @@
-"""A description of the API, made from its own doors."""
+"""A description of the API, made from its own doors: paths, what they take and give, who may pass."""
 
 import re
 from typing import Any
 
-from flask import current_app, jsonify
+from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY, Doors
+from portal.api import schemas
+from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY, Door, Doors
 
-_ERROR = {
-    "type": "object",
-    "required": ["error", "message"],
-    "properties": {
-        "error": {"type": "string"},
-        "message": {"type": "string"},
-        "fields": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
+_SIGNED_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
+_REFUSED = {
+    "400": "The body is no JSON object.",
+    "401": "Nobody is signed in, or not any more.",
+    "403": "This sign-in may not do that.",
+    "404": "There is no such thing here.",
+    "409": "It cannot be done as things stand.",
+    "413": "The body is too large.",
+    "415": "The body is no JSON.",
+    "422": "A field is wrong; `fields` says which and what would be right.",
+    "429": "Too often: wait for `Retry-After` seconds.",
 }
 
 
 def open_doors(doors: Doors) -> None:
+    @schemas.contract({"type": "object"})
     def describe() -> ResponseReturnValue:
         """This description."""
         return jsonify(_description(doors))
@@ -30,44 +35,70 @@ def open_doors(doors: Doors) -> None:
 
 def _description(doors: Doors) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
-    for door, who in doors.who.items():
-        method, path = door.split(" ", 1)
-        view = _view(method, path)
-        names = re.findall(r"<(?:path:)?(\w+)>", path)
-        paths.setdefault("/api" + re.sub(r"<(?:path:)?(\w+)>", r"{\1}", path), {})[method.lower()] = {
-            "summary": (view or "").split("\n")[0] or path,
-            "security": [] if who == EVERYBODY else [{"bearer": []}, {"apiKey": []}],
-            "x-permission": None if who in (EVERYBODY, ANYONE_SIGNED_IN) else who,
-            "parameters": [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-            ],
-            **({"requestBody": _OBJECT} if method in ("POST", "PUT") else {}),
-            "responses": {
-                "2XX": {"description": "Done.", "content": {"application/json": {"schema": {}}}},
-                "4XX": {
-                    "description": "Refused, with the reason.",
-                    "content": {"application/json": {"schema": _ERROR}},
-                },
-            },
-        }
+    for door in doors.opened:
+        paths.setdefault(path_of(door), {})[door.method.lower()] = _operation(door)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Mlango", "version": "1", "description": "Payments by M-Pesa, and what they open."},
+        "info": {
+            "title": "Mlango",
+            "version": "1",
+            "description": "Payments by M-Pesa, and what they open. Amounts are KES, times RFC 3339.",
+        },
         "paths": paths,
         "components": {
+            "schemas": schemas.COMPONENTS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            }
+            },
         },
     }
 
 
-_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
+def path_of(door: Door) -> str:
+    """A door's path as the description writes it, such as `/api/mpesa/{checkoutRequestId}/refund`."""
+    return "/api" + re.sub(r"<(?:path:)?(\w+)>", lambda found: "{" + _camel(found.group(1)) + "}", door.path)
 
 
-def _view(method: str, path: str) -> str | None:
-    for rule in current_app.url_map.iter_rules():
-        if rule.rule == "/api" + path and method in (rule.methods or ()):
-            return current_app.view_functions[rule.endpoint].__doc__
-    return None
+def _operation(door: Door) -> dict[str, Any]:
+    summary, _, more = door.summary.partition("\n")
+    media = "text/csv" if door.path.endswith(".csv") else "application/json"
+    return {
+        "operationId": _camel(re.sub(r"\W+", "_", f"{door.method.lower()}_{door.path}").strip("_")),
+        "summary": summary,
+        **({"description": " ".join(more.split())} if more.strip() else {}),
+        "tags": [door.path.split("/")[1]],
+        "security": [] if door.who == EVERYBODY else _SIGNED_IN,
+        **({} if door.who in (EVERYBODY, ANYONE_SIGNED_IN) else {"x-permission": door.who}),
+        "parameters": _parameters(door),
+        **_body(door),
+        "responses": {
+            **{str(code): _answer("Done.", door.contract.gives, media) for code in door.contract.answers},
+            **{code: _answer(why, schemas.ref("Error")) for code, why in _REFUSED.items()},
+        },
+    }
+
+
+def _parameters(door: Door) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": _camel(name), "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"<(?:path:)?(\w+)>", door.path)
+    ]
+    return in_path + [{"name": name, "in": "query", "schema": schemas.PARAMETERS[name]} for name in door.contract.query]
+
+
+def _body(door: Door) -> dict[str, Any]:
+    if door.contract.takes is None:
+        return {}
+    described = schemas.COMPONENTS[door.contract.takes["$ref"].rpartition("/")[2]]
+    is_needed = bool(described.get("required"))
+    return {"requestBody": {"required": is_needed, "content": {"application/json": {"schema": door.contract.takes}}}}
+
+
+def _answer(why: str, schema: schemas.Schema, media: str = "application/json") -> dict[str, Any]:
+    return {"description": why, "content": {media: {"schema": schema}}}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return "id" if name == "uid" else first + "".join(other.capitalize() for other in others)

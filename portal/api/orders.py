@@ -11,6 +11,7 @@ from portal.accounts import permissions
 from portal.accounts.permissions import REQUEST_PAYMENT, Forbidden
 from portal.accounts.tokens import Principal
 from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, principal, text_of
+from portal.api.schemas import answered, contract, found, ref
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.db import db, transaction
 from portal.errors import Conflict, NotFound, Refused
@@ -53,6 +54,7 @@ def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
     }
 
 
+@contract(answered(data=ref("OrderBegun")), takes="Order", answers=(201, 200))
 def initiate() -> ResponseReturnValue:
     """Ask a phone to pay for an order. 201 for a new request, 200 where one is under way."""
     asking, given = principal(), body()
@@ -162,11 +164,13 @@ def find_payment(tenant_id: int, name: str) -> tuple[Payment | None, Push | None
     return (push.payment, push) if push else (None, None)
 
 
+@contract(found("Payment"))
 def query(checkout_request_id: str) -> ResponseReturnValue:
     """One payment by CheckoutRequestID or paymentId; M-Pesa is asked where it is still open."""
     return _answer(*find_payment(principal().tenant_id, checkout_request_id))
 
 
+@contract(found("Payment"))
 def order(order_id: str) -> ResponseReturnValue:
     """The newest payment of an order."""
     tenant_id = principal().tenant_id
@@ -179,6 +183,7 @@ def order(order_id: str) -> ResponseReturnValue:
     return _answer(found or db.session.scalars(newest.limit(1)).first())
 
 
+@contract(found("Payment"))
 def appointment_status(appointment_id: str) -> ResponseReturnValue:
     """The payment of an appointment."""
     appointment = (

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from portal import money
 from portal.accounts.permissions import MANAGE_PACKAGES
 from portal.api.guard import Doors, body, principal, text_of
+from portal.api.schemas import contract, page_of
 from portal.db import db, transaction
 from portal.errors import Refused
 from portal.hotspot import packages
@@ -44,11 +45,15 @@ def for_staff(package: Package) -> dict[str, Any]:
     }
 
 
+@contract(page_of("Package"))
 def listed() -> ResponseReturnValue:
+    """Every package."""
     return jsonify(items=[for_staff(one) for one in packages.every(principal().tenant_id)], nextCursor=None)
 
 
+@contract("Package", takes="NewPackage", answers=(201,))
 def created() -> ResponseReturnValue:
+    """Offer a package."""
     asking, given = principal(), body()
     for name in ("name", "rate", "speed", "kind"):
         text_of(given, name, required=False)

@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 from portal import clock, money
 from portal.api import packages as api_packages
 from portal.api.guard import EVERYBODY, Doors, body, text_of
+from portal.api.schemas import contract, page_of
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.fulfilment import receipt_of
@@ -36,12 +37,14 @@ def open_doors(doors: Doors) -> None:
     doors.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limit=None)
 
 
+@contract(page_of("PackageOnSale"), query=("tenant",))
 def on_sale() -> ResponseReturnValue:
     """What a hotspot customer can buy."""
     tenant = find.by_slug(request.args.get("tenant"))
     return jsonify(items=[api_packages.for_customers(one) for one in packages.on_sale(tenant.id)], nextCursor=None)
 
 
+@contract("Configured", query=("tenant",))
 def check() -> ResponseReturnValue:
     """Whether this tenant can be paid by M-Pesa, and whether that is a test."""
     tenant = find.by_slug(request.args.get("tenant"))
@@ -52,6 +55,7 @@ def check() -> ResponseReturnValue:
     return jsonify(configured=not settings.problems(settings.shown(gateway)), env=gateway.environment)
 
 
+@contract("Validity", query=("tenant",))
 def validate() -> ResponseReturnValue:
     """Whether its gateway is complete; the names of fields that are not."""
     tenant = find.by_slug(request.args.get("tenant"))
@@ -63,6 +67,7 @@ def validate() -> ResponseReturnValue:
     return jsonify(valid=not errors, errors=errors)
 
 
+@contract("PurchaseBegun", takes="Purchase", answers=(201, 200))
 def initiate() -> ResponseReturnValue:
     """Ask a phone to pay for a package. 201 for a new request, 200 where it is under way or paid already."""
     given = body()
@@ -113,6 +118,7 @@ def _by_token(token: str) -> Payment:
     return payment
 
 
+@contract("PurchaseStatus", query=("paymentId", "checkoutRequestId"))
 def poll() -> ResponseReturnValue:
     """How a payment stands. Credentials only for who holds its paymentId."""
     token, checkout_id = request.args.get("paymentId", ""), request.args.get("checkoutRequestId", "")
@@ -157,6 +163,7 @@ def credentials_of(payment: Payment) -> dict[str, Any] | None:
     }
 
 
+@contract("PastedAnswer", takes="PastedMessage")
 def verify_sms() -> ResponseReturnValue:
     """Open a package for a pasted message, if its money is known to have arrived and is unused.
 

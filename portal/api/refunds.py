@@ -7,8 +7,9 @@ from flask.typing import ResponseReturnValue
 
 from portal import clock, money, queue
 from portal.accounts.permissions import REFUND
-from portal.api.guard import Doors, body, principal, text_of
+from portal.api.guard import Doors, body, principal, read_cursor, text_of
 from portal.api.orders import find_payment
+from portal.api.schemas import answered, contract, page_of, ref
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.limits import REFUNDS
@@ -42,6 +43,7 @@ def shown(one_refund: Refund) -> dict[str, Any]:
     }
 
 
+@contract(answered(data=ref("Refund")), takes="NewRefund")
 def refund(checkout_request_id: str) -> ResponseReturnValue:
     """Send a payment's money back, whole or in part. It is done when M-Pesa says so."""
     asking, given = principal(), body()
@@ -76,14 +78,20 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
     return jsonify(success=True, message=message, data=data)
 
 
+@contract(page_of("Refund"), query=("cursor",))
 def listed() -> ResponseReturnValue:
-    return jsonify(items=[shown(one_refund) for one_refund in refunds.latest(principal().tenant_id)], nextCursor=None)
+    """Refunds, newest first."""
+    found, next_id = refunds.page(principal().tenant_id, before_id=read_cursor())
+    return jsonify(items=[shown(one_refund) for one_refund in found], nextCursor=str(next_id) if next_id else None)
 
 
+@contract("Refund")
 def one(uid: str) -> ResponseReturnValue:
+    """One refund."""
     return jsonify(shown(refunds.named(principal().tenant_id, uid)))
 
 
+@contract(answered(data=ref("Refund")))
 def approve(uid: str) -> ResponseReturnValue:
     """The second person's yes."""
     asking = principal()

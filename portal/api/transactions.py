@@ -12,6 +12,7 @@ from sqlalchemy import select
 from portal import clock, money
 from portal.accounts.permissions import SEE_AUDIT, SEE_MONEY
 from portal.api.guard import Doors, principal, read_cursor
+from portal.api.schemas import FILTERS, contract, page_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.db import db, transaction
@@ -48,19 +49,24 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
     }
 
 
+@contract(page_of("Transaction"), query=(*FILTERS, "cursor"))
 def listed(provider: str = "") -> ResponseReturnValue:
+    """Money that arrived, one item a receipt, newest first."""
     wanted = replace(search.read_wanted(request.args), provider=provider)
     items, cursor = search.page(principal().tenant_id, wanted, cursor=request.args.get("cursor", ""))
     references = search.references_of(items)
     return jsonify(items=[shown(item, references[item.id]) for item in items], nextCursor=cursor)
 
 
+@contract(page_of("Transaction"), query=(*FILTERS, "cursor"))
 def electronic() -> ResponseReturnValue:
     """What M-Pesa moved: the list without money that staff recorded by hand."""
     return listed(provider="mpesa")
 
 
+@contract("TransactionWithAllocations")
 def one(uid: str) -> ResponseReturnValue:
+    """One receipt and what it paid. The look is recorded."""
     asking = principal()
     item = search.by_uid(asking.tenant_id, uid)
     answer = shown(item, search.references_of([item])[item.id]) | {
@@ -79,6 +85,7 @@ def one(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
+@contract("TransactionsCsv", query=FILTERS)
 def as_csv() -> ResponseReturnValue:
     """The same list for a spreadsheet; cells that a spreadsheet would run are made text."""
     asking = principal()
@@ -112,6 +119,7 @@ def _harmless(value: object) -> object:
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
+@contract("Figures")
 def stats() -> ResponseReturnValue:
     """Today, this month, success, what is pending, and when M-Pesa last called."""
     tenant_id = principal().tenant_id
@@ -130,6 +138,7 @@ def stats() -> ResponseReturnValue:
     )
 
 
+@contract(page_of("AuditRow"), query=("cursor",))
 def audit() -> ResponseReturnValue:
     """The newest audit rows, with their place in the chain."""
     newest = select(AuditEntry).where(AuditEntry.tenant_id == principal().tenant_id)

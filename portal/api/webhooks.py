@@ -12,6 +12,7 @@ from portal import queue, vault
 from portal.accounts import tokens
 from portal.accounts.permissions import SignInNeeded
 from portal.api.guard import EVERYBODY, Doors
+from portal.api.schemas import contract
 from portal.db import db
 from portal.gateways import connect
 from portal.logs import bind, logger
@@ -27,6 +28,7 @@ def open_doors(doors: Doors) -> None:
     doors.add("POST", "/webhooks/mpesa", take, who=EVERYBODY, limit=None)  # the key is looked up before anything
 
 
+@contract("Accepted", takes="Callback", query=("key",))
 def take() -> ResponseReturnValue:
     """Take an STK callback's body as another system passed it on. Key: `X-API-Key`, or `key` in the address."""
     tenant_id = _tenant_of(request.headers.get("X-API-Key") or request.args.get("key") or "")

@@ -407,12 +407,6 @@ def named(tenant_id: int, uid: str) -> Refund:
     return found
 
 
-def latest(tenant_id: int, limit: int = 50) -> list[Refund]:
-    """The newest refunds, those that wait for somebody first."""
-    mine = select(Refund).where(Refund.tenant_id == tenant_id)
-    return list(db.session.scalars(mine.order_by(Refund.ended_at.is_not(None), Refund.id.desc()).limit(limit)))
-
-
 def to_approve(tenant_id: int) -> list[Refund]:
     """Refunds that wait for a second person, oldest first."""
     mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == "requested")
