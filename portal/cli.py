@@ -104,10 +104,10 @@ def scheduler() -> None:
 
     app = create_app()
     if app.config["PORTAL"].simulator_url:
-        from portal.demo_data import register_urls
+        from portal.demo_data import meet_simulator
 
         with app.app_context():
-            register_urls()
+            meet_simulator(app.config["PORTAL"].simulator_url)
     run(app)
 
 

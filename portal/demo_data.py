@@ -1,5 +1,6 @@
 """The demonstration's tenants, people, packages and invoices. Never loaded outside `portal demo`."""
 
+import urllib.request
 from datetime import timedelta
 from typing import Any
 
@@ -31,9 +32,11 @@ SIGN_INS = (
 )
 ORGANISATIONS = (
     {"slug": "mawingu", "name": "MAWINGU NET", "shortcode": "600111", "consumerKey": "mawingu-key",
-     "consumerSecret": "mawingu-secret", "passkey": "mawingu-passkey", "kind": "PAYBILL"},
+     "consumerSecret": "mawingu-secret", "passkey": "mawingu-passkey", "kind": "PAYBILL",
+     "initiatorName": "mawingu-api", "initiatorPassword": "mawingu-initiator"},
     {"slug": "upendo", "name": "UPENDO CLINIC", "shortcode": "600222", "consumerKey": "upendo-key",
-     "consumerSecret": "upendo-secret", "passkey": "upendo-passkey", "kind": "PAYBILL"},
+     "consumerSecret": "upendo-secret", "passkey": "upendo-passkey", "kind": "PAYBILL",
+     "initiatorName": "upendo-api", "initiatorPassword": "upendo-initiator"},
 )  # fmt: skip
 PACKAGES = (
     ("1 hour", 20, 3_600, "2M/5M", None, 1),
@@ -216,13 +219,34 @@ def front_page() -> dict[str, Any]:
     }
 
 
-def register_urls() -> None:
-    """Tell the simulator where payments by hand are reported, at every start: ports may have changed."""
-    known = select(Gateway.tenant_id, Gateway.uid).where(
-        Gateway.name.in_(("Mawingu paybill", "Upendo paybill")), Gateway.archived_at.is_(None)
-    )
-    for tenant_id, uid in db.session.execute(known).all():
+def meet_simulator(simulator_url: str) -> None:
+    """What needs a running simulator, at every start: its certificate for refunds, and where payments are reported."""
+    certificate = _certificate_at(simulator_url)
+    for organisation in ORGANISATIONS:
+        known = select(Gateway).where(
+            Gateway.name == f"{organisation['slug'].capitalize()} paybill", Gateway.archived_at.is_(None)
+        )
+        gateway = db.session.scalars(known).first()
+        if gateway is None:
+            continue
+        tenant_id, uid = gateway.tenant_id, gateway.uid
+        is_ours = gateway.initiator_name in ("", organisation["initiatorName"])
         try:
+            if certificate and is_ours and gateway.certificate != certificate:
+                initiator = {name: organisation[name] for name in ("initiatorName", "initiatorPassword")}
+                with transaction():
+                    gateway = settings.named(tenant_id, uid)
+                    given = initiator | {"certificate": certificate}
+                    settings.change(gateway, given, actor="demo", is_fresh_signin=True)
             gateways_api.register_urls(tenant_id, uid, actor="demo")
         except Refused as error:
-            current_app.logger.warning("C2B addresses not registered: %s", error.message)
+            current_app.logger.warning("The simulator does not know %s: %s", organisation["name"], error.message)
+
+
+def _certificate_at(simulator_url: str) -> str:
+    """The certificate that seals passwords for this simulator, PEM; empty where it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{simulator_url}/certificate", timeout=3) as answer:  # noqa: S310 - loopback
+            return str(answer.read().decode()).strip()
+    except OSError:
+        return ""

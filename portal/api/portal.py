@@ -151,7 +151,8 @@ def told(payment: Payment, *, with_credentials: bool) -> dict[str, Any]:
 
 def credentials_of(payment: Payment) -> dict[str, Any] | None:
     """Username, password, end and the router's login address, once they exist."""
-    is_open = payment.state == "paid" or claims.is_open_unverified(payment)
+    is_paid = payment.state == "paid" and payment.refunded_cents < payment.amount_cents
+    is_open = is_paid or claims.is_open_unverified(payment)
     grant = purchases.grant_of(payment.id) if is_open else None
     if grant is None or grant.ended_at is not None:
         return None
