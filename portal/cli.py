@@ -21,6 +21,7 @@ def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
         from portal.app import create_app
 
         try:
+            _use_demonstration()
             with create_app().app_context():
                 return command(*arguments, **named)
         except Misconfigured as error:
@@ -29,6 +30,15 @@ def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
             _fail(str(error))
 
     return wrapped
+
+
+def _use_demonstration() -> None:
+    """Where nothing is configured, a command works on the demonstration's data beside it, and says so."""
+    from portal.demo import settings_of
+
+    if found := settings_of(os.environ):
+        os.environ.update(found)
+        click.echo(f"Nothing is configured: this is the demonstration in {found['PORTAL_DATA']}.", err=True)
 
 
 def _fail(*sentences: str) -> None:

@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from portal.embedded_redis import redis_command
@@ -40,6 +41,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
         **_keys(data / "keys.json"),
     }
     os.environ.update(environment)
+    _keep_settings(data, environment)
     _load_data(simulator_url)
     from portal.demo_data import ORGANISATIONS
 
@@ -62,7 +64,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     ]  # fmt: skip
     if redis is not None:
         processes.insert(0, Process("redis", redis.argv, is_ready=redis.answers, needed_first=True))
-    return supervise(processes, on_ready=lambda: _welcome(web_url, simulator_url), log_directory=data / "log")
+    return supervise(processes, on_ready=lambda: _welcome(web_url, simulator_url, data), log_directory=data / "log")
 
 
 def _keys(file: Path) -> dict[str, str]:
@@ -75,6 +77,32 @@ def _keys(file: Path) -> dict[str, str]:
         file.write_text(json.dumps(made))
         file.chmod(0o600)
     kept: dict[str, str] = json.loads(file.read_text())
+    return kept
+
+
+SETTINGS_FILE = "settings.json"
+OURS = ("PORTAL_", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "MPESA_")
+
+
+def _keep_settings(data: Path, environment: dict[str, str]) -> None:
+    """What a command needs to work on this demonstration's data."""
+    kept = environment | ({"DATABASE_URL": os.environ["DATABASE_URL"]} if os.environ.get("DATABASE_URL") else {})
+    file = data / SETTINGS_FILE
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(kept))
+
+
+def settings_of(env: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the demonstration under `var` or PORTAL_DATA, where nothing else is configured; else nothing.
+
+    One setting of ours is enough to say that this is no demonstration.
+    """
+    if any(name.startswith(OURS) for name in env if name != "PORTAL_DATA"):
+        return {}
+    try:
+        kept: dict[str, str] = json.loads((Path(env.get("PORTAL_DATA", "var")) / SETTINGS_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
     return kept
 
 
@@ -97,7 +125,7 @@ def _answers(url: str) -> bool:
         return bool(response.status == 200)
 
 
-def _welcome(web_url: str, simulator_url: str) -> None:
+def _welcome(web_url: str, simulator_url: str, data: Path) -> None:
     from portal.demo_data import PASSWORD, SIGN_INS
 
     lines = [
@@ -111,6 +139,8 @@ def _welcome(web_url: str, simulator_url: str) -> None:
         "",
         f"  Sign-ins, all with the password {PASSWORD}:",
         *(f"    {email:<24}{name}" for email, name, _slug, _role in SIGN_INS),
+        "",
+        f"  Commands work on it  {'' if data == Path('var').absolute() else f'PORTAL_DATA={data} '}portal ledger check",
         "",
         "  Ctrl-C ends everything; the data is kept.",
         "",

@@ -167,7 +167,7 @@ def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal
     asked = time.monotonic()
     supervisor.send_signal(number)
     assert supervisor.wait(STOP_WITHIN_S) == 0
-    assert time.monotonic() - asked < 3, "programs that obey end at once"
+    assert time.monotonic() - asked < STOP_WITHIN_S - 1, "programs that obey end at once"
     assert group_of(supervisor) == set()
 
 
@@ -177,8 +177,8 @@ def test_a_program_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Sta
     read_until(supervisor, "deaf")
     asked = time.monotonic()
     supervisor.terminate()
-    assert supervisor.wait(5) == 0
-    assert 1 < time.monotonic() - asked < 3
+    assert supervisor.wait(STOP_WITHIN_S) == 0
+    assert 1 < time.monotonic() - asked < STOP_WITHIN_S - 1
     assert group_of(supervisor) == set()
 
 
@@ -189,8 +189,8 @@ def test_a_second_ctrl_c_ends_a_stubborn_program_at_once(start: Start) -> None:
     supervisor.send_signal(signal.SIGINT)
     time.sleep(0.3)
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(5) == 0
-    assert time.monotonic() - asked < 3
+    assert supervisor.wait(STOP_WITHIN_S) == 0
+    assert time.monotonic() - asked < STOP_WITHIN_S - 1
 
 
 def test_nothing_leaves_the_process_group(start: Start) -> None:
@@ -209,14 +209,14 @@ def test_grandchildren_are_gone_after_kill_9_of_the_supervisor(start: Start) -> 
     assert grandchild in everyone
     supervisor.kill()
     for pid in everyone:
-        wait_until_gone(pid, within_s=5)
+        wait_until_gone(pid, within_s=10)
 
 
 def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start) -> None:
     supervisor = start(program("web", HAS_DEAF_CHILD.replace("time.sleep(60)\n", "time.sleep(0.3)\n")))
     orphan = int(read_until(supervisor, "child")[-1].split()[-1])
     read_until(supervisor, "starting it again")
-    wait_until_gone(orphan, within_s=1)
+    wait_until_gone(orphan, within_s=5)
 
 
 def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""`portal demo` as a newcomer meets it: started as a program, used over HTTP alone, stopped by a signal, started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from bench.servers import answers, free_port
+from portal.demo import OURS
+from portal.demo_data import PASSWORD, SIGN_INS
+from tests.house import wait_until
+
+READY_WITHIN_S, STOP_WITHIN_S = 90.0, 10.0
+
+
+@dataclass
+class Demo:
+    """A demonstration at work."""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    url: str
+    simulator_url: str
+
+    def get(self, path: str, token: str = "", **query: Any) -> Any:
+        return requests.get(self.url + path, params=query, headers=_bearer(token), timeout=10).json()
+
+    def post(self, path: str, token: str = "", **given: Any) -> Any:
+        answer = requests.post(self.url + path, json=given, headers=_bearer(token), timeout=10)
+        assert answer.status_code < 300, (path, answer.status_code, answer.text)
+        return answer.json()
+
+    def sign_in(self, email: str) -> str:
+        return str(self.post("/api/auth/token", email=email, password=PASSWORD)["accessToken"])
+
+    def status(self, payment_id: str) -> dict[str, Any]:
+        return self.get("/api/portal/mpesa/status", paymentId=payment_id)  # type: ignore[no-any-return]
+
+    def phone(self, phone: str, act: str = "", **given: Any) -> Any:
+        address = f"{self.simulator_url}/handset/254{phone[1:]}"
+        if act:
+            return requests.post(f"{address}/{act}", json=given, timeout=10).json()
+        return requests.get(address, timeout=10).json()
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """A `portal` command on the demonstration's data, where nothing else is configured."""
+        return subprocess.run(
+            [sys.executable, "-m", "portal", *words],
+            env=unconfigured() | {"PORTAL_DATA": str(self.data)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def stop(self) -> None:
+        """SIGTERM ends all of it in time, and nobody is left of its process group."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(STOP_WITHIN_S) == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(self.process.pid, 0)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def unconfigured() -> dict[str, str]:
+    """This environment without any setting of the product."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+def started(data: Path) -> Demo:
+    port, simulator_port = free_port(), free_port()
+    options = ["--port", str(port), "--simulator-port", str(simulator_port), "--data", str(data)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "portal", "demo", *options],
+        env=unconfigured(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    demo = Demo(process, data, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{simulator_port}")
+    wait_until(lambda: answers(f"{demo.url}/readyz"), within_s=READY_WITHIN_S)
+    return demo
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    running = started(tmp_path / "data")
+    yield running
+    if running.process.poll() is None:
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+
+
+def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None:
+    admin = demo.sign_in("admin@mawingu.test")
+    package = min(demo.get("/api/portal/packages", tenant="mawingu")["items"], key=lambda one: one["price"])
+    assert package["price"] >= 20
+
+    # internet, from a phone that pays by itself
+    bought = demo.post("/api/portal/mpesa/initiate", tenant="mawingu", packageId=package["id"], phone="0712345601")
+    wait_until(lambda: demo.status(bought["paymentId"])["status"] == "paid")
+    wait_until(lambda: "credentials" in demo.status(bought["paymentId"]))
+    receipt = demo.status(bought["paymentId"])["receipt"]
+    assert any(receipt in message["text"] for message in demo.phone("0712345601")["messages"])
+
+    # an appointment of the clinic, paid by hand at the paybill with the invoice's number as account
+    desk = demo.sign_in("reception@upendo.test")
+    visits = demo.get("/api/appointments", desk)["items"]
+    visit = next(one for one in visits if one["status"] == "approved" and one["kind"] == "virtual")
+    gateway = demo.get("/api/payment-gateways", demo.sign_in("admin@upendo.test"))["items"][0]
+    told = demo.phone(
+        "0712345600", "pay", shortcode=gateway["shortcode"], account=visit["invoiceNumber"], amount=visit["amountDue"]
+    )
+    assert told["accepted"] is True
+    wait_until(lambda: demo.get(f"/api/appointments/{visit['id']}", desk)["status"] == "confirmed")
+    assert demo.get(f"/api/appointments/{visit['id']}", desk)["meetingUrl"].startswith(f"{demo.url}/join/")
+
+    # money back: the demonstration's gateways have their initiators
+    wait_until(lambda: demo.get("/api/payment-gateways", admin)["items"][0]["certificateFingerprint"])
+    demo.post(f"/api/mpesa/{bought['paymentId']}/refund", admin)
+    wait_until(lambda: demo.status(bought["paymentId"])["status"] == "refunded")
+    assert "credentials" not in demo.status(bought["paymentId"])
+
+    for words in (("ledger", "check"), ("audit", "verify")):
+        proof = demo.command(*words)
+        assert proof.returncode == 0, proof.stdout + proof.stderr
+        assert f"the demonstration in {demo.data}" in proof.stderr
+    assert demo.command("check").returncode == 1, "a configuration is never taken from a demonstration"
+
+    asked = time.monotonic()
+    demo.stop()
+    assert time.monotonic() - asked < STOP_WITHIN_S
+    again = started(demo.data)
+    try:
+        assert again.status(bought["paymentId"])["status"] == "refunded"
+        assert {again.sign_in(email) != "" for email, *_rest in SIGN_INS[1:]} == {True}
+    finally:
+        again.stop()
