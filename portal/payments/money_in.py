@@ -22,7 +22,8 @@ from portal.payments.states import AS_WRITTEN, touch
 from portal.phone import for_screens, without_phone
 
 REVERSED, VOIDED = "reversed", "voided"
-PAID_TWICE, OVERPAID, CLOSED, UNKNOWN_ACCOUNT = "paid twice", "overpaid", "closed", "unknown account"
+PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
+UNKNOWN_ACCOUNT, SEVERAL_FIT = "unknown account", "several fit"
 
 
 @dataclass(frozen=True)
@@ -432,6 +433,7 @@ def customer_credited(booked: Transaction) -> int:
             Journal.reference.startswith(f"{booked.uid}/"),
             Line.account.startswith("wallet:"),
         )
+        .order_by(Journal.id.desc())  # it may have been in another wallet before
         .limit(1)
     )
     return int(str(account).partition(":")[2])

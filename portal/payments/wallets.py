@@ -14,9 +14,11 @@ from portal.errors import Conflict, NotFound
 from portal.ledger import post
 from portal.money import format_kes
 from portal.payments.models import Allocation, Customer, Payment, Transaction
-from portal.payments.money_in import lock_payment
+from portal.payments.money_in import customer_credited, lock_payment
 from portal.payments.states import touch
 from portal.tenants.counters import take_number
+
+GUESSED = "webhook"  # the channel of another system's word, which says who paid but not for what
 
 
 def customer_of_phone(tenant_id: int, msisdn: str, *, name: str = "") -> Customer:
@@ -77,14 +79,13 @@ def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
     put = booked.unallocated_cents
     if not put:
         return 0
-    post.post(
-        booked.tenant_id,
-        booked.environment,
-        "credited",
-        f"{booked.uid}/{customer.id}",
-        occurred_at=clock.now(),
-        lines={post.SUSPENSE: put, post.wallet(customer.id): -put},
-    )
+    lines = {post.SUSPENSE: put, post.wallet(customer.id): -put}
+    for again in ("", "/again"):  # what `free` took out of this wallet, put back into it
+        reference = f"{booked.uid}/{customer.id}{again}"
+        if post.post(booked.tenant_id, booked.environment, "credited", reference, occurred_at=clock.now(), lines=lines):
+            break
+    else:
+        raise Conflict(_("This payment was in this wallet twice already; place it on an invoice, or refund it."))
     booked.credited_cents += put
     booked.unallocated_cents, booked.unplaced_why = 0, ""
     chain.record(
@@ -98,6 +99,36 @@ def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
     )
     db.session.flush()
     return put
+
+
+def free(booked: Transaction, *, actor: str) -> None:
+    """Take money out of the wallet that it was put into on another system's word: M-Pesa says what it was for.
+
+    What its owner has spent of it meanwhile cannot be: then all of it stays, for staff to settle. The caller commits.
+    """
+    if booked.channel != GUESSED or not booked.credited_cents:
+        return
+    customer = lock_customer(customer_credited(booked))
+    taken = booked.credited_cents
+    if balance_cents(customer, booked.environment) < taken:
+        return
+    lines = {post.wallet(customer.id): taken, post.SUSPENSE: -taken}
+    reference = f"{booked.uid}/{customer.id}"
+    if not post.post(
+        booked.tenant_id, booked.environment, "credit_undone", reference, occurred_at=clock.now(), lines=lines
+    ):
+        return
+    booked.credited_cents, booked.unallocated_cents = 0, taken
+    chain.record(
+        booked.tenant_id,
+        "transaction",
+        booked.id,
+        "credit_undone",
+        actor=actor,
+        old=f"customer:{customer.id}",
+        details={"amount_cents": taken},
+    )
+    db.session.flush()
 
 
 def pay(payment_id: int, customer_id: int, *, actor: str) -> int:

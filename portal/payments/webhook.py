@@ -14,7 +14,7 @@ from portal.payments.models import InboxItem, Push
 from portal.payments.money_in import Arrival
 from portal.payments.outcome import Outcome
 
-CHANNEL = "webhook"
+CHANNEL = wallets.GUESSED
 
 
 def settle(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:

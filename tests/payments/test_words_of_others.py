@@ -1,0 +1,168 @@
+"""Words of M-Pesa, or of others, that come in another order, shape or place than expected."""
+
+import json
+from typing import Any
+
+import pytest
+
+from portal import clock
+from portal.db import db, transaction
+from portal.gateways.models import Gateway
+from portal.payments.models import InboxItem, MpesaRequest, Transaction
+from portal.reconciliation import statements
+from tests.api.test_webhook import balance, give_key, told
+from tests.api.test_webhook import post as post_webhook
+from tests.house import House, c2b_body, new_phone, receipt, stk_body
+from tests.payments.test_manual import customer
+
+
+def post(house: House, path: str, body: Any) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    return house.client().post(path, data=data, content_type="application/json")
+
+
+def test_an_address_that_no_database_can_look_up_is_no_outage(either_house: House) -> None:
+    hook, spool = either_house.hook(), either_house.app.extensions["spool"]
+    for path in ("/hooks/%00/c2b/confirmation", f"{hook}/stk/%00", f"{hook}/result/a%00b", "/hooks/é/timeout/x"):
+        assert post(either_house, path, c2b_body(receipt=receipt(9), amount=5, account="X")).status_code == 200
+    assert spool.depth() == 0, "what waits on disk would wait behind it for ever"
+    with either_house.inside():
+        assert db.session.query(InboxItem).count() == 0
+
+
+def asked_about(house: House, number: int) -> str:
+    """The token of a question about a receipt that M-Pesa is thinking about."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        question = MpesaRequest(
+            tenant_id=gateway.tenant_id, gateway_id=gateway.id, kind="status", subject=f"receipt:{receipt(number)}",
+            state="sent", next_at=clock.now(),
+        )  # fmt: skip
+        db.session.add(question)
+        db.session.flush()
+        return question.token
+
+
+def status_result(number: int, **changes: Any) -> dict[str, Any]:
+    """Transaction Status's answer; a change to None leaves the parameter out."""
+    told_of = {
+        "TransactionStatus": "Completed", "ReceiptNo": receipt(number), "Amount": 100,
+        "CreditPartyName": "600111 - MLIMA HOUSE", "DebitPartyName": "254712345678 - JOHN DOE",
+        "FinalisedTime": 20261121101010,
+    } | changes  # fmt: skip
+    items = [{"Key": key, "Value": value} for key, value in told_of.items() if value is not None]
+    return {
+        "Result": {
+            "ResultType": 0, "ResultCode": 0, "ResultDesc": "ok", "OriginatorConversationID": "o",
+            "ConversationID": f"AG_{number}", "TransactionID": "UKL0000000",
+            "ResultParameters": {"ResultParameter": items}, "ReferenceData": {"ReferenceItem": {"Key": "Occasion"}},
+        }
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [{"CreditPartyName": None}, {"CreditPartyName": ""}, {"CreditPartyName": "600222 - X"}, {"Amount": -5}]
+)
+def test_a_status_that_does_not_say_that_we_were_paid_books_nothing(house: House, changes: dict[str, Any]) -> None:
+    token = asked_about(house, 7)
+    assert post(house, f"{house.hook()}/result/{token}", status_result(7, **changes)).status_code == 200
+    house.settle()
+    with house.inside():
+        assert db.session.query(Transaction).count() == 0
+        (question,) = db.session.query(MpesaRequest)
+        assert question.state == "answered" and "is not money for us" in question.answer
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[1]", {"Timeout": "gone"}])
+def test_a_timeout_whose_body_says_nothing_is_known_by_its_address(house: House, body: Any) -> None:
+    token = asked_about(house, 7)
+    assert post(house, f"{house.hook()}/timeout/{token}", body).status_code == 200
+    post(house, f"{house.hook()}/timeout/{'0' * 40}", body)
+    house.settle()
+    with house.inside():
+        assert [item.state for item in db.session.query(InboxItem).order_by(InboxItem.id)] == ["done", "rejected"]
+        assert db.session.query(MpesaRequest).one().state == "unknown"
+
+
+@pytest.mark.parametrize("is_named_by_us", [True, False])
+def test_a_push_that_another_system_told_of_first_is_paid_when_mpesa_says_so(
+    either_house: House, is_named_by_us: bool
+) -> None:
+    house, phone = either_house, new_phone()
+    give_key(house)
+    owner = customer(house, phone)
+    _number, token = house.invoice(100)
+    push = house.pushed(token, phone, checkout_id="made-up" if is_named_by_us else None)
+    theirs = told(phone, amount=100) if is_named_by_us else stk_body(push, receipt=receipt(1), checkout_id="ws_CO_1")
+    post_webhook(house, theirs)
+    house.work()
+    assert balance(house, owner) == 100
+    house.callback(push, receipt=receipt(1), checkout_id=None if is_named_by_us else "ws_CO_1")
+    house.work()
+    assert (house.status(token)["status"], balance(house, owner)) == ("paid", 0)
+    post_webhook(house, theirs | {"again": 1})
+    house.work()
+    assert balance(house, owner) == 0 and house.books() == []
+
+
+def test_money_by_hand_that_another_system_told_of_first_pays_what_mpesa_says_it_was_for(house: House) -> None:
+    phone = new_phone()
+    give_key(house)
+    owner = customer(house, phone)
+    number, token = house.invoice(60)
+    post_webhook(house, told(phone, amount=100))
+    house.work()
+    by_hand = c2b_body(receipt=receipt(1), amount=100, account=number)
+    for turn in range(2):
+        post(house, f"{house.hook()}/c2b/confirmation", by_hand | {"InvoiceNumber": str(turn)})
+        house.work()
+    assert (house.status(token)["status"], balance(house, owner)) == ("paid", 0)
+    with house.inside():
+        over = db.session.query(Transaction).one()
+        assert (over.unallocated_cents, over.unplaced_why) == (4_000, "overpaid")
+        uid, customer_id = over.uid, owner["id"]
+    with house.app.app_context(), transaction():
+        from portal.payments import customers, wallets
+
+        again = db.session.query(Transaction).filter_by(uid=uid).one()
+        wallets.credit(again, customers.by_uid(again.tenant_id, customer_id), actor="test")
+    assert balance(house, owner) == 40 and house.books() == []
+
+
+def test_what_was_spent_from_the_wallet_meanwhile_stays_spent(house: House) -> None:
+    phone = new_phone()
+    give_key(house)
+    owner = customer(house, phone)
+    number, token = house.invoice(100)
+    other, _token = house.invoice(30)
+    post_webhook(house, told(phone, amount=100))
+    house.work()
+    assert house.api("amina").post(f"/api/customers/{owner['id']}/pay", {"reference": other}).status_code == 200
+    post(house, f"{house.hook()}/c2b/confirmation", c2b_body(receipt=receipt(1), amount=100, account=number))
+    house.work()
+    assert (house.status(token)["amountDue"], balance(house, owner)) == (100, 70) and house.books() == []
+
+
+def test_a_gateway_of_which_anything_was_ever_heard_is_archived(either_house: House) -> None:
+    amina = either_house.api("amina")
+    made = amina.post(
+        "/api/payment-gateways",
+        {"name": "new", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
+         "env": "sandbox", "baseUrl": "http://127.0.0.1:9", "forClinic": True},
+    ).json  # fmt: skip
+    with either_house.inside():
+        token = db.session.query(Gateway).filter_by(uid=made["id"]).one().hook_token
+    post(either_house, f"/hooks/{token}/c2b/confirmation", {})
+    either_house.settle()
+    answer = amina.delete(f"/api/payment-gateways/{made['id']}")
+    assert (answer.status_code, answer.json["archived"]) == (200, True)
+
+
+@pytest.mark.parametrize(("stated", "is_ours"), [("600111.0", True), ("600111 - SHOP 24", True), ("600222.0", False)])
+def test_whose_statement_it_is_can_be_read_from_a_cell_that_a_spreadsheet_rewrote(stated: str, is_ours: bool) -> None:
+    content = f"Short Code:,{stated}\nReceipt No,Completion Time,Details,Transaction Status,Paid In,Withdrawn,Balance\n"
+    if is_ours:
+        assert statements.read(content.encode(), name="x.csv", shortcodes={"600111"}).shortcode == "600111"
+        return
+    with pytest.raises(statements.StatementError, match="statement of 600222"):
+        statements.read(content.encode(), name="x.csv", shortcodes={"600111"})
