@@ -20,7 +20,7 @@ from portal import clock, money, personal
 from portal.audit import chain
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
-from portal.gateways import initiator
+from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.payments import money_in, requests
@@ -29,6 +29,7 @@ from portal.payments.money_in import customer_credited, lock_payment, lock_with_
 from portal.payments.states import touch
 from portal.tenants.models import Tenant
 
+MPESA_FIRST = timedelta(hours=1)  # what M-Pesa says by itself comes before what an administrator says
 B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
 METHODS = ("b2c", "reversal")
 UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
@@ -87,7 +88,7 @@ def ask_for(
         share for share in shares_of(payment) if share.available_cents > 0 and share.transaction.provider == "mpesa"
     ]
     available = sum(share.available_cents for share in shares)
-    wanted = available if amount_cents is None else amount_cents
+    wanted = _whole_shillings(available) if amount_cents is None else amount_cents
     if wanted <= 0 or available <= 0:
         raise Refused(
             _("There is nothing left to refund.") if available <= 0 else _("The amount must be at least KES 1."),
@@ -120,10 +121,13 @@ def ask_for(
 
 
 def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
-    """Write down a refund of money that has no home, all of it. The caller commits, holding the row's lock."""
+    """Write down a refund of money that has no home, as far as M-Pesa can send it: whole shillings.
+
+    The caller commits, holding the row's lock.
+    """
     if not booked.unallocated_cents:
         raise Refused(_("This money has a home; refund what it paid instead."), code="nothing_to_refund")
-    amount_cents = booked.unallocated_cents
+    amount_cents = _whole_shillings(booked.unallocated_cents)
     how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor}
     return _write(booked, None, amount_cents, in_all_cents=amount_cents, **how)
 
@@ -185,6 +189,13 @@ def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
             _("M-Pesa sends whole shillings only."), code="invalid_amount", fields={"amount": "Whole shillings."}
         )
     if method == "reversal":
+        gateway = db.session.get(Gateway, booked.gateway_id) if booked.gateway_id else None
+        if gateway is not None and gateway.sub_kind == "BANK":
+            raise Refused(
+                _("M-Pesa cannot take money back from a bank account. Pay it out, or keep it as credit."),
+                code="no_reversal",
+                fields={"method": "Use b2c."},
+            )
         if not booked.receipt:
             raise Refused(_("Its receipt is not known yet; a reversal needs it. Try again later."), code="no_receipt")
         return None
@@ -202,6 +213,11 @@ def _check(booked: Transaction, amount_cents: int, method: str) -> str | None:
             fields={"method": "Use reversal."},
         )
     return msisdn
+
+
+def _whole_shillings(cents: int) -> int:
+    """As much of it as M-Pesa can send; all of it where that is nothing, to be refused with the reason."""
+    return cents - cents % money.CENTS or cents
 
 
 def _account_of(payment: Payment | None) -> str:
@@ -235,6 +251,27 @@ def refuse(refund: Refund, *, why: str, actor: str) -> None:
     if refund.state != "requested":
         raise Conflict(_("This refund was decided already."))
     fail(refund, why or "Refused by a second person.", actor=actor)
+
+
+def may_be_resolved(refund: Refund) -> bool:
+    """Whether it has been unknown for so long that an administrator may say what became of it."""
+    is_old = refund.sent_at is not None and refund.sent_at < clock.now() - MPESA_FIRST
+    return refund.state == "unknown" and is_old
+
+
+def resolve(refund: Refund, *, went: bool, receipt: str, actor: str) -> None:
+    """An administrator says what became of a refund that M-Pesa does not tell of. The caller commits, holding `lock`.
+
+    went: it is on M-Pesa's statement, under `receipt`. Raises Conflict for a refund whose end is known or may yet be.
+    """
+    if not may_be_resolved(refund):
+        raise Conflict(_("M-Pesa is still being asked, or has told: only after an hour without a word may you say."))
+    if not went:
+        fail(refund, "An administrator found that it never went.", actor=actor)
+        return
+    if not messages.looks_like_receipt(receipt):
+        raise Refused(_("Enter its receipt number from M-Pesa's statement, such as UKL1ABCD23."))
+    done(refund, receipt=receipt, actor=actor)
 
 
 def _move(refund: Refund, new: str, *, actor: str, why: str) -> None:

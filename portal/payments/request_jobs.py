@@ -1,6 +1,7 @@
 """The work behind refunds and questions to M-Pesa: sent one at a time, each outside any transaction."""
 
 from datetime import timedelta
+from typing import Any
 
 from portal import clock, money, personal, queue
 from portal.db import db, transaction
@@ -86,7 +87,7 @@ def _refund_id(claimed: requests.Claimed) -> int:
 
 def _call_for(claimed: requests.Claimed, client: daraja.DarajaClient):  # type: ignore[no-untyped-def]
     """The call to make, its values read now and its network later."""
-    doors = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
+    doors: dict[str, Any] = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
     what, _, value = claimed.subject.partition(":")
     if claimed.kind == "balance":
         return lambda: client.account_balance(**doors)
@@ -110,7 +111,7 @@ def _call_for(claimed: requests.Claimed, client: daraja.DarajaClient):  # type: 
     )
 
 
-def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict[str, str]):  # type: ignore[no-untyped-def]
+def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict[str, Any]):  # type: ignore[no-untyped-def]
     if what == "receipt":
         return lambda: client.transaction_status(transaction_id=value, **doors)
     refund = db.session.get_one(Refund, int(value))
@@ -118,7 +119,7 @@ def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict
         receipt = db.session.get_one(Transaction, refund.transaction_id).receipt or ""
         return lambda: client.transaction_status(transaction_id=receipt, **doors)
     originator = refund.originator_conversation_id
-    return lambda: client.transaction_status(originator_conversation_id=originator, **doors)
+    return lambda: client.transaction_status(originator_conversation_id=originator, is_pay_out=True, **doors)
 
 
 def _not_sent(claimed: requests.Claimed, error: daraja.NotSent) -> None:

@@ -50,6 +50,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/refunds/of/<token>", "refund_new", _limited(of_payment), methods=["GET", "POST"])
     bp.add_url_rule("/refunds/unplaced/<uid>", "refund_unplaced", _limited(of_unplaced), methods=["GET", "POST"])
     bp.add_url_rule("/refunds/<uid>/approve", "refund_approve", _limited(approve), methods=["POST"])
+    bp.add_url_rule("/refunds/<uid>/resolve", "refund_resolve", resolve, methods=["POST"])
     bp.add_url_rule("/refunds/<uid>/refuse", "refund_refuse", refuse, methods=["POST"])
 
 
@@ -98,6 +99,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
         "failure": one.failure if one.state != "done" else "",
         "environment": one.environment,
         "is_own": is_own,
+        "resolve_url": url_for("staff.refund_resolve", uid=one.uid) if refunds.may_be_resolved(one) else None,
         "approve_url": url_for("staff.refund_approve", uid=one.uid) if not is_own else None,
         "refuse_url": url_for("staff.refund_refuse", uid=one.uid),
     }
@@ -217,6 +219,23 @@ def approve(uid: str) -> ResponseReturnValue:
     else:
         queue.ring(queue.REQUESTS)
         flash(_("Approved. It is done when M-Pesa confirms it."), "success")
+    return redirect(url_for("staff.refunds"), 303)
+
+
+@needs(REFUND)
+def resolve(uid: str) -> ResponseReturnValue:
+    """What became of a refund that M-Pesa does not tell of, as its statement says."""
+    refund_id = refunds.named(g.tenant.id, uid).id
+    went = request.form.get("outcome") == "went"
+    receipt = request.form.get("receipt", "").strip().upper()[:20]
+    try:
+        with transaction():
+            refunds.resolve(refunds.lock(refund_id), went=went, receipt=receipt, actor=actor())
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        queue.ring(queue.WITHDRAW)
+        flash(_("Noted. The books say so too.") if went else _("Noted. The money may be refunded again."), "success")
     return redirect(url_for("staff.refunds"), 303)
 
 

@@ -160,7 +160,7 @@ class DarajaClient(Line):
             "SecurityCredential": credential,
             "CommandID": command,
             "Amount": whole_shillings(amount_shillings, path),
-            "PartyA": self._account.b2c_shortcode or self._account.business_shortcode,
+            "PartyA": self._account.payout_shortcode,
             "PartyB": msisdn,
             "Remarks": clean(remarks, REMARKS_LENGTH),
             "QueueTimeOutURL": timeout_url,
@@ -200,12 +200,16 @@ class DarajaClient(Line):
         timeout_url: str,
         remarks: str = "Status",
         occasion: str = "",
+        is_pay_out: bool = False,
     ) -> RequestAccepted:
-        """Ask about a receipt or, for want of one, about a request of ours. Raises DarajaError."""
+        """Ask about a receipt or, for want of one, about a request of ours. Raises DarajaError.
+
+        is_pay_out: ask as the shortcode that pays out, which may be another than the one that is paid.
+        """
         path = "/mpesa/transactionstatus/v1/query"
         payload = {
             **self._asking(path, "TransactionStatusQuery", remarks, result_url, timeout_url),
-            "PartyA": self._account.business_shortcode,
+            "PartyA": self._account.payout_shortcode if is_pay_out else self._account.business_shortcode,
             "IdentifierType": "4",
             "Occasion": clean(occasion, REMARKS_LENGTH) if occasion else "",
         }
@@ -243,8 +247,13 @@ class DarajaClient(Line):
             raise self._rejected(path, body, status)
         return word_of(body, "ResponseDescription")
 
-    def pull_transactions(self, *, start: datetime, end: datetime, offset: int = 0) -> list[PulledTransaction]:
-        """A page of the last 48 hours' transactions; offset: rows to skip. Raises DarajaError."""
+    def pull_transactions(
+        self, *, start: datetime, end: datetime, offset: int = 0
+    ) -> tuple[list[PulledTransaction], int]:
+        """A page of the last 48 hours' transactions, and how many of its rows are unreadable. Raises DarajaError.
+
+        offset: rows to skip.
+        """
         path = "/pulltransactions/v1/query"
         payload = {
             "ShortCode": self._account.business_shortcode,
@@ -255,13 +264,13 @@ class DarajaClient(Line):
         body = self._post(path, payload, repeat=True)
         code = word_of(body, "ResponseCode")
         if code == "1001":
-            return []
+            return [], 0
         if code != "1000" and not is_zero(code):
             raise self._rejected(path, body, code)
         rows, unreadable = parse_pulled(body.get("Response"))
         if unreadable:
             _log.warning("pulled_rows_unreadable", gateway_id=self._account.gateway_id, count=unreadable)
-        return rows
+        return rows, unreadable
 
     def test_connection(self) -> ConnectionOk:
         """Sign on anew, whatever is cached. Raises SignOnFailed, Unreachable or Throttled."""

@@ -33,6 +33,11 @@ class DarajaAccount:
         """The number that owns the passkey and that Daraja knows as the organisation."""
         return self.shortcode if self.sub_type == "PAYBILL" else self.store_number or self.shortcode
 
+    @property
+    def payout_shortcode(self) -> str:
+        """The number that pays out, and that M-Pesa knows its pay-outs by."""
+        return self.b2c_shortcode or self.business_shortcode
+
 
 @dataclass(frozen=True)
 class StkPrompt:
