@@ -14,7 +14,7 @@ from portal import clock
 from portal.db import db
 from portal.outbox.models import OutboxItem
 from portal.payments import inbox
-from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.models import InboxItem, Push, Refund, Transaction
 
 bp = Blueprint("operations", __name__)
 ROOM_NEEDED_BYTES = 50 * 1024 * 1024
@@ -95,6 +95,10 @@ def metrics() -> Response:
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
     dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0
     waiting.labels("inbox_dead").set(dead)
+    undecided = select(func.count()).where(InboxItem.state == "waiting", InboxItem.kind == "c2b")
+    waiting.labels("payments_to_decide").set(db.session.scalar(undecided) or 0)
+    unknown = select(func.count()).where(Refund.state == "unknown")
+    waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
     to_place = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0))
     count, cents = db.session.execute(to_place.where(Transaction.unallocated_cents > 0)).one()
     waiting.labels("money_to_place").set(count)

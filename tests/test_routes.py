@@ -24,7 +24,7 @@ from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.limits import limiter
 from portal.payer import start
-from portal.payments.models import Claim, Payment, Refund, Transaction
+from portal.payments.models import Claim, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt
 from tests.services.redis_server import fresh_redis_database
@@ -54,6 +54,7 @@ NAMES_OF = {
     ("attempts", "token"): "payment",
     ("of", "token"): "payment",
     ("unplaced", "uid"): "transaction",
+    ("undecided", "item_id"): "undecided",
     ("claims", "uid"): "claim",
     ("patients", "uid"): "patient",
     ("reconcile", "uid"): "reconciliation",
@@ -95,6 +96,8 @@ def things_of(house: House) -> dict[str, str]:
     house.callback(push, receipt=receipt(1))
     lost = c2b_body(receipt=receipt(2), amount=70, account="LOST")
     stranger(house).post(f"{house.hook()}/c2b/confirmation", json=lost)
+    doubtful = c2b_body(receipt=receipt(3), amount=10, account="X", shortcode="600333")
+    stranger(house).post(f"{house.hook()}/c2b/confirmation", json=doubtful)
     house.settle()
     patient = brian.get("/api/patients").json["items"][0]["id"]
     booking = {
@@ -145,6 +148,7 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         db.session.add(row)
         db.session.flush()
         return {
+            "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
             "refund": refund.uid, "claim": claim.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
 
@@ -264,7 +268,7 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         is_api = rule.rule.startswith("/api/")
         text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
         for kind, name in walked.things.items():  # type: ignore[attr-defined]
-            is_guessable = kind in ("invoice", "order", "statement_row")
+            is_guessable = kind in ("invoice", "order", "statement_row", "undecided")
             assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"
         assert receipt(1) not in text and "Otieno" not in text, rule.rule
     assert rows_owned(walked) == before

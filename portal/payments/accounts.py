@@ -1,17 +1,17 @@
 """Which of our payments a payer meant: by the account they typed, or for tills by amount, phone and time."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from portal import clock, personal
 from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments.models import Payment, Push, Transaction
-from portal.payments.money_in import UNKNOWN_ACCOUNT
+from portal.payments.models import Allocation, Payment, Push, Transaction
+from portal.payments.money_in import SEVERAL_FIT, UNKNOWN_ACCOUNT
 from portal.payments.states import State
 
 TILL_WINDOW, CLOCKS_DIFFER = timedelta(minutes=10), timedelta(minutes=1)
@@ -59,20 +59,31 @@ def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
     reference = messages.normalise_account(paid.account)
     if reference:
         return list(db.session.scalars(mine.where(Push.reference == reference)))
-    since = (paid.occurred_at or clock.now()) - TILL_WINDOW
-    alike = mine.where(
-        Push.amount_cents == paid.amount_cents,
+    at = paid.occurred_at or clock.now()
+    return _alike(gateway.id, amount_cents=paid.amount_cents, at=at, payer=paid.payer)
+
+
+def _alike(gateway_id: int, *, amount_cents: int, at: datetime, payer: messages.PayerId) -> list[Push]:
+    """The pushes of a till that money of this amount, time and payer may answer, and that no receipt answers yet."""
+    alike = select(Push).where(
+        Push.gateway_id == gateway_id,
+        Push.amount_cents == amount_cents,
         Push.state.in_(_MAY_STILL_BE_PAID),
-        Push.sent_at > since,
-        Push.sent_at < since + 2 * TILL_WINDOW,
+        Push.sent_at > at - TILL_WINDOW,
+        Push.sent_at < at + TILL_WINDOW,
         ~select(Transaction.id).where(Transaction.push_id == Push.id, Transaction.receipt.is_not(None)).exists(),
     )
     candidates = []
     for push in db.session.scalars(alike.order_by(Push.id).limit(50)):
         msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
-        if msisdn and messages.payer_matches(paid.payer, msisdn) is not False:
+        if msisdn and messages.payer_matches(payer, msisdn):
             candidates.append(push)
     return candidates
+
+
+def _payer_of(money: Transaction) -> messages.PayerId:
+    msisdn = personal.open_phone(money.phone_sealed, money.tenant_id)
+    return messages.payer_id(msisdn or money.payer_shown)
 
 
 def known_by_query(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
@@ -85,28 +96,42 @@ def known_by_query(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
 
 
 def told_by_status(push: Push) -> Transaction | None:
-    """Money that M-Pesa told of when asked about its receipt, and that can be nothing but this push's; else None."""
+    """Money that is booked without a word of its push, and that can be nothing but this push's; else None.
+
+    M-Pesa told of it when asked about its receipt, or a till was paid and several prompts fitted.
+    """
     sent_at = push.sent_at or push.created_at
+    paid_the_same = select(Allocation.id).where(
+        Allocation.transaction_id == Transaction.id, Allocation.payment_id == push.payment_id
+    )
     alike = select(Transaction).where(
         Transaction.gateway_id == push.gateway_id,
-        Transaction.channel == "status",
+        or_(Transaction.channel == "status", Transaction.unplaced_why == SEVERAL_FIT, paid_the_same.exists()),
         Transaction.account == "",
         Transaction.push_id.is_(None),
         Transaction.merged_into_id.is_(None),
         Transaction.reversed_at.is_(None),
         Transaction.amount_cents == push.amount_cents,
-        Transaction.phone_hash == push.phone_hash,
         Transaction.occurred_at > sent_at - CLOCKS_DIFFER,
         Transaction.occurred_at < sent_at + TILL_WINDOW,
     )
-    found = db.session.scalars(alike.order_by(Transaction.id).limit(2)).all()
-    return found[0] if len(found) == 1 else None
+    msisdn = personal.open_phone(push.phone_sealed, push.tenant_id) or ""
+    of_payer = [
+        one
+        for one in db.session.scalars(alike.order_by(Transaction.id).limit(20)).all()
+        if messages.payer_matches(_payer_of(one), msisdn)
+    ]
+    return of_payer[0] if len(of_payer) == 1 else None
 
 
 def suggestions_for(money: Transaction, *, most: int) -> list[Payment]:
     """What homeless money may be for, likeliest first: an account that was nearly typed right, the same amount, the
     same phone. Open payments only; a person decides.
     """
+    if money.unplaced_why == SEVERAL_FIT and money.gateway_id is not None:
+        pushes = _alike(money.gateway_id, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
+        asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == "open"}
+        return list(asked_for.values())[:most]
     open_here = select(Payment).where(
         Payment.tenant_id == money.tenant_id,
         Payment.environment == money.environment,

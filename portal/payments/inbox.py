@@ -258,8 +258,12 @@ def keep(letter: Envelope, spool: Spool) -> bool:
 
 
 def replay(item_id: int) -> None:
-    """Put a dead or rejected callback back to the start. The caller commits, then rings DRAIN."""
+    """Put a callback back to the start, whatever became of it. The caller commits, then rings DRAIN.
+
+    Whoever asks for this has looked at it: that it came from an unlisted address counts no more.
+    """
     item = db.session.get_one(InboxItem, item_id)
+    item.is_foreign = False
     item.state, item.attempts, item.next_at = "new", 0, clock.now()
 
 

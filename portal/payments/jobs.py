@@ -25,6 +25,7 @@ PUSH_THREADS, QUERY_THREADS = 8, 4
 SENDING_SESSION = timedelta(seconds=120)
 BATCH_ROWS, BATCH_ROWS_SQLITE = 50, 10
 RUSH = timedelta(seconds=1)
+LOOK_AGAIN_AFTER = timedelta(minutes=1)
 GIVE_WAY_S = 0.03  # longer than most of SQLite's naps between two tries for the lock
 TURN_S = 1.0
 RETRY_AFTER_S = (2, 10, 60)  # property 72: three tries with growing pauses, then staff look
@@ -171,6 +172,10 @@ def _settle_due(*, one_by_one: bool) -> int:
 def _settle(item: InboxItem) -> int | None:
     body = personal.open_text(item.body_sealed, item.tenant_id or 0) or ""
     outcome = settle.settle(item, body)
+    if outcome.state == "again":
+        item.outcome, item.next_at = outcome.why[:300], clock.now() + LOOK_AGAIN_AFTER
+        db.session.flush()
+        return None
     item.state, item.outcome, item.push_id = outcome.state, outcome.why[:300], outcome.push_id
     if outcome.state in ("waiting", "rejected") and item.tenant_id is not None:
         subject = ("push", outcome.push_id) if outcome.push_id else ("inbox", item.id)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where an inbox row goes: `done`, `waiting` or `rejected`, and why.
+    """Where an inbox row goes: `done`, `waiting`, `rejected` or `again`, and why.
 
-    asks: about its push, asks_receipt: about this receipt, M-Pesa is asked now.
+    again: it is looked at once more in a minute. asks: about its push, asks_receipt: about this receipt, M-Pesa is
+    asked now.
     """
 
     state: str

@@ -1,14 +1,23 @@
-"""Results of what we asked M-Pesa: each finds its question, and changes what the question was about."""
+"""Results of what we asked M-Pesa: each finds its question, and changes what the question was about.
+
+Decided: a result is believed from whatever address. Its own address ends in a secret that was made for this question
+and told to M-Pesa alone, over the connection that M-Pesa proved itself on; and were results kept waiting, nothing
+could confirm the payments that wait for them. Such a call is still logged as an alarm.
+"""
+
+from dataclasses import replace
 
 from sqlalchemy import select
 
 from portal import clock, personal
 from portal.db import db
-from portal.gateways import initiator, messages
+from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
 from portal.payments import accounts, money_in, refund_answers, refunds, requests, success
-from portal.payments.models import InboxItem, MpesaRequest
+from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.outcome import Outcome
+
+ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
 
 
 def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
@@ -17,11 +26,9 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     request = requests.of_result(gateway.id, item.push_token, result.conversation_id, result.originator_conversation_id)
     if request is None:
         return Outcome("rejected", "No question of this gateway has that address.")
-    if item.is_foreign:
-        return Outcome("waiting", "It came from an address that is not Safaricom's.")
-    if request.state == "answered":
-        return Outcome("done", "This question was answered already.")
     what, _, value = request.subject.partition(":")
+    if request.state == "answered" and not _overturns(request, value, result):
+        return Outcome("done", "This question was answered already.")
     if what == "refund":
         refund = refunds.lock(int(value))
         if request.kind == "status":
@@ -30,11 +37,25 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
             why = refund_answers.take_result(refund, result, gateway)
     elif request.kind == "balance":
         why = _balance(gateway, result)
+    elif _cannot_tell(result) and requests.put_back(request, f"{result.result_code} {result.result_desc}"):
+        initiator.note(gateway, result.result_code, result.result_desc)
+        return Outcome("done", f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
     else:
         why = _receipt(gateway, value, result)
     initiator.note(gateway, result.result_code, result.result_desc)
     requests.close(request, "answered", code=result.result_code, answer=why)
     return Outcome("done", why)
+
+
+def _cannot_tell(result: messages.ApiResult) -> bool:
+    """Whether its code speaks of M-Pesa, or of who asks, and not of the receipt."""
+    code = result.result_code
+    return code != "0" and (results.explain_b2c(code).kind == "unclear" or code in ABOUT_WHO_ASKS)
+
+
+def _overturns(request: MpesaRequest, value: str, result: messages.ApiResult) -> bool:
+    """Whether M-Pesa says after a failure that the money went after all: a success is never left unheard."""
+    return request.kind in refunds.METHODS and result.is_success and refunds.lock(int(value)).state == "failed"
 
 
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
@@ -102,7 +123,7 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
         msisdn=payer.text if payer.kind == "full" else None,
         payer_shown=payer.text if payer.kind == "masked" else "",
     )
-    if told := _told_before(gateway, receipt, amount_cents):
+    if told := _told_before(gateway, receipt, amount_cents, arrival, payer):
         return told
     if known is None and (told := _learnt(gateway, arrival, payer)):
         return told
@@ -134,8 +155,14 @@ def _learnt(gateway: Gateway, arrival: money_in.Arrival, payer: messages.PayerId
     return f"Receipt {paid.receipt} is of money that was known without it."
 
 
-def _told_before(gateway: Gateway, receipt: str, amount_cents: int) -> str:
-    """A confirmation of this receipt that waited for M-Pesa's word: it knows the account. Empty where none waits."""
+def _told_before(
+    gateway: Gateway, receipt: str, amount_cents: int, arrival: money_in.Arrival, payer: messages.PayerId
+) -> str:
+    """A confirmation of this receipt that waited for M-Pesa's word: it knows the account. Empty where none waits.
+
+    A claim anybody can send. Where M-Pesa reports to our own secret addresses, a claim's account is believed only if
+    the payer whom M-Pesa names owes that payment: else who learns a stranger's receipt could pay an own bill with it.
+    """
     waiting = select(InboxItem).where(
         InboxItem.gateway_id == gateway.id,
         InboxItem.push_token == receipt,
@@ -149,10 +176,35 @@ def _told_before(gateway: Gateway, receipt: str, amount_cents: int) -> str:
         if paid.amount_cents != amount_cents or paid.shortcode not in accounts.numbers_of(gateway):
             item.state, item.outcome = "rejected", "M-Pesa says otherwise when asked."
             continue
+        is_hearsay = item.kind == "claim" and gateway.urls_registered_at is not None
+        if is_hearsay and not _is_payers_own(gateway, paid, payer):
+            _suggest(gateway, arrival, paid.account)
+            item.state, item.outcome = "done", "M-Pesa has the money, and says nothing of its account: staff place it."
+            return str(item.outcome)
         outcome = success.settle_c2b(item, gateway, paid)
         item.state, item.outcome = "done", f"Confirmed by M-Pesa. {outcome.why}"[:300]
         return str(outcome.why)
     return ""
+
+
+def _is_payers_own(gateway: Gateway, paid: messages.C2bPayment, payer: messages.PayerId) -> bool:
+    """Whether the phone that M-Pesa names is the one that this account's payment, or a request for it, belongs to."""
+    payment = accounts.payment_of(gateway, paid.account)
+    if payment is None:
+        return False
+    asked = select(Push.phone_sealed).where(Push.payment_id == payment.id)
+    for sealed in (payment.phone_sealed, *db.session.scalars(asked)):
+        msisdn = personal.open_phone(sealed, gateway.tenant_id)
+        if msisdn and payer.kind == "full" and messages.payer_matches(payer, msisdn):
+            return True
+    return False
+
+
+def _suggest(gateway: Gateway, arrival: money_in.Arrival, account: str) -> None:
+    """Book money whose account only a stranger states: shown to staff with it, and placed by nobody else."""
+    booked = money_in.book(gateway, replace(arrival, account=account))
+    if booked.unallocated_cents:
+        booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
 
 
 def _disbelieve(gateway: Gateway, receipt: str) -> None:

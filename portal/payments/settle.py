@@ -4,7 +4,9 @@ The order of trust: token, gateway, id and amount must all fit a push of ours be
 odd waits for M-Pesa's own word (an STK query), and a query, which states no amount, never cures an amount.
 """
 
-from sqlalchemy import func, select
+from datetime import timedelta
+
+from sqlalchemy import select
 
 from portal import clock, personal
 from portal.audit import chain
@@ -16,6 +18,8 @@ from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import Arrival, lock_payment
 from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
+
+UNDECIDED_FOR = timedelta(minutes=2)
 
 
 def settle(item: InboxItem, body: str) -> Outcome:
@@ -146,7 +150,10 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcom
         return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
     if item.is_foreign:
         return Outcome("waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt)
-    return success.settle_c2b(item, gateway, paid)
+    outcome = success.settle_c2b(item, gateway, paid)
+    if outcome.state == "waiting" and item.received_at > clock.now() - UNDECIDED_FOR:
+        return Outcome("again", outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
+    return outcome
 
 
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
@@ -226,9 +233,3 @@ def _waiting_for(push: Push) -> list[InboxItem]:
             .order_by(InboxItem.id)
         )
     )
-
-
-def waiting_callbacks(tenant_id: int) -> int:
-    """How many callbacks of this tenant wait for M-Pesa's word or for staff."""
-    waiting = select(func.count()).where(InboxItem.tenant_id == tenant_id, InboxItem.state == "waiting")
-    return db.session.scalar(waiting) or 0

@@ -1,10 +1,10 @@
 """Money that M-Pesa surely told us of, given its home: a push that succeeded, or a payment by hand."""
 
-from contextlib import suppress
 from datetime import datetime
 
+from sqlalchemy import select
+
 from portal.db import db
-from portal.errors import Conflict
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.payments import accounts, claims, money_in, wallets
@@ -31,18 +31,18 @@ def succeed(
     booked = book(gateway, arrival, push=push, before=before)
     if push.state != State.SUCCEEDED:
         move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
+    give(booked, payment, actor=actor)
+
+
+def give(booked: Transaction, payment: Payment, *, actor: str) -> None:
+    """Give this money to the payment that it was sent for, out of a wallet where a guess had put it.
+
+    The caller commits, and holds the payment's lock.
+    """
+    if payment.state == "open":
+        wallets.free(booked, actor=actor)
     if booked.unallocated_cents:
         allocate(booked, payment, actor=actor)
-    else:
-        _pay_from_wallet(booked, payment, actor=actor)
-
-
-def _pay_from_wallet(booked: Transaction, payment: Payment, *, actor: str) -> None:
-    """Another system's word came first, and its money went into the payer's wallet: it pays what it was meant for."""
-    if not booked.credited_cents or payment.state != "open":
-        return
-    with suppress(Conflict):  # the wallet was used meanwhile: then this stays due
-        wallets.pay(payment.id, money_in.customer_credited(booked), actor=actor)
 
 
 def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
@@ -80,8 +80,13 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         book(gateway, arrival)
         return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
     echoed = accounts.push_of(gateway, paid)
-    if len(echoed) > 1:
-        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+    asked_for_ids = {push.payment_id for push in echoed}
+    if len(asked_for_ids) > 1:
+        return _of_several(gateway, arrival, echoed)
+    if len(echoed) > 1:  # all of them asked for the same: whichever it answers, it pays that
+        asked_for = lock_payment(asked_for_ids.pop())
+        give(book(gateway, arrival), asked_for, actor=actor)
+        return Outcome("done", f"Receipt {paid.receipt} for {asked_for.reference}, by one of its prompts or by hand.")
     if echoed:
         push = echoed[0]
         asked_for = lock_payment(push.payment_id)
@@ -97,11 +102,22 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     booked = book(gateway, arrival)
     if payment is None:
         return _without_payment(gateway, paid, booked, claim, actor=actor)
-    if booked.unallocated_cents:
-        allocate(booked, payment, actor=actor)
-    else:
-        _pay_from_wallet(booked, payment, actor=actor)
+    give(booked, payment, actor=actor)
     return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+
+
+def _of_several(gateway: Gateway, arrival: Arrival, echoed: list[Push]) -> Outcome:
+    """Several payments fit. Where none of them is known to be paid, it is new money, and staff say whose.
+
+    Where one is paid and waits for its receipt, this may be that receipt: booked, it would count twice.
+    """
+    answered = select(Transaction.id).where(Transaction.push_id.in_([push.id for push in echoed]))
+    if db.session.scalar(answered.limit(1)) is not None:
+        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+    booked = book(gateway, arrival)
+    if booked.unallocated_cents:
+        booked.unplaced_why = money_in.SEVERAL_FIT
+    return Outcome("done", f"Receipt {arrival.receipt} fits several prompts: it waits to be placed.")
 
 
 def _without_payment(

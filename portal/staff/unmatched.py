@@ -14,14 +14,15 @@ from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.gateways import messages
-from portal.payments import accounts, money_in, search, stk, wallets
+from portal.payments import accounts, money_in, search, stk, undecided, wallets
 from portal.payments.models import Transaction
-from portal.phone import normalise_msisdn
+from portal.phone import mask, normalise_msisdn
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
 WHY_SHOWN = {
     "unknown account": _l("The account that the payer typed is not known here."),
+    "several fit": _l("Several requests to pay fit it. Ask the payer which one it was."),
     "paid twice": _l("What it names was paid already."),
     "overpaid": _l("More was sent than was due."),
     "closed": _l("What it names can no longer be paid."),
@@ -32,6 +33,7 @@ SUGGESTIONS = 3
 def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/attempts/<token>/close", "attempt_close", close, methods=["POST"])
     bp.add_url_rule("/unmatched", "unmatched", unmatched)
+    bp.add_url_rule("/unmatched/undecided/<int:item_id>", "decide", decide, methods=["POST"])
     bp.add_url_rule("/unmatched/<uid>", "place", place, methods=["POST"])
     bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
 
@@ -58,7 +60,54 @@ def unmatched() -> ResponseReturnValue:
         }
         for item in search.to_place(g.tenant.id)
     ]
-    return render_template("staff/unmatched.html", items=items, owed=_owed())
+    return render_template("staff/unmatched.html", items=items, owed=_owed(), undecided=_undecided())
+
+
+def _undecided() -> list[dict[str, Any]]:
+    """Payments by hand of which nothing is booked until somebody says what they are."""
+    return [
+        {
+            "receipt": one.paid.receipt,
+            "amount_cents": one.paid.amount_cents,
+            "at": one.paid.occurred_at or one.item.received_at,
+            "payer": mask(one.paid.payer.text) if one.paid.payer.kind == "full" else one.paid.payer.text[:20] or "–",
+            "account": one.paid.account,
+            "shortcode": one.paid.shortcode,
+            "is_doubtful": not one.candidates,
+            "candidates": [
+                {
+                    "id": push.id,
+                    "label": push.payment.title or push.payment.reference,
+                    "phone": mask(personal.open_phone(push.phone_sealed, push.tenant_id) or ""),
+                    "at": push.created_at,
+                }
+                for push in one.candidates
+            ],
+            "decide_url": url_for("staff.decide", item_id=one.item.id),
+        }
+        for one in undecided.of_tenant(g.tenant.id)
+    ]
+
+
+@needs(PLACE_MONEY)
+def decide(item_id: int) -> ResponseReturnValue:
+    """Say what a payment by hand is: the money of a request, money of its own, or none of ours."""
+    said_it_is = request.form.get("push", "")
+    push_id = int(said_it_is) if said_it_is.isascii() and said_it_is.isdecimal() and len(said_it_is) < 19 else None
+    try:
+        with transaction():
+            if request.form.get("outcome") == "refuse":
+                undecided.refuse(g.tenant.id, item_id, actor=actor())
+            else:
+                undecided.take(g.tenant.id, item_id, push_id, actor=actor())
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        queue.ring(queue.PAID)
+        flash(_("Noted. The books say so too."), "success")
+    return redirect(url_for("staff.unmatched"), 303)
 
 
 def _owed() -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from flask.testing import FlaskClient
 
-from portal import queue, schedule
+from portal import clock, queue, schedule
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.payments import jobs, pull, receipt_questions
@@ -435,6 +435,29 @@ def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served:
     )
     assert served.status(second)["status"] == "pending" and served.books() == []
     assert [state for _kind, state in inbox_of(served) if _kind == "claim"].count("rejected") == 2
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_claims_account_is_hearsay_where_mpesa_reports_to_our_own_addresses(
+    served: House, stage: Any, is_own: bool
+) -> None:
+    served.give_initiator()
+    stage(c2bLost=1)
+    with served.app.app_context(), transaction():
+        db.session.query(Gateway).filter_by(shortcode="600111").update({"urls_registered_at": clock.now()})
+    (number, token), (other, second) = served.invoice(450), served.invoice(450)
+    phone = new_phone()
+    code = pay_by_hand(served, number, 450, phone)
+    push = served.pushed(token if is_own else second, phone if is_own else new_phone())
+    claim(served, c2b_body(receipt=code, amount=450, account=number if is_own else other))
+    served.settle_until(lambda: all(state != "waiting" for _kind, state in inbox_of(served)))
+    with served.inside():
+        booked = db.session.query(Transaction).one()
+        assert (booked.receipt, booked.unallocated_cents) == (code, 0 if is_own else 450_00), push
+    assert (served.status(token)["status"] == "paid") is is_own
+    assert served.status(second)["status"] != "paid" and served.books() == []
+    if not is_own:
+        assert other in served.browser_of("brian").get("/staff/unmatched").text, "its account is shown to staff"
 
 
 def test_claims_are_bounded_and_need_a_gateway_that_can_ask(house: House) -> None:
