@@ -8,6 +8,7 @@ Source: Safaricom's Daraja documentation, "Pull Transactions".
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,7 +30,11 @@ LONGEST = timedelta(hours=48)
 OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
 NOT_AGAIN_WITHIN = timedelta(minutes=5)  # several schedulers ring, one pull is enough
 BATCH_ROWS = 50
-MOST_PAGES = 200
+MOST_PAGES, MOST_SILENT_PAGES = 200, 3  # silent: nothing on it could be read
+# Pull is said to list what customers paid, under names that nobody enumerates: only what surely is none is left out.
+_NOT_PAID_IN = re.compile(
+    r"b2c|b2b|business to|charge|reversal|withdraw|transfer of funds|settlement|organi[sz]ation to"
+)
 NAIROBI_AHEAD = timedelta(hours=3)
 
 
@@ -123,15 +128,17 @@ def listed(gateway_id: int) -> tuple[list[messages.PulledTransaction], datetime,
 
 def _pages(client: daraja.DarajaClient, since: datetime, until: datetime) -> Iterator[list[messages.PulledTransaction]]:
     """Page by page, until one is empty or brings nothing that was not there before."""
-    offset, seen = 0, set[str]()
+    offset, seen, silent = 0, set[str](), 0
     for _page in range(MOST_PAGES):
-        rows = client.pull_transactions(start=since, end=until, offset=offset)
+        rows, unreadable = client.pull_transactions(start=since, end=until, offset=offset)
         fresh = [row for row in rows if row.receipt not in seen]
-        if not fresh:
+        silent = 0 if fresh else silent + 1
+        if not fresh and (not unreadable or silent > MOST_SILENT_PAGES):
             return
-        yield fresh
+        if fresh:
+            yield fresh
         seen.update(row.receipt for row in fresh)
-        offset += len(rows)
+        offset += len(rows) + unreadable
     logger.error("pull_cut_off", pages=MOST_PAGES, rows=offset)
 
 
@@ -159,7 +166,7 @@ def _when(row: messages.PulledTransaction, since: datetime, until: datetime) -> 
 
 def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: datetime) -> bool:
     """Take one row in by the rules of a payment by hand; True for a receipt that was not known."""
-    if row.transaction_type and not row.transaction_type.lower().startswith("c2b"):
+    if _NOT_PAID_IN.search(row.transaction_type.lower()):
         return False  # charges, sweeps and pay-outs are the statement's
     paid = messages.C2bPayment(
         transaction_type=row.transaction_type,

@@ -12,13 +12,14 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from portal import personal
 from portal.db import db
 from portal.errors import Refused
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.money import format_kes
-from portal.payments import money_in, success
+from portal.payments import money_in, refunds, success
 from portal.payments.models import Refund, Transaction
 from portal.payments.outcome import Outcome
 from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
@@ -34,7 +35,7 @@ BUCKETS = (MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL)
 FLAGGED = (DIFFERENT, MISSING_THERE)
 SETTLED = "mpesa_settled"  # what M-Pesa moved out of, or into, the organisation's account by itself
 INTERNAL_ACCOUNTS = {CHARGE: "mpesa_charges", SWEEP: "bank", PAYOUT: "mpesa_payouts"}
-_REFUND_UNDER_WAY = ("approved", "sending", "sent", "unknown")
+_REFUND_UNDER_WAY, _REFUND_LEFT = ("approved", "sending", "sent", "unknown"), ("sending", "sent", "unknown")
 _REFUND_WITHIN = timedelta(days=1)
 
 
@@ -189,6 +190,8 @@ def _reversal(row: Row, known: Known) -> Verdict:
         Refund.receipt.is_(None),
     )
     if (refund := db.session.scalars(ours.order_by(Refund.id).limit(1)).first()) is not None:
+        if refund.state in _REFUND_LEFT and refund.amount_cents == row.withdrawn_cents:
+            return _went(refund, row, known)
         if refund.state != "done":
             return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
         return _of_refund(row, refund)  # its result was lost: only its outcome is known
@@ -219,19 +222,46 @@ def _payout(row: Row, known: Known) -> Verdict:
     if row.receipt in known.transactions:
         item = known.transactions[row.receipt]
         return Verdict(DIFFERENT, "Here it came in; at M-Pesa it went out.", item.id)
-    waiting = select(Refund).where(
+    alike = _pay_outs_like(row, known)
+    left = [refund for refund in alike if refund.state in _REFUND_LEFT]
+    if len(left) == 1 and _is_to(row, left[0]):
+        return _went(left[0], row, known)
+    if left:
+        why = "It may be a refund of ours that still waits for M-Pesa's answer. Nothing was booked."
+        return Verdict(DIFFERENT, why, left[0].transaction_id)
+    if failed := [refund for refund in alike if refund.state == "failed" and _is_to(row, refund)]:
+        why = "A refund of this amount to this phone failed here; at M-Pesa it went out. Nothing was booked."
+        return Verdict(DIFFERENT, why, failed[0].transaction_id)
+    return _internal(row, known)
+
+
+def _pay_outs_like(row: Row, known: Known) -> list[Refund]:
+    """Refunds of about this time and of this amount, whose receipt is not known, and that this row may be."""
+    alike = select(Refund).where(
         Refund.gateway_id == known.gateway.id,
         Refund.method == "b2c",
         Refund.amount_cents == row.withdrawn_cents,
-        Refund.state.in_(_REFUND_UNDER_WAY),
+        Refund.receipt.is_(None),
         Refund.sent_at > row.completed_at - _REFUND_WITHIN,
         Refund.sent_at < row.completed_at + _REFUND_WITHIN,
     )
-    refund = db.session.scalars(waiting.order_by(Refund.id).limit(1)).first()
-    if refund is not None:
-        why = "It may be a refund of ours that still waits for M-Pesa's answer. Nothing was booked."
-        return Verdict(DIFFERENT, why, refund.transaction_id)
-    return _internal(row, known)
+    found = db.session.scalars(alike.order_by(Refund.id)).all()
+    return [refund for refund in found if row.payer.kind == "missing" or _is_to(row, refund)]
+
+
+def _is_to(row: Row, refund: Refund) -> bool:
+    """Whether the phone that the row names is, as far as it is shown, the one that this refund goes to."""
+    msisdn = personal.open_phone(refund.phone_sealed, refund.tenant_id)
+    return bool(msisdn and messages.payer_matches(row.payer, msisdn))
+
+
+def _went(refund: Refund, row: Row, known: Known) -> Verdict:
+    """M-Pesa's own record of a refund whose outcome it never told: it is done."""
+    locked = refunds.lock(refund.id)
+    if locked.state in _REFUND_LEFT:
+        refunds.done(locked, receipt=row.receipt, actor=known.channel)
+    known.refunds[row.receipt] = locked
+    return _of_refund(row, locked)
 
 
 def _of_refund(row: Row, refund: Refund) -> Verdict:

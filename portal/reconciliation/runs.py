@@ -22,7 +22,7 @@ from portal.errors import PortalError, Refused
 from portal.gateways.messages import PulledTransaction
 from portal.gateways.models import Gateway
 from portal.payments import accounts, pull
-from portal.payments.models import Transaction, Witness
+from portal.payments.models import Refund, Transaction, Witness
 from portal.phone import without_phone
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import (
@@ -35,7 +35,7 @@ from portal.reconciliation.rows import (
     look_up,
     post_internal,
 )
-from portal.reconciliation.statements import REVERSAL, Row, Statement, read, shortcode_in
+from portal.reconciliation.statements import PAYOUT, REVERSAL, Row, Statement, read, shortcode_in
 
 BATCH_ROWS = 200
 LISTED_AFTER = timedelta(minutes=15)  # what is younger may not be in M-Pesa's list yet
@@ -304,6 +304,8 @@ class _Run:
                 gateway, self.statement.since, self.statement.until, there, unreported=self.source == PULL
             )
             values = [self._missing_value(made, item) for item in missing]
+            if self.source == STATEMENT:
+                values += [self._missing_refund(made, one) for one in self._refunds_lacking(gateway, there)]
             if values:
                 self._carry_resolutions(gateway.tenant_id, values)
                 db.session.execute(insert(StatementRow), values)
@@ -328,6 +330,41 @@ class _Run:
             "details_sealed": None, "account": item.account, "paid_in_cents": item.amount_cents,
             "withdrawn_cents": 0, "balance_cents": None, "resolved_at": None, "resolution": "",
         } | self._verdict(made.tenant_id, Verdict(MISSING_THERE, why, item.id))  # fmt: skip
+
+    def _refunds_lacking(self, gateway: Gateway, there: frozenset[str]) -> list[Refund]:
+        """Refunds that went out in this time, as we believe, and that the statement lacks."""
+        since, until = self.statement.since, self.statement.until
+        mine = select(Refund).where(
+            Refund.tenant_id == gateway.tenant_id,
+            Refund.gateway_id == gateway.id,
+            Refund.environment == gateway.environment,
+            Refund.state == "done",
+            Refund.receipt.is_not(None),
+            Refund.sent_at >= since,
+            Refund.ended_at <= until,
+        )
+        if gateway.b2c_shortcode not in ("", None, self.statement.shortcode or gateway.shortcode):
+            mine = mine.where(Refund.method == "reversal")  # pay-outs are on the statement of another shortcode
+        found = db.session.scalars(mine.order_by(Refund.id)).all()
+        names_them = any(row.linked_receipt for row in self.rows if row.nature == REVERSAL)
+        return [
+            one
+            for one in found
+            if one.receipt not in there
+            and not (one.method == "reversal" and (not names_them or one.transaction.receipt in self.reversed))
+        ]
+
+    def _missing_refund(self, made: Reconciliation, refund: Refund) -> dict[str, Any]:
+        verdict = Verdict(
+            MISSING_THERE, "Here this refund went out; M-Pesa's records of this time lack it.", refund.transaction_id
+        )
+        return {
+            "tenant_id": made.tenant_id, "reconciliation_id": made.id, "row_number": 0,
+            "receipt": refund.receipt or "", "completed_at": refund.ended_at,
+            "kind": PAYOUT if refund.method == "b2c" else REVERSAL,
+            "details_sealed": None, "account": "", "paid_in_cents": 0, "withdrawn_cents": refund.amount_cents,
+            "balance_cents": None, "resolved_at": None, "resolution": "",
+        } | self._verdict(made.tenant_id, verdict)  # fmt: skip
 
 
 def _missing_there(

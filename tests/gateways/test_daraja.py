@@ -732,13 +732,14 @@ def test_pulling_transactions(signed_on, client):
     signed_on.add("POST", url, json={"ResponseCode": "1001", "Response": "[[]]"})
     signed_on.add("POST", url, json={"ResponseCode": "4002", "ResponseMessage": "No"})
     span = {"start": start, "end": start + timedelta(days=1)}
-    (pulled,) = client.pull_transactions(**span, offset=100)
+    (pulled,), unreadable = client.pull_transactions(**span, offset=100)
+    assert unreadable == 1
     assert (pulled.receipt, pulled.amount_cents, pulled.occurred_at) == ("UIK5K2M9QX", 16_800, start)
     assert sent(signed_on, url) == {
         "ShortCode": "174379", "StartDate": "2026-09-20 08:00:00", "EndDate": "2026-09-21 08:00:00",
         "OffSetValue": "100",
     }  # fmt: skip
-    assert client.pull_transactions(**span) == []
+    assert client.pull_transactions(**span) == ([], 0)
     with pytest.raises(daraja.Rejected, match="4002 No"):
         client.pull_transactions(**span)
 
