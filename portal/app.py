@@ -11,12 +11,12 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import db as database
-from portal import home, logs, queue, vault, web
+from portal import home, limits, logs, queue, vault, web
 from portal.accounts import views as accounts
 from portal.accounts.tokens import FRESH_FOR
 from portal.config import Config
 from portal.gateways.tokens import TokenStore
-from portal.limits import limiter, storage_url
+from portal.limits import storage_url
 from portal.payments.inbox import Spool
 
 ROOT = web.ROOT
@@ -93,7 +93,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
     login_manager: LoginManager = accounts.login_manager
     login_manager.init_app(app)
-    limiter.init_app(app)
+    limits.set_up(app)
 
 
 def _open_doors(app: Flask) -> None:

@@ -159,6 +159,8 @@ def legacy_stk() -> Response:
 @bp.get("/api/mpesa/callback", endpoint="legacy_check")
 @bp.get("/api/mpesa/callbacks/stk", endpoint="legacy_check")
 @bp.get("/api/portal/mpesa/callback", endpoint="legacy_check")
+@bp.get("/api/mpesa/callbacks/c2b/validation", endpoint="legacy_check")
+@bp.get("/api/mpesa/callbacks/c2b/confirmation", endpoint="legacy_check")
 def legacy_check() -> Response:
     """The address check that some set-ups make with GET."""
     return _accepted()

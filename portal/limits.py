@@ -1,6 +1,6 @@
 """Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
 
-from flask import current_app, request
+from flask import Flask, Response, current_app, request
 from flask_babel import gettext as _
 from flask_limiter import Limiter
 from limits import parse
@@ -25,6 +25,19 @@ limiter = Limiter(
 def _is_open_door() -> bool:
     """M-Pesa's callbacks and payers' pages have no limits here; to look for some costs a callback a tenth."""
     return request.blueprint in ("hooks", "pay")
+
+
+def set_up(app: Flask) -> None:
+    """Switch the limits on."""
+    app.after_request(_only_who_must_wait)  # before the limiter's own, so that it runs after that
+    limiter.init_app(app)
+
+
+def _only_who_must_wait(response: Response) -> Response:
+    """The limiter writes `Retry-After` on every answer; most have nothing to wait for."""
+    if response.status_code < 400:
+        response.headers.pop("Retry-After", None)
+    return response
 
 
 def storage_url(redis_url: str) -> str:

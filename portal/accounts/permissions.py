@@ -41,7 +41,7 @@ OF_ROLE: dict[str, frozenset[str]] = {
     ),
     "clinician": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
     "accountant": frozenset({SEE_MONEY, SEE_AUDIT, RECONCILE}),
-    "api_key": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC}),
+    "api_key": frozenset({SEE_MONEY, REQUEST_PAYMENT}),  # it may stand in an address: no patients
     "patient": frozenset(),
 }
 STAFF_ROLES = frozenset(OF_ROLE) - {"patient", "api_key"}

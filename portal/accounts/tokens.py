@@ -93,9 +93,12 @@ def read_api_key(key: str) -> Principal:
 def membership_tenant(user: User, slug: str | None) -> Tenant:
     """The tenant that a token is for: the one named, else the person's only one. Raises Refused."""
     if user.is_platform_admin:
-        chosen = select(Tenant).where(Tenant.slug == slug) if slug else select(Tenant).order_by(Tenant.id).limit(1)
-        if tenant := db.session.scalars(chosen).first():
-            return tenant
+        mine = db.session.scalars(select(Tenant).where(Tenant.slug == slug) if slug else select(Tenant).limit(2)).all()
+        if len(mine) == 1:
+            return mine[0]
+        if mine:
+            sentence = "Name the tenant: a platform administrator's token is for one business."
+            raise Refused(sentence, code="tenant_needed", fields={"tenant": "Name one."})
         raise Refused("There is no such business.", code="unknown_tenant", fields={"tenant": "Unknown."})
     mine = [m.tenant for m in user.memberships if not slug or m.tenant.slug == slug]
     if not mine:

@@ -51,6 +51,7 @@ def _clinic() -> Tenant:
 def shown_appointment(one: Appointment) -> dict[str, Any]:
     """An appointment as the contract writes it."""
     payment = one.invoice.payment if one.invoice else None
+    is_over = one.status in ("cancelled", "declined")
     return {
         "id": one.uid,
         "status": one.status,
@@ -61,9 +62,9 @@ def shown_appointment(one: Appointment) -> dict[str, Any]:
         "patientId": one.patient.uid,
         "clinicianId": one.clinician.uid,
         "invoiceNumber": one.invoice_number,
-        "amountDue": money.kes(payment.due_cents if payment else one.price_cents),
+        "amountDue": 0 if is_over else money.kes(payment.due_cents if payment else one.price_cents),
         "paymentId": payment.token if payment else None,
-        "payUrl": pay_url(payment) if payment else None,
+        "payUrl": pay_url(payment) if payment and not is_over else None,
         "meetingUrl": one.meeting_url if one.status in ("confirmed", "completed") else None,
         "place": one.place or None,
     }
@@ -76,7 +77,7 @@ def shown_invoice(one: Invoice) -> dict[str, Any]:
         "id": one.uid,
         "number": one.number,
         "amount": money.kes(payment.amount_cents),
-        "amountDue": money.kes(payment.due_cents),
+        "amountDue": 0 if one.voided_at else money.kes(payment.due_cents),
         "status": invoice_status(one),
         "paymentStatus": status.status_word(payment, status.last_push(payment.id)),
         "paymentId": payment.token,

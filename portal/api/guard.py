@@ -1,7 +1,8 @@
 """Who may pass an API door: the principal of a request, permissions, and limits counted per principal."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
@@ -16,6 +17,7 @@ from portal.accounts.tokens import Principal
 from portal.api.schemas import Contract, contract_of
 from portal.errors import PortalError, Refused
 from portal.limits import STANDARD, limiter
+from portal.translations import said
 
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"
@@ -153,6 +155,16 @@ def text_of(given: dict[str, Any], name: str, *, required: bool = True) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise Refused(f"{name} must be text.", code="invalid_fields", fields={name: "Must be text."})
     return str(value)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Whatever is refused inside is the fault of the field that the request calls `name`."""
+    try:
+        yield
+    except Refused as error:
+        error.fields = {name: " ".join(error.fields.values()) if error.fields else said(error.message)}
+        raise
 
 
 def read_cursor() -> int | None:

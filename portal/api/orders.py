@@ -10,7 +10,7 @@ from portal import money, personal
 from portal.accounts import permissions
 from portal.accounts.permissions import REQUEST_PAYMENT, Forbidden
 from portal.accounts.tokens import Principal
-from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, principal, text_of
+from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, named, principal, text_of
 from portal.api.schemas import answered, contract, found, ref
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.db import db, transaction
@@ -59,9 +59,11 @@ def initiate() -> ResponseReturnValue:
     """Ask a phone to pay for an order. 201 for a new request, 200 where one is under way."""
     asking, given = principal(), body()
     order_id = text_of(given, "orderId")[:80]
-    msisdn = normalise_msisdn(given.get("phoneNumber"))
+    with named("phoneNumber"):
+        msisdn = normalise_msisdn(given.get("phoneNumber"))
     tenant = db.session.get_one(Tenant, asking.tenant_id)
-    amount_cents = money.payable_cents(given.get("amount"), limit_cents=tenant.push_limit_cents)
+    with named("amount"):
+        amount_cents = money.payable_cents(given.get("amount"), limit_cents=tenant.push_limit_cents)
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
         payment = _payment_for(tenant, asking, order_id, amount_cents, given)
@@ -98,6 +100,7 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
     if not isinstance(details, dict) or len(details) > MOST_DETAILS or len(str(details)) > LONGEST_DETAILS:
         sentence = f"Must be an object of at most {MOST_DETAILS} entries and {LONGEST_DETAILS} characters."
         raise Refused(f"metadata: {sentence}", code="invalid_fields", fields={"metadata": sentence})
+    _refuse_if_paid(tenant.id, order_id, amount_cents)
     gateway = connect.choose(tenant.id, "order")
     return stk.open_payment(
         tenant,
@@ -111,6 +114,21 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
         order_id=order_id,
         order_details=details,
     )
+
+
+def _refuse_if_paid(tenant_id: int, order_id: str, amount_cents: int) -> None:
+    """Raise Conflict where this order was paid: a program that did not hear the answer asks again."""
+    paid = select(Payment).where(
+        Payment.tenant_id == tenant_id,
+        Payment.order_id == order_id,
+        Payment.amount_cents == amount_cents,
+        Payment.state == "paid",
+        Payment.refunded_cents < Payment.amount_cents,
+    )
+    if db.session.scalars(paid.limit(1)).first() is not None:
+        raise Conflict(
+            f"Order {order_id[:40]} is paid already. A new payment needs an order of its own.", code="already_paid"
+        )
 
 
 def _of_clinic(tenant_id: int, order_id: str) -> Payment | Appointment | None:

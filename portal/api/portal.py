@@ -126,9 +126,8 @@ def poll() -> ResponseReturnValue:
         payment = _by_token(token)
     else:
         push = db.session.query(Push).filter_by(checkout_request_id=checkout_id).first() if checkout_id else None
-        if push is None:
-            raise NotFound(_("There is no such payment."), code="unknown_payment")
-        payment = push.payment
+        payment = push.payment if push is not None else _by_token(checkout_id)
+        token = token if push is not None else checkout_id
     view.hurry_up(payment.id)
     payment = _by_token(payment.token)
     return jsonify(told(payment, with_credentials=bool(token)))

@@ -247,11 +247,15 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str) -> bool:
         actor=actor,
         old=gateway.name,
     )
-    if not is_used:
+    was_default, tenant_id = gateway.is_default, gateway.tenant_id
+    if is_used:
+        gateway.archived_at, gateway.is_default = clock.now(), False
+    else:
         db.session.delete(gateway)
-        return True
-    gateway.archived_at, gateway.is_default = clock.now(), False
-    return False
+    db.session.flush()
+    if was_default and (left := of_tenant(tenant_id)):
+        make_default(left[0], actor=actor)
+    return not is_used
 
 
 def rotate_hooks(gateway: Gateway, *, actor: str) -> None:

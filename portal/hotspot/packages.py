@@ -1,5 +1,6 @@
 """What is on sale."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ from portal.errors import NotFound, Refused
 from portal.hotspot.models import Package
 
 _LONGEST_S = 366 * 86_400
+# rx/tx, perhaps with burst rates, thresholds, times, priority and limit-at behind it. Source: MikroTik's queue manual.
+_PAIR = r"[0-9]{1,10}[kMG]?(?:/[0-9]{1,10}[kMG]?)?"
+_RATE = re.compile(rf"{_PAIR}(?: {_PAIR}){{0,5}}")
+_SPEED = re.compile(r"([0-9]{1,5}) ?([kKmMgG])(?:bps|bit/s|b/s)?(?:/[0-9]{1,5} ?[kKmMgG](?:bps)?)?")
+_LONGEST_RATE = 30
 
 
 def on_sale(tenant_id: int, kind: str = "hotspot") -> list[Package]:
@@ -42,6 +48,21 @@ def for_sale(tenant_id: int, uid: str) -> Package:
     return package
 
 
+def _rate(given: Mapping[str, Any], wrong: dict[str, str]) -> str:
+    """MikroTik's rate limit, up/down: as it was given, or of a speed such as `5 Mbps`; empty for no limit."""
+    rate, speed = (" ".join(str(given.get(name) or "").split()) for name in ("rate", "speed"))
+    if rate:
+        if not _RATE.fullmatch(rate) or len(rate) > _LONGEST_RATE:
+            wrong["rate"] = "MikroTik's form, up and down, such as 2M/5M; or nothing for no limit."
+        return rate
+    if speed and not (given_speed := _SPEED.fullmatch(speed)):
+        wrong["speed"] = "Such as 5 Mbps; or nothing for no limit."
+    elif speed and given_speed:
+        one_way = f"{given_speed.group(1)}{given_speed.group(2).upper().replace('K', 'k')}"
+        return f"{one_way}/{one_way}"
+    return ""
+
+
 def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_cents: int) -> Package:
     """A new package. given: name, price (KES), duration (seconds), rate, dataCap (bytes), devices, kind, forPppoe.
 
@@ -66,10 +87,12 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_c
     devices = _whole(given.get("devices", 1), 1, 50)
     if devices is None:
         wrong["devices"] = "A whole number from 1 to 50."
-    rate = str(given.get("rate") or given.get("speed") or "").strip()[:30]
-    kind = "pppoe" if given.get("forPppoe") else str(given.get("kind") or "hotspot")
+    rate = _rate(given, wrong)
+    kind = str(given.get("kind") or ("pppoe" if given.get("forPppoe") else "hotspot"))
     if kind not in ("hotspot", "pppoe"):
         wrong["kind"] = "Must be hotspot or pppoe."
+    elif given.get("forPppoe") is not None and given["forPppoe"] != (kind == "pppoe"):
+        wrong["forPppoe"] = f"A package of kind {kind} cannot have it {'true' if given['forPppoe'] else 'false'}."
     if wrong or duration_s is None or devices is None:
         raise Refused("The package is not complete.", code="invalid_fields", fields=wrong)
     package = Package(

@@ -1,16 +1,17 @@
 """How a payment stands: the API's status word, and the payer's own word with a sentence and what to do next."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import case, select
 
 from portal import clock
 from portal.db import db
 from portal.gateways import results
 from portal.payments import claims, money_in
 from portal.payments.models import Claim, Payment, Push, Transaction
-from portal.payments.states import State
+from portal.payments.states import OPEN, State
 from portal.payments.stk import ANSWER_WITHIN, may_push_again_at
 
 FAST_S, MIDDLE_S, SLOW_S = 1, 3, 10
@@ -39,11 +40,15 @@ class Standing:
         return self.word in ("waiting", "checking", "preparing")
 
 
+STILL_HOPED_FOR = timedelta(minutes=10)
+
+
 def last_push(payment_id: int) -> Push | None:
-    """The latest attempt, or None."""
-    return db.session.scalars(
-        select(Push).where(Push.payment_id == payment_id).order_by(Push.id.desc()).limit(1)
-    ).first()
+    """The latest attempt, or None. One of these minutes that may still be paid comes before a later one that failed."""
+    since = clock.now() - STILL_HOPED_FOR
+    is_open = case((Push.state.in_(OPEN | {State.UNCONFIRMED}) & (Push.created_at > since), 1), else_=0)
+    mine = select(Push).where(Push.payment_id == payment_id)
+    return db.session.scalars(mine.order_by(is_open.desc(), Push.id.desc()).limit(1)).first()
 
 
 def standing(payment: Payment) -> Standing:

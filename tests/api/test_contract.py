@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from portal import clock
-from portal.accounts import tokens
+from portal.accounts import signin, tokens
 from portal.db import db, transaction
 from portal.gateways.models import SECRETS, Gateway
 from portal.payments.models import Push
-from tests.house import House, c2b_body, later, new_phone, receipt
+from tests.house import PASSWORD, House, c2b_body, later, new_phone, receipt
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 GATEWAY = {
@@ -496,3 +496,122 @@ def test_electronic_payments_are_those_that_m_pesa_moved(house: House) -> None:
 def test_the_default_gateway_is_tested_without_a_body(house: House) -> None:
     answer = house.api("amina").post("/api/mpesa/test-connection")
     assert answer.status_code == 200 and answer.json["success"] is False and answer.json["message"]
+
+
+def test_an_order_that_is_paid_is_not_charged_again(house: House) -> None:
+    brian, order = house.api("brian"), {"orderId": "SHOP-7", "amount": 12, "phoneNumber": new_phone()}
+    first = brian.post("/api/mpesa/initiate", order)
+    assert first.status_code == 201
+    token = first.json["data"]["paymentId"]
+    house.callback(house.pushed(token), receipt=receipt(1), amount=12)
+    house.settle()
+    refused(brian.post("/api/mpesa/initiate", order), 409, "already_paid")
+    other = brian.post("/api/mpesa/initiate", order | {"orderId": "SHOP-8"})
+    assert other.status_code in (201, 429), "another order is another payment"
+    wrong = refused(brian.post("/api/mpesa/initiate", order | {"phoneNumber": "12"}), 422)
+    assert set(wrong["fields"]) == {"phoneNumber"}
+    assert set(refused(brian.post("/api/mpesa/initiate", order | {"amount": -1}), 422)["fields"]) == {"amount"}
+
+
+def test_a_platform_administrator_names_the_business(house: House) -> None:
+    with house.app.app_context(), transaction():
+        signin.add_user(email="root@mlango.test", name="Root", password=PASSWORD, is_platform_admin=True)
+    who = {"email": "root@mlango.test", "password": PASSWORD}
+    told = refused(stranger(house).post("/api/auth/token", json=who), 422, "tenant_needed")
+    assert set(told["fields"]) == {"tenant"}
+    named = stranger(house).post("/api/auth/token", json=who | {"tenant": "bahari"}).json["accessToken"]
+    headers = {"Authorization": f"Bearer {named}"}
+    mine = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
+    assert stranger(house).delete(f"/api/payment-gateways/{mine}", headers=headers).status_code == 404
+
+
+def test_an_api_key_asks_for_payments_and_reads_no_patients(house: House) -> None:
+    with house.app.app_context(), transaction():
+        key = tokens.new_api_key(house.tenant_id(), "shop")
+    headers = {"X-API-Key": key}
+    for path in ("/api/patients", "/api/appointments", "/api/invoices", "/api/clinicians"):
+        refused(stranger(house).get(path, headers=headers), 403, "forbidden")
+    order = {"orderId": "SHOP-9", "amount": 12, "phoneNumber": new_phone()}
+    assert stranger(house).post("/api/mpesa/initiate", headers=headers, json=order).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "speed"),
+    [
+        ({"rate": "2M/10M"}, "2M/10M", "10 Mbps"),
+        ({"speed": "7 Mbps"}, "7M/7M", "7 Mbps"),
+        ({"speed": "512kbps"}, "512k/512k", "512k"),
+        ({"rate": "1M/2M 2M/4M 1M/2M 8/8"}, "1M/2M 2M/4M 1M/2M 8/8", None),
+        ({}, "", ""),
+    ],
+)
+def test_a_packages_rate_is_one_that_a_router_reads(
+    house: House, given: dict[str, str], rate: str, speed: str | None
+) -> None:
+    package = {"name": "p", "price": 20, "duration": 3_600} | given
+    made = house.api("amina").post("/api/packages", package).json
+    assert made["rate"] == rate and (speed is None or made["speed"] == speed)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"rate": "bogus"}, "rate"), ({"rate": "2M;/system reset"}, "rate"), ({"speed": "very fast"}, "speed"),
+        ({"kind": "hotspot", "forPppoe": True}, "forPppoe"), ({"kind": "pppoe", "forPppoe": False}, "forPppoe"),
+    ],
+)  # fmt: skip
+def test_a_package_that_contradicts_itself_is_refused(house: House, given: dict[str, Any], field: str) -> None:
+    package = {"name": "p", "price": 20, "duration": 3_600} | given
+    told = refused(house.api("amina").post("/api/packages", package), 422, "invalid_fields")
+    assert set(told["fields"]) == {field}
+
+
+def test_a_failed_second_try_does_not_hide_a_first_that_may_still_be_paid(house: House) -> None:
+    _number, token = house.invoice(100)
+    first = house.pushed(token)
+    with house.app.app_context(), transaction():
+        db.session.get_one(Push, first.push_id).state = "unconfirmed"
+    second = house.pushed(token, checkout_id="second")
+    house.callback(second, code=1)
+    house.settle()
+    assert house.status(token)["status"] in ("processing", "timed_out")
+    later(601)
+    assert house.status(token)["status"] == "failed", "what M-Pesa never told of hides no refusal for ever"
+
+
+def test_who_need_not_wait_is_told_of_no_waiting(house: House) -> None:
+    assert "Retry-After" not in house.api("brian").get("/api/clinicians").headers
+
+
+def test_the_source_documents_addresses_answer_their_check(house: House) -> None:
+    for path in ("callback", "callbacks/stk", "callbacks/c2b/validation", "callbacks/c2b/confirmation"):
+        assert stranger(house).get(f"/api/mpesa/{path}").status_code == 200
+
+
+def test_a_payment_id_stands_wherever_a_checkout_id_does(house: House) -> None:
+    _number, token = house.invoice(100)
+    told = stranger(house).get(f"/api/portal/mpesa/status?checkoutRequestId={token}")
+    assert told.status_code == 200 and told.json["status"] == "pending"
+
+
+def test_what_is_cancelled_is_due_nothing(house: House) -> None:
+    made = booked(house)
+    over = house.api("brian").post(f"/api/appointments/{made['id']}/cancel").json
+    assert over["status"] == "cancelled" and over["amountDue"] == 0 and over["payUrl"] is None
+
+
+def test_another_gateway_becomes_the_default_when_it_is_removed(house: House) -> None:
+    amina = house.api("amina")
+    first = amina.get("/api/payment-gateways").json["items"][0]
+    made = {
+        "name": "n",
+        "shortcode": "600999",
+        "consumerKey": "k",
+        "consumerSecret": "s",
+        "passkey": "p",
+        "env": "sandbox",
+    }
+    second = amina.post("/api/payment-gateways", made).json
+    assert first["isDefault"] and not second["isDefault"]
+    assert amina.delete(f"/api/payment-gateways/{first['id']}").status_code == 200
+    assert [one["isDefault"] for one in amina.get("/api/payment-gateways").json["items"]] == [True]
