@@ -8,8 +8,11 @@ from portal.db import db, transaction
 from portal.payments import money_in
 from portal.payments.models import Transaction
 from tests.browser.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
-from tests.house import House, new_phone
+from tests.house import House, c2b_body, later, new_phone, receipt
 from tests.payments.test_claims import message, paste, without_api
+from tests.payments.test_corners import asked
+from tests.payments.test_refund_answers import HOUR_S, of, sent
+from tests.payments.test_refunds import by_hand, with_initiator
 
 SHOTS = os.environ.get("SCREENSHOTS")
 
@@ -106,3 +109,30 @@ def test_a_pasted_message_of_a_shop_without_api_is_decided_at_the_counter(open_h
     page.goto(f"{open_house.url}/staff/claims")
     page.get_by_text("UKL1ABCD77").first.wait_for()
     assert look(page, "messages to check") == []
+
+
+def test_staff_say_what_m_pesa_does_not(served: House, page_at: Any, no_problems: Any) -> None:
+    """A payment that nobody can place for certain, and a refund of which M-Pesa never tells."""
+    house = served
+    with_initiator(house)
+    number, token = house.invoice(100)
+    by_hand(house, 100, number, receipt(1))
+    one = asked(house, token)[0]
+    sent(house, one, state="unknown")
+    later(HOUR_S)
+    doubtful = c2b_body(receipt=receipt(3), amount=10, account="X", shortcode="600333")
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=doubtful).status_code == 200
+    house.settle()
+    page = page_at(1280)
+    sign_in(page, house, "amina")
+    page.goto(f"{house.url}/staff/unmatched")
+    found = look(page, "to decide")
+    page.get_by_role("button", name="M-Pesa does not have it").click()
+    page.get_by_text("Nothing to place").wait_for()
+    page.goto(f"{house.url}/staff/refunds")
+    page.get_by_text("What became of it?").click()
+    found += look(page, "refund without an answer")
+    page.get_by_label("Its receipt on the statement").fill(receipt(5).lower())
+    page.get_by_role("button", name="It went", exact=True).click()
+    page.get_by_text("Noted.").wait_for()
+    assert of(house, one)[0] == "done" and found == []
