@@ -1,6 +1,6 @@
 """Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_babel import gettext as _
 from flask_limiter import Limiter
 from limits import parse
@@ -34,8 +34,10 @@ def set_up(app: Flask) -> None:
 
 
 def _only_who_must_wait(response: Response) -> Response:
-    """The limiter writes `Retry-After` on every answer; most have nothing to wait for."""
-    if response.status_code < 400:
+    """The limiter writes its own `Retry-After` on every answer: most have nothing to wait for, some something else."""
+    if "retry_after_s" in g:
+        response.headers["Retry-After"] = str(g.retry_after_s)
+    elif response.status_code not in (429, 503):
         response.headers.pop("Retry-After", None)
     return response
 

@@ -262,7 +262,7 @@ def error_json(error: Refused) -> Response:
     response = jsonify(body)
     response.status_code = error.status
     if isinstance(error, CoolDown):
-        response.headers["Retry-After"] = str(error.retry_after_s)
+        g.retry_after_s = error.retry_after_s
     return response
 
 
@@ -272,7 +272,7 @@ def _refused(error: Refused) -> Response:
         return error_json(error)
     response = _page(error.status, _headline(error.status), said(error.message))
     if isinstance(error, CoolDown):
-        response.headers["Retry-After"] = str(error.retry_after_s)
+        g.retry_after_s = error.retry_after_s
     return response
 
 
@@ -294,7 +294,7 @@ def _database_away(error: SQLAlchemyError) -> Response:
         _("One moment"),
         _("We cannot reach our records just now. Nothing was lost or charged twice. Try again in a minute."),
     )
-    response.headers["Retry-After"] = "60"
+    g.retry_after_s = 60
     return response
 
 

@@ -172,13 +172,9 @@ def _open_push(payment: Payment) -> Push | None:
 
 def _wait_if_too_soon(payment: Payment, phone_hash: str) -> None:
     now = clock.now()
-    last = db.session.scalars(
-        select(Push)
-        .where(Push.tenant_id == payment.tenant_id, Push.phone_hash == phone_hash)
-        .order_by(Push.id.desc())
-        .limit(1)
-    ).first()
-    if last is not None and (until := may_push_again_at(last)) and until > now:
+    of_phone = select(Push).where(Push.tenant_id == payment.tenant_id, Push.phone_hash == phone_hash)
+    latest = db.session.scalars(of_phone.order_by(Push.id.desc()).limit(PHONE_LIMIT)).all()
+    if latest and (until := may_push_again_at(latest[0])) and until > now:
         wait_s = max(1, int((until - now).total_seconds() + 0.999))
         raise CoolDown(
             _(
@@ -187,16 +183,16 @@ def _wait_if_too_soon(payment: Payment, phone_hash: str) -> None:
             ),
             retry_after_s=wait_s,
         )
-    recent = select(func.count()).where(Push.tenant_id == payment.tenant_id, Push.created_at > now - LIMIT_WINDOW)
-    if (db.session.scalar(recent.where(Push.phone_hash == phone_hash)) or 0) >= PHONE_LIMIT:
+    if len(latest) == PHONE_LIMIT and (free_at := latest[-1].created_at + LIMIT_WINDOW) > now:
         raise CoolDown(
             _(
                 "This phone was asked %(count)s times in ten minutes. Wait a little, or pay by hand.",
                 count=PHONE_LIMIT,
             ),
-            retry_after_s=int(LIMIT_WINDOW.total_seconds()),
+            retry_after_s=max(1, int((free_at - now).total_seconds() + 0.999)),
             code="too_many_requests",
         )
+    recent = select(func.count()).where(Push.tenant_id == payment.tenant_id, Push.created_at > now - LIMIT_WINDOW)
     if (db.session.scalar(recent) or 0) >= TENANT_LIMIT:
         raise CoolDown(
             _("Very many people are paying at once. Try again in a minute."),
