@@ -79,7 +79,7 @@ def shown_invoice(one: Invoice) -> dict[str, Any]:
         "amount": money.kes(payment.amount_cents),
         "amountDue": 0 if one.voided_at else money.kes(payment.due_cents),
         "status": invoice_status(one),
-        "paymentStatus": status.status_word(payment, status.last_push(payment.id)),
+        "paymentStatus": status.status_word(payment, status.last_push(payment)),
         "paymentId": payment.token,
         "payUrl": pay_url(payment),
         "lines": [

@@ -169,7 +169,7 @@ def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturn
     _refuse_strangers(principal(), payment)
     view.hurry_up(payment.id)
     payment = db.session.query(Payment).filter_by(id=payment.id).one()
-    push = db.session.get(Push, push.id) if push else status.last_push(payment.id)
+    push = db.session.get(Push, push.id) if push else status.last_push(payment)
     return jsonify(success=True, data=shown(payment, push))
 
 

@@ -43,17 +43,21 @@ class Standing:
 STILL_HOPED_FOR = timedelta(minutes=10)
 
 
-def last_push(payment_id: int) -> Push | None:
-    """The latest attempt, or None. One of these minutes that may still be paid comes before a later one that failed."""
-    since = clock.now() - STILL_HOPED_FOR
-    is_open = case((Push.state.in_(OPEN | {State.UNCONFIRMED}) & (Push.created_at > since), 1), else_=0)
-    mine = select(Push).where(Push.payment_id == payment_id)
-    return db.session.scalars(mine.order_by(is_open.desc(), Push.id.desc()).limit(1)).first()
+def last_push(payment: Payment) -> Push | None:
+    """The attempt that tells how a payment stands, or None: the latest.
+
+    But the one that paid before any other; and one of these minutes that may still be paid before a later one that
+    failed.
+    """
+    may_still_be_paid = Push.state.in_(OPEN | {State.UNCONFIRMED}) & (Push.created_at > clock.now() - STILL_HOPED_FOR)
+    tells = Push.state == State.SUCCEEDED if payment.state == "paid" else may_still_be_paid
+    mine = select(Push).where(Push.payment_id == payment.id)
+    return db.session.scalars(mine.order_by(case((tells, 1), else_=0).desc(), Push.id.desc()).limit(1)).first()
 
 
 def standing(payment: Payment) -> Standing:
     """Where this payment stands. Reads, never writes."""
-    push = last_push(payment.id)
+    push = last_push(payment)
     status = status_word(payment, push)
     if payment.state == "paid":
         return _paid(payment, status, push)

@@ -81,8 +81,13 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
     echoed = accounts.push_of(gateway, paid)
     asked_for_ids = {push.payment_id for push in echoed}
+    if len(asked_for_ids) > 1 and known is not None:
+        book(gateway, arrival)
+        return Outcome("done", f"A second word of receipt {paid.receipt}.")
     if len(asked_for_ids) > 1:
         return _of_several(gateway, arrival, echoed)
+    if len(echoed) > 1:
+        echoed = _without_receipt(echoed) or echoed
     if len(echoed) > 1:  # all of them asked for the same: whichever it answers, it pays that
         asked_for = lock_payment(asked_for_ids.pop())
         give(book(gateway, arrival), asked_for, actor=actor)
@@ -106,13 +111,21 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
 
 
+def _without_receipt(pushes: list[Push]) -> list[Push]:
+    """The first of these that M-Pesa called paid when asked: its receipt is still to come."""
+    known = select(Transaction.push_id).where(
+        Transaction.push_id.in_([push.id for push in pushes]), Transaction.receipt.is_(None)
+    )
+    answered = set(db.session.scalars(known))
+    return [push for push in pushes if push.id in answered][:1]
+
+
 def _of_several(gateway: Gateway, arrival: Arrival, echoed: list[Push]) -> Outcome:
     """Several payments fit. Where none of them is known to be paid, it is new money, and staff say whose.
 
     Where one is paid and waits for its receipt, this may be that receipt: booked, it would count twice.
     """
-    answered = select(Transaction.id).where(Transaction.push_id.in_([push.id for push in echoed]))
-    if db.session.scalar(answered.limit(1)) is not None:
+    if _without_receipt(echoed):
         return Outcome("waiting", "More than one push could be its origin; staff decide.")
     booked = book(gateway, arrival)
     if booked.unallocated_cents:

@@ -10,7 +10,7 @@ from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.payments import settle
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
-from tests.house import House, csrf_of, later, new_phone, wait_until
+from tests.house import House, c2b_body, csrf_of, later, new_phone, wait_until
 
 TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
 
@@ -201,6 +201,23 @@ def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its
     assert len(money(served)) == 1 and served.books() == []
 
 
+def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(served: House) -> None:
+    register(served, gateway(served, "BUYGOODS"), "v2")
+    phone = new_phone("02")
+    token = buy(served, phone)
+    served.settle_until(lambda: served.status(token)["status"] == "cancelled")
+    buy(served, phone)
+    served.settle_until(lambda: served.status(token)["status"] == "cancelled" and _prompts(served) == 2)
+    with served.app.app_context(), transaction():
+        push = db.session.query(Push).order_by(Push.id).first()
+        assert push is not None
+        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+    assert money(served) == [(None, 50_00, 0)]
+    paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
+    served.settle_until(lambda: money(served)[0][0])
+    assert money(served) == [(paid["receipt"], 50_00, 0)] and served.books() == [], "booked once"
+
+
 def _prompts(house: House) -> int:
     with house.inside():
         return db.session.query(Push).filter(Push.state == "cancelled").count()
@@ -237,6 +254,12 @@ def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: Ho
     assert "no longer be of that request" in say(push="999999")
     assert "Noted." in say(push=str(push_ids[0]))
     assert money(served) == [(paid["receipt"], 50_00, 0)] and served.books() == []
+    again = c2b_body(receipt=paid["receipt"], amount=50, account="", shortcode=TILL, msisdn="2547 ***** 702")
+    with served.inside():
+        till_hook = db.session.query(Gateway).filter_by(shortcode=TILL).one().hook_token
+    assert served.client().post(f"/hooks/{till_hook}/c2b/confirmation", json=again).status_code == 200
+    served.work()
+    assert money(served) == [(paid["receipt"], 50_00, 0)] and served.books() == [], "a second word changes nothing"
     assert (
         "decided this already"
         in brian.post(
