@@ -171,13 +171,19 @@ def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: Hou
     assert is_paid(served, second) and not is_paid(served, first) and served.books() == []
 
 
-def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: House) -> None:
+def two_cancelled_prompts(served: House) -> tuple[str, str]:
+    """(phone, paymentId) of a package at a till whose payer cancelled two prompts."""
     register(served, gateway(served, "BUYGOODS"), "v2")
     phone = new_phone("02")
     token = buy(served, phone)
     served.settle_until(lambda: served.status(token)["status"] == "cancelled")
     assert buy(served, phone) == token
     served.settle_until(lambda: served.status(token)["status"] == "cancelled" and _prompts(served) == 2)
+    return phone, token
+
+
+def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: House) -> None:
+    phone, token = two_cancelled_prompts(served)
     paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
     served.settle_until(lambda: is_paid(served, token))
     assert money(served) == [(paid["receipt"], 50_00, 0)] and served.books() == []
@@ -186,12 +192,7 @@ def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: 
 
 def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its_payment(served: House) -> None:
     """The echo comes first and fits both prompts of one payment; then M-Pesa says that one of them was paid."""
-    register(served, gateway(served, "BUYGOODS"), "v2")
-    phone = new_phone("02")
-    token = buy(served, phone)
-    served.settle_until(lambda: served.status(token)["status"] == "cancelled")
-    buy(served, phone)
-    served.settle_until(lambda: served.status(token)["status"] == "cancelled" and _prompts(served) == 2)
+    phone, token = two_cancelled_prompts(served)
     handset(served, phone, "pay", shortcode=TILL, amount=50)
     served.settle_until(lambda: is_paid(served, token))
     with served.app.app_context(), transaction():
@@ -202,12 +203,7 @@ def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its
 
 
 def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(served: House) -> None:
-    register(served, gateway(served, "BUYGOODS"), "v2")
-    phone = new_phone("02")
-    token = buy(served, phone)
-    served.settle_until(lambda: served.status(token)["status"] == "cancelled")
-    buy(served, phone)
-    served.settle_until(lambda: served.status(token)["status"] == "cancelled" and _prompts(served) == 2)
+    phone, token = two_cancelled_prompts(served)
     with served.app.app_context(), transaction():
         push = db.session.query(Push).order_by(Push.id).first()
         assert push is not None
