@@ -21,6 +21,7 @@ import jsonschema_rs
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
@@ -37,7 +38,7 @@ from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.payments import inbox, jobs, stk
-from portal.payments.models import Payment, Push
+from portal.payments.models import InboxItem, Payment, Push
 from portal.tenants.models import Tenant
 
 PASSWORD = "correct horse"
@@ -186,9 +187,17 @@ class House:
         from portal import fulfilment
 
         with self.app.app_context():
-            jobs.drain_inbox()
+            self._drain()
             fulfilment.deliver_paid()
             db.session.remove()
+
+    def _drain(self) -> None:
+        """Every turn of the draining job: on a busy machine one steps back before all is settled."""
+        due = select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= clock.now())
+        jobs.drain_inbox()
+        while db.session.scalar(due.limit(1)) is not None:
+            db.session.rollback()
+            jobs.drain_inbox()
 
     def settle_until(self, is_true: Callable[[], Any]) -> None:
         """Work until something is so: results come from the simulator's own thread."""
@@ -211,10 +220,10 @@ class House:
                 for job in (
                     jobs.expire_pushes,
                     jobs.send_pushes,
-                    jobs.drain_inbox,
+                    self._drain,
                     jobs.ask_mpesa,
                     send_due,
-                    jobs.drain_inbox,
+                    self._drain,
                     fulfilment.deliver_paid,
                     fulfilment.withdraw_unpaid,
                     deliver_due,

@@ -144,6 +144,6 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
     again = started(demo.data)
     try:
         assert again.status(bought["paymentId"])["status"] == "refunded"
-        assert {again.sign_in(email) != "" for email, *_rest in SIGN_INS[1:]} == {True}
+        assert {again.sign_in(email) != "" for email, *_rest in SIGN_INS} == {True}
     finally:
         again.stop()

@@ -62,6 +62,9 @@ class Doors:
         def guarded(**arguments: Any) -> ResponseReturnValue:
             if who != EVERYBODY:
                 asking = principal()
+                if asking.tenant_id == tokens.NO_TENANT:
+                    sentence = "This token is for no business. Get one with tenant: its short name."
+                    raise Refused(sentence, code="tenant_needed", fields={"tenant": "Name one."})
                 if who != ANYONE_SIGNED_IN and not permissions.allows(asking.role, who):
                     raise Forbidden("This sign-in may not do that. Ask an administrator of your business.")
             return view(**arguments)
