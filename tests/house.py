@@ -144,7 +144,7 @@ class House:
 
     def give_initiator(self, slug: str = "mlima") -> None:
         """An initiator with the simulator's certificate: pay-outs, reversals, status and balance work."""
-        certificate = requests.get(f"{self.daraja_url}/certificate", timeout=5).text
+        certificate = requests.get(f"{self.daraja_url}/certificate", timeout=30).text
         with self.app.app_context(), transaction():
             gateway = (
                 db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()

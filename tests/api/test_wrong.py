@@ -2,7 +2,7 @@
 
 import base64
 import json
-import time
+import runpy
 from typing import Any
 
 import jwt
@@ -284,16 +284,31 @@ def test_an_appointment_names_every_field_at_fault(open_house: House, given: dic
         is_refused(api.post("/api/appointments", right | {name: "nobody"}), 404)
 
 
+class HandClock:
+    """A clock that only waiting moves, so that what is waited for is measured on any machine."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+    def sleep(self, seconds: float) -> None:
+        self.at_s += seconds
+
+
 def test_a_purchase_answers_within_three_seconds_even_where_nobody_sends_it(
     open_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portal.payer import start
 
-    monkeypatch.setattr(start, "WAIT_S", 2.5)
+    as_shipped = runpy.run_path(start.__file__)["WAIT_S"]  # these tests wait less
+    hand = HandClock()
+    monkeypatch.setattr(start, "WAIT_S", as_shipped)
+    monkeypatch.setattr(start, "time", hand)
     ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": new_phone()}
-    begun = time.monotonic()
     answer = stranger(open_house).post("/api/portal/mpesa/initiate", json=ask)
-    assert answer.json["status"] == "pending" and time.monotonic() - begun < 3
+    assert answer.json["status"] == "pending" and 2 < hand.at_s < 3
 
 
 def test_what_is_too_long_or_no_text_is_refused_on_both_databases(either_house: House) -> None:

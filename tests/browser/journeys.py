@@ -39,17 +39,17 @@ class Phones:
     def wait_for_prompt(self, msisdn: str) -> None:
         """Return once M-Pesa's prompt is on the phone."""
         json = {"Accept": "application/json"}
-        wait_until(lambda: requests.get(self.page(msisdn), headers=json, timeout=5).json()["prompts"])
+        wait_until(lambda: requests.get(self.page(msisdn), headers=json, timeout=30).json()["prompts"])
 
     def enter_pin(self, msisdn: str, pin: str = "1234") -> None:
         """Answer the prompt that is on the phone now."""
-        answer = requests.post(f"{self.page(msisdn)}/pin", json={"pin": pin}, timeout=5)
+        answer = requests.post(f"{self.page(msisdn)}/pin", json={"pin": pin}, timeout=30)
         assert answer.ok, answer.text
 
     def pay_by_hand(self, msisdn: str, *, shortcode: str, account: str, amount: int) -> dict[str, Any]:
         """Lipa na M-Pesa from the phone's own menu: {accepted, receipt, message}."""
         given = {"shortcode": shortcode, "account": account, "amount": amount}
-        paid: dict[str, Any] = requests.post(f"{self.page(msisdn)}/pay", json=given, timeout=5).json()
+        paid: dict[str, Any] = requests.post(f"{self.page(msisdn)}/pay", json=given, timeout=30).json()
         assert paid["accepted"], paid
         return paid
 

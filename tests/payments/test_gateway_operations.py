@@ -25,7 +25,7 @@ def stage(served: House) -> Iterator[Callable[..., None]]:
     """Set faults of the simulated M-Pesa; they are gone after the test."""
 
     def order(**faults: Any) -> None:
-        answer = requests.post(f"{served.daraja_url}/control", json={"faults": faults}, timeout=5)
+        answer = requests.post(f"{served.daraja_url}/control", json={"faults": faults}, timeout=30)
         assert answer.status_code == 200, answer.text
 
     yield order
@@ -47,7 +47,7 @@ def sends(client: FlaskClient, path: str, page: str, **fields: Any) -> Any:
 
 
 def messages_of(house: House, phone: str) -> list[str]:
-    told = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    told = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     return [message["text"] for message in told]
 
 
@@ -97,7 +97,7 @@ def paid_in_silence(served: House, stage: Any) -> tuple[str, str]:
     token = served.client().post("/api/portal/mpesa/initiate", json=given).json["paymentId"]  # type: ignore[index]
     with served.inside():
         jobs.send_pushes()
-    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
+    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=30)
     wait_until(lambda: any("Confirmed" in text for text in messages_of(served, phone)))
     return phone, token
 
@@ -250,7 +250,7 @@ def test_a_gateway_without_an_initiator_says_what_is_missing(house: House) -> No
 
 @pytest.mark.parametrize("form", ["pem", "der", "pasted"])
 def test_a_certificate_is_uploaded_as_it_is_and_its_fingerprint_shown(served: House, form: str) -> None:
-    text = requests.get(f"{served.daraja_url}/certificate", timeout=5).text
+    text = requests.get(f"{served.daraja_url}/certificate", timeout=30).text
     der = x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
     client, uid = served.browser_of("amina"), gateway_uid(served)
     page = f"/staff/gateways/{uid}"

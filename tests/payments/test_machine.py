@@ -66,7 +66,7 @@ class Machine(RuleBasedStateMachine):
         self.first_movement = self.store.must("SELECT coalesce(max(id), 0) AS n FROM movements")["n"]
 
     def ask(self, path: str, **body: Any) -> requests.Response:
-        return requests.post(f"{self.simulator.url}{path}", json=body, timeout=5)
+        return requests.post(f"{self.simulator.url}{path}", json=body, timeout=30)
 
     # --- people
 

@@ -32,7 +32,7 @@ def paid(served: House) -> tuple[House, str, str]:
     )
     assert answer.status_code == 201, answer.text
     served.work(rounds=1)
-    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
+    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=30)
     served.settle_until(lambda: served.status(token)["status"] == "paid")
     return served, token, phone
 
@@ -55,7 +55,7 @@ def test_a_partial_and_then_the_rest_go_back_by_b2c(paid: tuple[House, str, str]
     assert house.status(token)["status"] == "refunded"
     again = house.api("amina").post(f"/api/mpesa/{token}/refund", json={})
     assert again.status_code == 422 and "nothing left" in again.json["message"]
-    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 2
     assert house.books() == []
 
@@ -165,12 +165,12 @@ def test_a_halt_stops_what_was_begun_before_it(paid: tuple[House, str, str]) -> 
 
 
 def inbox_of(house: House, phone: str) -> list[str]:
-    messages = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    messages = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     return [message["text"] for message in messages]
 
 
 def fault(house: House, **faults: Any) -> None:
-    answer = requests.post(f"{house.daraja_url}/control", json={"faults": faults}, timeout=5)
+    answer = requests.post(f"{house.daraja_url}/control", json={"faults": faults}, timeout=30)
     assert answer.status_code == 200, answer.text
 
 
@@ -182,7 +182,7 @@ def test_a_refund_whose_answer_was_lost_is_found_by_its_result_and_sent_once(
     fault(house, **{spoiled: {"times": 1, "endpoint": "b2c"}})
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
     house.settle_until(lambda: refund_of(house, answer.json["data"]["refundId"])["status"] == "refunded")
-    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 1 and house.books() == []
 
 
@@ -200,7 +200,7 @@ def test_a_refund_whose_result_was_lost_is_resolved_by_transaction_status(
     house.settle_until(lambda: refund_of(house, uid)["state"] in ("sent", "unknown"))
     later(120)
     house.settle_until(lambda: refund_of(house, uid)["status"] == "refunded")
-    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=5).json()["messages"]
+    inbox = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     assert sum("received" in message["text"].lower() for message in inbox) == 1 and house.books() == []
 
 

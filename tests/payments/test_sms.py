@@ -284,9 +284,9 @@ def test_no_text_makes_it_fail_and_the_answer_is_json(text):
 )
 def test_no_text_takes_long(unit, start):
     text = (start + unit * 100_000)[:100_000]
-    began = time.perf_counter()
+    began = time.thread_time()  # this thread's own work: a busy machine changes nothing
     parse_sms(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 5, "milliseconds, or for ever"
     assert parse_sms(text) == parse_sms(text[:MAX_TEXT])
 
 

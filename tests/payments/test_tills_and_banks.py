@@ -30,7 +30,7 @@ def gateway(house: House, sub_type: str, **fields: Any) -> str:
         "passkey": f"{sub_type}-passkey",
     }  # fmt: skip
     if sub_type == "BUYGOODS":
-        assert requests.post(f"{house.daraja_url}/control/organisations", json=organisation, timeout=5).ok
+        assert requests.post(f"{house.daraja_url}/control/organisations", json=organisation, timeout=30).ok
         keys = {name: organisation[name] for name in ("consumerKey", "consumerSecret", "passkey", "storeNumber")}
     else:  # a bank's paybill belongs to the bank; the app and the passkey are those of our own shortcode
         keys = {
@@ -111,12 +111,12 @@ def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: Hou
     register(served, gateway(served, "BUYGOODS"), version)
     phone = new_phone("00")
     token = buy(served, phone)
-    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=5)
+    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=30)
     try:
         handset(served, phone, "pin", pin="1234")
         served.settle_until(lambda: is_paid(served, token))
     finally:
-        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
+        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=30)
     assert len(money(served)) == 1 and served.books() == []
 
 
@@ -281,7 +281,7 @@ def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_n
     assert "Business number" not in page, "a bank's paybill would not tell us of money paid by hand"
     handset(served, phone, "pin", pin="1234")
     served.settle_until(lambda: is_paid(served, token))
-    told = requests.get(f"{served.daraja_url}/handset/{phone}", timeout=5).json()["messages"][0]["text"]
+    told = requests.get(f"{served.daraja_url}/handset/{phone}", timeout=30).json()["messages"][0]["text"]
     assert f"for account {BANK_ACCOUNT}" in told and len(money(served)) == 1 and served.books() == []
 
 
@@ -289,7 +289,7 @@ def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
     gateway(served, "BANK")
     phone = new_phone("00")
     token = buy(served, phone)
-    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=5)
+    requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": 1}}, timeout=30)
     try:
         handset(served, phone, "pin", pin="1234")
         from datetime import timedelta
@@ -297,7 +297,7 @@ def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
         clock.move(timedelta(seconds=125))
         served.settle_until(lambda: is_paid(served, token))
     finally:
-        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=5)
+        requests.post(f"{served.daraja_url}/control", json={"faults": {"noCallback": None}}, timeout=30)
     with served.inside():
         push = db.session.query(Push).one()
         assert push.state == "succeeded"

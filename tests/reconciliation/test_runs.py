@@ -423,7 +423,7 @@ def test_m_pesas_own_list_is_compared_from_the_page(served: House) -> None:
     phone = new_phone()
     paid = requests.post(
         f"{served.daraja_url}/handset/{phone}/pay",
-        json={"shortcode": "600111", "account": number, "amount": 1_500}, timeout=5,
+        json={"shortcode": "600111", "account": number, "amount": 1_500}, timeout=30,
     ).json()  # fmt: skip
     assert paid["accepted"]
     browser = served.browser_of("amina")
@@ -444,7 +444,7 @@ def test_m_pesas_own_list_is_compared_from_the_page(served: House) -> None:
 def test_the_simulators_own_statement_fits_in_each_layout(served: House, simulator: Serving, layout: str) -> None:
     shortcode = f"60055{layout}"
     made = requests.post(
-        f"{simulator.url}/control/organisations", json={"name": "OWN", "shortcode": shortcode}, timeout=5
+        f"{simulator.url}/control/organisations", json={"name": "OWN", "shortcode": shortcode}, timeout=30
     ).json()
     amina = served.api("amina")
     given = {
@@ -461,11 +461,11 @@ def test_the_simulators_own_statement_fits_in_each_layout(served: House, simulat
         paid = requests.post(
             f"{simulator.url}/handset/{new_phone()}/pay",
             json={"shortcode": shortcode, "account": account, "amount": amount},
-            timeout=5,
+            timeout=30,
         ).json()
         assert paid["receipt"]
     content = requests.get(
-        f"{simulator.url}/control/statement?shortcode={shortcode}&layout={layout}", timeout=5
+        f"{simulator.url}/control/statement?shortcode={shortcode}&layout={layout}", timeout=30
     ).content
     with served.inside():
         own = db.session.get_one(Gateway, gateway_id)

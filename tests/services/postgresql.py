@@ -127,7 +127,7 @@ def libpq_url(url: str) -> str:
 
 
 def _execute(url: str, statement: str) -> None:
-    with psycopg.connect(libpq_url(url), autocommit=True, connect_timeout=5) as connection:
+    with psycopg.connect(libpq_url(url), autocommit=True, connect_timeout=30) as connection:
         connection.execute(statement)
 
 

@@ -40,6 +40,8 @@ time.sleep(60)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 Start = Callable[..., subprocess.Popen[str]]
+# What is proved here is the order of things, never their speed: a busy machine is slow, and only what never comes fails.
+NEVER_S, PATIENCE_S = 3_600.0, 60.0
 
 
 @pytest.fixture
@@ -136,8 +138,11 @@ class _Code:
 
 def test_a_program_that_dies_is_started_again_and_its_death_is_told(start: Start) -> None:
     supervisor = start(program("worker", DIES))
-    said = read_until(supervisor, "starting it again in 1.0 s")
-    assert "worker ended with exit code 3: starting it again in 0.5 s." in said
+    said = read_until(supervisor, "starting it again")
+    said += read_until(supervisor, "starting it again")
+    deaths = [line for line in said if line.startswith("worker ended with exit code 3: starting it again in ")]
+    pauses_s = [float(line.split()[-2]) for line in deaths]
+    assert 0 <= pauses_s[0] <= 0.5 < pauses_s[1] <= 1.0, "each pause is twice the one before"
     assert said.count("worker     | out of luck") == 2
 
 
@@ -155,42 +160,39 @@ def test_a_program_that_keeps_dying_ends_everything_where_that_is_wanted(start: 
     supervisor = start(program("web", DIES), program("worker", SAYS_HELLO), give_up_after=2)
     said = read_until(supervisor, "stopping everything")
     assert "web ended with exit code 3, 2 times in a row: stopping everything." in said
-    assert supervisor.wait(STOP_WITHIN_S) == 1
+    assert supervisor.wait(PATIENCE_S) == 1
     assert group_of(supervisor) == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal.Signals) -> None:
-    supervisor = start(program("web", SAYS_HELLO), program("worker", HAS_CHILD))
+    supervisor = start(program("web", SAYS_HELLO), program("worker", HAS_CHILD), stop_within_s=NEVER_S)
     read_until(supervisor, "worker     | hello")
     assert len(group_of(supervisor)) >= 4
-    asked = time.monotonic()
     supervisor.send_signal(number)
-    assert supervisor.wait(STOP_WITHIN_S) == 0
-    assert time.monotonic() - asked < STOP_WITHIN_S - 1, "programs that obey end at once"
+    assert supervisor.wait(PATIENCE_S) == 0, "programs that obey end at once, long before they would be killed"
     assert group_of(supervisor) == set()
 
 
 def test_a_program_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start) -> None:
-    assert STOP_WITHIN_S < 9, "the default leaves room to be done in ten seconds"
+    assert STOP_WITHIN_S == 7.0, "the default leaves room to be done in ten seconds"
     supervisor = start(program("web", IGNORES_TERM), stop_within_s=1.5)
     read_until(supervisor, "deaf")
     asked = time.monotonic()
     supervisor.terminate()
-    assert supervisor.wait(STOP_WITHIN_S) == 0
-    assert 1 < time.monotonic() - asked < STOP_WITHIN_S - 1
+    assert supervisor.wait(PATIENCE_S) == 0
+    assert time.monotonic() - asked > 1, "not before its time was up"
     assert group_of(supervisor) == set()
 
 
 def test_a_second_ctrl_c_ends_a_stubborn_program_at_once(start: Start) -> None:
-    supervisor = start(program("web", IGNORES_TERM))
+    supervisor = start(program("web", IGNORES_TERM), stop_within_s=NEVER_S)
     read_until(supervisor, "deaf")
-    asked = time.monotonic()
     supervisor.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    with pytest.raises(subprocess.TimeoutExpired):
+        supervisor.wait(0.3)
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(STOP_WITHIN_S) == 0
-    assert time.monotonic() - asked < STOP_WITHIN_S - 1
+    assert supervisor.wait(PATIENCE_S) == 0
 
 
 def test_nothing_leaves_the_process_group(start: Start) -> None:
@@ -209,14 +211,14 @@ def test_grandchildren_are_gone_after_kill_9_of_the_supervisor(start: Start) -> 
     assert grandchild in everyone
     supervisor.kill()
     for pid in everyone:
-        wait_until_gone(pid, within_s=10)
+        wait_until_gone(pid, within_s=PATIENCE_S)
 
 
 def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start) -> None:
     supervisor = start(program("web", HAS_DEAF_CHILD.replace("time.sleep(60)\n", "time.sleep(0.3)\n")))
     orphan = int(read_until(supervisor, "child")[-1].split()[-1])
     read_until(supervisor, "starting it again")
-    wait_until_gone(orphan, within_s=5)
+    wait_until_gone(orphan, within_s=PATIENCE_S)
 
 
 def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path) -> None:

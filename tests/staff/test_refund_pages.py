@@ -27,7 +27,7 @@ def paid(served: House) -> Paid:
     given = {"orderId": number, "amount": 1_000, "phoneNumber": phone}
     assert served.api("brian").post("/api/mpesa/initiate", json=given).status_code == 201
     served.work(rounds=1)
-    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=5)
+    requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=30)
     served.settle_until(lambda: served.status(token)["status"] == "paid")
     return served, token, served.status(token)["receipt"]
 
@@ -260,14 +260,14 @@ def test_the_desk_shows_m_pesas_own_qr_code_and_asks_for_it_once(served: House) 
     first = client.get(f"/staff/attempts/{token}/qr.png")
     assert first.status_code == 200 and first.mimetype == "image/png" and first.data.startswith(PNG)
     stop = {"faults": {"http500": {"times": 20, "endpoint": "qr"}}}
-    requests.post(f"{served.daraja_url}/control", json=stop, timeout=5)
+    requests.post(f"{served.daraja_url}/control", json=stop, timeout=30)
     try:
         assert client.get(f"/staff/attempts/{token}/qr.png").data == first.data, "kept for a day"
         _other, second = served.invoice(900)
         instead = client.get(f"/staff/attempts/{second}/qr.png")
         assert instead.status_code == 200 and instead.data.startswith(PNG) and instead.data != first.data
     finally:
-        requests.post(f"{served.daraja_url}/control", json={"faults": {"http500": None}}, timeout=5)
+        requests.post(f"{served.daraja_url}/control", json={"faults": {"http500": None}}, timeout=30)
     assert client.get(f"/staff/attempts/{second}/qr.png").data == instead.data, "not asked again at once"
 
 
