@@ -90,6 +90,13 @@ def _phone(number: int, tenant_id: int) -> dict[str, str]:
     }
 
 
+def _checkout(checkout_request_id: str, tenant_id: int) -> dict[str, str]:
+    return {
+        "checkout_sealed": personal.seal_checkout(checkout_request_id, tenant_id),
+        "checkout_hash": personal.checkout_hash(checkout_request_id),
+    }
+
+
 def _payment(number: int, tenant_id: int, gateway_id: int) -> dict[str, Any]:
     now = clock.now()
     return {
@@ -105,7 +112,7 @@ def _push(number: int, tenant_id: int, gateway_id: int) -> dict[str, Any]:
     return {
         "id": number, "tenant_id": tenant_id, "payment_id": number, "gateway_id": gateway_id,
         "token": push_token(number), "reference": f"B{number:08d}P1", "amount_cents": PRICE_KES * 100,
-        "state": "awaiting_pin", "checkout_request_id": f"ws_CO_{number:020d}",
+        "state": "awaiting_pin", **_checkout(f"ws_CO_{number:020d}", tenant_id),
         "merchant_request_id": f"29115-34620561-{number}", "sends": 1, "sent_at": now,
         "next_query_at": now + timedelta(hours=1), **_phone(number, tenant_id),
     }  # fmt: skip

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from portal import queue
+from portal import personal, queue
 from portal.db import db, transaction
 from portal.gateways import messages
 from portal.logs import logger
@@ -95,8 +95,8 @@ def _a_claim() -> Iterator[None]:
 
 def _ask_about_push(body: bytes) -> None:
     with _a_claim():
-        named = messages.parse_stk_callback(body).checkout_request_id
-        push_id = db.session.scalar(select(Push.id).where(Push.checkout_request_id == named).limit(1))
+        named = personal.checkout_hash(messages.parse_stk_callback(body).checkout_request_id)
+        push_id = db.session.scalar(select(Push.id).where(Push.checkout_hash == named).limit(1))
         if push_id is None:
             return
         with transaction():

@@ -22,6 +22,21 @@ def phone_hash(msisdn: str, tenant_id: int) -> str:
     return vault.lookup(normalise_msisdn(msisdn), context=f"phone/{tenant_id}")
 
 
+def seal_checkout(checkout_request_id: str, tenant_id: int) -> str:
+    """Sealed form of a CheckoutRequestID, which ends in the payer's phone number."""
+    return vault.seal(checkout_request_id, context=f"checkout/{tenant_id}")
+
+
+def open_checkout(sealed: str | None, tenant_id: int) -> str | None:
+    """The CheckoutRequestID again, or None."""
+    return vault.unseal(sealed, context=f"checkout/{tenant_id}") if sealed else None
+
+
+def checkout_hash(checkout_request_id: str) -> str:
+    """What a CheckoutRequestID is found by. Not by tenant: Safaricom's callbacks of old addresses name none."""
+    return vault.lookup(checkout_request_id, context="checkout")
+
+
 def seal_text(text: str | None, tenant_id: int) -> str | None:
     """Sealed form of a name, an address or a raw message."""
     return vault.seal(text, context=f"personal/{tenant_id}") if text else None

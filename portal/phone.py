@@ -29,6 +29,11 @@ def mask(text: object) -> str:
     return "*" * max(len(digits) - 4, 4) + digits[-4:] if len(digits) > 4 else "****"
 
 
+def mask_checkout(checkout_request_id: str | None) -> str | None:
+    """A CheckoutRequestID without the phone that it ends in: `ws_CO_21112026154212345*****4149`."""
+    return f"{checkout_request_id[:-9]}*****{checkout_request_id[-4:]}" if checkout_request_id else None
+
+
 def for_people(msisdn: str) -> str:
     """`0712 345 678` of `254712345678`."""
     local = "0" + msisdn[3:]

@@ -16,6 +16,8 @@ def context_of(table: str, column: str, tenant_id: int) -> str:
         return f"gateway.{column.removesuffix('_sealed')}/{tenant_id}"
     if table == "outbox":
         return f"outbox/{tenant_id}"
+    if column == "checkout_sealed":
+        return f"checkout/{tenant_id}"
     if column == "password_sealed":
         return f"access/{tenant_id}"
     return f"phone/{tenant_id}" if column.endswith("phone_sealed") else f"personal/{tenant_id}"

@@ -603,7 +603,8 @@ def upgrade() -> None:
         sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("phone_hash", sa.String(length=64), nullable=True),
         sa.Column("state", sa.String(length=12), nullable=False),
-        sa.Column("checkout_request_id", sa.String(length=120), nullable=True),
+        sa.Column("checkout_sealed", sa.Text(), nullable=True),
+        sa.Column("checkout_hash", sa.String(length=64), nullable=True),
         sa.Column("merchant_request_id", sa.String(length=120), nullable=True),
         sa.Column("result_code", sa.String(length=20), nullable=True),
         sa.Column("failure", sa.String(length=300), nullable=False),
@@ -621,15 +622,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_stk_pushes_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_stk_pushes_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stk_pushes")),
-        sa.UniqueConstraint(
-            "gateway_id", "checkout_request_id", name=op.f("uq_stk_pushes_gateway_id_checkout_request_id")
-        ),
+        sa.UniqueConstraint("gateway_id", "checkout_hash", name=op.f("uq_stk_pushes_gateway_id_checkout_hash")),
         sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_stk_pushes_tenant_id_idempotency_key")),
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_stk_pushes_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
     )
     with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_request_id"), ["checkout_request_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_hash"), ["checkout_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id"], unique=False)
@@ -1101,7 +1100,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_stk_pushes_tenant_id"))
         batch_op.drop_index("ix_stk_pushes_phone")
         batch_op.drop_index(batch_op.f("ix_stk_pushes_payment_id"))
-        batch_op.drop_index(batch_op.f("ix_stk_pushes_checkout_request_id"))
+        batch_op.drop_index(batch_op.f("ix_stk_pushes_checkout_hash"))
 
     op.drop_table("stk_pushes")
     with op.batch_alter_table("purchases", schema=None) as batch_op:

@@ -20,7 +20,7 @@ from portal.gateways import connect
 from portal.payer import start, view
 from portal.payments import status, stk
 from portal.payments.models import Payment, Push
-from portal.phone import mask, normalise_msisdn
+from portal.phone import mask, mask_checkout, normalise_msisdn
 from portal.tenants.models import Tenant
 
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
@@ -40,7 +40,7 @@ def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
         "id": payment.token,
         "provider": "mpesa",
         "orderId": payment.order_id or payment.reference,
-        "mpesaCheckoutRequestId": push.checkout_request_id if push else None,
+        "mpesaCheckoutRequestId": mask_checkout(push.checkout_request_id) if push else None,
         "mpesaReceiptNumber": receipt_of(payment),
         "status": status.status_word(payment, push),
         "amount": money.kes(payment.amount_cents),
@@ -76,7 +76,7 @@ def initiate() -> ResponseReturnValue:
         "paymentId": token,
         "checkoutRequestId": push.checkout_request_id,
         "merchantRequestId": push.merchant_request_id,
-        "responseCode": "0" if push.checkout_request_id else None,
+        "responseCode": "0" if push.checkout_hash else None,
         "payment": shown(payment, push),
     }
     return jsonify(success=True, message=stands.sentence or stands.headline, data=data), 201 if is_new else 200
@@ -178,7 +178,7 @@ def find_payment(tenant_id: int, name: str) -> tuple[Payment | None, Push | None
     payment = db.session.query(Payment).filter_by(tenant_id=tenant_id, token=name).one_or_none()
     if payment is not None:
         return payment, None
-    push = db.session.query(Push).filter_by(tenant_id=tenant_id, checkout_request_id=name).first()
+    push = db.session.query(Push).filter_by(tenant_id=tenant_id, checkout_hash=personal.checkout_hash(name)).first()
     return (push.payment, push) if push else (None, None)
 
 

@@ -6,7 +6,7 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal import clock, money
+from portal import clock, money, personal
 from portal.api import packages as api_packages
 from portal.api.guard import EVERYBODY, Doors, body, text_of
 from portal.api.schemas import contract, page_of
@@ -125,7 +125,8 @@ def poll() -> ResponseReturnValue:
     if token:
         payment = _by_token(token)
     else:
-        push = db.session.query(Push).filter_by(checkout_request_id=checkout_id).first() if checkout_id else None
+        named = personal.checkout_hash(checkout_id)
+        push = db.session.query(Push).filter_by(checkout_hash=named).first() if checkout_id else None
         payment = push.payment if push is not None else _by_token(checkout_id)
         token = token if push is not None else checkout_id
     view.hurry_up(payment.id)

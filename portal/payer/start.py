@@ -27,11 +27,11 @@ def ring_and_wait(push_id: int) -> Push:
             until = time.monotonic() + WAIT_S
             while time.monotonic() < until:
                 state = db.session.execute(
-                    select(Push.state, Push.checkout_request_id, Push.sends).where(Push.id == push_id)
+                    select(Push.state, Push.checkout_hash, Push.sends).where(Push.id == push_id)
                 ).one()
                 db.session.rollback()
                 if (
-                    state.checkout_request_id
+                    state.checkout_hash
                     or state.state not in _ON_THEIR_WAY
                     or (state.state == State.CREATED and state.sends)
                 ):

@@ -21,7 +21,7 @@ OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
 MOST_REMEMBERED = 10_000
 _looked_at: dict[int, float] = {}
 _LAST_PUSH = (
-    select(Push.id, Push.state, Push.sent_at, Push.checkout_request_id, Push.next_query_at)
+    select(Push.id, Push.state, Push.sent_at, Push.checkout_hash, Push.next_query_at)
     .where(Push.payment_id == bindparam("payment_id"))
     .order_by(Push.id.desc())
     .limit(1)
@@ -195,7 +195,7 @@ def hurry_up(payment_id: int) -> None:
     """
     with db.engine.connect() as connection:
         push = connection.execute(_LAST_PUSH, {"payment_id": payment_id}).one_or_none()
-    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or not push.checkout_request_id:
+    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or not push.checkout_hash:
         return
     now = clock.now()
     is_old = push.sent_at is not None and (now - push.sent_at).total_seconds() >= OLD_ENOUGH_TO_ASK_S

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal import clock
+from portal import clock, personal
 from portal.db import BigId, Model, TenantOwned, new_token, new_uid
 from portal.gateways.models import Gateway
 from portal.tenants.models import Tenant
@@ -98,7 +98,7 @@ class Push(TenantOwned, Model):
     __tablename__ = "stk_pushes"
     __table_args__ = (
         UniqueConstraint("tenant_id", "reference"),
-        UniqueConstraint("gateway_id", "checkout_request_id"),
+        UniqueConstraint("gateway_id", "checkout_hash"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_stk_pushes_phone", "tenant_id", "phone_hash", "id"),
         _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
@@ -116,7 +116,8 @@ class Push(TenantOwned, Model):
     phone_sealed: Mapped[str | None] = mapped_column(Text)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(12), default="created")
-    checkout_request_id: Mapped[str | None] = mapped_column(String(120), index=True)
+    checkout_sealed: Mapped[str | None] = mapped_column(Text)  # M-Pesa's CheckoutRequestID spells the phone
+    checkout_hash: Mapped[str | None] = mapped_column(String(64), index=True)
     merchant_request_id: Mapped[str | None] = mapped_column(String(120))
     result_code: Mapped[str | None] = mapped_column(String(20))
     failure: Mapped[str] = mapped_column(String(300), default="")  # for staff: what exactly went wrong
@@ -129,6 +130,16 @@ class Push(TenantOwned, Model):
     ended_at: Mapped[datetime | None]
     payment: Mapped[Payment] = relationship(back_populates="pushes")
     gateway: Mapped[Gateway] = relationship()
+
+    @property
+    def checkout_request_id(self) -> str | None:
+        """M-Pesa's name for the prompt; None until M-Pesa took it."""
+        return personal.open_checkout(self.checkout_sealed, self.tenant_id)
+
+    def name_checkout(self, checkout_request_id: str) -> None:
+        """Keep M-Pesa's name for the prompt, sealed and findable."""
+        self.checkout_sealed = personal.seal_checkout(checkout_request_id, self.tenant_id)
+        self.checkout_hash = personal.checkout_hash(checkout_request_id)
 
 
 class Transaction(TenantOwned, Model):

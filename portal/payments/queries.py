@@ -32,7 +32,7 @@ def ask_now(push_id: int) -> bool:
         update(Push)
         .where(
             Push.id == push_id,
-            Push.checkout_request_id.is_not(None),
+            Push.checkout_hash.is_not(None),
             Push.state != State.SUCCEEDED,
             Push.asked_at.is_(None) | (Push.asked_at < now - ASK_AT_MOST_EVERY),
         )

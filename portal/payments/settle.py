@@ -48,16 +48,15 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
         return _ask_about(callback.checkout_request_id, gateway, "No push of this gateway has that token.")
     payment = lock_payment(payment_id)
     push = db.session.scalars(select(Push).where(*named).execution_options(populate_existing=True)).one()
-    if push.checkout_request_id is None:
-        twin = select(Push.id).where(
-            Push.gateway_id == gateway.id, Push.checkout_request_id == callback.checkout_request_id
-        )
+    named_hash = personal.checkout_hash(callback.checkout_request_id)
+    if push.checkout_hash is None:
+        twin = select(Push.id).where(Push.gateway_id == gateway.id, Push.checkout_hash == named_hash)
         if db.session.scalar(twin) is not None:
             return Outcome("rejected", "Its CheckoutRequestID belongs to another push.", push.id)
-        push.checkout_request_id = callback.checkout_request_id
+        push.name_checkout(callback.checkout_request_id)
         push.merchant_request_id = callback.merchant_request_id
         db.session.flush()
-    elif push.checkout_request_id != callback.checkout_request_id:
+    elif push.checkout_hash != named_hash:
         return Outcome("rejected", "Its CheckoutRequestID is not this push's.", push.id, asks=True)
     if callback.result_code == "0":
         return _stk_success(item, gateway, payment, push, callback)
@@ -138,7 +137,7 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
 
 def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> Outcome:
     """A callback that proves nothing may still be right: ask M-Pesa about the push that it names."""
-    named = select(Push).where(Push.checkout_request_id == checkout_request_id)
+    named = select(Push).where(Push.checkout_hash == personal.checkout_hash(checkout_request_id))
     if gateway is not None:
         named = named.where(Push.gateway_id == gateway.id)
     push = db.session.scalars(named.limit(1)).first()

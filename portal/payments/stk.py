@@ -277,13 +277,10 @@ def accepted(push_id: int, answer: daraja.StkAccepted) -> None:
     push = db.session.get_one(Push, push_id)
     lock_payment(push.payment_id)
     db.session.refresh(push)
-    ids = {
-        "checkout_request_id": answer.checkout_request_id,
-        "merchant_request_id": answer.merchant_request_id,
-    }
-    if push.state in (State.SENDING, State.UNCONFIRMED) or push.checkout_request_id is None:
-        if push.checkout_request_id is None:
-            push.checkout_request_id, push.merchant_request_id = ids.values()
+    if push.state in (State.SENDING, State.UNCONFIRMED) or push.checkout_hash is None:
+        if push.checkout_hash is None:
+            push.name_checkout(answer.checkout_request_id)
+            push.merchant_request_id = answer.merchant_request_id
             db.session.flush()
         next_query_at = (push.sent_at or clock.now()) + QUERY_AFTER[0]
         if push.state == State.SENDING:
@@ -367,7 +364,7 @@ def expire(limit: int = 200) -> int:
             State.UNCONFIRMED,
             why=why,
             actor="sweeper",
-            next_query_at=now if push.checkout_request_id else None,
+            next_query_at=now if push.checkout_hash else None,
         )
     return moved
 

@@ -6,6 +6,7 @@ told us of already gets a second witness and nothing else.
 
 from sqlalchemy import select
 
+from portal import personal
 from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
@@ -56,5 +57,6 @@ def settle(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) ->
 
 
 def _own_push(gateway: Gateway, checkout_request_id: str) -> Push | None:
-    named = select(Push).where(Push.tenant_id == gateway.tenant_id, Push.checkout_request_id == checkout_request_id)
+    hashed = personal.checkout_hash(checkout_request_id)
+    named = select(Push).where(Push.tenant_id == gateway.tenant_id, Push.checkout_hash == hashed)
     return db.session.scalars(named.limit(1)).first()

@@ -22,6 +22,7 @@ from portal.money import format_kes
 from portal.payments import money_in, refunds, success
 from portal.payments.models import Refund, Transaction
 from portal.payments.outcome import Outcome
+from portal.phone import without_phone
 from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
@@ -126,7 +127,7 @@ def _payment(row: Row, known: Known) -> Verdict:
         return Verdict(DIFFERENT, "Here it is reversed; these records name no reversal of it.", item.id)
     if item.unallocated_cents == item.amount_cents and not item.account and row.account:
         outcome = _place(row, known)  # a status answer books money without a word of what it was for
-        item.account = item.account or row.account
+        item.account = item.account or without_phone(row.account)
         return Verdict(MATCHED, outcome.why, item.id)
     return Verdict(MATCHED, "", item.id)
 
