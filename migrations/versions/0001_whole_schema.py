@@ -448,6 +448,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_mpesa_requests_token")),
     )
     with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_mpesa_requests_open",
+            ["gateway_id", "kind"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('created', 'sent')"),
+            postgresql_where=sa.text("state IN ('created', 'sent')"),
+        )
         batch_op.create_index(batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False)
         batch_op.create_index(
             "ix_mpesa_requests_due",
@@ -461,7 +468,7 @@ def upgrade() -> None:
             ["originator_conversation_id"],
             unique=False,
         )
-        batch_op.create_index("ix_mpesa_requests_subject", ["tenant_id", "subject"], unique=False)
+        batch_op.create_index("ix_mpesa_requests_subject", ["subject", "gateway_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id"], unique=False)
 
     op.create_table(
@@ -508,6 +515,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_payments_token")),
     )
     with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_payments_offered",
+            ["created_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
+            postgresql_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
+        )
+        batch_op.create_index(
+            "ix_payments_owing",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
+            postgresql_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
+        )
         batch_op.create_index("ix_payments_order", ["tenant_id", "order_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id"], unique=False)
         batch_op.create_index(
@@ -628,6 +649,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
     )
     with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
+        batch_op.create_index("ix_stk_pushes_recent", ["tenant_id", "created_at"], unique=False)
+        batch_op.create_index("ix_stk_pushes_alike", ["gateway_id", "amount_cents", "sent_at"], unique=False)
+        batch_op.create_index(
+            "ix_stk_pushes_unconfirmed",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unconfirmed'"),
+            postgresql_where=sa.text("state = 'unconfirmed'"),
+        )
         batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_hash"), ["checkout_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
@@ -742,6 +772,28 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_inbox_dead",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
+        batch_op.create_index(
+            "ix_inbox_push",
+            ["push_id"],
+            unique=False,
+            sqlite_where=sa.text("push_id IS NOT NULL"),
+            postgresql_where=sa.text("push_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_inbox_receipt",
+            ["gateway_id", "push_token"],
+            unique=False,
+            sqlite_where=sa.text("kind IN ('c2b', 'claim') AND push_token IS NOT NULL"),
+            postgresql_where=sa.text("kind IN ('c2b', 'claim') AND push_token IS NOT NULL"),
+        )
+        batch_op.create_index("ix_inbox_tenant", ["tenant_id", "received_at"], unique=False)
+        batch_op.create_index(
             "ix_inbox_new",
             ["id"],
             unique=False,
@@ -821,6 +873,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_transactions_uid")),
     )
     with op.batch_alter_table("transactions", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_transactions_account",
+            ["tenant_id", "account"],
+            unique=False,
+            sqlite_where=sa.text("push_id IS NULL"),
+            postgresql_where=sa.text("push_id IS NULL"),
+        )
         batch_op.create_index("ix_transactions_occurred", ["tenant_id", "occurred_at", "id"], unique=False)
         batch_op.create_index("ix_transactions_payer", ["tenant_id", "phone_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_transactions_tenant_id"), ["tenant_id"], unique=False)
@@ -850,6 +909,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allocations")),
     )
     with op.batch_alter_table("allocations", schema=None) as batch_op:
+        batch_op.create_index("ix_allocations_transaction", ["transaction_id"], unique=False)
+        batch_op.create_index(
+            "ix_allocations_taken_back",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("taken_back_at IS NOT NULL"),
+            postgresql_where=sa.text("taken_back_at IS NOT NULL"),
+        )
         batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id"], unique=False)
         batch_op.create_index(
@@ -890,6 +957,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_claims_uid")),
     )
     with op.batch_alter_table("claims", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_claims_queued",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
         batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id"], unique=False)
@@ -933,6 +1007,28 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
     )
     with op.batch_alter_table("refunds", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_refunds_requested",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'requested'"),
+            postgresql_where=sa.text("state = 'requested'"),
+        )
+        batch_op.create_index(
+            "ix_refunds_unknown",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unknown'"),
+            postgresql_where=sa.text("state = 'unknown'"),
+        )
+        batch_op.create_index(
+            "ix_refunds_receipt",
+            ["tenant_id", "receipt"],
+            unique=False,
+            sqlite_where=sa.text("receipt IS NOT NULL"),
+            postgresql_where=sa.text("receipt IS NOT NULL"),
+        )
+        batch_op.create_index("ix_refunds_sent", ["gateway_id", "sent_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_refunds_conversation_id"), ["conversation_id"], unique=False)
         batch_op.create_index(
             "ix_refunds_due",
@@ -975,6 +1071,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_statement_rows")),
     )
     with op.batch_alter_table("statement_rows", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_statement_rows_missing",
+            ["transaction_id"],
+            unique=False,
+            sqlite_where=sa.text("bucket = 'missing_there'"),
+            postgresql_where=sa.text("bucket = 'missing_there'"),
+        )
         batch_op.create_index("ix_statement_rows_bucket", ["reconciliation_id", "bucket"], unique=False)
         batch_op.create_index("ix_statement_rows_receipt", ["tenant_id", "receipt"], unique=False)
         batch_op.create_index(batch_op.f("ix_statement_rows_tenant_id"), ["tenant_id"], unique=False)

@@ -38,7 +38,8 @@ def payment_of(gateway: Gateway, account: str) -> Payment | None:
         return None
     mine = select(Payment).where(Payment.tenant_id == gateway.tenant_id, Payment.environment == gateway.environment)
     found = db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
-    return found or db.session.scalars(mine.join(Push).where(Push.reference == reference)).one_or_none()
+    of_push = mine.join(Push).where(Push.tenant_id == gateway.tenant_id, Push.reference == reference)
+    return found or db.session.scalars(of_push).one_or_none()
 
 
 def named(tenant_id: int, words: str) -> Payment | None:
@@ -55,7 +56,7 @@ def named(tenant_id: int, words: str) -> Payment | None:
 
 def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
     """The pushes that this C2B word may be the echo of: for a paybill the one it names, for a till by likeness."""
-    mine = select(Push).where(Push.gateway_id == gateway.id)
+    mine = select(Push).where(Push.tenant_id == gateway.tenant_id, Push.gateway_id == gateway.id)
     reference = messages.normalise_account(paid.account)
     if reference:
         return list(db.session.scalars(mine.where(Push.reference == reference)))
@@ -90,9 +91,10 @@ def known_by_query(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
     """The pushes that a query called paid, and whose receipt this word, which names no account, may bring."""
     if paid.payer.kind == "missing":
         return []
-    told = select(Transaction.push_id).where(Transaction.gateway_id == gateway.id, Transaction.receipt.is_(None))
-    known = set(db.session.scalars(told.where(Transaction.push_id.is_not(None))))
-    return [push for push in push_of(gateway, replace(paid, account="")) if push.id in known]
+    alike = {push.id: push for push in push_of(gateway, replace(paid, account=""))}
+    told = select(Transaction.push_id).where(Transaction.push_id.in_(alike), Transaction.receipt.is_(None))
+    known = set(db.session.scalars(told)) if alike else set()
+    return [push for push_id, push in alike.items() if push_id in known]
 
 
 def told_by_status(push: Push) -> Transaction | None:
@@ -105,6 +107,7 @@ def told_by_status(push: Push) -> Transaction | None:
         Allocation.transaction_id == Transaction.id, Allocation.payment_id == push.payment_id
     )
     alike = select(Transaction).where(
+        Transaction.tenant_id == push.tenant_id,
         Transaction.gateway_id == push.gateway_id,
         or_(Transaction.channel == "status", Transaction.unplaced_why == SEVERAL_FIT, paid_the_same.exists()),
         Transaction.account == "",

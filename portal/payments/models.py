@@ -49,6 +49,8 @@ class Payment(TenantOwned, Model):
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         _partial("ix_payments_to_fulfil", "next_fulfil_at", where="state = 'paid' AND fulfilled_at IS NULL"),
         _partial("ix_payments_to_withdraw", "withdraw_at", where="withdraw_at IS NOT NULL"),
+        _partial("ix_payments_offered", "created_at", where="state = 'open' AND purpose = 'hotspot'"),
+        _partial("ix_payments_owing", "tenant_id", "id", where="state = 'open' AND purpose <> 'hotspot'"),
     )
 
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
@@ -101,10 +103,13 @@ class Push(TenantOwned, Model):
         UniqueConstraint("gateway_id", "checkout_hash"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_stk_pushes_phone", "tenant_id", "phone_hash", "id"),
+        Index("ix_stk_pushes_recent", "tenant_id", "created_at"),
+        Index("ix_stk_pushes_alike", "gateway_id", "amount_cents", "sent_at"),
         _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
         _partial("ix_stk_pushes_to_send", "next_send_at", where="state = 'created'"),
         _partial("ix_stk_pushes_to_query", "next_query_at", where="next_query_at IS NOT NULL"),
         _partial("ix_stk_pushes_waiting", "sent_at", where="state IN ('sending', 'awaiting_pin')"),
+        _partial("ix_stk_pushes_unconfirmed", "tenant_id", "id", where="state = 'unconfirmed'"),
     )
 
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
@@ -154,6 +159,7 @@ class Transaction(TenantOwned, Model):
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_transactions_occurred", "tenant_id", "occurred_at", "id"),
         Index("ix_transactions_payer", "tenant_id", "phone_hash"),
+        _partial("ix_transactions_account", "tenant_id", "account", where="push_id IS NULL"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"),
         _partial("ix_transactions_to_place", "tenant_id", "id", where="unallocated_cents > 0"),
@@ -220,6 +226,8 @@ class Allocation(TenantOwned, Model):
     __tablename__ = "allocations"
     __table_args__ = (
         _partial("uq_allocations_once", "transaction_id", "payment_id", where="taken_back_at IS NULL", unique=True),
+        Index("ix_allocations_transaction", "transaction_id"),
+        _partial("ix_allocations_taken_back", "tenant_id", "id", where="taken_back_at IS NOT NULL"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
     )
 
@@ -258,6 +266,10 @@ class Refund(TenantOwned, Model):
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
         _partial("ix_refunds_due", "next_at", where="next_at IS NOT NULL"),
+        _partial("ix_refunds_requested", "tenant_id", "id", where="state = 'requested'"),
+        _partial("ix_refunds_unknown", "tenant_id", "id", where="state = 'unknown'"),
+        _partial("ix_refunds_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
+        Index("ix_refunds_sent", "gateway_id", "sent_at"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -293,7 +305,8 @@ class MpesaRequest(TenantOwned, Model):
 
     __tablename__ = "mpesa_requests"
     __table_args__ = (
-        Index("ix_mpesa_requests_subject", "tenant_id", "subject"),
+        Index("ix_mpesa_requests_subject", "subject", "gateway_id"),
+        _partial("ix_mpesa_requests_open", "gateway_id", "kind", where="state IN ('created', 'sent')"),
         _partial("ix_mpesa_requests_due", "next_at", where="next_at IS NOT NULL"),
     )
 
@@ -323,6 +336,7 @@ class Claim(TenantOwned, Model):
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_claims_device", "tenant_id", "device", "created_at"),
+        _partial("ix_claims_queued", "tenant_id", "id", where="state = 'queued'"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -342,6 +356,9 @@ class Claim(TenantOwned, Model):
     gateway: Mapped[Gateway] = relationship()
 
 
+OF_A_RECEIPT = "kind IN ('c2b', 'claim') AND push_token IS NOT NULL"  # then push_token is the receipt asked about
+
+
 class InboxItem(Model):
     """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
 
@@ -354,6 +371,10 @@ class InboxItem(Model):
         UniqueConstraint("dedupe"),
         _partial("ix_inbox_new", "id", where="state = 'new'"),
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
+        _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
+        _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
+        _partial("ix_inbox_receipt", "gateway_id", "push_token", where=OF_A_RECEIPT),
+        Index("ix_inbox_tenant", "tenant_id", "received_at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

@@ -7,17 +7,19 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, literal_column, select, union_all
 
 from portal import clock, personal
 from portal.db import db
 from portal.errors import NotFound, Refused
 from portal.gateways import messages
-from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction
-from portal.payments.states import OPEN, State
+from portal.gateways.settings import ENVIRONMENTS
+from portal.payments.models import OPEN_PUSH, Allocation, InboxItem, Payment, Push, Transaction
+from portal.payments.states import State
 from portal.phone import normalise_msisdn
 
 PAGE_ROWS = 50
+RECENT, JUDGED = timedelta(days=30), 1_000  # what a success rate is judged by: how old, and how many
 STATES = ("allocated", "partly_allocated", "unallocated", "merged", "reversed", "void")
 
 
@@ -66,7 +68,7 @@ def _day(text: str, name: str) -> datetime | None:
 def _query(tenant_id: int, wanted: Wanted) -> "Select[Transaction]":
     found = select(Transaction).where(Transaction.tenant_id == tenant_id)
     if wanted.receipt:
-        found = found.where(Transaction.receipt == wanted.receipt)
+        found = found.where(Transaction.environment.in_(ENVIRONMENTS), Transaction.receipt == wanted.receipt)
     if wanted.words:
         found = found.where(_any_of(tenant_id, wanted.words))
     if wanted.phone:
@@ -90,18 +92,21 @@ def _hash_of(phone: str, tenant_id: int) -> str:
 
 
 def _any_of(tenant_id: int, words: str) -> Any:
-    """Receipt, account as typed, phone, or the reference of what it paid."""
+    """Receipt, account as typed, phone, or the reference of what it paid: each by an index of its own."""
     code = messages.normalise_account(words)
-    paid = (
-        select(Allocation.transaction_id)
-        .join(Payment)
-        .where(Payment.tenant_id == tenant_id, or_(Payment.reference == code, Payment.order_id == words))
-    )
-    return or_(
-        Transaction.receipt == code,
-        func.upper(Transaction.account) == words.upper(),
-        Transaction.phone_hash == _hash_of(words, tenant_id),
-        Transaction.id.in_(paid),
+    mine = select(Transaction.id).where(Transaction.tenant_id == tenant_id)
+    placed = select(Allocation.transaction_id).join(Payment).where(Payment.tenant_id == tenant_id)
+    spelt = {words, words.upper(), words.lower(), code}
+    return Transaction.id.in_(
+        union_all(
+            mine.where(Transaction.environment.in_(ENVIRONMENTS), Transaction.receipt == code),
+            mine.where(Transaction.phone_hash == _hash_of(words, tenant_id)),
+            mine.where(Transaction.push_id.is_(None), Transaction.account.in_(spelt)),
+            mine.where(Transaction.unallocated_cents > 0, func.upper(Transaction.account) == words.upper()),
+            mine.join(Push).where(Push.tenant_id == tenant_id, Push.reference == code),
+            placed.where(Payment.reference == code),
+            placed.where(Payment.order_id == words),
+        )
     )
 
 
@@ -225,7 +230,7 @@ class Figures:
 
 
 def figures(tenant_id: int, environment: str, *, provider: str = "") -> Figures:
-    """Today and this month in Nairobi's days; success of the pushes of the last 30 days.
+    """Today and this month in Nairobi's days; success of the newest JUDGED pushes of the last 30 days.
 
     provider: count only what came through it; empty for all money.
     """
@@ -233,18 +238,8 @@ def figures(tenant_id: int, environment: str, *, provider: str = "") -> Figures:
     month = date_start(clock.nairobi(clock.now()).date().replace(day=1))
     today_cents, today_count = _sum_since(tenant_id, environment, provider, today)
     month_cents, month_count = _sum_since(tenant_id, environment, provider, month)
-    by_state = (
-        select(Push.state, func.count())
-        .join(Payment)
-        .where(
-            Push.tenant_id == tenant_id,
-            Payment.environment == environment,
-            Push.created_at > clock.now() - timedelta(days=30),
-        )
-        .group_by(Push.state)
-    )
-    states: dict[str, int] = {row[0]: row[1] for row in db.session.execute(by_state)}
-    ended = sum(states.get(state, 0) for state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED))
+    states = _newest_ended(tenant_id, environment)
+    ended = sum(states.values())
     homeless = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
         Transaction.tenant_id == tenant_id,
         Transaction.unallocated_cents > 0,
@@ -257,13 +252,52 @@ def figures(tenant_id: int, environment: str, *, provider: str = "") -> Figures:
         month_cents=month_cents,
         month_count=month_count,
         success_rate=states.get(State.SUCCEEDED, 0) / ended if ended else None,
-        pending=sum(states.get(state, 0) for state in (*OPEN, State.UNCONFIRMED)),
+        pending=_pending(tenant_id, environment),
         last_callback_at=db.session.scalar(
             select(func.max(InboxItem.received_at)).where(InboxItem.tenant_id == tenant_id)
         ),
         to_place_cents=int(to_place_cents),
         to_place_count=to_place_count,
     )
+
+
+def _newest_ended(tenant_id: int, environment: str) -> dict[str, int]:
+    """How the newest pushes ended, by state: as many as say how it goes now, however many there were before."""
+    recent = (
+        select(Push.state)
+        .join(Payment)
+        .where(
+            Push.tenant_id == tenant_id,
+            Payment.environment == environment,
+            Push.created_at > clock.now() - RECENT,
+            Push.state.in_((State.SUCCEEDED, State.DECLINED, State.CANCELLED)),
+        )
+        .order_by(Push.created_at.desc())
+        .limit(JUDGED)
+        .subquery()
+    )
+    by_state = select(recent.c.state, func.count()).group_by(recent.c.state)
+    return {row[0]: row[1] for row in db.session.execute(by_state)}
+
+
+def _pending(tenant_id: int, environment: str) -> int:
+    """How many pushes of the last 30 days have no outcome yet: those at work now, and those nobody could tell of."""
+    open_now: ColumnElement[bool] = literal_column(f"stk_pushes.{OPEN_PUSH}")  # spelt as the index has it
+    total = 0
+    for has_none in (open_now, Push.state == State.UNCONFIRMED):
+        waiting = select(func.count()).select_from(Push).join(Payment)
+        total += (
+            db.session.scalar(
+                waiting.where(
+                    Push.tenant_id == tenant_id,
+                    Payment.environment == environment,
+                    Push.created_at > clock.now() - RECENT,
+                    has_none,
+                )
+            )
+            or 0
+        )
+    return total
 
 
 def date_start(day: date) -> datetime:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, literal_column, select
 
 from portal import clock, money, personal
 from portal.audit import chain
@@ -29,6 +29,9 @@ SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between 
 STUCK_SENDING = timedelta(seconds=60)  # longer than every timeout of the client together
 PHONE_LIMIT, TENANT_LIMIT, LIMIT_WINDOW = 6, 600, timedelta(minutes=10)
 _LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
+_RINGING: list[ColumnElement[str]] = [
+    literal_column(f"'{state}'") for state in (State.SENDING, State.AWAITING_PIN)
+]  # spelt as the index has it
 _CODES_TO_WAIT_FOR = ("17", "26", "1001")
 
 
@@ -344,6 +347,8 @@ def expire(limit: int = 200) -> int:
         select(Push)
         .join(Push.payment)
         .where(
+            Push.state.in_(_RINGING),
+            Push.sent_at < now - min(ANSWER_WITHIN, STUCK_SENDING),
             ((Push.state == State.AWAITING_PIN) & (Push.sent_at < now - ANSWER_WITHIN))
             | ((Push.state == State.SENDING) & (Push.sent_at < now - STUCK_SENDING)),
             ~is_here,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.db import Model, TenantOwned, new_uid
@@ -37,6 +37,12 @@ class StatementRow(TenantOwned, Model):
     __table_args__ = (
         Index("ix_statement_rows_bucket", "reconciliation_id", "bucket"),
         Index("ix_statement_rows_receipt", "tenant_id", "receipt"),
+        Index(
+            "ix_statement_rows_missing",
+            "transaction_id",
+            sqlite_where=text("bucket = 'missing_there'"),
+            postgresql_where=text("bucket = 'missing_there'"),
+        ),
     )
 
     reconciliation_id: Mapped[int] = mapped_column(ForeignKey("reconciliations.id"))

@@ -64,9 +64,11 @@ def row_of(one: Appointment) -> dict[str, Any]:
 
 
 def _version(tenant_id: int) -> str:
-    newest = select(func.max(Transaction.id), func.coalesce(func.sum(Transaction.unallocated_cents), 0))
-    row_id, cents = db.session.execute(newest.where(Transaction.tenant_id == tenant_id)).one()
-    return f"{row_id or 0}-{cents}"
+    newest = select(func.max(Transaction.id)).where(Transaction.tenant_id == tenant_id)
+    to_place = select(func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
+        Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0
+    )
+    return f"{db.session.scalar(newest) or 0}-{db.session.scalar(to_place)}"
 
 
 def _items(tenant_id: int) -> list[dict[str, Any]]:
