@@ -17,7 +17,7 @@ from portal.accounts.tokens import FRESH_FOR
 from portal.config import Config
 from portal.gateways.tokens import TokenStore
 from portal.limits import storage_url
-from portal.payments.inbox import Spool
+from portal.payments.spool import Spool
 
 ROOT = web.ROOT
 BODY_LIMIT_BYTES = 1024 * 1024

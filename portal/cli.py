@@ -440,6 +440,19 @@ def inbox_replay(item_ids: tuple[int, ...], dead: bool) -> None:
     click.echo(f"{len(wanted)} callbacks are being settled again.")
 
 
+@inbox.command("spool")
+@_in_app
+def inbox_spool() -> None:
+    """Look again at what this machine's spool set aside, as after a key was added: the scheduler takes it in."""
+    from flask import current_app
+
+    from portal.payments.spool import Spool
+
+    spool: Spool = current_app.extensions["spool"]
+    spool.retry()
+    click.echo(f"{spool.depth()} callbacks wait on this machine's disk.")
+
+
 @main.group()
 def keys() -> None:
     """Keys of the data at rest."""

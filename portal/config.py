@@ -6,6 +6,7 @@ Rooms never read this: values are handed to constructors. `portal check` prints 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,6 +88,13 @@ class Config:
             found.append("PUBLIC_URL must be this product's own address, such as https://pay.example.co.ke.")
         elif address.scheme != "https" and not self.development:
             found.append("PUBLIC_URL must start with https:// in production; Safaricom calls no other address.")
+        for one in self.callback_addresses:
+            try:
+                ip_network(one, strict=False)
+            except ValueError:
+                found.append(
+                    f"MPESA_CALLBACK_ADDRESSES: {one[:40]!r} is no address and no range such as 196.201.214.0/24."
+                )
         return found
 
     @property

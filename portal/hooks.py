@@ -16,8 +16,9 @@ from portal.db import db, transaction
 from portal.gateways import messages
 from portal.logs import logger
 from portal.payments import c2b, inbox, queries, receipt_questions
-from portal.payments.inbox import BODY_LIMIT_BYTES, CannotKeep, Envelope, Spool
+from portal.payments.inbox import BODY_LIMIT_BYTES
 from portal.payments.models import Push
+from portal.payments.spool import CannotKeep, Spool
 from portal.web import csrf
 
 bp = Blueprint("hooks", __name__)
@@ -43,14 +44,12 @@ def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
     if body is None or not all(len(one) <= LONGEST_TOKEN and one.isascii() and one.isprintable() for one in tokens):
         logger.warning("callback_refused", kind=kind, why="too large, or an address of nobody's")
         return _accepted()
-    address = request.remote_addr or ""
-    letter: Envelope = inbox.envelope(
+    letter = inbox.envelope(
         kind,
         gateway_token=gateway_token,
         push_token=push_token,
         body=body,
-        remote_address=address,
-        is_foreign=_is_foreign(gateway_token, address),
+        remote_address=request.remote_addr or "",
     )
     spool: Spool = current_app.extensions["spool"]
     try:
@@ -64,21 +63,6 @@ def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
     elif kind == "stk":
         _ask_about_push(body)
     return _accepted()
-
-
-def _is_foreign(gateway_token: str, address: str) -> bool:
-    """Whether a production gateway was called from an address that is not on the list. Kept all the same."""
-    try:
-        door = inbox.door_of(gateway_token)
-    except SQLAlchemyError:
-        db.session.rollback()
-        return False
-    is_foreign = (
-        door is not None and door.is_production and address not in current_app.config["PORTAL"].callback_addresses
-    )
-    if is_foreign:
-        logger.error("callback_from_foreign_address", address=address, gateway=door.gateway_id if door else 0)
-    return is_foreign
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from portal.db import db
 from portal.outbox.models import OutboxItem
 from portal.payments import inbox
 from portal.payments.models import InboxItem, Push, Refund, Transaction
+from portal.payments.spool import Spool
 from portal.tenants.models import Tenant
 
 bp = Blueprint("operations", __name__)
@@ -35,7 +36,7 @@ def readyz() -> ResponseReturnValue:
     """200 once database, Redis, worker and scheduler are there; what is missing otherwise."""
     checks: dict[str, Any] = {"database": _database(), "redis": _redis(), "disk": _disk()}
     checks["worker"], checks["scheduler"] = _seen("worker"), _seen("scheduler")
-    spool: inbox.Spool = current_app.extensions["spool"]
+    spool: Spool = current_app.extensions["spool"]
     body = {"ready": all(checks.values()), "checks": checks, "spooled": spool.depth()}
     if checks["database"]:
         body["inbox"] = inbox.depth()
@@ -105,6 +106,6 @@ def metrics() -> Response:
     count, cents = db.session.execute(to_place.where(Transaction.unallocated_cents > 0)).one()
     waiting.labels("money_to_place").set(count)
     Gauge("mlango_unplaced_cents", "Money without a home, in cents", registry=registry).set(cents)
-    spool: inbox.Spool = current_app.extensions["spool"]
+    spool: Spool = current_app.extensions["spool"]
     Gauge("mlango_spooled", "Callbacks on this machine's disk", registry=registry).set(spool.depth())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -87,7 +87,10 @@ class Ringer:
             self._wanted.wait()
             self._wanted.clear()
             with self._app.app_context():
-                ring(self._bell)
+                try:
+                    ring(self._bell)
+                except Exception as error:  # this thread rings for the whole process: it must not end
+                    logger.error("ringer_failed", bell=self._bell.name, error=repr(error)[:300])
 
 
 def answer(name: str) -> None:

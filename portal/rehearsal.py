@@ -107,7 +107,6 @@ def _tell(kind: str, gateway: Gateway, push_token: str | None, body: dict[str, A
         push_token=push_token,
         body=json.dumps(body).encode(),
         remote_address="rehearsal",
-        is_foreign=False,
     )
     inbox.keep(letter, current_app.extensions["spool"])
     queue.ring(queue.DRAIN)

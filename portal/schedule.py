@@ -5,11 +5,11 @@ Several machines may run one each: everything it does is safe to do twice.
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from flask import Flask
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from portal import clock, operations, queue
 from portal.audit.models import AuditEntry
@@ -21,6 +21,7 @@ from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refun
 
 EVERY_S = 2.0
 CHAIN_EVERY = 5
+CLOSE_EVERY = 300
 PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
@@ -48,17 +49,41 @@ def waiting() -> list[queue.Bell]:
     return found
 
 
-def sweep(turn: int) -> None:
-    """One round: time passes for pushes, the spool is taken in, and every bell with work behind it rings."""
-    jobs.expire_pushes()
-    jobs.take_in_spool()
-    if turn % 300 == 0:
-        jobs.close_forgotten()
+def sweep(turn: int) -> bool:
+    """One round: every bell with work behind it rings, time passes for pushes, and the spool is taken in.
+
+    Each step for itself: whatever stops one of them stops no other. False where not even the bells could be rung.
+    """
+    is_well = _guarded("ring_bells", lambda: _ring_bells(turn))
+    _guarded("expire_pushes", jobs.expire_pushes)
+    _guarded("take_in_spool", _take_in_spool)
+    if turn % CLOSE_EVERY == 0:
+        _guarded("close_forgotten", jobs.close_forgotten)
     if turn % PULL_EVERY == 0:
         queue.ring(queue.PULL)
+    return is_well
+
+
+def _guarded(step: str, work: Callable[[], object]) -> bool:
+    try:
+        work()
+        return True
+    except Exception as error:
+        logger.error("sweep_step_failed", step=step, error=repr(error)[:300])
+        return False
+    finally:
+        db.session.remove()
+
+
+def _ring_bells(turn: int) -> None:
     for bell in waiting():
         if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
             queue.ring(bell)
+
+
+def _take_in_spool() -> None:
+    if jobs.take_in_spool():
+        queue.ring(queue.DRAIN)
 
 
 def run(app: Flask) -> None:
@@ -74,15 +99,7 @@ def run(app: Flask) -> None:
     turn = 0
     while not stopped:
         with app.app_context():
-            try:
-                sweep(turn)
+            if sweep(turn):
                 operations.say_alive("scheduler")
-            except SQLAlchemyError as error:
-                db.session.rollback()
-                logger.error("sweep_failed", error=repr(error)[:300])
-            except Exception as error:
-                logger.error("sweep_failed", error=repr(error)[:300])
-            finally:
-                db.session.remove()
         turn += 1
         time.sleep(EVERY_S)

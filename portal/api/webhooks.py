@@ -17,7 +17,8 @@ from portal.db import db
 from portal.gateways import connect
 from portal.logs import bind, logger
 from portal.payments import inbox, webhook
-from portal.payments.inbox import BODY_LIMIT_BYTES, CannotKeep
+from portal.payments.inbox import BODY_LIMIT_BYTES
+from portal.payments.spool import CannotKeep
 from portal.tenants.models import Tenant
 
 ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
@@ -44,7 +45,6 @@ def take() -> ResponseReturnValue:
         push_token=None,
         body=body,
         remote_address=request.remote_addr or "",
-        is_foreign=False,
     )
     db.session.rollback()
     try:

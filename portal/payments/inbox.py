@@ -1,36 +1,34 @@
 """Callbacks, kept before they are acknowledged: in the database, or on this machine's disk while that is away.
 
 `keep` is the hot path: one indexed look-up (remembered for half a minute), one durable insert, no ORM. A spooled
-line is as good as a row: appended, flushed to disk, and taken in by `take_in_spool` of the same machine. Only when
-both fail is the sender told so.
+line is as good as a row: appended, flushed to disk, and brought in by `take_in` on the same machine. Only when both
+fail is the sender told so. Whether a call came from Safaricom is asked where the row is written, so that an outage
+changes nothing of it.
 """
 
 import base64
-import fcntl
 import hashlib
-import json
-import os
+import ipaddress
 import time
-from dataclasses import asdict, dataclass
-from io import BufferedRandom
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 
+from flask import current_app
 from sqlalchemy import bindparam, func, or_, select, text
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from portal import clock, personal, vault
 from portal.db import Instant, core_transaction, db, hurry, upsert_nothing
-from portal.errors import PortalError
 from portal.gateways.models import Gateway
 from portal.logs import logger
 from portal.payments.models import InboxItem
+from portal.payments.spool import Envelope, Spool, Unacceptable
 
 BODY_LIMIT_BYTES = 64 * 1024
+FROM_SAFARICOM = ("stk", "c2b", "result", "timeout")
 REMEMBERED_S = 30.0
-
-
-class CannotKeep(PortalError):
-    """Neither the database nor the disk took it: the sender must try again."""
+AWAY_S = 3.0  # after the database failed to answer, callbacks go to disk at once for so long
 
 
 @dataclass(frozen=True)
@@ -42,23 +40,6 @@ class Door:
     is_production: bool
 
 
-@dataclass(frozen=True)
-class Envelope:
-    """A callback as it came. body_base64: the exact bytes. The spool keeps it sealed."""
-
-    kind: str
-    gateway_token: str
-    push_token: str | None
-    body_base64: str
-    remote_address: str
-    is_foreign: bool
-    received_at: str
-
-    @property
-    def body(self) -> bytes:
-        return base64.b64decode(self.body_base64)
-
-
 # The hot path's one statement, written out: to build it anew for each callback would cost more than to run it.
 _INSERT = text(
     "INSERT INTO inbox (kind, dedupe, tenant_id, gateway_id, push_token, body_sealed, remote_address, is_foreign, "
@@ -67,6 +48,7 @@ _INSERT = text(
 ).bindparams(bindparam("received_at", type_=Instant()), bindparam("next_at", type_=Instant()))
 
 _doors: dict[str, tuple[float, Door | None]] = {}
+_away_until = 0.0
 
 
 def door_of(gateway_token: str) -> Door | None:
@@ -86,8 +68,10 @@ def door_of(gateway_token: str) -> Door | None:
 
 
 def forget_doors() -> None:
-    """Look every token up again: after a rotation, and between tests."""
+    """Look every token up again, and for the database: after a rotation, and between tests."""
+    global _away_until
     _doors.clear()
+    _away_until = 0.0
 
 
 def envelope(
@@ -97,7 +81,6 @@ def envelope(
     push_token: str | None,
     body: bytes,
     remote_address: str,
-    is_foreign: bool,
 ) -> Envelope:
     """Wrap a callback's bytes with all that is known of it."""
     return Envelope(
@@ -106,18 +89,40 @@ def envelope(
         push_token,
         base64.b64encode(body).decode(),
         remote_address[:45],
-        is_foreign,
         clock.now().isoformat(),
     )
 
 
+def is_foreign(letter: Envelope, door: Door) -> bool:
+    """Whether a production gateway was called from an address that is not on the list. Kept all the same."""
+    if not door.is_production or letter.kind not in FROM_SAFARICOM:
+        return False
+    return not _is_listed(letter.remote_address, current_app.config["PORTAL"].callback_addresses)
+
+
+def _is_listed(address: str, listed: tuple[str, ...]) -> bool:
+    try:
+        caller = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(caller, "ipv4_mapped", None) or caller
+    return any(plain in network for network in _networks(listed))
+
+
+@cache
+def _networks(listed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(one, strict=False) for one in listed]
+
+
 def insert(letter: Envelope, door: Door) -> bool:
     """Insert and commit; False where the very same callback is kept already. Raises SQLAlchemyError."""
-    content = letter.body.decode("utf-8", "replace")
+    content = base64.b64decode(letter.body_base64).decode("utf-8", "replace")
     digest = hashlib.sha256(
         f"{letter.kind}\0{door.gateway_id}\0{letter.push_token or ''}\0{content}".encode()
     ).hexdigest()
-    now = clock.now()
+    is_odd = is_foreign(letter, door)
+    if is_odd:
+        logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
     row = {
         "kind": letter.kind,
         "dedupe": digest,
@@ -126,9 +131,9 @@ def insert(letter: Envelope, door: Door) -> bool:
         "push_token": letter.push_token,
         "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
         "remote_address": letter.remote_address,
-        "is_foreign": letter.is_foreign,
-        "received_at": now,
-        "next_at": now,
+        "is_foreign": is_odd,
+        "received_at": datetime.fromisoformat(letter.received_at),
+        "next_at": clock.now(),
     }
     with hurry(), core_transaction() as connection:
         return connection.execute(_INSERT, row).rowcount == 1
@@ -170,80 +175,15 @@ def set_aside(
     )
 
 
-class Spool:
-    """This machine's file of callbacks that the database could not take. Lines are sealed; the size is capped."""
-
-    def __init__(self, directory: Path, *, limit_bytes: int) -> None:
-        self._file = directory / "spool" / "callbacks.jsonl"
-        self._limit_bytes = limit_bytes
-
-    def append(self, letter: Envelope) -> None:
-        """Keep one callback, flushed to disk. Raises CannotKeep."""
-        line = vault.seal(json.dumps(asdict(letter)), context="spool").encode() + b"\n"
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked() as handle:
-                if handle.seek(0, os.SEEK_END) + len(line) > self._limit_bytes:
-                    raise CannotKeep(f"The spool is full at {self._limit_bytes} bytes.")
-                handle.write(line)
-                handle.flush()
-                os.fsync(handle.fileno())
-        except OSError as error:
-            raise CannotKeep(f"The spool cannot be written: {error}.") from error
-
-    def depth(self) -> int:
-        """Callbacks on disk that the database does not have yet."""
-        try:
-            return self._file.read_bytes().count(b"\n")
-        except FileNotFoundError:
-            return 0
-
-    def take_in(self) -> int:
-        """Bring what is on disk into the database; how many lines. What fails stays. Raises SQLAlchemyError."""
-        if not self._file.exists() or self._file.stat().st_size == 0:
-            return 0
-        with self._locked() as handle:
-            handle.seek(0)
-            lines = handle.read().splitlines()
-            for line in lines:
-                letter = Envelope(**json.loads(vault.unseal(line.decode(), context="spool")))
-                try:
-                    door = door_of(letter.gateway_token)
-                except DataError as error:
-                    db.session.rollback()
-                    self._set_aside(line, error)
-                    continue
-                if door is None:
-                    logger.warning("spooled_callback_refused", why="unknown gateway token")
-                    continue
-                try:
-                    insert(letter, door)
-                except DataError as error:  # no database will ever take it: it must not keep the others out
-                    db.session.rollback()
-                    self._set_aside(line, error)
-            handle.truncate(0)
-            os.fsync(handle.fileno())
-        return len(lines)
-
-    def _set_aside(self, line: bytes, error: DataError) -> None:
-        """Keep what cannot be taken in beside the spool, for a person."""
-        logger.error("spooled_callback_set_aside", error=type(error.orig).__name__)
-        with self._file.with_name("set-aside.jsonl").open("ab") as handle:
-            handle.write(line + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-
-    def _locked(self) -> BufferedRandom:
-        handle = self._file.open("a+b")
-        fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed
-        return handle
-
-
 def keep(letter: Envelope, spool: Spool) -> bool:
     """Keep a callback durably; False where its token opens nothing of ours. Raises CannotKeep.
 
-    True means that it may be acknowledged.
+    True means that it may be acknowledged. While the database does not answer, one callback in AWAY_S waits for it.
     """
+    global _away_until
+    if time.monotonic() < _away_until:
+        spool.append(letter)
+        return True
     try:
         with hurry():
             door = door_of(letter.gateway_token)
@@ -251,10 +191,38 @@ def keep(letter: Envelope, spool: Spool) -> bool:
             return False
         insert(letter, door)
     except SQLAlchemyError as error:
-        db.session.rollback()
+        if not isinstance(error, DataError | IntegrityError):
+            _away_until = time.monotonic() + AWAY_S
         logger.error("inbox_away", error=type(error).__name__)
+        db.session.rollback()
         spool.append(letter)
     return True
+
+
+def take_in(spool: Spool) -> int:
+    """Bring what this machine's disk holds into the database, for a moment; how many lines.
+
+    What no database will ever take is set aside. Raises SQLAlchemyError where the database is away: then it stays.
+    """
+    return spool.take_in(_take)
+
+
+def _take(letter: Envelope) -> None:
+    try:
+        door = door_of(letter.gateway_token)
+        if door is None:
+            logger.warning("spooled_callback_refused", why="unknown gateway token")
+            return
+        insert(letter, door)
+    except (DataError, IntegrityError) as error:
+        db.session.rollback()
+        raise Unacceptable(type(error.orig).__name__) from error
+    except SQLAlchemyError:
+        db.session.rollback()
+        raise
+    except Exception as error:
+        db.session.rollback()
+        raise Unacceptable(repr(error)[:200]) from error
 
 
 def replay(item_id: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 
 from flask import Flask, current_app
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from portal import clock, personal, queue
@@ -248,23 +248,32 @@ def expire_pushes() -> None:
 
 def take_in_spool() -> int:
     """Bring this machine's spooled callbacks into the database."""
-    spool: inbox.Spool = current_app.extensions["spool"]
-    return spool.take_in()
+    return inbox.take_in(current_app.extensions["spool"])
 
 
 def close_forgotten() -> None:
-    """Stop offering hotspot payments that nobody pursued: their packages may have changed price since."""
+    """Stop offering hotspot payments that nobody pursued: their packages may have changed price since.
+
+    Locked before they are closed, and looked at under the lock: one that is being paid meanwhile, or whose phone was
+    asked again, is none of them.
+    """
     with transaction():
-        forgotten = select(Payment.id).where(
-            Payment.state == "open",
-            Payment.purpose == "hotspot",
-            Payment.allocated_cents == 0,
-            Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
-            Payment.created_at < clock.now() - UNPAID_FOR,
+        forgotten = (
+            select(Payment.id)
+            .where(
+                Payment.state == "open",
+                Payment.purpose == "hotspot",
+                Payment.allocated_cents == 0,
+                Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
+                Payment.created_at < clock.now() - UNPAID_FOR,
+                func.coalesce(Payment.pushed_at, Payment.created_at) < clock.now() - UNPAID_FOR,
+            )
+            .limit(500)
+            .with_for_update(skip_locked=True)
         )
         db.session.execute(
             update(Payment)
-            .where(Payment.id.in_(forgotten.limit(500)))
+            .where(Payment.id.in_(db.session.scalars(forgotten).all()))
             .values(state="closed", live_key=None, version=Payment.version + 1)
             .execution_options(synchronize_session=False)
         )

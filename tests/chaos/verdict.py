@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from portal.db import db
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.payments import proof
-from portal.payments.inbox import Spool
 from portal.payments.models import InboxItem, Payment, Push, Transaction
+from portal.payments.spool import Spool
 from tests.chaos.world import World
 
 # what M-Pesa still means to do; the end of a prompt that was answered before is nothing any more

@@ -1,5 +1,6 @@
 """A production gateway that is called from an address that is not Safaricom's: kept, confirmed another way, never lost."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,3 +83,30 @@ def test_a_result_is_known_by_its_secret_address(real: tuple[House, str, str]) -
     one = asked(house, token, None, "reversal")[0]
     told(house, sent(house, one), result(Amount=100))
     assert of(house, one)[0] == "done" and house.books() == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "caller", "is_foreign"),
+    [
+        ("196.201.214.0/24", "196.201.214.200", False),
+        ("196.201.214.77/24", "196.201.214.200", False),
+        ("196.201.214.0/24", "196.201.213.200", True),
+        ("196.201.214.200", "::ffff:196.201.214.200", False),
+        ("196.201.214.200", "::ffff:196.201.214.201", True),
+        ("2001:db8:5::/48", "2001:db8:5::9", False),
+        ("2001:db8:5::/48", "2001:db8:6::9", True),
+        ("196.201.214.200", "not an address", True),
+    ],
+)
+def test_the_list_of_addresses_takes_ranges_and_knows_mapped_ones(
+    house: House, listed: str, caller: str, is_foreign: bool
+) -> None:
+    """money.md C33: ranges matched nothing, and neither did a listed address written as ::ffff:."""
+    house.app.config["PORTAL"] = replace(house.app.config["PORTAL"], callback_addresses=("10.9.9.9", listed))
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).update({"environment": "production"})
+    inbox.forget_doors()
+    answer = house.client().post(f"{house.hook()}/c2b/confirmation", data=b"{}", environ_base={"REMOTE_ADDR": caller})
+    assert answer.status_code == 200
+    with house.inside():
+        assert db.session.query(InboxItem).one().is_foreign is is_foreign

@@ -1,0 +1,104 @@
+"""Hotspot payments that nobody pursued are closed after two days; what is being paid is none of them."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from portal.db import db
+from portal.payments import jobs, settle
+from portal.payments.models import Payment
+from tests.house import House, later, new_phone, receipt
+
+TWO_DAYS_S = 2 * 86_400
+
+
+def asked_for(house: House, phone: str) -> str:
+    """paymentId of a package that this phone was asked to pay, however often it asks."""
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": phone, "macAddress": "AA:BB:CC:DD:EE:01"}
+    answer = house.client().post("/api/portal/mpesa/initiate", json=body)
+    assert answer.json is not None
+    token: str = answer.json["paymentId"]
+    return token
+
+
+def close_forgotten(house: House) -> None:
+    with house.inside():
+        jobs.close_forgotten()
+
+
+def state_of(house: House, token: str) -> str:
+    with house.inside():
+        return db.session.query(Payment).filter_by(token=token).one().state
+
+
+def test_a_payment_whose_prompt_rings_is_not_forgotten(either_house: House) -> None:
+    """money.md A4: its age was counted from the first try, two days ago, though the phone rang."""
+    house, phone = either_house, new_phone()
+    token = asked_for(house, phone)
+    house.callback(house.pushed(token, phone), code=1032)
+    house.settle()
+    later(TWO_DAYS_S - 60)
+    with house.inside():
+        jobs.close_forgotten()
+    assert state_of(house, token) == "open"
+    later(120)
+    push = house.pushed(token, phone)
+    close_forgotten(house)
+    assert state_of(house, token) == "open"
+    house.callback(push, receipt=receipt(5))
+    house.work()
+    said = house.status(token)
+    assert said["status"] == "paid" and said["credentials"]["username"] and house.books() == []
+
+
+def test_what_nobody_pursued_for_two_days_is_closed(either_house: House) -> None:
+    """money.md A4: the other side of it."""
+    house, phone = either_house, new_phone()
+    token = asked_for(house, phone)
+    house.callback(house.pushed(token, phone), code=1032)
+    house.settle()
+    later(TWO_DAYS_S + 60)
+    close_forgotten(house)
+    assert state_of(house, token) == "closed"
+
+
+def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """money.md A3: the sweep chose its rows before the payment was paid, and closed it after."""
+    house, phone = either_house, new_phone()
+    token = asked_for(house, phone)
+    push = house.pushed(token, phone)
+    later(TWO_DAYS_S + 60)
+    house.callback(push, receipt=receipt(5))  # a late success
+    settled, go_on, swept = threading.Event(), threading.Event(), threading.Event()
+    real = settle.settle
+
+    def slow(*given: Any) -> Any:
+        outcome = real(*given)
+        settled.set()
+        assert go_on.wait(60)  # the worker is between settling and its commit
+        return outcome
+
+    monkeypatch.setattr(settle, "settle", slow)
+
+    def drain() -> None:
+        with house.inside():
+            jobs.drain_inbox()
+
+    def sweep() -> None:
+        close_forgotten(house)
+        swept.set()
+
+    workers = [threading.Thread(target=drain), threading.Thread(target=sweep)]
+    workers[0].start()
+    assert settled.wait(60)
+    workers[1].start()
+    swept.wait(1)  # one that waits for the lock has read its rows by then; one that skips them is done
+    go_on.set()
+    for worker in workers:
+        worker.join()
+    house.work()
+    with house.inside():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        assert payment.state == "paid" and payment.fulfilled_at is not None
+    assert house.status(token)["status"] == "paid" and house.books() == []
