@@ -117,6 +117,13 @@ def duration(seconds: float) -> str:
     return ngettext("%(num)s minute", "%(num)s minutes", minutes)
 
 
+def says_duration(name: str, seconds: float) -> bool:
+    """Whether a package's name says its time already, in the reader's words: `7 days`, or `1 week`."""
+    days = int(seconds) // 86_400
+    in_weeks = ngettext("%(num)s week", "%(num)s weeks", days // 7) if days and days % 7 == 0 else ""
+    return name.strip().casefold() in (duration(seconds).casefold(), in_weeks.casefold())
+
+
 def data_size(size_bytes: int | None) -> str:
     """`5 GB`, `500 MB`."""
     if not size_bytes:
@@ -144,6 +151,7 @@ def set_up(app: Flask) -> None:
         "when": when,
         "clock_time": clock_time,
         "duration": duration,
+        "says_duration": says_duration,
         "data_size": data_size,
         "grouped": grouped,
     }

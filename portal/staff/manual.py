@@ -87,7 +87,7 @@ def _links(item: Transaction) -> dict[str, Any]:
         "at": item.occurred_at,
         "amount_cents": item.amount_cents,
         "url": url_for("staff.payment", uid=item.uid),
-        "void_url": url_for("staff.manual_void", uid=item.uid) if item.state != "void" else None,
+        "void_url": url_for("staff.payment", uid=item.uid, _anchor="void") if item.state != "void" else None,
     }
 
 

@@ -12,14 +12,14 @@ from sqlalchemy import select
 from portal import personal
 from portal.accounts import permissions
 from portal.accounts.models import User
-from portal.accounts.permissions import REFUND, SEE_MONEY
+from portal.accounts.permissions import REFUND, SEE_MONEY, VOID_MANUAL
 from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.gateways import results
-from portal.payments import accounts, qr, refunds, search, status, stk
+from portal.payments import accounts, manual, qr, refunds, search, status, stk
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
@@ -141,7 +141,13 @@ def one(uid: str) -> ResponseReturnValue:
         timeline=_timeline(subjects),
         raw=_raw(item, pushes) if permissions.allows(g.role, permissions.MANAGE_GATEWAYS) else None,
         actions=actions,
+        void_url=_void_url(item),
     )
+
+
+def _void_url(item: Transaction) -> str | None:
+    may = permissions.allows(g.role, VOID_MANUAL) and item.provider == manual.PROVIDER and item.voided_at is None
+    return url_for("staff.manual_void", uid=item.uid) if may else None
 
 
 def _witnesses(item: Transaction) -> list[str]:
@@ -235,7 +241,7 @@ def attempt(token: str) -> ResponseReturnValue:
         "reference": payment.title or payment.reference,
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
-        "status": status.status_word(payment, pushes[-1] if pushes else None),
+        "status": _state_of(payment, pushes[-1] if pushes else None),
         "created_at": payment.created_at,
         "payer": invoices.payer_name(invoice) if invoice else "",
         "pay_url": url_for("pay.show", token=token) if payment.state == "open" else None,
@@ -248,6 +254,13 @@ def attempt(token: str) -> ResponseReturnValue:
         timeline=_timeline(subjects),
         actions=_refund_action(payment),
     )
+
+
+def _state_of(payment: Payment, push: Push | None) -> str:
+    """How it stands, in the words of the lists: what was paid in part is not merely pending."""
+    word = status.status_word(payment, push)
+    has_part = payment.state == "open" and payment.allocated_cents > 0
+    return "part_paid" if has_part and word not in ("processing", "timed_out") else word
 
 
 def _refund_action(payment: Payment) -> list[dict[str, str]]:

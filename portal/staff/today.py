@@ -37,8 +37,7 @@ def today() -> ResponseReturnValue:
         stats=search.figures(tenant.id, environment),
         appointments=None if seen is None else [row_of(one) for one in seen],
         items=_items(tenant.id),
-        live_version=_version(tenant.id),
-        live_url=url_for("staff.live"),
+        live_url=url_for("staff.live", v=_version(tenant.id)),
         to_place_url=url_for("staff.unmatched"),
     )
 
@@ -98,6 +97,4 @@ def live() -> ResponseReturnValue:
     version = _version(g.tenant.id)
     if request.args.get("v") == version:
         return "", 204
-    return render_template(
-        "staff/_live.html", items=_items(g.tenant.id), live_version=version, live_url=url_for("staff.live")
-    )
+    return render_template("staff/_live.html", items=_items(g.tenant.id), live_url=url_for("staff.live", v=version))

@@ -78,6 +78,20 @@ on("submit", function (e) {
 addEventListener("pageshow", function () { each("form", release); });
 on("htmx:afterRequest", function (e) { release(e.target); });
 
+/* The menu of a phone closes on Esc, by a tap beside it, and when it led somewhere. */
+function shut(e) {
+  var isKey = e.type === "keydown";
+  if (isKey && e.key !== "Escape") return;
+  each(".more details[open]", function (menu) {
+    if (!isKey && e.type === "click" && menu.contains(e.target) && !e.target.closest("a")) return;
+    menu.open = false;
+    if (isKey) menu.firstElementChild.focus();
+  });
+}
+on("click", shut);
+on("keydown", shut);
+addEventListener("pageshow", shut);
+
 /* Countdown while M-Pesa would refuse. */
 function tick() {
   each("[data-countdown]", function (button) {
