@@ -141,3 +141,55 @@ def test_an_administrator_adds_a_gateway_and_sees_exactly_what_is_wrong(open_hou
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
     assert "Keys, shortcode and passkey are right." in tested()
+
+
+def test_the_phones_menu_closes_on_escape_outside_and_when_it_led_somewhere(served, page_at, no_problems):
+    """use.md, drawn wrongly at 360: "More" overlaid the page and stayed."""
+    page = page_at(360)
+    sign_in(page, served, "amina")
+    more, inside = page.locator(".more summary"), page.locator(".more ul")
+    more.click()
+    expect(inside).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(inside).to_be_hidden()
+    expect(more).to_be_focused()
+    more.click()
+    page.get_by_role("heading", name="Today").click()
+    expect(inside).to_be_hidden()
+    more.click()
+    inside.get_by_role("link", name="Taken by hand").click()
+    page.wait_for_url("**/staff/manual")
+    page.go_back()
+    expect(inside).to_be_hidden()
+    page.set_viewport_size({"width": 700, "height": 800})  # seven of ten sections stand in the bar itself
+    shown = [link for link in page.locator(".rail > ul > li > a").all() if link.is_visible()]
+    assert len(shown) == 7
+    more.click()
+    assert len([link for link in inside.locator("a").all() if link.is_visible()]) == 3
+
+
+def test_a_gateways_form_asks_for_what_its_kind_has(served, page_at, no_problems):
+    """use.md: 22 fields always; nothing that is at fault is ever hidden."""
+    page = page_at(1280)
+    sign_in(page, served, "amina", to="/staff/gateways/new")
+
+    def asked() -> set[str]:
+        found = page.locator("main form :is(input, select, textarea)[id]").all()
+        return {one.get_attribute("id") or "" for one in found if one.is_visible()}
+
+    always = {"type", "sub_type", "name", "display_name", "shortcode", "env"}
+    purposes = {"for_clinic", "for_hotspot", "for_pppoe", "is_default"}
+    keys = {"base_url", "consumer_key", "consumer_secret", "passkey"}
+    assert asked() == always | purposes | keys
+    page.select_option("#sub_type", "BUYGOODS")
+    assert asked() == always | purposes | keys | {"store_number"}
+    page.select_option("#sub_type", "BANK")
+    page.select_option("#type", "MPESA_NO_API")
+    assert asked() == always | purposes | {"store_number", "account_number"}
+    page.select_option("#type", "MPESA_API")
+    page.locator("summary", has_text="Payouts and refunds").click()
+    page.fill("#certificate", "rubbish")
+    page.fill("#name", "Second")
+    page.fill("#shortcode", "600333")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#certificate")).to_be_visible()

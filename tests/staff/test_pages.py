@@ -7,6 +7,7 @@ import pytest
 
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
+from portal.hotspot import packages
 from portal.payments.models import Allocation, Payment, Transaction
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 
@@ -192,3 +193,43 @@ def test_names_and_accounts_with_markup_are_shown_as_text(house: House) -> None:
                  "/login?next=" + evil):  # fmt: skip
         text = browser.get(path).text
         assert "<script>alert" not in text and "<img src=x" not in text, path
+
+
+@pytest.mark.property(36)
+def test_an_invoice_paid_in_part_reads_the_same_on_its_page_and_in_the_list(house: House) -> None:
+    """use.md, drawn wrongly: "Pending" on its page, "Part paid" in the list."""
+    number, token = house.invoice(1_000)
+    body = c2b_body(receipt=receipt(1), amount=400, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.settle()
+    browser = house.browser_of("brian")
+    for path in (f"/staff/attempts/{token}", "/staff/invoices"):
+        page = browser.get(path).text
+        assert "Part paid" in page and "Pending" not in page, path
+
+
+def test_a_package_whose_name_says_its_time_does_not_say_it_again(house: House) -> None:
+    """use.md, drawn wrongly: "10 Mbps · 2 devices · 7 days" under "1 week"."""
+    for name in ("1 week", "7 days", "Weekend"):
+        with house.app.app_context(), transaction():
+            given = {"name": name, "price": 300, "duration": 7 * 86_400, "rate": "2M/5M"}
+            packages.create(1, given, actor="test", push_limit_cents=25_000_000)
+    page = house.client().get("/hotspot/mlima/").text
+    lines = dict(re.findall(r"<b>([^<]+)</b><small>\s*([^<]*?)\s*</small>", page))
+    assert "days" not in lines["1 week"] and "days" not in lines["7 days"]
+    assert lines["Weekend"].endswith("7 days")
+    in_swahili = house.client().get("/hotspot/mlima/?lang=sw").text
+    assert "siku 7" in dict(re.findall(r"<b>([^<]+)</b><small>\s*([^<]*?)\s*</small>", in_swahili))["1 week"]
+
+
+def test_taking_back_and_taken_back_are_two_words_in_swahili(house: House) -> None:
+    """use.md 13: the button said "Imebatilishwa", it has been voided."""
+    number, _token = house.invoice(300)
+    taken = house.api("brian").post("/api/payments/manual", {"reference": number, "amount": 300, "channel": "cash"})
+    uid, browser = taken.json["id"], house.browser_of("amina")
+    for path in ("/staff/manual?lang=sw", f"/staff/payments/{uid}?lang=sw"):
+        page = browser.get(path).text
+        assert "Batilisha" in page and "Imebatilishwa" not in page, path
+    house.api("amina").delete(f"/api/payments/manual/{uid}?reason=x")
+    page = browser.get("/staff/manual?lang=sw").text
+    assert "Imebatilishwa" in page and ">Batilisha" not in page
