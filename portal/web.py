@@ -146,7 +146,7 @@ def set_up(app: Flask) -> None:
         default_translation_directories=str(Path(__file__).parent.parent / "translations"),
     )
     csrf.init_app(app)
-    filters: dict[str, Callable[..., str]] = {
+    filters: dict[str, Callable[..., str | bool]] = {
         "kes": money.format_kes,
         "when": when,
         "clock_time": clock_time,
