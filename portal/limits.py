@@ -1,5 +1,9 @@
 """Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
 
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, Response, current_app, g, request
 from flask_babel import gettext as _
 from flask_limiter import Limiter
@@ -8,9 +12,24 @@ from limits.strategies import MovingWindowRateLimiter
 
 from portal.errors import CoolDown
 
-STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"
-SIGN_INS = "20 per 5 minutes"  # an address; each person's own count stands beside it
+View = Callable[..., Any]
+STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"  # a principal's, over every door together
+SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands beside it
 _PASTES = parse("30 per 15 minutes")
+
+
+def network() -> str:
+    """Where this request comes from, as limits count it: an IPv4 address, or the /64 that one household has."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
 
 limiter = Limiter(
     key_func=lambda: "",
@@ -19,6 +38,12 @@ limiter = Limiter(
     swallow_errors=True,
     strategy="moving-window",
 )
+
+
+def shared(limit: str, *, per: Callable[[], str], methods: list[str] | None = None) -> Callable[[View], View]:
+    """One count for all that are under this limit, whichever door is used. per: whose count it is."""
+    made: Callable[[View], View] = limiter.shared_limit(limit, scope=limit, key_func=per, methods=methods)
+    return made
 
 
 @limiter.request_filter

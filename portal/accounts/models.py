@@ -1,6 +1,6 @@
 """People and programs that sign in."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -18,22 +18,42 @@ class User(Row, Model):
     name: Mapped[str] = mapped_column(String(80))
     password_hash: Mapped[str] = mapped_column(String(200))
     is_platform_admin: Mapped[bool] = mapped_column(default=False)
-    failed_signins: Mapped[int] = mapped_column(default=0)
-    locked_until: Mapped[datetime | None]
-    session_key: Mapped[str] = mapped_column(String(40))  # changed to end every session of this person
-    memberships: Mapped[list["Membership"]] = relationship(back_populates="user", lazy="selectin")
+    deactivated_at: Mapped[datetime | None]
+    session_key: Mapped[str] = mapped_column(String(40))  # changed to end every session and token of this person
+    # Those that count: a deactivated one is no role, wherever roles are looked up.
+    memberships: Mapped[list["Membership"]] = relationship(
+        primaryjoin="and_(User.id == Membership.user_id, Membership.deactivated_at.is_(None))",
+        lazy="selectin",
+        viewonly=True,
+    )
 
     # What Flask-Login asks of a user.
     is_authenticated = True
     is_active = True
     is_anonymous = False
+    session_token = ""  # of the session that this request came in
+    seen_at = datetime.min.replace(tzinfo=UTC)  # when that session was last written down as used
 
     def get_id(self) -> str:
-        return f"{self.id}:{self.session_key}"
+        return self.session_token
 
     def role_in(self, tenant_id: int) -> str | None:
         """This person's role in a tenant, or None."""
         return next((m.role for m in self.memberships if m.tenant_id == tenant_id), None)
+
+
+class SignIn(Row, Model):
+    """One session of a browser: it ends when its row goes, whatever cookie somebody copied.
+
+    session_key: the person's when it began; once theirs has changed, this session is over.
+    """
+
+    __tablename__ = "sign_ins"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of the random token in the cookie
+    session_key: Mapped[str] = mapped_column(String(40))
+    seen_at: Mapped[datetime]
 
 
 class Membership(TenantOwned, Model):
@@ -44,7 +64,8 @@ class Membership(TenantOwned, Model):
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     role: Mapped[str] = mapped_column(String(20))
-    user: Mapped[User] = relationship(back_populates="memberships")
+    deactivated_at: Mapped[datetime | None]
+    user: Mapped[User] = relationship()
     tenant: Mapped[Tenant] = relationship(lazy="joined")
 
 

@@ -1,84 +1,23 @@
-"""Passwords: set, checked, and slowed down for who guesses."""
+"""Passwords: set, checked and changed; roles given."""
 
-from datetime import timedelta
+from dataclasses import dataclass
 
-import redis
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from flask import current_app
 from flask_babel import gettext as _
 from sqlalchemy import select, update
+from sqlalchemy.engine import CursorResult
 
-from portal import clock, vault
+from portal.accounts import sessions
 from portal.accounts.models import Membership, User
 from portal.accounts.permissions import STAFF_ROLES, SignInNeeded
+from portal.audit import chain
 from portal.db import db, new_token
-from portal.errors import CoolDown, Refused
-from portal.logs import logger
+from portal.errors import Conflict, Refused
 
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash(new_token())  # checked when nobody has that address, so that time tells nothing
-SHORTEST_PASSWORD = 10
-TRIES, LOCKED_FOR = 8, timedelta(minutes=10)
-STRANGERS_KEPT_FOR = timedelta(days=1)
-
-
-def add_user(*, email: str, name: str, password: str, is_platform_admin: bool = False) -> User:
-    """A new person. Raises Refused for a short password or an address that is taken. The caller commits."""
-    address = email.strip().lower()
-    if len(password) < SHORTEST_PASSWORD:
-        raise Refused(
-            f"The password must have at least {SHORTEST_PASSWORD} characters.",
-            fields={"password": "Too short."},
-        )
-    if db.session.scalar(select(User.id).where(User.email == address)) is not None:
-        raise Refused(f"Somebody with the address {address} signs in already.", fields={"email": "Taken."})
-    user = User(
-        email=address,
-        name=name.strip(),
-        password_hash=_hasher.hash(password),
-        is_platform_admin=is_platform_admin,
-        session_key=new_token(),
-    )
-    db.session.add(user)
-    db.session.flush()
-    return user
-
-
-def add_role(user: User, tenant_id: int, role: str) -> Membership:
-    """Give a person a role in a tenant. The caller commits."""
-    membership = Membership(tenant_id=tenant_id, user_id=user.id, role=role)
-    db.session.add(membership)
-    db.session.flush()
-    return membership
-
-
-def check_password(email: str, password: str) -> User:
-    """The person of this address and password. Raises SignInNeeded, or CoolDown after many wrong ones.
-
-    Commits nothing itself: the caller opens the transaction, and lets it commit when this raises `WrongPassword`.
-    """
-    address = email.strip().lower()
-    user = db.session.scalars(select(User).where(User.email == address)).one_or_none()
-    if wait_s := _locked_for_s(user) if user else _strangers_wait_s(address):
-        raise CoolDown(
-            _("Too many wrong passwords. Wait a few minutes, then try again."),
-            retry_after_s=wait_s,
-            code="too_many_requests",
-        )
-    try:
-        _hasher.verify(user.password_hash if user else _NOBODY, password)
-    except (Argon2Error, InvalidHashError):
-        if user is not None:
-            _count_failure(user)
-        else:
-            _count_stranger(address)
-        raise WrongPassword("Address or password is wrong.") from None
-    if user is None:
-        raise WrongPassword("Address or password is wrong.")
-    if user.failed_signins:
-        user.failed_signins, user.locked_until = 0, None
-    return user
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 
 
 class WrongPassword(SignInNeeded):
@@ -87,51 +26,95 @@ class WrongPassword(SignInNeeded):
     code = "wrong_password"
 
 
-def _count_failure(user: User) -> None:
-    user.failed_signins += 1
-    if user.failed_signins >= TRIES:
-        user.failed_signins, user.locked_until = 0, clock.now() + LOCKED_FOR
+@dataclass(frozen=True)
+class Entered:
+    """Who gave the right password. session_key: theirs at that moment; a newer one ends what follows from this."""
+
+    user_id: int
+    session_key: str
+
+
+def hash_of(password: str) -> str:
+    """What is kept of a password. Raises Refused for one that is too short or too long."""
+    if len(password) < SHORTEST_PASSWORD:
+        sentence = _("The password must have at least %(count)s characters.", count=SHORTEST_PASSWORD)
+        raise Refused(sentence, fields={"password": _("Too short.")})
+    if len(password) > LONGEST_PASSWORD:
+        sentence = _("The password may have at most %(count)s characters.", count=LONGEST_PASSWORD)
+        raise Refused(sentence, fields={"password": _("Too long.")})
+    return _hasher.hash(password)
+
+
+def add_user(*, email: str, name: str, password: str, is_platform_admin: bool = False) -> User:
+    """A new person. Raises Refused for a short password or an address that is taken. The caller commits."""
+    address = email.strip().lower()
+    password_hash = hash_of(password)
+    if by_email(address) is not None:
+        raise Refused(f"Somebody with the address {address} signs in already.", fields={"email": "Taken."})
+    user = User(
+        email=address,
+        name=name.strip(),
+        password_hash=password_hash,
+        is_platform_admin=is_platform_admin,
+        session_key=new_token(),
+    )
+    db.session.add(user)
     db.session.flush()
+    return user
 
 
-def _locked_for_s(user: User) -> int:
-    if user.locked_until is None or user.locked_until <= clock.now():
-        return 0
-    return int((user.locked_until - clock.now()).total_seconds()) + 1
+def by_email(email: str) -> User | None:
+    """The person of this address, or None."""
+    return db.session.scalars(select(User).where(User.email == email.strip().lower())).one_or_none()
 
 
-def _count_stranger(address: str) -> None:
-    """Count for an address that nobody has, as for one that somebody has: a lock must not tell them apart."""
-    key = _strangers_key(address)
+def add_role(user: User, tenant_id: int, role: str) -> Membership:
+    """Give a person a role in a tenant. The caller commits."""
+    membership = Membership(tenant_id=tenant_id, user_id=user.id, role=role)
+    db.session.add(membership)
+    db.session.flush()
+    db.session.expire(user, ["memberships"])
+    return membership
+
+
+def check_password(email: str, password: str) -> Entered:
+    """Who has this address and password. Raises WrongPassword. Outside any transaction: hashing takes its time."""
+    user = by_email(email)
+    kept = user.password_hash if user is not None else _NOBODY
+    is_nobody = user is None or user.deactivated_at is not None
+    entered = Entered(user.id, user.session_key) if user is not None else Entered(0, "")
+    db.session.rollback()
     try:
-        tries = current_app.extensions["redis"].incr(key)
-        if tries in (1, TRIES):
-            current_app.extensions["redis"].expire(key, LOCKED_FOR if tries == TRIES else STRANGERS_KEPT_FOR)
-    except redis.RedisError:
-        logger.warning("redis_away", what="wrong sign-ins of strangers are not counted")
+        _hasher.verify(kept, password)
+    except (Argon2Error, InvalidHashError):
+        raise WrongPassword("Address or password is wrong.") from None
+    if is_nobody:
+        raise WrongPassword("Address or password is wrong.")
+    return entered
 
 
-def _strangers_wait_s(address: str) -> int:
-    key = _strangers_key(address)
-    try:
-        is_locked = int(current_app.extensions["redis"].get(key) or 0) >= TRIES
-        return max(1, current_app.extensions["redis"].ttl(key)) if is_locked else 0
-    except redis.RedisError:
-        return 0
+def change_password(user_id: int, password_hash: str, *, key: str, actor: str, but: str = "") -> None:
+    """Set a new password and end the person's other sessions and every bearer token. The caller commits.
 
-
-def _strangers_key(address: str) -> str:
-    return "signin:" + vault.lookup(address, context="strangers")
+    password_hash: of `hash_of`, made before the transaction. key: the person's session key when the old password, or
+    the link, was checked: of two changes at once one wins. but: the token of the session that stays.
+    Raises Conflict for the loser.
+    """
+    changed = update(User).where(User.id == user_id, User.session_key == key).values(password_hash=password_hash)
+    result: CursorResult[tuple[int]] = db.session.execute(changed)  # type: ignore[assignment]
+    if result.rowcount != 1:
+        raise Conflict(_("The password was changed meanwhile. Sign in with the new one."))
+    user = db.session.get_one(User, user_id)
+    sessions.end_all(user, but=but)
+    for membership in user.memberships:
+        chain.record(membership.tenant_id, "user", user_id, "password_changed", actor=actor)
 
 
 def end_sessions(user: User) -> None:
     """End every session and token of a person at once. The caller commits."""
-    db.session.execute(update(User).where(User.id == user.id).values(session_key=new_token()))
+    sessions.end_all(user)
 
 
-def staff_membership(user: User, tenant_slug: str | None) -> Membership | None:
-    """The membership that a sign-in is for: of the tenant named, else the first as staff, else any."""
-    mine = sorted(user.memberships, key=lambda m: (m.role not in STAFF_ROLES, m.id))
-    if tenant_slug:
-        return next((m for m in mine if m.tenant.slug == tenant_slug), None)
-    return mine[0] if mine else None
+def first_membership(user: User) -> Membership | None:
+    """The membership that a sign-in without a tenant's name is for: the first as staff, else any."""
+    return next(iter(sorted(user.memberships, key=lambda m: (m.role not in STAFF_ROLES, m.id))), None)

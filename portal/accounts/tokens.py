@@ -10,6 +10,7 @@ from sqlalchemy import select
 from portal import clock, vault
 from portal.accounts.models import ApiKey, User
 from portal.accounts.permissions import SignInNeeded
+from portal.accounts.signin import Entered
 from portal.db import db, new_token
 from portal.errors import Refused
 from portal.tenants.models import Tenant
@@ -31,14 +32,14 @@ class Principal:
     is_fresh: bool = False
 
 
-def issue(user: User, tenant: Tenant | None) -> str:
+def issue(entered: Entered, tenant: Tenant | None) -> str:
     """A bearer token for a person in a tenant; without one it is good for nobody's doors."""
     now = clock.now()
     claims = {
         "iss": ISSUER,
-        "sub": str(user.id),
+        "sub": str(entered.user_id),
         "tenant": tenant.id if tenant else NO_TENANT,
-        "key": user.session_key[:16],
+        "key": entered.session_key[:16],
         "iat": int(now.timestamp()),
         "exp": int((now + LIFETIME).timestamp()),
     }
@@ -62,7 +63,7 @@ def read(token: str) -> Principal:
     if int(claims["exp"]) < now_s:
         raise SignInNeeded("The bearer token has expired. Get a new one from POST /api/auth/token.")
     user = db.session.get(User, user_id)
-    if user is None or claims.get("key") != user.session_key[:16]:
+    if user is None or user.deactivated_at is not None or claims.get("key") != user.session_key[:16]:
         raise SignInNeeded("This sign-in has ended. Get a new token from POST /api/auth/token.")
     role = "tenant_admin" if user.is_platform_admin else user.role_in(tenant_id)
     if role is None:

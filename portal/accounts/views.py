@@ -1,8 +1,19 @@
 """Signing in and out."""
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _l
 from flask_login import LoginManager, current_user, login_user, logout_user
@@ -11,14 +22,18 @@ from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired
 
 from portal import clock
-from portal.accounts import signin
+from portal.accounts import guesses, sessions, signin
 from portal.accounts.models import User
 from portal.accounts.permissions import STAFF_ROLES
+from portal.accounts.signin import Entered
 from portal.db import db, transaction
-from portal.errors import Refused
-from portal.limits import SIGN_INS, limiter
+from portal.errors import CoolDown, Refused
+from portal.limits import SIGN_INS, network, shared
+from portal.tenants.models import Tenant
+from portal.translations import said
 
 bp = Blueprint("accounts", __name__)
+DEVICE_COOKIE, DEVICE_KNOWN_FOR_S = "mlango-device", 180 * 86_400
 login_manager = LoginManager()
 
 
@@ -29,11 +44,9 @@ class LoginForm(FlaskForm):
 
 
 @login_manager.user_loader
-def load_user(identity: str) -> User | None:
-    """The person of this session, unless their sessions were ended."""
-    user_id, _, key = identity.partition(":")
-    user = db.session.get(User, int(user_id)) if user_id.isdigit() else None
-    return user if user is not None and user.session_key == key else None
+def load_user(token: str) -> User | None:
+    """The person of this session, unless it has ended."""
+    return sessions.find(token)
 
 
 @login_manager.unauthorized_handler
@@ -42,40 +55,101 @@ def ask_to_sign_in() -> ResponseReturnValue:
     return redirect(url_for("accounts.login", next=request.full_path.rstrip("?")), 302)
 
 
+def keep_session() -> None:
+    """Let this session live on. A page that asks by itself is nobody at work: its polls keep nothing alive."""
+    is_poll = request.method == "GET" and "HX-Request" in request.headers
+    if not is_poll and current_user.seen_at < clock.now() - sessions.WRITTEN_EVERY:
+        token = current_user.session_token
+        with transaction():
+            sessions.keep(token)
+
+
+def _who_tries() -> str:
+    """Tries count per network; a browser that signed in before is not held up by its neighbours."""
+    device = _device()
+    return f"device:{device.id}" if device else f"network:{network()}"
+
+
+def _device() -> guesses.Device | None:
+    return guesses.device_of(request.cookies.get(device_cookie(), ""))
+
+
+def device_cookie() -> str:
+    """The name of the cookie by which a browser is known again."""
+    return ("__Host-" if current_app.config["SESSION_COOKIE_SECURE"] else "") + DEVICE_COOKIE
+
+
 @bp.route("/login", methods=["GET", "POST"])
-@limiter.limit(SIGN_INS, key_func=lambda: request.remote_addr or "", methods=["POST"])
+@shared(SIGN_INS, per=_who_tries, methods=["POST"])
 def login() -> ResponseReturnValue:
     """Address and password."""
     form = LoginForm(next=request.args.get("next", ""))
     if not form.validate_on_submit():
-        status = 422 if request.method == "POST" else 200
-        return render_template("accounts/login.html", form=form, tenant=None), status
+        return _login_page(form, 422 if request.method == "POST" else 200)
+    email = form.email.data or ""
     try:
-        user = check_and_count(form.email.data or "", form.password.data or "")
+        entered = enter(email, form.password.data or "")
     except Refused as error:
-        form.form_errors.append(
-            str(_l("E-mail address or password is wrong."))
-            if isinstance(error, signin.WrongPassword)
-            else error.message
-        )
-        return render_template("accounts/login.html", form=form, tenant=None), 422
+        is_wrong = isinstance(error, signin.WrongPassword)
+        form.form_errors.append(str(_l("E-mail address or password is wrong.")) if is_wrong else said(error.message))
+        if isinstance(error, CoolDown):
+            g.retry_after_s = error.retry_after_s
+        return _login_page(form, 422 if is_wrong else error.status)
+    begin_session(entered)
+    response = make_response(redirect(_home(current_user, form.next.data or ""), 303))
+    remember_device(response, email)
+    return response
+
+
+def _login_page(form: LoginForm, status_code: int) -> ResponseReturnValue:
+    return render_template("accounts/login.html", form=form, tenant=_tenant_known(form.next.data or "")), status_code
+
+
+def _tenant_known(wanted: str) -> Tenant | None:
+    """Whose sign-in page this is, where the way here says so: its link, or the session that has ended."""
+    try:
+        named = parse_qs(urlsplit(wanted).query).get("tenant", [""])[0]
+    except ValueError:
+        named = ""
+    slug = request.args.get("tenant") or named or session.get("tenant")
+    return db.session.query(Tenant).filter_by(slug=slug).one_or_none() if slug else None
+
+
+def enter(email: str, password: str) -> Entered:
+    """Who signs in here. Raises WrongPassword, or CoolDown after many of them from this place."""
+    here, device = network(), _device()
+    guesses.count_one(email, network=here, device=device)
+    entered = signin.check_password(email, password)
+    guesses.forget(email, network=here, device=device)
+    return entered
+
+
+def begin_session(entered: Entered) -> None:
+    """Sign this browser in; nothing is taken over from the session before, which ends."""
+    before = session.get("_user_id", "")
+    with transaction():
+        if before:
+            sessions.end(before)
+        token = sessions.begin(entered.user_id, entered.session_key)
     session.clear()
+    user = db.session.get_one(User, entered.user_id)
+    user.session_token, user.seen_at = token, clock.now()
     login_user(user)
     session["signed_in_at"] = clock.now().timestamp()
-    return redirect(_home(user, form.next.data or ""), 303)
+    if first := signin.first_membership(user):
+        session["tenant"] = first.tenant.slug
 
 
-def check_and_count(email: str, password: str) -> User:
-    """The person; a wrong password is counted even though it is refused."""
-    wrong: signin.WrongPassword | None = None
-    with transaction():
-        try:
-            user_id = signin.check_password(email, password).id
-        except signin.WrongPassword as error:
-            wrong = error
-    if wrong is not None:
-        raise wrong
-    return db.session.get_one(User, user_id)
+def remember_device(response: Response, email: str) -> None:
+    """Know this browser again: who guesses at this account elsewhere does not hold it up."""
+    response.set_cookie(
+        device_cookie(),
+        guesses.cookie_for(_device(), email),
+        max_age=DEVICE_KNOWN_FOR_S,
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Lax",
+    )
 
 
 def _home(user: User, wanted: str) -> str:
@@ -98,8 +172,10 @@ def _is_ours(wanted: str) -> bool:
 
 @bp.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End this session."""
-    if current_user.is_authenticated:
+    """End this session, here and wherever its cookie was copied to."""
+    if token := session.get("_user_id", ""):
+        with transaction():
+            sessions.end(token)
         logout_user()
     session.clear()
     return redirect(url_for("home"), 303)

@@ -16,7 +16,7 @@ from portal.accounts.permissions import Forbidden, SignInNeeded
 from portal.accounts.tokens import Principal
 from portal.api.schemas import Contract, contract_of
 from portal.errors import PortalError, Refused
-from portal.limits import STANDARD, limiter
+from portal.limits import STANDARD, network, shared
 from portal.translations import said
 
 EVERYBODY = "everybody"
@@ -45,14 +45,14 @@ class Doors:
         self._blueprint = blueprint
         self.opened: list[Door] = []
 
-    def add(self, method: str, path: str, view: View, *, who: str, limit: str | None = STANDARD) -> None:
-        """Open one door. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limit: None where polls must pass."""
+    def add(self, method: str, path: str, view: View, *, who: str, limits: tuple[str, ...] = (STANDARD,)) -> None:
+        """Open one door. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limits: none where polls must pass."""
         if who not in permissions.ALL | {EVERYBODY, ANYONE_SIGNED_IN}:
             raise PortalError(f"The door {method} {path} names {who!r}, which is no permission.")
         name = f"{view.__module__.rsplit('.', 1)[-1]}_{view.__name__}"
         guarded = self._guard(view, who)
-        if limit is not None:
-            guarded = limiter.limit(limit, key_func=_counted_as)(guarded)
+        for limit in limits:
+            guarded = shared(limit, per=_counted_as)(guarded)
         self.opened.append(Door(method, path, who, (view.__doc__ or "").strip(), contract_of(view)))
         self._blueprint.add_url_rule(path, endpoint=name, view_func=guarded, methods=[method])
 
@@ -90,11 +90,11 @@ def _read_principal() -> Principal:
 
 
 def _counted_as() -> str:
-    """One count per principal, wherever it calls from; strangers are counted by address."""
+    """One count per principal, wherever it calls from; strangers are counted by network."""
     try:
         asking = principal()
     except SignInNeeded:
-        return f"address:{request.remote_addr}"
+        return f"network:{network()}"
     return f"{asking.tenant_id}:{asking.actor}"
 
 

@@ -30,7 +30,7 @@ def open_doors(doors: Doors) -> None:
         return jsonify(_description(doors))
 
     describe.__module__ = __name__
-    doors.add("GET", "/openapi.json", describe, who=EVERYBODY, limit=None)
+    doors.add("GET", "/openapi.json", describe, who=EVERYBODY, limits=())
 
 
 def _description(doors: Doors) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def open_doors(doors: Doors) -> None:
         ("mpesa/validate", validate),
         ("mpesa/status", poll),
     ):
-        doors.add("GET", f"/portal/{path}", look, who=EVERYBODY, limit=None)
-    doors.add("POST", "/portal/mpesa/initiate", initiate, who=EVERYBODY, limit=None)
-    doors.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limit=None)
+        doors.add("GET", f"/portal/{path}", look, who=EVERYBODY, limits=())
+    doors.add("POST", "/portal/mpesa/initiate", initiate, who=EVERYBODY, limits=())
+    doors.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limits=())
 
 
 @contract(page_of("PackageOnSale"), query=("tenant",))

@@ -12,7 +12,7 @@ from portal.api.orders import find_payment
 from portal.api.schemas import answered, contract, page_of, ref
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
-from portal.limits import REFUNDS
+from portal.limits import REFUNDS, STANDARD
 from portal.payments import refunds
 from portal.payments.models import Refund
 
@@ -20,10 +20,10 @@ PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
 
 
 def open_doors(doors: Doors) -> None:
-    doors.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limit=REFUNDS)
+    doors.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limits=(STANDARD, REFUNDS))
     doors.add("GET", "/refunds", listed, who=REFUND)
     doors.add("GET", "/refunds/<uid>", one, who=REFUND)
-    doors.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limit=REFUNDS)
+    doors.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limits=(STANDARD, REFUNDS))
 
 
 def shown(one_refund: Refund) -> dict[str, Any]:

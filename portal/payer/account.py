@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import select
 
-from portal.accounts.views import ask_to_sign_in
+from portal.accounts.views import ask_to_sign_in, keep_session
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.db import db
 from portal.fulfilment import receipt_of
@@ -17,7 +17,10 @@ bp = Blueprint("account", __name__, url_prefix="/account")
 @bp.before_request
 def let_in() -> ResponseReturnValue | None:
     """Signed in, or the sign-in page."""
-    return None if current_user.is_authenticated else ask_to_sign_in()
+    if not current_user.is_authenticated:
+        return ask_to_sign_in()
+    keep_session()
+    return None
 
 
 @bp.get("/")

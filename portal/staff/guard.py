@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from portal.accounts import permissions
 from portal.accounts.permissions import STAFF_ROLES, Forbidden
-from portal.accounts.views import ask_to_sign_in
+from portal.accounts.views import ask_to_sign_in, keep_session
 from portal.db import db
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
@@ -26,6 +26,7 @@ def let_in() -> ResponseReturnValue | None:
     """Signed in, and staff of the tenant that this session works for; else the sign-in page or a refusal."""
     if not current_user.is_authenticated:
         return ask_to_sign_in()
+    keep_session()
     tenant, role = _chosen()
     if tenant is None or role not in STAFF_ROLES:
         raise Forbidden(_("This sign-in has no staff pages."))

@@ -18,7 +18,7 @@ from portal.accounts.models import User
 from portal.accounts.permissions import REFUND
 from portal.db import db, transaction
 from portal.errors import Conflict, Refused
-from portal.limits import REFUNDS, limiter
+from portal.limits import REFUNDS, shared
 from portal.payments import money_in, refunds, search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.staff.guard import actor, needs
@@ -55,9 +55,8 @@ def open_doors(bp: Blueprint) -> None:
 
 
 def _limited(view: Any) -> Any:
-    """As many refunds a quarter of an hour as the API lets a person make."""
-    limit = limiter.limit(REFUNDS, key_func=lambda: f"user:{current_user.get_id()}", methods=["POST"])
-    return limit(view)
+    """As many refunds a quarter of an hour as the API lets a person make, and counted together with those."""
+    return shared(REFUNDS, per=lambda: f"{g.tenant.id}:{actor()}", methods=["POST"])(view)
 
 
 @needs(REFUND)
