@@ -4,6 +4,8 @@ Reading happens outside `transaction()`; writing inside it and nowhere else. On 
 BEGIN (IMMEDIATE), since a reader that turns writer fails at once with "database is locked"; and a connection that
 only reads is told so (`query_only`), so a write outside `transaction()` fails in the first test that meets it.
 No transaction may be open while we wait on a network: `assert_no_transaction()` guards the outbound clients.
+A PostgreSQL that goes silent without closing its connections is given up after as long as a writer of SQLite waits for
+its lock: `hurry()` shortens both.
 """
 
 import secrets
@@ -13,6 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psycopg
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Insert, Integer, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -66,7 +69,7 @@ else:
     Model = db.Model
 
 _writing: ContextVar[bool] = ContextVar("writing", default=False)
-_patience_ms: ContextVar[int] = ContextVar("patience_ms", default=BUSY_TIMEOUT_MS)
+_patience_ms: ContextVar[int | None] = ContextVar("patience_ms", default=BUSY_TIMEOUT_MS)  # None: without end
 
 
 def new_uid() -> str:
@@ -139,9 +142,38 @@ def owned(model: type[Owned], tenant_id: int, **by: Any) -> Owned:
     return row
 
 
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that is given up when its server stays silent for longer than the caller is patient.
+
+    The server's own timeouts end what it works on; they say nothing where the server, or the way to it, is gone.
+    """
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        patience_ms = _patience_ms.get()
+        if timeout is not None or patience_ms is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, patience_ms / 1000)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()  # whatever still comes on it would answer another question
+            raise psycopg.OperationalError(f"The database server was silent for {patience_ms} ms.") from None
+
+
 def prepare(engine: Engine) -> None:
-    """Set up connections of this engine: pragmas and BEGIN for SQLite, a lock timeout for PostgreSQL."""
+    """Set up connections of this engine: pragmas and BEGIN for SQLite, patience for PostgreSQL."""
     if engine.dialect.name != "sqlite":
+
+        @event.listens_for(engine, "do_connect")
+        def on_do_connect(_dialect: Any, _record: Any, arguments: Any, named: Any) -> Any:
+            return ImpatientConnection.connect(*arguments, **named)
+
+        ask_if_alive = engine.dialect.do_ping
+
+        def ping(connection: Any) -> bool:
+            with hurry():  # before each use of a pooled connection: a silent server is noticed here
+                return ask_if_alive(connection)
+
+        engine.dialect.do_ping = ping  # type: ignore[method-assign]
         return
 
     @event.listens_for(engine, "connect")
@@ -158,7 +190,7 @@ def prepare(engine: Engine) -> None:
     def on_begin(connection: Connection) -> None:
         writing, patience_ms = _writing.get(), _patience_ms.get()
         if connection.info.get("set_up_for") != (writing, patience_ms):
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms}")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms or BUSY_TIMEOUT_MS}")
             connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writing else 'ON'}")
             connection.info["set_up_for"] = (writing, patience_ms)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -177,7 +209,7 @@ def core_transaction() -> Iterator[Connection]:
 
 @contextmanager
 def hurry() -> Iterator[None]:
-    """Wait for a locked SQLite no longer than HURRIED_MS: a callback has a spool to go to, and M-Pesa is waiting."""
+    """Wait for the database no longer than HURRIED_MS: a callback has a spool to go to, and M-Pesa is waiting."""
     marker = _patience_ms.set(HURRIED_MS)
     try:
         yield
@@ -187,9 +219,10 @@ def hurry() -> Iterator[None]:
 
 @contextmanager
 def migrating() -> Iterator[None]:
-    """Let the migrations write: they run on this engine, outside `transaction()`."""
-    marker = _writing.set(True)
+    """Let the migrations write: they run on this engine, outside `transaction()`, and take as long as they take."""
+    marker, patience = _writing.set(True), _patience_ms.set(None)
     try:
         yield
     finally:
         _writing.reset(marker)
+        _patience_ms.reset(patience)
