@@ -173,7 +173,7 @@ def prepare(engine: Engine) -> None:
             with hurry():  # before each use of a pooled connection: a silent server is noticed here
                 return ask_if_alive(connection)
 
-        engine.dialect.do_ping = ping  # type: ignore[method-assign]
+        engine.dialect.do_ping = ping  # type: ignore[assignment]
         return
 
     @event.listens_for(engine, "connect")
