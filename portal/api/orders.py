@@ -47,7 +47,7 @@ def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
         "amountDue": money.kes(payment.due_cents),
         "currency": "kes",
         "phoneNumber": mask(msisdn) if msisdn else None,
-        "resultCode": push.result_code if push else None,
+        "resultCode": "0" if payment.state == "paid" else push.result_code if push else None,
         "description": payment.title,
         "metadata": payment.order_details,
         "testMode": payment.is_sandbox,
@@ -100,9 +100,8 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
     if not isinstance(details, dict) or len(details) > MOST_DETAILS or len(str(details)) > LONGEST_DETAILS:
         sentence = f"Must be an object of at most {MOST_DETAILS} entries and {LONGEST_DETAILS} characters."
         raise Refused(f"metadata: {sentence}", code="invalid_fields", fields={"metadata": sentence})
-    _refuse_if_paid(tenant.id, order_id, amount_cents)
     gateway = connect.choose(tenant.id, "order")
-    return stk.open_payment(
+    payment = stk.open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
@@ -114,6 +113,9 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
         order_id=order_id,
         order_details=details,
     )
+    # Only now: opening it waited for whoever holds the live one, which may have been paid in this very moment.
+    _refuse_if_paid(tenant.id, order_id, amount_cents)
+    return payment
 
 
 def _refuse_if_paid(tenant_id: int, order_id: str, amount_cents: int) -> None:

@@ -54,20 +54,42 @@ def named(tenant_id: int, words: str) -> Payment | None:
     return db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
 
 
+def of_same_number(gateway: Gateway) -> list[int]:
+    """The ids of all gateways whose money this one may hear of: a tenant may enter one paybill twice, for two uses.
+
+    Archived ones too: what they asked for may still be paid.
+    """
+    numbers = numbers_of(gateway)
+    mine = select(Gateway.id).where(
+        Gateway.tenant_id == gateway.tenant_id,
+        Gateway.environment == gateway.environment,
+        or_(Gateway.shortcode.in_(numbers), Gateway.store_number.in_(numbers)),
+    )
+    return list(db.session.scalars(mine))
+
+
 def push_of(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
-    """The pushes that this C2B word may be the echo of: for a paybill the one it names, for a till by likeness."""
-    mine = select(Push).where(Push.tenant_id == gateway.tenant_id, Push.gateway_id == gateway.id)
+    """The pushes that this C2B word may be the echo of: for a paybill the one it names, for a till by likeness.
+
+    Of the amount that was asked for: who types a push's name by hand pays its payment, and answers no push.
+    """
     reference = messages.normalise_account(paid.account)
     if reference:
-        return list(db.session.scalars(mine.where(Push.reference == reference)))
+        of_name = select(Push).where(
+            Push.tenant_id == gateway.tenant_id,
+            Push.reference == reference,
+            Push.gateway_id.in_(of_same_number(gateway)),
+            Push.amount_cents == paid.amount_cents,
+        )
+        return list(db.session.scalars(of_name))
     at = paid.occurred_at or clock.now()
-    return _alike(gateway.id, amount_cents=paid.amount_cents, at=at, payer=paid.payer)
+    return _alike(gateway, amount_cents=paid.amount_cents, at=at, payer=paid.payer)
 
 
-def _alike(gateway_id: int, *, amount_cents: int, at: datetime, payer: messages.PayerId) -> list[Push]:
+def _alike(gateway: Gateway, *, amount_cents: int, at: datetime, payer: messages.PayerId) -> list[Push]:
     """The pushes of a till that money of this amount, time and payer may answer, and that no receipt answers yet."""
     alike = select(Push).where(
-        Push.gateway_id == gateway_id,
+        Push.gateway_id.in_(of_same_number(gateway)),
         Push.amount_cents == amount_cents,
         Push.state.in_(_MAY_STILL_BE_PAID),
         Push.sent_at > at - TILL_WINDOW,
@@ -75,7 +97,7 @@ def _alike(gateway_id: int, *, amount_cents: int, at: datetime, payer: messages.
         ~select(Transaction.id).where(Transaction.push_id == Push.id, Transaction.receipt.is_not(None)).exists(),
     )
     candidates = []
-    for push in db.session.scalars(alike.order_by(Push.id).limit(50)):
+    for push in db.session.scalars(alike.order_by(Push.id)):  # a busy till has many: the payer tells them apart
         msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
         if msisdn and messages.payer_matches(payer, msisdn):
             candidates.append(push)
@@ -108,7 +130,7 @@ def told_by_status(push: Push) -> Transaction | None:
     )
     alike = select(Transaction).where(
         Transaction.tenant_id == push.tenant_id,
-        Transaction.gateway_id == push.gateway_id,
+        Transaction.gateway_id.in_(of_same_number(push.gateway)),
         or_(Transaction.channel == "status", Transaction.unplaced_why == SEVERAL_FIT, paid_the_same.exists()),
         Transaction.account == "",
         Transaction.push_id.is_(None),
@@ -121,7 +143,7 @@ def told_by_status(push: Push) -> Transaction | None:
     msisdn = personal.open_phone(push.phone_sealed, push.tenant_id) or ""
     of_payer = [
         one
-        for one in db.session.scalars(alike.order_by(Transaction.id).limit(20)).all()
+        for one in db.session.scalars(alike.order_by(Transaction.id)).all()
         if messages.payer_matches(_payer_of(one), msisdn)
     ]
     return of_payer[0] if len(of_payer) == 1 else None
@@ -131,8 +153,8 @@ def suggestions_for(money: Transaction, *, most: int) -> list[Payment]:
     """What homeless money may be for, likeliest first: an account that was nearly typed right, the same amount, the
     same phone. Open payments only; a person decides.
     """
-    if money.unplaced_why == SEVERAL_FIT and money.gateway_id is not None:
-        pushes = _alike(money.gateway_id, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
+    if money.unplaced_why == SEVERAL_FIT and money.gateway is not None:
+        pushes = _alike(money.gateway, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
         asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == "open"}
         return list(asked_for.values())[:most]
     open_here = select(Payment).where(

@@ -14,6 +14,7 @@ from portal import clock, personal
 from portal.audit import chain
 from portal.db import db, new_uid, upsert_nothing
 from portal.errors import Conflict
+from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
@@ -24,11 +25,15 @@ from portal.phone import for_screens, without_phone
 REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
 UNKNOWN_ACCOUNT, SEVERAL_FIT = "unknown account", "several fit"
+KNOWS_PAYER = frozenset({"stk", "query", "c2b", "status", "pull"})  # channels by which M-Pesa says who paid
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What a witness says of money. receipt: None where only a query speaks. Times UTC, amounts in cents."""
+    """What a witness says of money. receipt: None where only a query speaks. Times UTC, amounts in cents.
+
+    msisdn: of who paid, if it is known whole. payer_shown: what may be shown of it, if it is not.
+    """
 
     channel: str
     amount_cents: int
@@ -38,6 +43,7 @@ class Arrival:
     msisdn: str | None = None
     payer_shown: str = ""
     payer_name: str = ""
+    payer: messages.PayerId | None = None  # as M-Pesa wrote it, where it did
     inbox_id: int | None = None
 
 
@@ -109,6 +115,8 @@ def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before
     push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
     The caller commits, and has locked the push's payment.
     """
+    if push is not None and arrival.msisdn is None:
+        arrival = replace(arrival, msisdn=_asked(push, arrival))
     known, answered = before or booked_before(gateway, arrival.receipt, push)
     if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
         known = _learn_receipt(answered, arrival)
@@ -120,8 +128,28 @@ def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before
             known.push_id = push.id
         elif answered.receipt is None and known.unallocated_cents == known.amount_cents:
             known = _merge(known, answered, arrival)
+    if known.phone_sealed is None and arrival.msisdn is not None and arrival.channel in KNOWS_PAYER:
+        _learn_payer(known, arrival.msisdn)
     _witness(known, arrival)
     return known
+
+
+def _asked(push: Push, arrival: Arrival) -> str | None:
+    """The phone that this push rang, if what the witness shows of the payer is of that phone: else another may have
+    paid in its name, and a refund would go astray.
+    """
+    msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
+    return msisdn if msisdn and arrival.payer and messages.payer_matches(arrival.payer, msisdn) else None
+
+
+def _learn_payer(booked: Transaction, msisdn: str) -> None:
+    """The number of who paid, where the first witness showed it masked, or not at all."""
+    shown = messages.payer_id(booked.payer_shown)
+    if messages.payer_matches(shown, msisdn) is False:
+        return
+    booked.phone_sealed = personal.seal_phone(msisdn, booked.tenant_id)
+    booked.phone_hash = personal.phone_hash(msisdn, booked.tenant_id)
+    booked.payer_shown = for_screens(msisdn)
 
 
 def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:

@@ -7,7 +7,6 @@ Decided: `pulled_until` moves only when every row was taken; a row that fails is
 Source: Safaricom's Daraja documentation, "Pull Transactions".
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from portal.errors import Conflict
 from portal.gateways import connect, daraja, messages, settings
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import inbox, money_in, success
+from portal.payments import money_in, success, undecided
 from portal.payments.models import Transaction, Witness
 
 LONGEST = timedelta(hours=48)
@@ -186,7 +185,7 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
         return False
     outcome = success.place(gateway, paid, arrival, actor="pull")
     if outcome.state == "waiting":
-        _leave_to_staff(gateway, row, paid, outcome.why)
+        undecided.leave(gateway, paid, why=f"From M-Pesa's list. {outcome.why}")
     elif known is not None and row.account and not known.account:
         known.account = row.account[:40]
     return known is None and outcome.state == "done"
@@ -203,19 +202,3 @@ def _note_difference(known: Transaction, row: messages.PulledTransaction) -> Non
         return
     why = f"M-Pesa's list states {money.format_kes(row.amount_cents)}."
     chain.record(known.tenant_id, "transaction", known.id, "amount_differs", actor="pull", why=why)
-
-
-def _leave_to_staff(gateway: Gateway, row: messages.PulledTransaction, paid: messages.C2bPayment, why: str) -> None:
-    """Keep the row as the confirmation that never came: it waits where such a confirmation would."""
-    body = json.dumps(
-        {
-            "TransID": row.receipt,
-            "TransTime": clock.daraja_timestamp(paid.occurred_at or clock.now()),
-            "TransAmount": str(money.kes(row.amount_cents)),
-            "BusinessShortCode": gateway.shortcode,
-            "BillRefNumber": row.account,
-            "MSISDN": row.payer.text,
-            "FirstName": row.sender,
-        }
-    )
-    inbox.set_aside(gateway, "c2b", body, told_by="pull", key=row.receipt, outcome=f"From M-Pesa's list. {why}")

@@ -13,7 +13,7 @@ from portal import clock, personal
 from portal.db import db
 from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, refund_answers, refunds, requests, success
+from portal.payments import accounts, money_in, refund_answers, refunds, requests, success, undecided
 from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.outcome import Outcome
 
@@ -148,6 +148,7 @@ def _learnt(gateway: Gateway, arrival: money_in.Arrival, payer: messages.PayerId
     if not pushes:
         return ""
     if len(pushes) > 1:
+        undecided.leave(gateway, paid, why="M-Pesa has it. More than one push could be its origin; staff decide.")
         return f"Receipt {paid.receipt}: more than one push could be its origin; staff decide."
     payment = money_in.lock_payment(pushes[0].payment_id)
     db.session.refresh(pushes[0])
@@ -182,6 +183,9 @@ def _told_before(
             item.state, item.outcome = "done", "M-Pesa has the money, and says nothing of its account: staff place it."
             return str(item.outcome)
         outcome = success.settle_c2b(item, gateway, paid)
+        if outcome.state == "waiting":  # M-Pesa has it, and nothing is booked: staff say whose it is
+            item.outcome, item.is_foreign, item.done_at = f"M-Pesa has it. {outcome.why}"[:300], False, None
+            return str(outcome.why)
         item.state, item.outcome = "done", f"Confirmed by M-Pesa. {outcome.why}"[:300]
         return str(outcome.why)
     return ""

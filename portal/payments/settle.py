@@ -210,6 +210,9 @@ def refused_by_query(push: Push, code: str, description: str) -> None:
         move(push, State.UNCONFIRMED, State.DECLINED, why=f"M-Pesa: {code} {description}", actor="stk query")
     else:
         _stk_failure(push, code, description, actor="stk query")
+        if push.state == State.UNCONFIRMED:  # what M-Pesa said, to be known when it says it again
+            push.result_code, push.failure = code, f"{code} {description}"[:300]
+            db.session.flush()
     if push.state in (State.DECLINED, State.CANCELLED):
         for item in _waiting_for(push):
             item.state, item.outcome, item.done_at = (

@@ -81,7 +81,7 @@ def standing(payment: Payment) -> Standing:
     if push is None or push.state == State.SUCCEEDED:
         headline = _("Part paid") if payment.allocated_cents else _("Ready to pay")
         sentence = _("A part has arrived. Pay the rest to finish.") if payment.allocated_cents else ""
-        return Standing(status, "ready", headline, sentence, "", None, None, True, push)
+        return Standing(status, "ready", headline, sentence, "", push.result_code if push else None, None, True, push)
     if push.state in (State.DECLINED, State.CANCELLED):
         return _not_paid(status, push)
     return _under_way(status, push)

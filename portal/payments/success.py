@@ -64,6 +64,7 @@ def arrival_by_hand(
         account=paid.account,
         msisdn=payer.text if payer.kind == "full" else None,
         payer_shown=payer.text if payer.kind == "masked" else "",
+        payer=payer,
         payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
         inbox_id=inbox_id,
     )
@@ -99,7 +100,7 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         if own is None or own.receipt in (None, paid.receipt):
             db.session.refresh(push)
             why = f"M-Pesa confirmed the money ({arrival.channel})."
-            succeed(push, asked_for, gateway, arrival, why=why, actor=actor)
+            succeed(push, asked_for, push.gateway, arrival, why=why, actor=actor)
             return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
     payment = accounts.payment_of(gateway, paid.account)
     if payment is not None:

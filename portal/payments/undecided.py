@@ -4,18 +4,19 @@ Nothing of them is booked while they wait, so that no shilling counts twice. A t
 request that M-Pesa called paid when asked; and a word from an address that is not Safaricom's may be forged.
 """
 
+import json
 from dataclasses import dataclass
 
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from portal import clock, personal
+from portal import clock, money, personal
 from portal.audit import chain
 from portal.db import db
 from portal.errors import Conflict, NotFound
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, success
+from portal.payments import accounts, inbox, money_in, success
 from portal.payments.models import InboxItem, Push
 from portal.payments.money_in import lock_payment
 
@@ -46,6 +47,25 @@ def of_tenant(tenant_id: int) -> list[Undecided]:
         candidates = accounts.push_of(gateway, paid) if paid.shortcode in accounts.numbers_of(gateway) else []
         found.append(Undecided(item, paid, candidates))
     return found
+
+
+def leave(gateway: Gateway, paid: messages.C2bPayment, *, why: str) -> None:
+    """Keep what M-Pesa told of money as the confirmation that never came: it waits where such a confirmation would.
+
+    Once for each receipt, whoever brought it. The caller commits.
+    """
+    body = json.dumps(
+        {
+            "TransID": paid.receipt,
+            "TransTime": clock.daraja_timestamp(paid.occurred_at or clock.now()),
+            "TransAmount": str(money.kes(paid.amount_cents)),
+            "BusinessShortCode": paid.shortcode,
+            "BillRefNumber": paid.account,
+            "MSISDN": paid.payer.text,
+            "FirstName": paid.first_name,
+        }
+    )
+    inbox.set_aside(gateway, "c2b", body, told_by="m-pesa", key=paid.receipt, outcome=why)
 
 
 def _read(item: InboxItem) -> messages.C2bPayment:

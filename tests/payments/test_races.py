@@ -9,9 +9,9 @@ import pytest
 from portal import fulfilment
 from portal.db import db
 from portal.hotspot.models import AccessGrant
-from portal.payments import jobs
+from portal.payments import jobs, stk
 from portal.payments.models import Payment, Push, Transaction
-from tests.house import House, c2b_body, new_phone, receipt, stk_body
+from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
 
 THREADS = 8
 
@@ -100,7 +100,16 @@ def test_one_form_sent_by_many_threads_is_one_push_even_after_a_decline(either_h
     answers = together(house, *[lambda: house.client().post(f"/pay/{token}", data=form).status_code] * 4)
     assert set(answers) == {303}
     with house.inside():
-        assert db.session.query(Push).count() == 1
+        push = db.session.query(Push).one()
+        pushed = Pushed(push.id, push.token, "ws_CO_1", 300, push.reference, push.reference)
+    declined = stk_body(pushed, code=2001)
+    assert house.client().post(f"{house.hook()}/stk/{pushed.token}", json=declined).status_code == 200
+    house.settle()
+    assert house.status(token)["status"] == "failed"
+    answers = together(house, *[lambda: house.client().post(f"/pay/{token}", data=form).status_code] * 4)
+    assert set(answers) == {303}, "the form that was declined, sent again"
+    with house.inside():
+        assert [push.state for push in db.session.query(Push)] == ["declined"]
 
 
 @pytest.mark.parametrize("amount", [50, 60])
@@ -180,3 +189,32 @@ def test_a_query_and_a_callback_at_once_book_the_money_once(either_house: House)
         money = db.session.query(Transaction).filter_by(merged_into_id=None).one()
         assert money.receipt == receipt(9) and money.unallocated_cents == 0
     assert house.books() == []
+
+
+def test_an_order_that_is_paid_while_it_is_asked_for_again_is_not_charged_twice(
+    either_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md A21: the look whether it is paid was over before the payment came, and a second one was opened."""
+    house = either_house
+    brian, order = house.api("brian"), {"orderId": "SHOP-1", "amount": 300, "phoneNumber": "0712345678"}
+    token = brian.post("/api/mpesa/initiate", order).json["data"]["paymentId"]
+    pushed = house.pushed(token, "254712345678")
+    house.callback(pushed, receipt=receipt(1))
+    opened = stk.open_payment
+    worker = threading.Thread(target=house.settle)
+
+    def paid_in_between(*given: Any, **named: Any) -> Payment:
+        worker.start()
+        if "postgresql" in house.app.config["PORTAL"].database_url:
+            worker.join()  # on SQLite it waits for this very transaction
+        return opened(*given, **named)
+
+    monkeypatch.setattr(stk, "open_payment", paid_in_between)
+    answer = brian.post("/api/mpesa/initiate", order)
+    worker.join()
+    said = answer.json.get("error") or answer.json["data"]["paymentId"]
+    assert (answer.status_code, said) in ((409, "already_paid"), (200, token)), answer.text
+    house.settle()
+    with house.inside():
+        assert [one.state for one in db.session.query(Payment)] == ["paid"]
+        assert db.session.query(Push).count() == 1

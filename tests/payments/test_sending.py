@@ -12,7 +12,7 @@ from portal.db import db
 from portal.gateways import breaker
 from portal.payments import jobs
 from portal.payments.models import Push
-from tests.house import House, later, new_phone, receipt
+from tests.house import House, Pushed, later, new_phone, receipt
 
 DARAJA = "http://daraja.test"
 PUSH = f"{DARAJA}/mpesa/stkpush/v1/processrequest"
@@ -405,3 +405,48 @@ def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(hous
     assert said["status"] == "pending" and said["amountDue"] == 20 and "credentials" not in said
     items = house.api("amina").get("/api/transactions").json["items"]
     assert [(item["receipt"], item["amount"]) for item in items] == [(receipt(4), 30)] and house.books() == []
+
+
+def said_when_asked(daraja: Any, code: str) -> None:
+    daraja.post(
+        f"{DARAJA}/mpesa/stkpushquery/v1/query",
+        json={
+            "ResponseCode": "0", "ResultCode": code, "ResultDesc": "said", "MerchantRequestID": "m-1",
+            "CheckoutRequestID": "ws_CO_1",
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["17", "1025", "9999"])
+def test_an_unclear_answer_leaves_it_unconfirmed_and_a_second_of_the_same_ends_it(
+    house: House, daraja: Any, code: str
+) -> None:
+    """money.md C31: where no callback came, it stayed unconfirmed for ever. tests.md A6: one answer proves nothing."""
+    daraja.post(PUSH, json=ACCEPTED)
+    token = ask(house)
+    house.work(rounds=1)
+    later(125)
+    with house.app.app_context():
+        jobs.expire_pushes()
+        db.session.remove()
+    assert push_of(house).state == "unconfirmed"
+    said_when_asked(daraja, code)
+    house.work(rounds=1)
+    assert (push_of(house).state, push_of(house).result_code) == ("unconfirmed", code)
+    later(700)
+    house.work(rounds=1)
+    assert (push_of(house).state, push_of(house).result_code) == ("declined", code)
+    assert "You have not been charged" in house.status(token)["message"]
+
+
+def test_two_unclear_answers_that_differ_leave_it_unconfirmed(house: House, daraja: Any) -> None:
+    """tests.md A6."""
+    daraja.post(PUSH, json=ACCEPTED)
+    ask(house)
+    house.work(rounds=1)
+    push = push_of(house)
+    house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), code=17)
+    house.settle()
+    said_when_asked(daraja, "9999")
+    house.work(rounds=1)
+    assert (push_of(house).state, push_of(house).result_code) == ("unconfirmed", "9999")

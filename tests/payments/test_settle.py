@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.db import db
-from portal.payments.models import InboxItem, Push, Transaction
+from portal.db import db, transaction
+from portal.payments.models import InboxItem, Payment, Push, Transaction
 from tests.house import House, c2b_body, new_phone, receipt, stk_body
 
 
@@ -131,6 +131,41 @@ def test_money_for_a_paid_invoice_is_kept_where_staff_see_it(house: House) -> No
     assert house.books() == []
 
 
+def test_a_part_that_a_prompt_paid_has_one_result_code_wherever_it_is_asked_for(house: House) -> None:
+    """fidelity.md 4: the portal said null, the order's query "0"."""
+    number, token = house.invoice(500)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    with house.app.app_context(), transaction():  # the invoice grew after it was asked for
+        db.session.query(Payment).filter_by(token=token).update(
+            {"amount_cents": 800_00, "state": "open", "paid_at": None}
+        )
+
+    def codes() -> tuple[str, str]:
+        asked = house.api("brian").get(f"/api/mpesa/query/{push.checkout_id}").json["data"]
+        return house.status(token)["resultCode"], asked["resultCode"]
+
+    assert house.status(token)["amountDue"] == 300 and codes() == ("0", "0")
+    by_hand = c2b_body(receipt=receipt(2), amount=300, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=by_hand)
+    house.settle()
+    assert house.status(token)["status"] == "paid" and codes() == ("0", "0")
+
+
+def test_what_was_paid_by_hand_after_a_cancelled_prompt_has_the_code_of_a_payment(house: House) -> None:
+    """fidelity.md 4, its twin: "0" here, "1032" there, and both said `paid`."""
+    number, token = house.invoice(500)
+    house.callback(house.pushed(token), code=1032)
+    house.settle()
+    by_hand = c2b_body(receipt=receipt(2), amount=500, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=by_hand)
+    house.settle()
+    asked = house.api("brian").get(f"/api/mpesa/query/{token}").json["data"]
+    told = house.status(token)
+    assert (told["status"], told["resultCode"]) == (asked["status"], asked["resultCode"]) == ("paid", "0")
+
+
 def test_a_part_is_taken_and_the_rest_stays_due(house: House) -> None:
     number, token = house.invoice(850)
     house.client().post(
@@ -225,9 +260,7 @@ def test_money_at_another_shortcode_waits(house: House) -> None:
 
 @pytest.mark.property(81)
 def test_test_money_never_pays_a_real_invoice(house: House) -> None:
-    from portal.db import transaction
     from portal.errors import Conflict
-    from portal.payments.models import Payment
     from portal.payments.money_in import allocate, lock_payment
 
     number, token = house.invoice(400, slug="bahari")
