@@ -1,7 +1,6 @@
 """Gateways: list, create, change, remove, make default, try out, register URLs."""
 
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
@@ -65,23 +64,13 @@ def listed() -> ResponseReturnValue:
     return jsonify(items=[shown(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
 
 
-def refuse_unreadable_url(given: dict[str, Any]) -> None:
-    """Raise Refused for a baseUrl that is not even the form of an address."""
-    try:
-        urlsplit(str(given.get("baseUrl") or ""))
-    except ValueError:
-        sentence = "Must be a web address such as https://api.safaricom.co.ke."
-        raise Refused(f"baseUrl: {sentence}", code="invalid_fields", fields={"baseUrl": sentence}) from None
-
-
 @contract("Gateway", takes="NewGateway", answers=(201,))
 def created() -> ResponseReturnValue:
     """Add a way to be paid."""
     asking = principal()
     given = body()
-    refuse_unreadable_url(given)
     with transaction():
-        gateway = settings.create(asking.tenant_id, given, actor=asking.actor)
+        gateway = settings.create(asking.tenant_id, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
         answer = shown(gateway)
     return jsonify(answer), 201
 
@@ -96,7 +85,6 @@ def one(uid: str) -> ResponseReturnValue:
 def changed(uid: str) -> ResponseReturnValue:
     """Change a gateway; what is not named stays. Its secrets and addresses need a fresh sign-in."""
     asking, given = principal(), body()
-    refuse_unreadable_url(given)
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
         settings.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
@@ -117,7 +105,9 @@ def removed(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
-        was_deleted = settings.archive(gateway, is_used=is_used(gateway), actor=asking.actor)
+        was_deleted = settings.archive(
+            gateway, is_used=is_used(gateway), actor=asking.actor, is_fresh_signin=asking.is_fresh
+        )
     message = (
         "The gateway is deleted." if was_deleted else "Payments point at this gateway: it is archived, not deleted."
     )
@@ -130,7 +120,7 @@ def made_default(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
-        settings.make_default(gateway, actor=asking.actor)
+        settings.make_default(gateway, actor=asking.actor, is_fresh_signin=asking.is_fresh)
         answer = shown(gateway)
     return jsonify(answer)
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from portal.db import db
 from portal.errors import Refused
 from portal.gateways.daraja import DarajaAccount, DarajaClient
+from portal.gateways.daraja.connections import shared_session
 from portal.gateways.models import Gateway
 
 SAFARICOM = {"sandbox": "https://sandbox.safaricom.co.ke", "production": "https://api.safaricom.co.ke"}
@@ -35,7 +36,12 @@ def account_of(gateway: Gateway) -> DarajaAccount:
 def client_for(gateway: Gateway) -> DarajaClient:
     """A client that speaks for this gateway. It holds no database connection."""
     extensions = current_app.extensions
-    return DarajaClient(account_of(gateway), extensions["daraja_tokens"], sleep=extensions["daraja_sleep"])
+    return DarajaClient(
+        account_of(gateway),
+        extensions["daraja_tokens"],
+        session=shared_session(is_development=current_app.config["PORTAL"].development),
+        sleep=extensions["daraja_sleep"],
+    )
 
 
 def choose(tenant_id: int, purpose: str) -> Gateway:

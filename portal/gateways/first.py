@@ -51,6 +51,7 @@ def adopt(env: Mapping[str, str]) -> bool:
                 "forHotspot": tenant.is_hotspot,
             },
             actor="environment",
+            is_fresh_signin=True,  # who writes the environment of this machine
         )
     logger.info("gateway_adopted", host=urlsplit(env.get("MPESA_CALLBACK_URL", "")).hostname or "")
     return True

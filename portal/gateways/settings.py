@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select, update
+from flask import current_app
+from sqlalchemy import String, func, select, update
 
 from portal import clock
 from portal.audit import chain
 from portal.db import db, new_token
 from portal.errors import Conflict, Misconfigured, NotFound, Refused
-from portal.gateways import credential, initiator
+from portal.gateways import credential, initiator, outside
 from portal.gateways.models import SECRETS, Gateway
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
@@ -48,11 +49,19 @@ SECRET_FIELDS = {
 INITIATOR_FIELDS = {"initiatorName", "initiatorPassword", "securityCredential", "certificate"}
 _FLAGS = ("isDefault", "forClinic", "forHotspot", "forPppoe")
 _DIGITS = re.compile(r"[0-9]{5,7}", re.ASCII)
+_ACCOUNT = re.compile(r"(?=.*[0-9])[A-Za-z0-9]([A-Za-z0-9 -]{0,18}[A-Za-z0-9])?", re.ASCII)  # as it is sent
 _NAMES = {
     "shortcode": "shortcode",
     "storeNumber": "head office (store) number",
     "b2cShortcode": "pay-out shortcode",
 }
+
+
+class StaleSignin(Refused):
+    """It needs somebody who signed in within the last quarter of an hour."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="fresh_signin_required")
 
 
 def problems(values: Mapping[str, Any]) -> dict[str, str]:
@@ -68,9 +77,24 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
     for name, called in _NAMES.items():
         if values.get(name) and not _DIGITS.fullmatch(str(values[name])):
             found[name] = f"The {called} has 5 to 7 digits and nothing else."
-    if not _is_web_address(str(values.get("baseUrl") or "")):
-        found["baseUrl"] = "Must be a web address such as https://api.safaricom.co.ke, or empty for Safaricom's own."
-    return found | _wrong_certificate(values)
+    if not outside.is_base_url(str(values.get("baseUrl") or ""), is_development=_is_development()):
+        found["baseUrl"] = (
+            "Must be a public https address such as https://api.safaricom.co.ke, without user, query or fragment; "
+            "or empty for Safaricom's own."
+        )
+    if values.get("accountNumber") and not _ACCOUNT.fullmatch(str(values["accountNumber"])):
+        found["accountNumber"] = "The bank account has at most 20 letters, digits, spaces and hyphens, and a digit."
+    return found | _too_long(values) | _wrong_certificate(values)
+
+
+def _too_long(values: Mapping[str, Any]) -> dict[str, str]:
+    """What its column would not hold: named here, before a database cuts or refuses it."""
+    lengths = {name: Gateway.__table__.c[column].type for name, column in FIELDS.items()}
+    return {
+        name: f"At most {kind.length} characters."
+        for name, kind in lengths.items()
+        if isinstance(kind, String) and kind.length and len(str(values.get(name) or "")) > kind.length
+    }
 
 
 def _needed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -93,15 +117,8 @@ def _needed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "storeNumber", "Enter the shortcode that the passkey belongs to."
 
 
-def _is_web_address(url: str) -> bool:
-    """Whether it is empty, or one that a client can call."""
-    if not url:
-        return True
-    try:
-        address = urlsplit(url)
-        return address.scheme in ("http", "https") and bool(address.hostname)
-    except ValueError:  # such as http://[
-        return False
+def _is_development() -> bool:
+    return bool(current_app.config["PORTAL"].development)
 
 
 def _wrong_certificate(values: Mapping[str, Any]) -> dict[str, str]:
@@ -150,10 +167,15 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def create(tenant_id: int, given: Mapping[str, Any], *, actor: str) -> Gateway:
-    """A new gateway. Raises Refused with every field at fault. The caller commits."""
+def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool = False) -> Gateway:
+    """A new gateway. Raises Refused with every field at fault. The caller commits.
+
+    One for real money needs somebody who signed in just now (property 80).
+    """
     values = {"type": "MPESA_API", "subType": "PAYBILL", "env": "sandbox"} | read(given)
     _refuse_if(problems(values))
+    if values["env"] == "production" and not is_fresh_signin:
+        raise StaleSignin("Sign in again before you add a gateway for real money.")
     gateway = Gateway(tenant_id=tenant_id)
     _set(gateway, values)
     gateway.is_default = False
@@ -163,7 +185,7 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str) -> Gateway:
         select(func.count()).where(Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None))
     )
     if values.get("isDefault") or is_first:
-        make_default(gateway, actor=actor)
+        make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
     chain.record(tenant_id, "gateway", gateway.id, "created", actor=actor, new=gateway.environment)
     return gateway
 
@@ -171,12 +193,17 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str) -> Gateway:
 def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> None:
     """Change what is given; an empty secret keeps the old one. Raises Refused. The caller commits.
 
-    Switching between sandbox and production needs somebody who signed in just now (property 80).
+    Another server, another initiator and real money need somebody who signed in just now, and every secret again:
+    a page left open, or a server of somebody's own, must not come by those that are kept (property 80).
     """
     values = {name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")}
-    if values.get("env", gateway.environment) != gateway.environment and not is_fresh_signin:
-        raise Refused("Sign in again before you switch between test and real money.", code="fresh_signin_required")
     _refuse_if(problems(shown(gateway) | values))
+    if not is_fresh_signin and _needs_fresh_signin(gateway, values):
+        raise StaleSignin(
+            "Sign in again before you change the server or the initiator, or switch between test and real money."
+        )
+    if _asks_for_secrets(gateway, values):
+        _refuse_if(_secrets_to_give_again(gateway, values))
     was = gateway.environment
     before = shown(gateway)
     is_other_initiator = any(
@@ -187,8 +214,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     if is_other_initiator:  # a form sends every field back: saving a name says nothing of the initiator
         initiator.release(gateway, actor=actor)
     db.session.flush()
-    if values.get("isDefault"):
-        make_default(gateway, actor=actor)
+    if values.get("isDefault") and not gateway.is_default:
+        make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
     changed = sorted(values)
     chain.record(
         gateway.tenant_id,
@@ -200,6 +227,47 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
         new=gateway.environment,
         details={"fields": changed},
     )
+
+
+def _server_of(base_url: str) -> str:
+    address = urlsplit(base_url)
+    return f"{address.scheme}://{address.netloc}".lower()
+
+
+def _changes_server(gateway: Gateway, values: Mapping[str, Any]) -> bool:
+    return _server_of(values.get("baseUrl", gateway.base_url)) != _server_of(gateway.base_url)
+
+
+def _needs_fresh_signin(gateway: Gateway, values: Mapping[str, Any]) -> bool:
+    return (
+        values.get("env", gateway.environment) != gateway.environment
+        or _changes_server(gateway, values)
+        or values.get("initiatorName", gateway.initiator_name) != gateway.initiator_name
+    )
+
+
+def _asks_for_secrets(gateway: Gateway, values: Mapping[str, Any]) -> bool:
+    is_other_initiator = values.get("initiatorName", gateway.initiator_name) != gateway.initiator_name
+    return (
+        _changes_server(gateway, values)
+        or (values.get("env") == "production" and gateway.is_sandbox)
+        or (is_other_initiator and bool(gateway.initiator_name))
+    )
+
+
+def _secrets_to_give_again(gateway: Gateway, values: Mapping[str, Any]) -> dict[str, str]:
+    """Every secret that is kept and not given, each with a sentence. A credential stands for its password."""
+    sentence = "Enter it again: the one that is kept goes to no other server, and is not used for real money."
+    given = {column for name, column in SECRET_FIELDS.items() if values.get(name)}
+    if given & {"initiator_password", "security_credential"}:
+        given |= {"initiator_password", "security_credential"}
+    return {
+        name: sentence
+        for name, column in SECRET_FIELDS.items()
+        if gateway.has_secret(column)
+        and column not in given
+        and not (column == "security_credential" and gateway.has_secret("initiator_password"))  # made of that one
+    }
 
 
 def _refuse_if(found: dict[str, str]) -> None:
@@ -226,19 +294,28 @@ def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
         gateway.initiator_password_sealed = None
 
 
-def make_default(gateway: Gateway, *, actor: str) -> None:
-    """Make it the tenant's default, in place of the one before. The caller commits."""
-    db.session.execute(
-        update(Gateway).where(Gateway.tenant_id == gateway.tenant_id, Gateway.id != gateway.id).values(is_default=False)
-    )
+def make_default(gateway: Gateway, *, actor: str, is_fresh_signin: bool = True) -> None:
+    """Make it the tenant's default, in place of the one before. The caller commits.
+
+    Where that turns test money into real, or real into test, it needs a fresh sign-in (property 80).
+    """
+    others = (Gateway.tenant_id == gateway.tenant_id, Gateway.id != gateway.id)
+    before = db.session.scalar(select(Gateway.environment).where(*others, Gateway.is_default))
+    if before is not None and before != gateway.environment and not is_fresh_signin:
+        raise StaleSignin("Sign in again before you switch between test and real money.")
+    db.session.execute(update(Gateway).where(*others).values(is_default=False))
     db.session.flush()
     gateway.is_default = True
     db.session.flush()
     chain.record(gateway.tenant_id, "gateway", gateway.id, "made_default", actor=actor)
 
 
-def archive(gateway: Gateway, *, is_used: bool, actor: str) -> bool:
-    """Remove it: deleted where no payment points at it, archived otherwise; True if deleted. The caller commits."""
+def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: bool = True) -> bool:
+    """Remove it: deleted where no payment points at it, archived otherwise; True if deleted. The caller commits.
+
+    The newest of its environment becomes the default in its place. Where only the other environment is left, that
+    switches between test and real money, and needs a fresh sign-in.
+    """
     chain.record(
         gateway.tenant_id,
         "gateway",
@@ -247,14 +324,17 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str) -> bool:
         actor=actor,
         old=gateway.name,
     )
-    was_default, tenant_id = gateway.is_default, gateway.tenant_id
+    was_default, tenant_id, environment = gateway.is_default, gateway.tenant_id, gateway.environment
     if is_used:
         gateway.archived_at, gateway.is_default = clock.now(), False
     else:
         db.session.delete(gateway)
     db.session.flush()
     if was_default and (left := of_tenant(tenant_id)):
-        make_default(left[0], actor=actor)
+        heir = next((one for one in left if one.environment == environment), left[0])
+        if heir.environment != environment and not is_fresh_signin:
+            raise StaleSignin("Sign in again before you switch between test and real money.")
+        make_default(heir, actor=actor)
     return not is_used
 
 

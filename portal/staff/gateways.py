@@ -150,9 +150,8 @@ def new_gateway() -> ResponseReturnValue:
     if form.validate_on_submit():
         try:
             given = _given(form)
-            api.refuse_unreadable_url(given)
             with transaction():
-                uid = settings.create(g.tenant.id, given, actor=actor()).uid
+                uid = settings.create(g.tenant.id, given, actor=actor(), is_fresh_signin=is_fresh()).uid
         except Refused as error:
             _blame(form, error)
         else:
@@ -169,7 +168,6 @@ def gateway(uid: str) -> ResponseReturnValue:
     if form.validate_on_submit():
         try:
             given = _given(form)
-            api.refuse_unreadable_url(given)
             with transaction():
                 one = settings.named(g.tenant.id, uid)
                 settings.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
@@ -220,5 +218,5 @@ def test_gateway(uid: str) -> ResponseReturnValue:
 def default_gateway(uid: str) -> ResponseReturnValue:
     """Make it the default."""
     with transaction():
-        settings.make_default(settings.named(g.tenant.id, uid), actor=actor())
+        settings.make_default(settings.named(g.tenant.id, uid), actor=actor(), is_fresh_signin=is_fresh())
     return redirect(url_for("staff.gateways"), 303)

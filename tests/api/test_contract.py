@@ -131,7 +131,30 @@ def test_test_and_real_money_are_switched_only_after_a_fresh_sign_in(house: Hous
     refused(api.put(f"/api/payment-gateways/{uid}", {"env": "production"}), 422, "fresh_signin_required")
     assert api.get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"
     house.tokens.clear()
-    assert house.api("amina").put(f"/api/payment-gateways/{uid}", {"env": "production"}).json["env"] == "production"
+    keys = {"consumerKey": "real-key", "consumerSecret": "real-secret", "passkey": "real-passkey"}
+    said = refused(house.api("amina").put(f"/api/payment-gateways/{uid}", {"env": "production"}), 422, "invalid_fields")
+    assert set(said["fields"]) == set(keys), "test money's secrets are not real money's"
+    switched = house.api("amina").put(f"/api/payment-gateways/{uid}", {"env": "production"} | keys)
+    assert switched.json["env"] == "production"
+
+
+@pytest.mark.property(80)
+def test_a_new_gateway_or_another_default_switches_no_money_without_a_fresh_sign_in(house: House) -> None:
+    """coverage.md, property 80: the same switch, made by adding a gateway, choosing another default, or removing."""
+    new = {"name": "n", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
+    real = house.api("amina").post("/api/payment-gateways", new | {"env": "production"}).json["id"]
+    test = house.api("amina").get("/api/payment-gateways").json["items"][1]["id"]
+    later(16 * 60)
+    amina = house.api("amina")
+    stale = "fresh_signin_required"
+    refused(amina.post("/api/payment-gateways", new | {"env": "production", "isDefault": True}), 422, stale)
+    refused(amina.post(f"/api/payment-gateways/{real}/default"), 422, stale)
+    refused(amina.put(f"/api/payment-gateways/{real}", {"isDefault": True}), 422, stale)
+    refused(amina.delete(f"/api/payment-gateways/{test}"), 422, stale)
+    listed = {one["id"]: one["isDefault"] for one in amina.get("/api/payment-gateways").json["items"]}
+    assert listed == {real: False, test: True}
+    house.tokens.clear()
+    assert house.api("amina").post(f"/api/payment-gateways/{real}/default").json["isDefault"] is True
 
 
 @pytest.mark.property(41)

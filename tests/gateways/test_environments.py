@@ -20,6 +20,7 @@ def test_a_sandbox_gateway_never_speaks_to_real_m_pesa_nor_with_its_secrets(hous
                 {"name": environment, "shortcode": "600333", "env": environment}
                 | {name: f"{environment}-{name}" for name in KEYS},
                 actor="test",
+                is_fresh_signin=True,
             )
             for environment in ("sandbox", "production")
         }

@@ -330,13 +330,13 @@ class DarajaClient(Line):
             raise (
                 self._rejected(path, body, code)
                 if refused is Rejected
-                else self._unknown(path, f"Daraja answered with ResponseCode {code}.", body)
+                else self._unknown(path, f"Daraja answered with ResponseCode {self._code_shown(code)}.", body)
             )
 
     def _rejected(self, path: str, body: Answer, code: str) -> Rejected:
         said = self._redact(word_of(body, "ResponseDescription") or word_of(body, "ResponseMessage"))
         known = self._known(path, 200, json.dumps(body, default=str).encode(), body) | {"code": code}
-        return Rejected(f"M-Pesa did not accept the request: {code} {said}".strip(), **known)
+        return Rejected(f"M-Pesa did not accept the request: {self._words(code, said)}", **known)
 
     def _unknown(self, path: str, sentence: str, body: Answer) -> OutcomeUnknown:
         known = self._known(path, 200, json.dumps(body, default=str).encode(), body)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
+import structlog
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from portal.gateways.daraja.connections import BAD_ADDRESS, Bearer, never_sent, shared_session
+from portal.gateways.daraja.connections import BAD_ADDRESS, Bearer, led_inside, never_sent, shared_session
 from portal.gateways.daraja.errors import (
     THROTTLE_PAUSE_S,
     ConfigurationRefused,
@@ -27,12 +29,14 @@ from portal.gateways.daraja.values import DarajaAccount
 from portal.gateways.daraja.wire import Answer, error_code_of, error_message_of, read_json, redact, seconds_of, word_of
 from portal.gateways.tokens import FreshToken, TokenKey, TokenStore
 
+_log = structlog.get_logger(__name__)
 CONNECT_S = 5.0
 READ_S = 20.0
 REPEATS = 3
 FIRST_PAUSE_S = 0.5
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 KEPT_TEXT = 2048
+SAFARICOMS_CODE, LONGEST_FIELD = re.compile(r"[0-9]{1,5}|[0-9]{3}(\.[0-9]{1,4}){1,3}|SFC_[A-Z0-9]{1,8}", re.ASCII), 30
 TOKEN_CODES = frozenset({"404.001.03", "400.003.01", "401.002.01", "401.003.01"})
 THROTTLE_CODES = frozenset({"500.003.02", "500.003.03"})
 THROTTLE_WORDS = ("spike arrest", "quota violation", "system is busy")
@@ -136,8 +140,9 @@ class Line:
             return special
         if code.startswith("4") or (not code and 400 <= status < 500 and status not in UNSURE_4XX):
             return self._rejection(status, known)
+        shown = self._code_shown(code)
         return OutcomeUnknown(
-            f"M-Pesa's {self._server} server gave no clear answer ({f'HTTP {status} {code}'.strip()}). "
+            f"M-Pesa's {self._server} server gave no clear answer ({f'HTTP {status} {shown}'.strip()}). "
             "It may have acted: the result is asked for, nothing is sent again.",
             **known,
         )
@@ -158,8 +163,8 @@ class Line:
                 **known,
             )
         named = re.search(r"(?i)\binvalid ([a-z]+)", known["text"]) if known["code"] == "400.002.02" else None
-        if not named:
-            return Rejected(f"M-Pesa refused the request: {known['code']} {known['text'][:200]}", **known)
+        if not named or len(named.group(1)) > LONGEST_FIELD:
+            return Rejected(f"M-Pesa refused the request: {self._words(known['code'], known['text'])}", **known)
         field = named.group(1)
         remedy = FIELDS.get(field, "Correct it, then send again.")
         return Rejected(f"M-Pesa refused the field {field}. {remedy}", field=field, **known)
@@ -202,9 +207,10 @@ class Line:
                 stream=True,
             )
         except requests.RequestException as error:
-            if isinstance(error, BAD_ADDRESS):
+            if isinstance(error, BAD_ADDRESS) or led_inside(error):
                 raise ConfigurationRefused(
-                    "The gateway's base URL is not a web address. Correct it.", path=bare_path
+                    "The gateway's base URL is not an https address of the public internet. Correct it.",
+                    path=bare_path,
                 ) from error
             if never_sent(error):
                 raise Unreachable(
@@ -234,6 +240,17 @@ class Line:
                     raise
             self._sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(1, 1.5))  # noqa: S311 (spreads load, keeps no secret)
         return send()
+
+    def _words(self, code: str, said: str) -> str:
+        """What it said, for a page. Only Safaricom's own servers are read out: another may be anybody's, or ours."""
+        if (urlsplit(self._base_url).hostname or "").endswith(".safaricom.co.ke"):
+            return f"{code} {said[:200]}".strip()
+        _log.warning("daraja_refused", gateway_id=self._account.gateway_id, code=code, said=said[:KEPT_TEXT])
+        return f"{self._code_shown(code)} (its own words are in the log)".strip()
+
+    @staticmethod
+    def _code_shown(code: str) -> str:
+        return code if SAFARICOMS_CODE.fullmatch(code) else ""
 
     @property
     def _server(self) -> str:
