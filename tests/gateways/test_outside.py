@@ -58,18 +58,9 @@ REFUSED = [
 @pytest.fixture
 def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
     """The product as an operator runs it; its gateways were moved to Safaricom's own servers."""
-    house = _house(sqlite_url, clean_redis_url, tmp_path)
-    house.daraja_url = ""
-    house.app.config["PORTAL"] = _production(house)
-    house.furnish()
+    house = _house(sqlite_url, clean_redis_url, tmp_path, development=False, public_url="https://pay.test").furnish()
     yield house
     _close(house)
-
-
-def _production(house: House) -> Any:
-    from dataclasses import replace
-
-    return replace(house.app.config["PORTAL"], development=False)
 
 
 NEW_KEYS = {"consumerKey": "new-key", "consumerSecret": "new-secret", "passkey": "new-passkey"}
