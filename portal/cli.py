@@ -73,18 +73,23 @@ def demo(port: int, simulator_port: int, data: Path) -> None:
 def web(host: str, port: int, workers: int) -> None:
     """The web server."""
     from portal.config import Config
+    from portal.front import HEADERS_WITHIN_S
+    from portal.processes import is_taken
 
     try:
         config = Config.from_environment()
     except Misconfigured as error:
         _fail(*error.problems)
         return
+    if is_taken(host, port):
+        _fail(f"Port {port} of {host} is taken: another program serves there. End it, or choose another by --port.")
     _adopt_environment()
     count = workers or (1 if config.is_sqlite else os.cpu_count() or 1)
     command = [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port),
-        "--workers", str(count), "--blocking-threads", str(config.web_threads), "--backlog", "1024",
-        "--no-access-log", "--log-level", "warning", "--factory", "portal.app:create_app",
+        sys.executable, "-m", "granian", "--interface", "rsgi", "--host", host, "--port", str(port),
+        "--workers", str(count), "--backlog", "1024", "--no-ws",
+        "--http1-header-read-timeout", str(HEADERS_WITHIN_S * 1000),
+        "--no-access-log", "--log-level", "warning", "--factory", "portal.front:create",
     ]  # fmt: skip
     os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
 
@@ -127,6 +132,10 @@ def scheduler() -> None:
 @click.option("--strict", is_flag=True, help="Callbacks to public https addresses only, as in production.")
 def simulator(port: int, data: Path, strict: bool) -> None:
     """A Daraja of your own, with phones."""
+    from portal.processes import is_taken
+
+    if is_taken("127.0.0.1", port):
+        _fail(f"Port {port} is taken: another program serves there. End it, or choose another by --port.")
     os.environ |= {
         "SIMULATOR_DATA": str(data.absolute()),
         "SIMULATOR_URL": f"http://127.0.0.1:{port}",

@@ -12,10 +12,12 @@ Other systems than Linux have neither: an orderly end works, a `kill -9` of the 
 """
 
 import ctypes
+import errno
 import os
 import secrets
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +34,18 @@ STEP_S = 0.1
 MARK = "MLANGO_SUPERVISOR"
 _PR_SET_PDEATHSIG = 1
 _LOG_KEPT_BYTES = 10_000_000
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether another program listens there. Granian shares a port without a word (SO_REUSEPORT): ask before it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what closed a moment ago takes no port
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,284 @@
+"""The web process as the network meets it: slow senders, slow readers, odd requests, and a port that is taken."""
+
+import asyncio
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask, Response, request
+
+from bench.servers import answers, free_port
+from portal import front
+from portal.db import db
+from portal.front import Front, environ_of
+from portal.payments.models import InboxItem
+from tests.house import KEYS, House, c2b_body, receipt, wait_until
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 30
+
+
+def settings_of(house: House) -> dict[str, str]:
+    config = house.app.config["PORTAL"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PORTAL_", "MPESA_"))}
+    return clean | {
+        "PORTAL_ENV": "development", "PORTAL_SECRET_KEY": "s" * 40, "PORTAL_DATA_KEYS": KEYS, "WEB_THREADS": "4",
+        "DATABASE_URL": config.database_url, "REDIS_URL": config.redis_url, "PORTAL_DATA": str(config.data_dir),
+        "PUBLIC_URL": "http://127.0.0.1:1",
+    }  # fmt: skip
+
+
+@dataclass
+class Web:
+    """`portal web` in a process of its own, over a house's database."""
+
+    house: House
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def started(house: House, port: int) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "portal", "web", "--port", str(port), "--workers", "1"]
+    return subprocess.Popen(argv, cwd=ROOT, env=settings_of(house), stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def web(house: House) -> Iterator[Web]:
+    port = free_port()
+    process = started(house, port)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz") or process.poll() is not None, within_s=90)
+        assert process.poll() is None
+        yield Web(house, port, process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE_S)
+
+
+def test_fifty_slow_bodies_and_fifty_slow_headers_hold_up_no_callback(web: Web) -> None:
+    """safety.md 4: four sockets with one byte of their bodies stopped the web process for 75 s."""
+    hook = web.house.hook()
+    nobody = f"/hooks/{'0' * 40}/stk/{'1' * 40}"
+    with ExitStack() as held:
+        for number in range(100):
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE_S))
+            path = nobody if number % 4 else f"{hook}/c2b/confirmation"
+            whole = f"POST {path} HTTP/1.1\r\nHost: pay.test\r\nContent-Length: 60000\r\n\r\n{{"
+            slow.sendall((whole if number % 2 else whole[:40]).encode())
+        session = requests.Session()
+        for number in range(1, 21):
+            paid = c2b_body(receipt=receipt(number), amount=20, account="LOST")
+            told = session.post(f"{web.url}{hook}/c2b/confirmation", json=paid, timeout=PATIENCE_S)
+            assert told.status_code == 200 and told.json()["ResultCode"] == 0
+        assert session.get(f"{web.url}/healthz", timeout=PATIENCE_S).json() == {"status": "ok"}
+        assert session.get(f"{web.url}/hotspot/mlima/", timeout=PATIENCE_S).status_code == 200
+    with web.house.inside():
+        assert db.session.query(InboxItem).count() == 20, "what came half is no callback"
+
+
+def test_a_second_web_server_on_a_taken_port_says_so_and_ends(web: Web) -> None:
+    """safety.md 20: it shared the port, and took half of the requests."""
+    second = started(web.house, web.port)
+    _out, said = second.communicate(timeout=PATIENCE_S * 2)
+    assert second.returncode == 1 and f"Port {web.port}" in said.decode() and "taken" in said.decode()
+    assert web.process.poll() is None and answers(f"{web.url}/healthz")
+
+
+def test_the_real_server_tells_the_product_all_of_a_request(web: Web) -> None:
+    session = requests.Session()
+    page = session.get(f"{web.url}/hotspot/mlima/?mac=aa-bb-cc-00-11-22&identity=%C3%A9", timeout=PATIENCE_S)
+    assert page.status_code == 200 and "Content-Security-Policy" in page.headers
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert session.head(f"{web.url}/healthz", timeout=PATIENCE_S).text == ""
+    given = {"email": "amina@mlima.test", "password": "correct horse"}
+    token = session.post(f"{web.url}/api/auth/token", json=given, timeout=PATIENCE_S).json()["accessToken"]
+    named = session.get(
+        f"{web.url}/api/mpesa/order/SHOP%201%2F2/%C3%A9",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=PATIENCE_S,
+    )
+    assert named.status_code == 404 and named.json()["error"] == "not_found"
+    chunks = session.post(f"{web.url}/api/auth/token", data=iter([b"{", b"}"]), timeout=PATIENCE_S)
+    assert chunks.status_code in (400, 415, 422)
+    large = session.post(f"{web.url}/login", data={"email": "x" * 1_200_000}, timeout=PATIENCE_S)
+    assert large.status_code == 413
+
+
+# ---- without a network
+
+
+@dataclass
+class Sender:
+    """A request as Granian hands it over, and what it is answered."""
+
+    body: list[bytes] = field(default_factory=list)
+    never_ends: bool = False
+    said: list[Any] = field(default_factory=list)
+
+    async def __call__(self) -> bytes:
+        if self.never_ends:
+            await asyncio.Event().wait()
+        return b"".join(self.body)
+
+    async def __aiter__(self):  # type: ignore[no-untyped-def]
+        for piece in self.body:
+            yield piece
+        if self.never_ends:
+            await asyncio.Event().wait()
+
+    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.said += [status, headers, b""]
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.said += [status, headers, body]
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Sender":
+        self.said += [status, headers, b""]
+        return self
+
+    async def send_bytes(self, piece: bytes) -> None:
+        self.said[2] += piece
+
+
+class Headers(dict[str, str]):
+    """Granian's: names in lower case, each as often as it came."""
+
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        super().__init__(pairs)
+        self._pairs = list(pairs)
+
+    def items(self) -> Any:
+        return self._pairs
+
+
+def scope(*headers: tuple[str, str], method: str = "POST", path: str = "/x", query: str = "") -> Any:
+    return SimpleNamespace(
+        proto="http", http_version="1.1", server="127.0.0.1:8000", client="10.9.8.7:51000", scheme="http",
+        method=method, path=path, query_string=query, authority=None, headers=Headers(*headers),
+    )  # fmt: skip
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["wsgi.input"].read()]
+
+
+def served(application: Any, *senders: tuple[Any, Sender], threads: int = 1) -> Front:
+    made = Front(application, threads=threads)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(made.__rsgi__(its_scope, sender) for its_scope, sender in senders))
+
+    asyncio.run(all_of_them())
+    return made
+
+
+def test_a_body_that_does_not_come_is_answered_408_and_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """safety.md 4: a deadline on reading bodies; with one thread, sixty slow ones and one that comes."""
+    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(front, "SLOWEST_BYTES_A_S", 1e9)
+    slow = [(scope(("content-length", "60000")), Sender(never_ends=True)) for _n in range(30)]
+    slow += [(scope(("transfer-encoding", "chunked")), Sender([b"x"], never_ends=True)) for _n in range(3)]
+    quick = Sender([b"whole"])
+    made = served(echo, *slow, (scope(("content-length", "5")), quick))
+    assert quick.said[0] == 200 and quick.said[2] == b"whole"
+    assert [sender.said[0] for _scope, sender in slow] == [408] * 33
+    assert made._large_bytes == 0, "the room that they took is free again"
+
+
+def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(front, "SLOWEST_BYTES_A_S", 1e12)
+    large = [(scope(("content-length", str(20 * 1024 * 1024))), Sender(never_ends=True)) for _n in range(5)]
+    callback = Sender([b"x" * 60_000])
+    made = served(echo, *large, (scope(("content-length", "60000")), callback))
+    assert sorted(sender.said[0] for _scope, sender in large) == [408, 408, 408, 503, 503]
+    assert callback.said[0] == 200 and made._large_bytes == 0
+
+
+def test_more_than_was_ever_allowed_is_not_read() -> None:
+    app = Flask("t")
+    app.config["MAX_CONTENT_LENGTH"] = 1024
+    app.add_url_rule("/x", view_func=lambda: request.get_data(), methods=["POST"])
+    declared, in_chunks = Sender(never_ends=True), Sender([b"x" * 1024 * 1024] * 22)
+    served(app, (scope(("content-length", str(10**9))), declared), (scope(("transfer-encoding", "chunked")), in_chunks))
+    assert declared.said[0] == 413 and in_chunks.said[0] == 413
+
+
+def test_a_request_is_told_as_wsgi_tells_it() -> None:
+    body = "Habari é".encode()
+    environ = environ_of(
+        scope(
+            ("host", "pay.test"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("cookie", "a=1"),
+            ("cookie", "b=2"), ("content-type", "text/plain"), ("content-length", str(len(body))),
+            path="/a/b c/é", query="x=%41&y",
+        ),
+        body,
+    )  # fmt: skip
+    assert environ["PATH_INFO"] == "/a/b c/Ã©" and environ["QUERY_STRING"] == "x=%41&y"
+    assert (environ["REMOTE_ADDR"], environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("10.9.8.7", "127.0.0.1", "8000")
+    assert environ["HTTP_X_FORWARDED_FOR"] == "1.1.1.1,2.2.2.2" and environ["HTTP_COOKIE"] == "a=1; b=2"
+    assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("text/plain", "9")
+    assert "HTTP_CONTENT_TYPE" not in environ and "HTTP_CONTENT_LENGTH" not in environ
+    assert environ["wsgi.input"].read() == body
+    ipv6 = scope()
+    ipv6.client = "[2001:db8::1]:51000"
+    assert environ_of(ipv6, b"")["REMOTE_ADDR"] == "2001:db8::1"
+
+
+def test_an_answer_of_any_size_arrives_whole_with_each_of_its_headers() -> None:
+    app = Flask("t")
+
+    def large() -> Response:
+        answer = Response((b"y" * 100_000 for _n in range(100)), mimetype="text/csv")
+        answer.headers.add("Set-Cookie", "a=1")
+        answer.headers.add("Set-Cookie", "b=2")
+        return answer
+
+    app.add_url_rule("/x", view_func=large)
+    reader = Sender()
+    served(app, (scope(method="GET"), reader))
+    assert reader.said[0] == 200 and reader.said[2] == b"y" * 10_000_000
+    assert [value for name, value in reader.said[1] if name == "set-cookie"] == ["a=1", "b=2"]
+
+
+def test_an_application_that_fails_answers_500_and_the_next_request_is_served() -> None:
+    def broken(environ: dict[str, Any], _start: Callable[..., Any]) -> Iterable[bytes]:
+        raise RuntimeError(environ["PATH_INFO"])
+
+    first, second = Sender(), Sender()
+    served(broken, (scope(), first), (scope(), second))
+    assert first.said[0] == second.said[0] == 500
+
+
+def test_an_iterable_is_closed_even_where_it_fails() -> None:
+    closed = []
+
+    class Breaks(io.BytesIO):
+        def __next__(self) -> bytes:
+            raise RuntimeError
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def breaks(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Breaks()
+
+    sender = Sender()
+    served(breaks, (scope(), sender))
+    assert sender.said[0] == 500 and closed
