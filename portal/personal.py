@@ -37,6 +37,11 @@ def checkout_hash(checkout_request_id: str) -> str:
     return vault.lookup(checkout_request_id, context="checkout")
 
 
+def prompt_key(what: str, value: str) -> str:
+    """What a phone, a network or a device is counted by in every tenant alike: only limits on prompts look at it."""
+    return vault.lookup(value, context=f"prompts/{what}")
+
+
 def seal_text(text: str | None, tenant_id: int) -> str | None:
     """Sealed form of a name, an address or a raw message."""
     return vault.seal(text, context=f"personal/{tenant_id}") if text else None

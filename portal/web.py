@@ -269,19 +269,22 @@ def error_json(error: Refused) -> Response:
         body["fields"] = {name: said(sentence) for name, sentence in error.fields.items()}
     response = jsonify(body)
     response.status_code = error.status
+    tell_wait(error)
+    return response
+
+
+def tell_wait(error: Refused) -> None:
+    """Let the answer say when to come back, where that is what was refused: every 429 has a `Retry-After`."""
     if isinstance(error, CoolDown):
         g.retry_after_s = error.retry_after_s
-    return response
 
 
 def _refused(error: Refused) -> Response:
     db.session.rollback()
     if wants_json():
         return error_json(error)
-    response = _page(error.status, _headline(error.status), said(error.message))
-    if isinstance(error, CoolDown):
-        g.retry_after_s = error.retry_after_s
-    return response
+    tell_wait(error)
+    return _page(error.status, _headline(error.status), said(error.message))
 
 
 def _forged(error: CSRFError) -> Response:

@@ -638,6 +638,9 @@ def upgrade() -> None:
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
         sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("phone_key", sa.String(length=64), nullable=True),
+        sa.Column("network_key", sa.String(length=64), nullable=True),
+        sa.Column("device_key", sa.String(length=64), nullable=True),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("checkout_sealed", sa.Text(), nullable=True),
         sa.Column("checkout_hash", sa.String(length=64), nullable=True),
@@ -665,6 +668,15 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
         batch_op.create_index("ix_stk_pushes_recent", ["tenant_id", "created_at"], unique=False)
+        batch_op.create_index("ix_stk_pushes_of_phone", ["phone_key", "created_at"], unique=False)
+        for what in ("network", "device"):
+            batch_op.create_index(
+                f"ix_stk_pushes_of_{what}",
+                [f"{what}_key", "created_at"],
+                unique=False,
+                sqlite_where=sa.text(f"{what}_key IS NOT NULL"),
+                postgresql_where=sa.text(f"{what}_key IS NOT NULL"),
+            )
         batch_op.create_index("ix_stk_pushes_alike", ["gateway_id", "amount_cents", "sent_at"], unique=False)
         batch_op.create_index(
             "ix_stk_pushes_unconfirmed",

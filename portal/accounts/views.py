@@ -6,7 +6,6 @@ from flask import (
     Blueprint,
     Response,
     current_app,
-    g,
     make_response,
     redirect,
     render_template,
@@ -27,10 +26,11 @@ from portal.accounts.models import User
 from portal.accounts.permissions import STAFF_ROLES
 from portal.accounts.signin import Entered
 from portal.db import db, transaction
-from portal.errors import CoolDown, Refused
+from portal.errors import Refused
 from portal.limits import SIGN_INS, network, shared
 from portal.tenants.models import Tenant
 from portal.translations import said
+from portal.web import tell_wait
 
 bp = Blueprint("accounts", __name__)
 DEVICE_COOKIE, DEVICE_KNOWN_FOR_S = "mlango-device", 180 * 86_400
@@ -92,8 +92,7 @@ def login() -> ResponseReturnValue:
     except Refused as error:
         is_wrong = isinstance(error, signin.WrongPassword)
         form.form_errors.append(str(_l("E-mail address or password is wrong.")) if is_wrong else said(error.message))
-        if isinstance(error, CoolDown):
-            g.retry_after_s = error.retry_after_s
+        tell_wait(error)
         return _login_page(form, 422 if is_wrong else error.status)
     begin_session(entered)
     response = make_response(redirect(_home(current_user, form.next.data or ""), 303))

@@ -16,11 +16,12 @@ from portal.fulfilment import receipt_of
 from portal.gateways import connect, settings
 from portal.hotspot import access, packages, purchases
 from portal.hotspot.purchases import Device
-from portal.limits import limit_pastes
+from portal.limits import limit_pastes, network
 from portal.payer import hotspot as captive
 from portal.payer import start, view
 from portal.payments import claims, status, stk
 from portal.payments.models import Payment, Push
+from portal.payments.prompt_limits import AskedFrom
 from portal.phone import normalise_msisdn
 from portal.tenants import find
 
@@ -77,10 +78,11 @@ def initiate() -> ResponseReturnValue:
     gateway = connect.choose(tenant.id, "hotspot")
     key = text_of(given, "idempotencyKey", required=False)[:80] or None
     device = Device(mac=_mac(given), nas_address=text_of(given, "nasIp", required=False)[:45])
+    asked_from = AskedFrom(network(), device.mac)
     with transaction():
         payment = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key)
         requested = (
-            stk.request_push(payment.id, msisdn, actor="payer", idempotency_key=key)
+            stk.request_push(payment.id, msisdn, actor="payer", idempotency_key=key, asked_from=asked_from)
             if payment.state == "open"
             else None
         )

@@ -15,15 +15,17 @@ from portal.gateways.models import Gateway
 from portal.hotspot import access, packages, purchases, unverified
 from portal.hotspot.models import AccessGrant, Package
 from portal.hotspot.purchases import Device
-from portal.limits import limit_pastes
+from portal.limits import limit_pastes, network
 from portal.money import format_kes
 from portal.payer import view
 from portal.payer.forms import BuyForm, CodeForm, PasteForm
 from portal.payments import claims, receipt_questions, sms_claim, status, stk
 from portal.payments.models import Payment
+from portal.payments.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.translations import said
+from portal.web import tell_wait
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")
 # MikroTik's names, carried from page to page: the browser may keep no cookies.
@@ -156,12 +158,14 @@ def buy(slug: str) -> ResponseReturnValue:
                     form.phone.msisdn,
                     actor="payer",
                     idempotency_key=form.idempotency_key.data or None,
+                    asked_from=AskedFrom(network(), purchases.normalise_mac(carried().get("mac", ""))),
                 ).push.id
                 if is_open
                 else None
             )
     except Refused as error:
         form.form_errors.append(said(error.message))
+        tell_wait(error)
         return _shown(find.by_slug(slug), form, error.status)
     if push_id is not None:
         queue.ring(queue.SEND_PUSHES)

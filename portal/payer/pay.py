@@ -14,12 +14,15 @@ from portal.clinic.models import Invoice
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.fulfilment import bought, receipts_of
+from portal.limits import network
 from portal.payer import view
 from portal.payer.forms import PayForm
 from portal.payments import stk
 from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.prompt_limits import AskedFrom
 from portal.phone import for_people
 from portal.translations import said
+from portal.web import tell_wait
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")
 
@@ -76,9 +79,11 @@ def push(token: str) -> ResponseReturnValue:
                 form.phone.msisdn,
                 actor="payer",
                 idempotency_key=form.idempotency_key.data or None,
+                asked_from=AskedFrom(network()),
             )
     except Refused as error:
         form.form_errors.append(said(error.message))
+        tell_wait(error)
         return _page(_payment(token), form, error.status)
     queue.ring(queue.SEND_PUSHES)
     payment = _payment(token)

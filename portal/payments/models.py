@@ -104,6 +104,9 @@ class Push(TenantOwned, Model):
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_stk_pushes_phone", "tenant_id", "phone_hash", "id"),
         Index("ix_stk_pushes_recent", "tenant_id", "created_at"),
+        Index("ix_stk_pushes_of_phone", "phone_key", "created_at"),
+        _partial("ix_stk_pushes_of_network", "network_key", "created_at", where="network_key IS NOT NULL"),
+        _partial("ix_stk_pushes_of_device", "device_key", "created_at", where="device_key IS NOT NULL"),
         Index("ix_stk_pushes_alike", "gateway_id", "amount_cents", "sent_at"),
         _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
         _partial("ix_stk_pushes_to_send", "next_send_at", where="state = 'created'"),
@@ -120,6 +123,9 @@ class Push(TenantOwned, Model):
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     phone_sealed: Mapped[str | None] = mapped_column(Text)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
+    phone_key: Mapped[str | None] = mapped_column(String(64))  # these three: see prompt_limits
+    network_key: Mapped[str | None] = mapped_column(String(64))
+    device_key: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(12), default="created")
     checkout_sealed: Mapped[str | None] = mapped_column(Text)  # M-Pesa's CheckoutRequestID spells the phone
     checkout_hash: Mapped[str | None] = mapped_column(String(64), index=True)

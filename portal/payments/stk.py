@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, exists, literal_column, select
 
 from portal import clock, money, personal
 from portal.audit import chain
@@ -17,8 +17,10 @@ from portal.db import db, new_token, upsert_nothing
 from portal.errors import Conflict, CoolDown, Refused
 from portal.gateways import daraja, results
 from portal.gateways.models import Gateway
+from portal.payments import prompt_limits
 from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import lock_payment
+from portal.payments.prompt_limits import AskedFrom
 from portal.payments.states import OPEN, State, move, touch
 from portal.phone import for_screens
 from portal.tenants.models import Tenant
@@ -27,7 +29,7 @@ ANSWER_WITHIN = timedelta(seconds=120)  # then the attempt is unconfirmed (prope
 RESEND_AFTER = timedelta(seconds=30)  # once, and only what certainly was not sent (properties 55, 71)
 SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between two pushes to one phone
 STUCK_SENDING = timedelta(seconds=60)  # longer than every timeout of the client together
-PHONE_LIMIT, TENANT_LIMIT, LIMIT_WINDOW = 6, 600, timedelta(minutes=10)
+SIGNED_IN = AskedFrom()
 _LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
 _RINGING: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in (State.SENDING, State.AWAITING_PIN)
@@ -103,12 +105,20 @@ class Requested:
     is_new: bool
 
 
-def request_push(payment_id: int, msisdn: str, *, actor: str, idempotency_key: str | None = None) -> Requested:
+def request_push(
+    payment_id: int,
+    msisdn: str,
+    *,
+    actor: str,
+    idempotency_key: str | None = None,
+    asked_from: AskedFrom = SIGNED_IN,
+) -> Requested:
     """Write a push down for `send` to send, or return the one that is already ringing. The caller commits.
 
     msisdn: already through `phone.normalise_msisdn`. idempotency_key: of the form; the same form sent twice is one
-    push, even if the first was declined in between. Raises Conflict where nothing is due, CoolDown where this
-    phone was asked moments ago, Refused where there is nothing to ask with; each fit for the payer.
+    push, even if the first was declined in between. asked_from: of who asks without a sign-in.
+    Raises Conflict where nothing is due, CoolDown where this phone was asked moments ago, Refused
+    where there is nothing to ask with; each fit for the payer.
     """
     payment = lock_payment(payment_id)
     if idempotency_key and (before := _keyed(payment, idempotency_key)):
@@ -126,7 +136,9 @@ def request_push(payment_id: int, msisdn: str, *, actor: str, idempotency_key: s
     if payment.due_cents % money.CENTS:
         raise Refused(_("The amount due has cents, which M-Pesa cannot ask for. Ask the staff."), code="invalid_amount")
     phone_hash = personal.phone_hash(msisdn, payment.tenant_id)
+    counted = prompt_limits.keys(msisdn, asked_from)
     _wait_if_too_soon(payment, phone_hash)
+    prompt_limits.refuse_too_many(payment, phone_hash=phone_hash, counted=counted)
     number = payment.push_count + 1
     now = clock.now()
     push = Push(
@@ -138,6 +150,7 @@ def request_push(payment_id: int, msisdn: str, *, actor: str, idempotency_key: s
         amount_cents=payment.due_cents,
         phone_sealed=personal.seal_phone(msisdn, payment.tenant_id),
         phone_hash=phone_hash,
+        **counted,
         state=State.CREATED,
         created_at=now,
         next_send_at=now,
@@ -176,8 +189,8 @@ def _open_push(payment: Payment) -> Push | None:
 def _wait_if_too_soon(payment: Payment, phone_hash: str) -> None:
     now = clock.now()
     of_phone = select(Push).where(Push.tenant_id == payment.tenant_id, Push.phone_hash == phone_hash)
-    latest = db.session.scalars(of_phone.order_by(Push.id.desc()).limit(PHONE_LIMIT)).all()
-    if latest and (until := may_push_again_at(latest[0])) and until > now:
+    latest = db.session.scalars(of_phone.order_by(Push.id.desc()).limit(1)).first()
+    if latest and (until := may_push_again_at(latest)) and until > now:
         wait_s = max(1, int((until - now).total_seconds() + 0.999))
         raise CoolDown(
             _(
@@ -185,22 +198,6 @@ def _wait_if_too_soon(payment: Payment, phone_hash: str) -> None:
                 seconds=wait_s,
             ),
             retry_after_s=wait_s,
-        )
-    if len(latest) == PHONE_LIMIT and (free_at := latest[-1].created_at + LIMIT_WINDOW) > now:
-        raise CoolDown(
-            _(
-                "This phone was asked %(count)s times in ten minutes. Wait a little, or pay by hand.",
-                count=PHONE_LIMIT,
-            ),
-            retry_after_s=max(1, int((free_at - now).total_seconds() + 0.999)),
-            code="too_many_requests",
-        )
-    recent = select(func.count()).where(Push.tenant_id == payment.tenant_id, Push.created_at > now - LIMIT_WINDOW)
-    if (db.session.scalar(recent) or 0) >= TENANT_LIMIT:
-        raise CoolDown(
-            _("Very many people are paying at once. Try again in a minute."),
-            retry_after_s=60,
-            code="too_many_requests",
         )
 
 

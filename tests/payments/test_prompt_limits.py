@@ -1,0 +1,152 @@
+"""Whose phone rings how often: strangers make nobody's ring for long, and take nobody's turn from a tenant's payers."""
+
+from typing import Any
+
+from sqlalchemy import insert, update
+
+from portal import clock, personal
+from portal.db import db, new_token, transaction
+from portal.payments.models import Payment, Push
+from tests.house import House, later, new_phone
+
+
+def ask(house: House, phone: str, *, network: str = "203.0.113.9", slug: str = "mlima", mac: str = "") -> Any:
+    """The answer to a stranger who asks this phone to pay for a package."""
+    client = house.client()
+    client.environ_base["REMOTE_ADDR"] = network
+    given = {"tenant": slug, "packageId": house.package("1 hour", slug), "phone": phone}
+    return client.post("/api/portal/mpesa/initiate", json=given | ({"macAddress": mac} if mac else {}))
+
+
+def asked(house: House, count: int, **where: Any) -> list[int]:
+    """The statuses of asking so many phones that nobody asked before."""
+    return [ask(house, new_phone(), **where).status_code for _n in range(count)]
+
+
+def all_end(house: House, state: str) -> None:
+    """What M-Pesa says of every prompt that is out: cancelled, or succeeded."""
+    with house.app.app_context(), transaction():
+        db.session.execute(update(Push).where(Push.state != "succeeded").values(state=state, ended_at=clock.now()))
+
+
+def test_one_network_makes_sixty_strangers_phones_ring_in_ten_minutes_and_no_more(house: House) -> None:
+    """safety.md 13: 120 phones rang from one address."""
+    assert asked(house, 60) == [201] * 60
+    refused = ask(house, new_phone())
+    assert refused.status_code == 429 and refused.json["error"] == "too_many_requests"
+    assert 590 < int(refused.headers["Retry-After"]) <= 600
+    assert asked(house, 1, slug="bahari") == [429], "another tenant's page is no other network"
+    assert asked(house, 1, network="198.51.100.7") == [201], "the tenant's other payers do not wait"
+    assert asked(house, 1, network="2001:db8::1") == [201]
+    later(601)
+    assert asked(house, 1) == [201]
+
+
+def test_the_pages_of_the_portal_and_of_an_invoice_count_alike(house: House) -> None:
+    assert asked(house, 60) == [201] * 60
+    client = house.client()
+    client.environ_base["REMOTE_ADDR"] = "203.0.113.9"
+    data = {"phone": new_phone(), "package": house.package("1 hour")}
+    page = client.post("/hotspot/mlima/", data=data)
+    assert page.status_code == 429 and "did not pay" in page.text and int(page.headers["Retry-After"]) > 0
+    page = client.post(f"/pay/{house.invoice()[1]}", data={"phone": new_phone()})
+    assert page.status_code == 429 and "did not pay" in page.text and int(page.headers["Retry-After"]) > 0
+
+
+def test_a_busy_hotspot_behind_one_address_is_never_held_up_while_its_people_pay(house: House) -> None:
+    """Every other one gives up, 240 are asked in ten minutes, and nobody waits."""
+    for _round in range(4):
+        assert asked(house, 30) == [201] * 30
+        all_end(house, "succeeded")
+        assert asked(house, 30) == [201] * 30
+        all_end(house, "cancelled")
+        later(60)
+
+
+def test_a_known_payer_and_the_staff_wait_for_no_stranger(house: House) -> None:
+    regular = new_phone()
+    assert ask(house, regular).status_code == 201
+    all_end(house, "succeeded")
+    later(3_600)
+    assert asked(house, 61) == [201] * 60 + [429]
+    assert ask(house, regular).status_code == 201, "has paid here before"
+    brian = house.api("brian")
+    brian.client.environ_base["REMOTE_ADDR"] = "203.0.113.9"
+    order = {"orderId": "SHOP-1", "amount": 5, "phoneNumber": new_phone()}
+    assert brian.post("/api/mpesa/initiate", order).status_code == 201, "signed in"
+
+
+def test_who_was_asked_already_may_try_again_at_once(house: House) -> None:
+    """Property 29 holds on a network that is at its limit too."""
+    phone = new_phone()
+    assert ask(house, phone).status_code == 201
+    assert asked(house, 59) == [201] * 59 and asked(house, 1) == [429]
+    all_end(house, "cancelled")
+    assert ask(house, phone).status_code == 201
+
+
+def test_a_device_that_keeps_its_address_makes_five_strangers_phones_ring(house: House) -> None:
+    mac = "AA:BB:CC:00:00:01"
+    assert asked(house, 6, mac=mac) == [201] * 5 + [429]
+    assert asked(house, 1, mac="AA:BB:CC:00:00:02") == [201]
+    assert asked(house, 1, mac=mac, network="198.51.100.7") == [201], "nobody elsewhere can use up a device's turn"
+
+
+def test_a_phone_counts_over_all_tenants(house: House) -> None:
+    """safety.md 13: six prompts per tenant made twelve in two."""
+    phone = new_phone()
+    statuses = []
+    for n in range(7):
+        statuses.append(ask(house, phone, slug=("mlima", "bahari")[n % 2], network=f"203.0.113.{n}").status_code)
+        all_end(house, "cancelled")
+    assert statuses == [201] * 6 + [429]
+    later(601)
+    assert ask(house, phone, slug="bahari").status_code == 201
+
+
+def rung(house: House, count: int, *, network: str) -> None:
+    """So many prompts to invented phones, as if they had been asked for just now."""
+    tenant_id = house.tenant_id()
+    _number, token = house.invoice()
+    with house.app.app_context(), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        rows = [
+            {
+                "tenant_id": tenant_id, "payment_id": payment.id, "gateway_id": payment.gateway_id, "token": new_token(),
+                "reference": f"R{n}", "amount_cents": 2_000, "phone_hash": f"{n:064d}", "phone_key": f"{n:064d}",
+                "network_key": personal.prompt_key("network", f"{network}{n // 60}"), "state": "cancelled",
+                "created_at": clock.now(), "next_send_at": clock.now(), "failure": "", "sends": 1, "queries": 0,
+            }
+            for n in range(count)
+        ]  # fmt: skip
+        db.session.execute(insert(Push), rows)
+
+
+def test_strangers_on_many_networks_leave_a_tenants_regulars_and_staff_their_turn(house: House) -> None:
+    """money.md D, proved: 600 prompts to invented phones used up a tenant's ten minutes for everybody."""
+    regular = new_phone()
+    assert ask(house, regular).status_code == 201
+    all_end(house, "succeeded")
+    rung(house, 600, network="192.0.2.")
+    refused = ask(house, new_phone())
+    assert refused.status_code == 429 and refused.headers["Retry-After"] == "60"
+    assert ask(house, regular, network="198.51.100.8").status_code == 201
+    order = {"orderId": "SHOP-1", "amount": 5, "phoneNumber": new_phone()}
+    assert house.api("brian").post("/api/mpesa/initiate", order).status_code == 201
+    assert asked(house, 1, slug="bahari") == [201], "another tenant has its own"
+    with house.app.app_context(), transaction():
+        db.session.execute(update(Push).values(reference=Push.reference + "x"))
+    rung(house, 600, network="192.0.3.")
+    assert ask(house, new_phone()).status_code == 429
+    order |= {"orderId": "SHOP-2", "phoneNumber": new_phone()}
+    assert house.api("brian").post("/api/mpesa/initiate", order).status_code == 429, "1,200 are enough for anybody"
+
+
+def test_what_prompts_are_counted_by_tells_nobody_a_number_or_an_address(house: House) -> None:
+    phone = new_phone()
+    ask(house, phone, mac="AA:BB:CC:00:00:01")
+    with house.inside():
+        push = db.session.query(Push).one()
+        kept = [push.phone_key, push.network_key, push.device_key]
+    assert all(one is not None and len(one) == 64 and set(one) <= set("0123456789abcdef") for one in kept)
+    assert len({*kept, push.phone_hash}) == 4, "no one found by another's"
