@@ -1,12 +1,12 @@
-"""`python -m bench [ingest|poll|latency|burst|memory|reconcile|chaos|all] [--quick]`."""
+"""`python -m bench [ingest|poll|latency|burst|memory|reconcile|flat|chaos|all] [--quick]`."""
 
 import argparse
 import sys
 
-from bench import burst, chaos, demo, reconcile, report, throughput
+from bench import burst, chaos, demo, flat, reconcile, report, throughput
 from bench.report import Section
 
-NAMES = ("ingest", "poll", "latency", "burst", "memory", "reconcile", "chaos", "all")
+NAMES = ("ingest", "poll", "latency", "burst", "memory", "reconcile", "flat", "chaos", "all")
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="all", choices=NAMES)
     parser.add_argument("--quick", action="store_true", help="short and rough: while developing")
     parser.add_argument("--burst-seconds", type=int, default=0, help="length of the burst (default 60; quick 5)")
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="burst and chaos on this one only")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="burst, flat and chaos on this one only")
     given = parser.parse_args()
     burst_s = given.burst_seconds or (5 if given.quick else 60)
     kinds = (given.database,) if given.database else throughput.KINDS
@@ -28,6 +28,8 @@ def main() -> None:
             sections.append(throughput.poll(quick=given.quick))
         elif name == "reconcile":
             sections.append(reconcile.measure(quick=given.quick))
+        elif name == "flat":
+            sections.append(flat.measure(quick=given.quick, kinds=kinds))
         elif name == "burst":
             sections.append(burst.measure(seconds=burst_s, kinds=kinds))
         elif name == "chaos":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Insert, Integer, MetaData, event
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Insert, Integer, MetaData, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -34,6 +34,7 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 BUSY_TIMEOUT_MS, HURRIED_MS = 30_000, 2_000
+SAMPLED_ROWS = 400  # of an index: what SQLite recommends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
 
@@ -92,7 +93,16 @@ class Row:
 class TenantOwned(Row):
     """A row that belongs to one tenant, and says so."""
 
-    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"), index=True)
+    __table_args__: Any = ()
+
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Index each table by tenant, newest last: a page of one tenant's rows is read without all the others."""
+        if name := cls.__dict__.get("__tablename__"):
+            own = Index(f"ix_{name}_tenant_id", "tenant_id", "id")
+            cls.__table_args__ = (own, *getattr(cls, "__table_args__", ()))
+        super().__init_subclass__(**more)
 
 
 Owned = TypeVar("Owned", bound=TenantOwned)
@@ -205,6 +215,17 @@ def core_transaction() -> Iterator[Connection]:
             yield connection
     finally:
         _writing.reset(marker)
+
+
+def refresh_statistics() -> None:
+    """Have SQLite look anew at how many rows its indexes lead to: without, it walks years where it need not.
+
+    It reads a sample of each index, whatever their size. PostgreSQL does this by itself.
+    """
+    if db.engine.dialect.name == "sqlite":
+        with core_transaction() as connection:
+            connection.exec_driver_sql(f"PRAGMA analysis_limit={SAMPLED_ROWS}")
+            connection.exec_driver_sql("ANALYZE")
 
 
 @contextmanager

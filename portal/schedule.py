@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from portal import clock, operations, queue
 from portal.audit.models import AuditEntry
-from portal.db import db
+from portal.db import db, refresh_statistics
 from portal.logs import logger
 from portal.outbox.models import OutboxItem
 from portal.payments import jobs
@@ -22,6 +22,7 @@ from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refun
 EVERY_S = 2.0
 CHAIN_EVERY = 5
 CLOSE_EVERY = 300
+STATISTICS_EVERY = 1_800  # rounds: an hour
 PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
@@ -59,6 +60,8 @@ def sweep(turn: int) -> bool:
     _guarded("take_in_spool", _take_in_spool)
     if turn % CLOSE_EVERY == 0:
         _guarded("close_forgotten", jobs.close_forgotten)
+    if turn % STATISTICS_EVERY == 0:
+        _guarded("refresh_statistics", refresh_statistics)
     if turn % PULL_EVERY == 0:
         queue.ring(queue.PULL)
     return is_well

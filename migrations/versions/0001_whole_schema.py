@@ -114,7 +114,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_api_keys_digest")),
     )
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_api_keys_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_api_keys_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "audit_chain_heads",
@@ -149,7 +149,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("audit_entries", schema=None) as batch_op:
         batch_op.create_index("ix_audit_entries_subject", ["tenant_id", "subject_kind", "subject_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_audit_entries_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_audit_entries_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "ix_audit_entries_unchained",
             ["tenant_id", "id"],
@@ -174,7 +174,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_clinicians_uid")),
     )
     with op.batch_alter_table("clinicians", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_clinicians_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_clinicians_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "counters",
@@ -202,7 +202,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_customers_uid")),
     )
     with op.batch_alter_table("customers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_customers_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_customers_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "gateways",
@@ -254,7 +254,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_gateways_uid")),
     )
     with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_gateways_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_gateways_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "uq_gateways_one_default",
             ["tenant_id"],
@@ -283,7 +283,7 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table("ledger_journals", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_ledger_journals_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_ledger_journals_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "memberships",
@@ -299,7 +299,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "tenant_id", name=op.f("uq_memberships_user_id_tenant_id")),
     )
     with op.batch_alter_table("memberships", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_memberships_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_memberships_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "sign_ins",
@@ -332,7 +332,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_notices_tenant_id_key")),
     )
     with op.batch_alter_table("notices", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_notices_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_notices_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index("ix_notices_unread", ["user_id", "read_at"], unique=False)
 
     op.create_table(
@@ -362,7 +362,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'new'"),
             postgresql_where=sa.text("state = 'new'"),
         )
-        batch_op.create_index(batch_op.f("ix_outbox_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_outbox_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "packages",
@@ -386,7 +386,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_packages_uid")),
     )
     with op.batch_alter_table("packages", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_packages_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_packages_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "patients",
@@ -407,7 +407,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("patients", schema=None) as batch_op:
         batch_op.create_index("ix_patients_phone", ["tenant_id", "phone_hash"], unique=False)
-        batch_op.create_index(batch_op.f("ix_patients_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_patients_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "routers",
@@ -421,7 +421,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "identity", name=op.f("uq_routers_tenant_id_identity")),
     )
     with op.batch_alter_table("routers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_routers_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_routers_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "ledger_lines",
@@ -437,7 +437,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
         batch_op.create_index("ix_ledger_lines_account", ["tenant_id", "account"], unique=False)
-        batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "mpesa_requests",
@@ -484,7 +484,7 @@ def upgrade() -> None:
             unique=False,
         )
         batch_op.create_index("ix_mpesa_requests_subject", ["subject", "gateway_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "payments",
@@ -545,7 +545,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
         )
         batch_op.create_index("ix_payments_order", ["tenant_id", "order_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "ix_payments_to_fulfil",
             ["next_fulfil_at"],
@@ -578,7 +578,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_reconciliations_uid")),
     )
     with op.batch_alter_table("reconciliations", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_reconciliations_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_reconciliations_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "invoices",
@@ -602,7 +602,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("invoices", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_invoices_patient_id"), ["patient_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_invoices_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invoices_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "purchases",
@@ -626,7 +626,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("purchases", schema=None) as batch_op:
         batch_op.create_index("ix_purchases_device", ["tenant_id", "mac"], unique=False)
-        batch_op.create_index(batch_op.f("ix_purchases_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_purchases_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "stk_pushes",
@@ -688,7 +688,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_hash"), ["checkout_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "ix_stk_pushes_to_query",
             ["next_query_at"],
@@ -735,7 +735,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_access_grants_tenant_id_username")),
     )
     with op.batch_alter_table("access_grants", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_access_grants_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_access_grants_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "appointments",
@@ -771,7 +771,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_appointments_clinician_id"), ["clinician_id"], unique=False)
         batch_op.create_index("ix_appointments_day", ["tenant_id", "starts_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_appointments_patient_id"), ["patient_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_appointments_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_appointments_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "inbox",
@@ -851,7 +851,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_invoice_lines_invoice_id"), ["invoice_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_invoice_lines_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invoice_lines_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "transactions",
@@ -901,6 +901,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("transactions", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_transactions_manual",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("provider = 'manual'"),
+            postgresql_where=sa.text("provider = 'manual'"),
+        )
+        batch_op.create_index(
             "ix_transactions_account",
             ["tenant_id", "account"],
             unique=False,
@@ -909,10 +916,10 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_transactions_occurred", ["tenant_id", "occurred_at", "id"], unique=False)
         batch_op.create_index("ix_transactions_payer", ["tenant_id", "phone_hash"], unique=False)
-        batch_op.create_index(batch_op.f("ix_transactions_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_transactions_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "ix_transactions_to_place",
-            ["tenant_id", "id"],
+            ["tenant_id", "id", "environment", "unallocated_cents"],
             unique=False,
             sqlite_where=sa.text("unallocated_cents > 0"),
             postgresql_where=sa.text("unallocated_cents > 0"),
@@ -945,7 +952,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("taken_back_at IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "uq_allocations_once",
             ["transaction_id", "payment_id"],
@@ -993,7 +1000,7 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "refunds",
@@ -1065,7 +1072,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("next_at IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_refunds_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_refunds_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_refunds_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_refunds_transaction_id"), ["transaction_id"], unique=False)
 
     op.create_table(
@@ -1107,7 +1114,7 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_statement_rows_bucket", ["reconciliation_id", "bucket"], unique=False)
         batch_op.create_index("ix_statement_rows_receipt", ["tenant_id", "receipt"], unique=False)
-        batch_op.create_index(batch_op.f("ix_statement_rows_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_statement_rows_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "witnesses",
@@ -1124,7 +1131,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_witnesses_transaction_id_channel")),
     )
     with op.batch_alter_table("witnesses", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_witnesses_tenant_id"), ["tenant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_witnesses_tenant_id"), ["tenant_id", "id"], unique=False)
     protect()
 
 

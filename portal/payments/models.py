@@ -168,7 +168,15 @@ class Transaction(TenantOwned, Model):
         _partial("ix_transactions_account", "tenant_id", "account", where="push_id IS NULL"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"),
-        _partial("ix_transactions_to_place", "tenant_id", "id", where="unallocated_cents > 0"),
+        _partial(
+            "ix_transactions_to_place",
+            "tenant_id",
+            "id",
+            "environment",
+            "unallocated_cents",
+            where="unallocated_cents > 0",
+        ),
+        _partial("ix_transactions_manual", "tenant_id", "id", where="provider = 'manual'"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -302,6 +310,9 @@ class Refund(TenantOwned, Model):
     ended_at: Mapped[datetime | None]
 
 
+OPEN_REQUEST = "state IN ('created', 'sent')"
+
+
 class MpesaRequest(TenantOwned, Model):
     """A question M-Pesa answers later, at our result or timeout door: pay-out, reversal, status, balance.
 
@@ -312,7 +323,7 @@ class MpesaRequest(TenantOwned, Model):
     __tablename__ = "mpesa_requests"
     __table_args__ = (
         Index("ix_mpesa_requests_subject", "subject", "gateway_id"),
-        _partial("ix_mpesa_requests_open", "gateway_id", "kind", where="state IN ('created', 'sent')"),
+        _partial("ix_mpesa_requests_open", "gateway_id", "kind", where=OPEN_REQUEST),
         _partial("ix_mpesa_requests_due", "next_at", where="next_at IS NOT NULL"),
     )
 

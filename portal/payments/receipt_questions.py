@@ -7,7 +7,7 @@ answers is booked by `results_in`; until then nothing opens.
 
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, literal_column, or_, select
 
 from portal import clock
 from portal.db import db
@@ -15,7 +15,7 @@ from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
 from portal.logs import logger
 from portal.payments import accounts, inbox, money_in, requests
-from portal.payments.models import InboxItem, MpesaRequest
+from portal.payments.models import OF_A_RECEIPT, OPEN_REQUEST, InboxItem, MpesaRequest
 
 MOST_TIMES = 3  # a receipt may be asked for before M-Pesa's own records have it
 NOT_AGAIN_WITHIN = timedelta(seconds=60)
@@ -84,7 +84,10 @@ def _gateway_of(paid: messages.C2bPayment) -> Gateway | None:
 
 def _claims_kept(gateway: Gateway, receipt: str) -> int:
     kept = select(func.count()).where(
-        InboxItem.gateway_id == gateway.id, InboxItem.push_token == receipt, InboxItem.kind == "claim"
+        InboxItem.gateway_id == gateway.id,
+        InboxItem.push_token == receipt,
+        literal_column(OF_A_RECEIPT),
+        InboxItem.kind == "claim",
     )
     return db.session.scalar(kept) or 0
 
@@ -93,7 +96,7 @@ def _open(gateway: Gateway) -> int:
     questions = select(func.count()).where(
         MpesaRequest.gateway_id == gateway.id,
         MpesaRequest.kind == "status",
-        MpesaRequest.state.in_(("created", "sent")),
+        literal_column(f"mpesa_requests.{OPEN_REQUEST}"),
     )
     return db.session.scalar(questions) or 0
 

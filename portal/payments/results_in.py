@@ -7,14 +7,14 @@ could confirm the payments that wait for them. Such a call is still logged as an
 
 from dataclasses import replace
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 
 from portal import clock, personal
 from portal.db import db
 from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
 from portal.payments import accounts, money_in, refund_answers, refunds, requests, success, undecided
-from portal.payments.models import InboxItem, MpesaRequest, Push
+from portal.payments.models import OF_A_RECEIPT, InboxItem, MpesaRequest, Push
 from portal.payments.outcome import Outcome
 
 ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
@@ -168,7 +168,7 @@ def _told_before(
         InboxItem.gateway_id == gateway.id,
         InboxItem.push_token == receipt,
         InboxItem.state == "waiting",
-        InboxItem.kind.in_(("c2b", "claim")),
+        literal_column(OF_A_RECEIPT),
     )
     for item in db.session.scalars(waiting.order_by(InboxItem.id)).all():
         body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
@@ -217,6 +217,7 @@ def _disbelieve(gateway: Gateway, receipt: str) -> None:
         InboxItem.gateway_id == gateway.id,
         InboxItem.push_token == receipt,
         InboxItem.state == "waiting",
+        literal_column(OF_A_RECEIPT),
         InboxItem.kind == "claim",
     )
     for item in db.session.scalars(claims).all():

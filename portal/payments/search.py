@@ -202,6 +202,7 @@ def owed_again(tenant_id: int, limit: int = 50) -> list[tuple[Payment, Transacti
         .where(
             Payment.tenant_id == tenant_id,
             Payment.state == "open",
+            Allocation.tenant_id == tenant_id,
             Allocation.taken_back_at.is_not(None),
             Transaction.reversed_at.is_not(None) | Transaction.voided_at.is_not(None),
         )

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select
+from sqlalchemy import select, union
 
 from portal import personal
 from portal.accounts import permissions
@@ -206,11 +206,9 @@ def _what(row: AuditEntry) -> str:
 
 
 def _raw(item: Transaction, pushes: list[Push]) -> list[dict[str, Any]]:
-    told = select(Witness.inbox_id).where(Witness.transaction_id == item.id)
-    own = select(InboxItem).where(
-        InboxItem.tenant_id == g.tenant.id,
-        InboxItem.id.in_(told) | InboxItem.push_id.in_([push.id for push in pushes]),
-    )
+    told = select(Witness.inbox_id).where(Witness.transaction_id == item.id, Witness.inbox_id.is_not(None))
+    of_pushes = select(InboxItem.id).where(InboxItem.push_id.in_([push.id for push in pushes]))
+    own = select(InboxItem).where(InboxItem.tenant_id == g.tenant.id, InboxItem.id.in_(union(told, of_pushes)))
     return [
         {"at": one.received_at, "kind": f"{one.kind}: {one.state}, {one.outcome}", "body": _pretty(one)}
         for one in db.session.scalars(own.order_by(InboxItem.id))
