@@ -36,6 +36,7 @@ HEADINGS = {
 MAY_BE_EMPTY = {"balance", "phone", "account"}
 MOST_ROWS, BATCH_ROWS, MOST_PROBLEMS = 200_000, 200, 50
 _NUMBER = re.compile(r"[A-Z0-9]{3,9}", re.ASCII)
+_OUR_NAMES = re.compile(r"C[0-9]+", re.ASCII)  # what a payer types to pay into a wallet
 _RECEIPT = re.compile(r"[A-Z0-9]{8,12}", re.ASCII)
 Row = dict[str, Any]
 
@@ -193,6 +194,8 @@ def _beyond_us(tenant: Tenant, rows: dict[str, list[Row]]) -> list[str]:
         except Refused as error:
             return [f"{tenant.slug}: {error}"]
     for row in rows.get("invoices", []):
+        if _OUR_NAMES.fullmatch(row["number"]):
+            found.append(f"invoices: {row['number']} is how customers' accounts are called. Give it another number.")
         try:
             money.payable_cents(money.kes(row["amount"]), limit_cents=tenant.push_limit_cents)
         except Refused as error:

@@ -258,7 +258,7 @@ class House:
             token = (
                 db.session.query(Gateway.hook_token)
                 .join(Tenant, Tenant.id == Gateway.tenant_id)
-                .filter(Tenant.slug == slug)
+                .filter(Tenant.slug == slug, Gateway.archived_at.is_(None))
                 .scalar()
             )
         return f"/hooks/{token}"

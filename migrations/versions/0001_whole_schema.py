@@ -1016,6 +1016,8 @@ def upgrade() -> None:
         sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("requested_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("idempotency_key", sa.String(length=60), nullable=True),
+        sa.Column("asked_as", sa.String(length=32), nullable=False),
         sa.Column("originator_conversation_id", sa.String(length=60), nullable=False),
         sa.Column("conversation_id", sa.String(length=60), nullable=True),
         sa.Column("receipt", sa.String(length=20), nullable=True),
@@ -1038,6 +1040,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_refunds_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
         sa.UniqueConstraint("originator_conversation_id", name=op.f("uq_refunds_originator_conversation_id")),
+        sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_refunds_tenant_id_idempotency_key")),
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
     )
     with op.batch_alter_table("refunds", schema=None) as batch_op:

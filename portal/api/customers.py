@@ -12,6 +12,7 @@ from portal.api.schemas import contract, page_of
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import NotFound
+from portal.gateways import connect
 from portal.payments import accounts, customers, wallets
 from portal.payments.models import Customer, Payment
 from portal.phone import mask, normalise_msisdn
@@ -39,7 +40,7 @@ def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str,
 
 
 def _shown(customer: Customer) -> dict[str, Any]:
-    environment = customers.environment_of(customer.tenant_id)
+    environment = connect.environment_of(customer.tenant_id)
     return shown(customer, wallets.balance_cents(customer, environment), environment)
 
 
@@ -47,7 +48,7 @@ def _shown(customer: Customer) -> dict[str, Any]:
 def listed() -> ResponseReturnValue:
     """Customers, newest first. q: a whole phone or account number."""
     tenant_id = principal().tenant_id
-    environment = customers.environment_of(tenant_id)
+    environment = connect.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, request.args.get("q", ""), before_id=read_cursor())
     held = customers.balances(tenant_id, environment, found)
     return jsonify(items=[shown(each, held[each.id], environment) for each in found], nextCursor=cursor)

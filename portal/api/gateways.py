@@ -15,6 +15,7 @@ from portal.db import db, transaction
 from portal.errors import Refused
 from portal.gateways import connect, daraja, settings, trial
 from portal.gateways.models import Gateway
+from portal.payments import environments
 from portal.payments.models import Claim, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.reconciliation.models import Reconciliation
 
@@ -83,13 +84,24 @@ def one(uid: str) -> ResponseReturnValue:
 
 @contract("Gateway", takes="GatewayChange")
 def changed(uid: str) -> ResponseReturnValue:
-    """Change a gateway; what is not named stays. Its secrets and addresses need a fresh sign-in."""
+    """Change a gateway; what is not named stays. Switching test and real money needs a fresh sign-in, and tells by name
+    what it closed."""
     asking, given = principal(), body()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
-        settings.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
-        answer = shown(gateway)
+        gateway, switched = environments.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
+        answer = shown(gateway) | ({"switched": _switched(switched)} if switched else {})
     return jsonify(answer)
+
+
+def _switched(done: environments.Switched) -> dict[str, list[str]]:
+    """What was open, by name, and what became of it when test and real money were switched."""
+    return {
+        "closed": done.closed,
+        "askedAnew": done.asked_anew,
+        "waitingForRealMoney": done.waiting,
+        "refundsStopped": done.refunds_stopped,
+    }
 
 
 def is_used(gateway: Gateway) -> bool:

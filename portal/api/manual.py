@@ -13,6 +13,7 @@ from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, t
 from portal.api.schemas import contract, page_of
 from portal.db import db, transaction
 from portal.errors import Refused
+from portal.gateways import connect
 from portal.ledger.models import Journal, Line
 from portal.payments import customers, manual, search
 from portal.payments.manual import Taken
@@ -122,7 +123,7 @@ def record_taken(tenant_id: int, reference: str, customer_id: str, taken: Taken)
     if reference:
         return manual.for_payment(tenant_id, reference, taken)
     customer = customers.by_uid(tenant_id, customer_id)
-    return manual.for_wallet(customer, customers.environment_of(tenant_id), taken)
+    return manual.for_wallet(customer, connect.environment_of(tenant_id), taken)
 
 
 def _reason() -> str:

@@ -17,9 +17,11 @@ from portal.db import db, transaction
 from portal.errors import Conflict, NotFound, Refused
 from portal.fulfilment import receipt_of
 from portal.gateways import connect
+from portal.gateways.models import Gateway
 from portal.payer import start, view
 from portal.payments import status, stk
 from portal.payments.models import Payment, Push
+from portal.payments.money_in import lock_payment
 from portal.phone import mask, mask_checkout, normalise_msisdn
 from portal.tenants.models import Tenant
 
@@ -101,27 +103,38 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
         sentence = f"Must be an object of at most {MOST_DETAILS} entries and {LONGEST_DETAILS} characters."
         raise Refused(f"metadata: {sentence}", code="invalid_fields", fields={"metadata": sentence})
     gateway = connect.choose(tenant.id, "order")
-    payment = stk.open_payment(
+    title = text_of(given, "description", required=False)[:80] or f"Order {order_id}"[:80]
+    payment = _open(tenant, gateway, order_id, amount_cents, title, details)
+    if payment.environment != gateway.environment:  # asked for with the other money
+        stk.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=asking.actor)
+        payment = _open(tenant, gateway, order_id, amount_cents, title, details)
+    # Only now: opening it waited for whoever holds the live one, which may have been paid in this very moment.
+    _refuse_if_paid(gateway, order_id, amount_cents)
+    return payment
+
+
+def _open(
+    tenant: Tenant, gateway: Gateway, order_id: str, amount_cents: int, title: str, details: dict[str, Any]
+) -> Payment:
+    return stk.open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="order",
         reference=stk.new_reference("R"),
-        title=text_of(given, "description", required=False)[:80] or f"Order {order_id}"[:80],
+        title=title,
         amount_cents=amount_cents,
         live_key=f"order/{order_id}/{amount_cents}",
         order_id=order_id,
         order_details=details,
     )
-    # Only now: opening it waited for whoever holds the live one, which may have been paid in this very moment.
-    _refuse_if_paid(tenant.id, order_id, amount_cents)
-    return payment
 
 
-def _refuse_if_paid(tenant_id: int, order_id: str, amount_cents: int) -> None:
+def _refuse_if_paid(gateway: Gateway, order_id: str, amount_cents: int) -> None:
     """Raise Conflict where this order was paid: a program that did not hear the answer asks again."""
     paid = select(Payment).where(
-        Payment.tenant_id == tenant_id,
+        Payment.tenant_id == gateway.tenant_id,
+        Payment.environment == gateway.environment,  # a test of the same order pays nothing
         Payment.order_id == order_id,
         Payment.amount_cents == amount_cents,
         Payment.state == "paid",

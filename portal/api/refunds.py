@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from flask import jsonify
+from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
 from portal import clock, money, queue
 from portal.accounts.permissions import REFUND
-from portal.api.guard import Doors, body, principal, read_cursor, text_of
+from portal.api.guard import Doors, body_if_any, principal, read_cursor, text_of
 from portal.api.orders import find_payment
 from portal.api.schemas import answered, contract, page_of, ref
 from portal.db import db, transaction
@@ -45,8 +45,12 @@ def shown(one_refund: Refund) -> dict[str, Any]:
 
 @contract(answered(data=ref("Refund")), takes="NewRefund")
 def refund(checkout_request_id: str) -> ResponseReturnValue:
-    """Send a payment's money back, whole or in part. It is done when M-Pesa says so."""
-    asking, given = principal(), body()
+    """Send a payment's money back, whole or in part; without a body all that is left. It is done when M-Pesa says so.
+
+    The same `Idempotency-Key` (or `idempotencyKey`) twice is one refund. Without one, the same amount is refused
+    while the one before is under way, and for ten minutes.
+    """
+    asking, given = principal(), body_if_any()
     amount = given.get("amount")
     amount_cents = None if amount is None else money.cents(amount)
     if amount_cents is not None and amount_cents <= 0:
@@ -65,6 +69,8 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
             user_id=asking.user_id,
             why=text_of(given, "reason", required=False),
             actor=asking.actor,
+            key=(request.headers.get("Idempotency-Key", "") or text_of(given, "idempotencyKey", required=False))[:200],
+            refuses_repeats=True,
         )
         data = shown(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
         data["refundIds"] = [one.uid for one in made]

@@ -162,6 +162,11 @@ COMPONENTS: dict[str, Schema] = {
         balancesAt=maybe(TIME),
         pullRegisteredAt=maybe(TIME),
         pulledUntil=maybe(TIME),
+        switched=thing(
+            closed=many(TEXT), askedAnew=many(TEXT), waitingForRealMoney=many(TEXT), refundsStopped=many(TEXT)
+        )
+        | {"description": "Only after a switch between test and real money: what was open, by name."},
+        optional=("switched",),
     ),
     "GatewayTest": answered(steps=many(thing(label=TEXT, ok=FLAG, detail=TEXT))),
     "GatewayRemoved": answered(deleted=FLAG, archived=FLAG),
@@ -260,7 +265,8 @@ COMPONENTS: dict[str, Schema] = {
         amount=KES | {"description": "Without it: all that may still go back."},
         method=words("b2c", "reversal"),
         reason=TEXT,
-        optional=("amount", "method", "reason"),
+        idempotencyKey=TEXT | {"description": "Or as the header Idempotency-Key: sent twice, it is one refund."},
+        optional=("amount", "method", "reason", "idempotencyKey"),
     ),
     "Refund": thing(
         refundId=TEXT,

@@ -16,7 +16,6 @@ from portal.api.schemas import FILTERS, contract, page_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.db import db, transaction
-from portal.errors import Refused
 from portal.gateways import connect
 from portal.payments import search
 from portal.payments.models import Transaction
@@ -123,10 +122,7 @@ def _harmless(value: object) -> object:
 def stats() -> ResponseReturnValue:
     """Today, this month, success, what is pending, and when M-Pesa last called."""
     tenant_id = principal().tenant_id
-    try:
-        environment = connect.choose(tenant_id, "").environment
-    except Refused:
-        environment = "production"
+    environment = connect.environment_of(tenant_id)
     found = search.figures(tenant_id, environment, provider="mpesa")
     return jsonify(
         today={"amount": money.kes(found.today_cents), "count": found.today_count},

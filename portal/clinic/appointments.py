@@ -18,6 +18,8 @@ from portal.clinic import invoices, letters, meetings
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
+from portal.payments.models import Payment
+from portal.payments.money_in import lock_payment
 from portal.tenants.models import Tenant
 
 ALLOWED = {
@@ -114,10 +116,10 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     with force_locale(tenant.locale):
         what = _("Appointment")
     line = {"kind": "consultation", "description": what, "amount": money.kes(appointment.price_cents)}
-    invoice = invoices.issue(
-        tenant, lines=[line], patient=appointment.patient, number=appointment.invoice_number, actor=actor
-    )
-    appointment.invoice_id = invoice.id
+    is_taken = invoices.is_taken(tenant.id, appointment.invoice_number)  # by an import, since it was booked
+    number = None if is_taken else appointment.invoice_number
+    invoice = invoices.issue(tenant, lines=[line], patient=appointment.patient, number=number, actor=actor)
+    appointment.invoice_id, appointment.invoice_number = invoice.id, invoice.number
     db.session.flush()
     letters.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
     return invoice
@@ -130,10 +132,29 @@ def decline(appointment: Appointment, *, why: str, actor: str) -> None:
 
 
 def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
-    """Cancel; what is unpaid is no longer offered, what is paid stays for staff to refund. The caller commits."""
+    """Cancel; what is not paid in full is no longer offered. The caller commits, then rings WITHDRAW.
+
+    A part that was paid waits to be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
+    """
     _move(appointment, "cancelled", actor=actor, why=why)
-    if appointment.invoice is not None and not appointment.invoice.payment.allocated_cents:
-        invoices.void(appointment.invoice, why="The appointment was cancelled.", actor=actor)
+    if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == "open":
+        invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
+
+
+def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[Appointment]:
+    """Cancelled, and its payer's money is still here: to be refunded, or kept as credit. The oldest first."""
+    kept = (
+        select(Appointment)
+        .join(Invoice, Invoice.id == Appointment.invoice_id)
+        .join(Payment, Payment.id == Invoice.payment_id)
+        .where(
+            Appointment.tenant_id == tenant_id,
+            Appointment.status == "cancelled",
+            Payment.state == "paid",
+            Payment.refunded_cents < Payment.amount_cents,
+        )
+    )
+    return list(db.session.scalars(kept.order_by(Appointment.id).limit(limit)))
 
 
 def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) -> None:

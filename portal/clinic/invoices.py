@@ -11,20 +11,45 @@ from portal.clinic.models import Invoice, InvoiceLine, Patient
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
 from portal.gateways import connect
-from portal.payments import stk
+from portal.gateways.models import Gateway
+from portal.payments import stk, wallets
 from portal.payments.models import Payment
 from portal.payments.money_in import lock_payment
 from portal.phone import normalise_msisdn
-from portal.tenants.counters import take_number
+from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
 
 LINE_KINDS = ("consultation", "lab", "medication", "other")
 MOST_LINES = 100
+LOOK_AHEAD = 500  # numbers looked at together, past those that an import brought
+MOST_TRIES = 5
 
 
 def next_number(tenant: Tenant) -> str:
-    """The next invoice number: `INV1001`. Short, in capitals and digits: a payer types it as account."""
-    return f"INV{take_number(tenant.id, 'invoice')}"
+    """The next invoice number: `INV1001`. Short, in capitals and digits: a payer types it as account.
+
+    Numbers that an import brought are passed over.
+    """
+    number = take_number(tenant.id, "invoice")
+    if not is_taken(tenant.id, f"INV{number}"):
+        return f"INV{number}"
+    while (free := _free_from(tenant.id, number)) is None:
+        number += LOOK_AHEAD
+    skip_to(tenant.id, "invoice", free)
+    return f"INV{free}"
+
+
+def is_taken(tenant_id: int, number: str) -> bool:
+    """Whether something to be paid is called so already."""
+    named = select(Payment.id).where(Payment.tenant_id == tenant_id, Payment.reference == number)
+    return db.session.scalar(named) is not None
+
+
+def _free_from(tenant_id: int, number: int) -> int | None:
+    """The first free one of the LOOK_AHEAD numbers from this on, or None."""
+    names = {f"INV{each}": each for each in range(number, number + LOOK_AHEAD)}
+    taken = select(Payment.reference).where(Payment.tenant_id == tenant_id, Payment.reference.in_(list(names)))
+    return min(set(names.values()) - {names[name] for name in db.session.scalars(taken)}, default=None)
 
 
 def issue(
@@ -44,18 +69,15 @@ def issue(
     total_cents = sum(line["amount_cents"] for line in checked)
     gateway = connect.choose(tenant.id, "clinic")
     name, msisdn = _payer(patient, payer, tenant.id)
-    number = number or next_number(tenant)
-    payment = stk.open_payment(
+    payment = _numbered(
         tenant,
         gateway,
-        environment=gateway.environment,
-        purpose="clinic",
-        reference=number,
-        title=f"Invoice {number}",
+        number,
         amount_cents=total_cents,
         phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
         phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
     )
+    number = payment.reference
     invoice = Invoice(
         tenant_id=tenant.id,
         number=number,
@@ -78,6 +100,26 @@ def issue(
         details={"amount_cents": total_cents},
     )
     return invoice
+
+
+def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: Any) -> Payment:
+    """Its payment, under this number or else the next free one. Raises ReferenceTaken for a number that is taken."""
+    for _try in range(MOST_TRIES):
+        reference = number or next_number(tenant)
+        try:
+            return stk.open_payment(
+                tenant,
+                gateway,
+                environment=gateway.environment,
+                purpose="clinic",
+                reference=reference,
+                title=f"Invoice {reference}",
+                **columns,
+            )
+        except stk.ReferenceTaken:
+            if number is not None:
+                raise
+    raise stk.ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
 
 
 def _check_lines(lines: object) -> list[dict[str, Any]]:
@@ -135,11 +177,20 @@ def of_payment(payment_id: int) -> Invoice | None:
 
 
 def void(invoice: Invoice, *, why: str, actor: str) -> None:
-    """Take an unpaid invoice back. Raises Conflict while money is on it. The caller commits."""
+    """Take an unpaid invoice back. What wallets paid is in them again.
+
+    Raises Conflict while other money is on it. The caller commits, then rings WITHDRAW.
+    """
     payment = lock_payment(invoice.payment_id)
+    wallets.put_back(payment.id, actor=actor)
     if payment.allocated_cents > payment.refunded_cents:
         raise Conflict(f"Invoice {invoice.number} has money on it; refund that first.")
-    stk.close_payment(payment, why=why, actor=actor)
+    withdraw(invoice, why=why, actor=actor)
+
+
+def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
+    """Stop offering an invoice that is not paid in full: a part that came waits to be placed. The caller commits."""
+    stk.close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
     invoice.voided_at = clock.now()
     chain.record(invoice.tenant_id, "invoice", invoice.id, "voided", actor=actor, why=why)
 

@@ -44,6 +44,17 @@ def client_for(gateway: Gateway) -> DarajaClient:
     )
 
 
+def environment_of(tenant_id: int, purpose: str = "") -> str:
+    """Whether a tenant's money for a purpose is test money (`sandbox`) or real (`production`, also without gateway).
+
+    The one rule, for every page and program: that of the gateway which would be used now.
+    """
+    try:
+        return choose(tenant_id, purpose).environment
+    except Refused:
+        return "production"
+
+
 def choose(tenant_id: int, purpose: str) -> Gateway:
     """The gateway for a purpose (`clinic`, `hotspot`, `pppoe`, `order`). Raises Refused where there is none.
 

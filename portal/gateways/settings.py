@@ -10,7 +10,7 @@ from sqlalchemy import String, func, select, update
 
 from portal import clock
 from portal.audit import chain
-from portal.db import db, new_token
+from portal.db import db, new_token, new_uid
 from portal.errors import Conflict, Misconfigured, NotFound, Refused
 from portal.gateways import credential, initiator, outside
 from portal.gateways.models import SECRETS, Gateway
@@ -190,11 +190,14 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_sig
     return gateway
 
 
-def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> None:
+def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> Gateway:
     """Change what is given; an empty secret keeps the old one. Raises Refused. The caller commits.
 
     Another server, another initiator and real money need somebody who signed in just now, and every secret again:
     a page left open, or a server of somebody's own, must not come by those that are kept (property 80).
+
+    Gives the gateway that stands for it now: the same row, or its successor where test and real money were switched.
+    What is open must be dealt with then: `payments.environments.change` calls this, and does.
     """
     values = {name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")}
     _refuse_if(problems(shown(gateway) | values))
@@ -206,6 +209,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
         _refuse_if(_secrets_to_give_again(gateway, values))
     was = gateway.environment
     before = shown(gateway)
+    if values.get("env", was) != was:
+        gateway = _successor(gateway)
     is_other_initiator = any(
         name in SECRET_FIELDS or values[name] != before[name] for name in INITIATOR_FIELDS & set(values)
     )
@@ -227,6 +232,33 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
         new=gateway.environment,
         details={"fields": changed},
     )
+    return gateway
+
+
+# What a row knows of its own M-Pesa, and no other M-Pesa knows.
+_ITS_OWN = {
+    "id", "created_at", "hook_token", "previous_hook_token", "urls_registered_at", "pull_registered_at",
+    "pulled_until", "balances", "balances_at", "tested_at", "test_passed", "test_message", "initiator_halted_at",
+    "initiator_halted_why",
+}  # fmt: skip
+
+
+def _successor(gateway: Gateway) -> Gateway:
+    """The row that takes this one's place and public id, with callback addresses of its own; the old one is archived.
+
+    Each row stays in its environment for ever. So whatever began with test money (a prompt, a question, a refund)
+    goes on with the test server, its secrets and its addresses, and is booked as test money, however late it ends.
+    """
+    copied = {
+        column.name: getattr(gateway, column.name)
+        for column in Gateway.__table__.columns
+        if column.name not in _ITS_OWN
+    }
+    gateway.uid, gateway.is_default, gateway.archived_at = new_uid(), False, clock.now()
+    db.session.flush()  # the public id and the default must be free first
+    successor = Gateway(**copied)
+    db.session.add(successor)
+    return successor
 
 
 def _server_of(base_url: str) -> str:

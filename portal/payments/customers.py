@@ -10,7 +10,7 @@ from portal import personal
 from portal.audit import chain
 from portal.db import db
 from portal.errors import NotFound, Refused
-from portal.gateways import connect, messages
+from portal.gateways import messages
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments import wallets
@@ -18,14 +18,6 @@ from portal.payments.models import Customer
 from portal.phone import normalise_msisdn
 
 PAGE_ROWS = 50
-
-
-def environment_of(tenant_id: int) -> str:
-    """Whether this tenant's money by hand is test money: as its default gateway, production where it has none."""
-    try:
-        return connect.choose(tenant_id, "").environment
-    except Refused:
-        return "production"
 
 
 def by_uid(tenant_id: int, uid: str) -> Customer:

@@ -20,7 +20,7 @@ from portal.errors import Conflict, NotFound, Refused
 from portal.ledger import post
 from portal.payments import accounts, wallets
 from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
-from portal.payments.money_in import VOIDED, allocate, lock_payment, take_back
+from portal.payments.money_in import VOIDED, allocate, find, lock_payment, take_back
 from portal.phone import for_screens
 from portal.tenants.counters import take_number
 
@@ -82,24 +82,22 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
             code="unknown_reference",
         )
     payment = lock_payment(named.id)
-    if before := _recorded(tenant_id, taken):
+    if before := _recorded(tenant_id, payment.reference, taken):
         return before
     if payment.state != "open":
         raise Conflict(_("%(reference)s has nothing left to pay.", reference=payment.reference))
-    booked, is_new = _book(payment, payment.reference, taken)
-    if is_new:
-        allocate(booked, payment, actor=taken.actor)
+    booked = _book(payment, payment.reference, payment.environment, taken)
+    allocate(booked, payment, actor=taken.actor)
     return booked
 
 
 def for_wallet(customer: Customer, environment: str, taken: Taken) -> Transaction:
     """Record money that a customer keeps with the tenant. The caller commits."""
     customer = wallets.lock_customer(customer.id)
-    if before := _recorded(customer.tenant_id, taken):
+    if before := _recorded(customer.tenant_id, customer.account_number, taken):
         return before
-    booked, is_new = _book(customer, customer.account_number, taken, environment=environment)
-    if is_new:
-        wallets.credit(booked, customer, actor=taken.actor)
+    booked = _book(customer, customer.account_number, environment, taken)
+    wallets.credit(booked, customer, actor=taken.actor)
     return booked
 
 
@@ -107,24 +105,32 @@ def _uid_of(tenant_id: int, key: str) -> str:
     return vault.lookup(key, context=f"manual/{tenant_id}")[:24] if key else new_uid()
 
 
-def _recorded(tenant_id: int, taken: Taken) -> Transaction | None:
+def _recorded(tenant_id: int, account: str, taken: Taken) -> Transaction | None:
     """What this form recorded before. Raises Conflict where it then said something else."""
     if not taken.key:
         return None
     before = db.session.scalars(
         select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.uid == _uid_of(tenant_id, taken.key))
     ).one_or_none()
-    if before is not None and (before.amount_cents, before.channel) != (taken.amount_cents, taken.channel):
+    said = (account, taken.amount_cents, taken.channel)
+    if before is not None and (before.account, before.amount_cents, before.channel) != said:
         raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
     return before
 
 
-def _book(owner: Payment | Customer, account: str, taken: Taken, *, environment: str = "") -> tuple[Transaction, bool]:
+def _next_receipt(tenant_id: int, environment: str, channel: str) -> str:
+    """`CASH1001`: the next number of this channel's that no import brought."""
+    while True:
+        receipt = f"{channel.upper()}{take_number(tenant_id, 'manual')}"
+        if find(tenant_id, environment, receipt) is None:
+            return receipt
+
+
+def _book(owner: Payment | Customer, account: str, environment: str, taken: Taken) -> Transaction:
     tenant_id = owner.tenant_id
-    environment = owner.environment if isinstance(owner, Payment) else environment
     msisdn = personal.open_phone(owner.phone_sealed, tenant_id)
     now, uid = clock.now(), _uid_of(tenant_id, taken.key)
-    receipt = f"{taken.channel.upper()}{take_number(tenant_id, 'manual')}"
+    receipt = _next_receipt(tenant_id, environment, taken.channel)
     row_id = db.session.execute(
         upsert_nothing(
             Transaction,
@@ -146,8 +152,8 @@ def _book(owner: Payment | Customer, account: str, taken: Taken, *, environment:
             recorded_by_id=taken.user_id,
         ).returning(Transaction.id)
     ).scalar()
-    if row_id is None:  # the same form, sent for another payment or customer a moment ago
-        return db.session.scalars(select(Transaction).where(Transaction.uid == uid)).one(), False
+    if row_id is None:  # the same form, sent a moment ago: for the same, its lock would have let us see it
+        raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
     booked = db.session.get_one(Transaction, row_id)
     db.session.add(Witness(tenant_id=tenant_id, transaction_id=booked.id, channel=taken.channel))
     post.post(
@@ -167,7 +173,7 @@ def _book(owner: Payment | Customer, account: str, taken: Taken, *, environment:
         new=receipt,
         details={"amount_cents": taken.amount_cents, "channel": taken.channel},
     )
-    return booked, True
+    return booked
 
 
 def void(tenant_id: int, uids: list[str], *, why: str, actor: str) -> list[Transaction]:

@@ -277,6 +277,7 @@ class Refund(TenantOwned, Model):
     __tablename__ = "refunds"
     __table_args__ = (
         UniqueConstraint("originator_conversation_id"),
+        UniqueConstraint("tenant_id", "idempotency_key"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
         _partial("ix_refunds_due", "next_at", where="next_at IS NOT NULL"),
@@ -298,6 +299,8 @@ class Refund(TenantOwned, Model):
     phone_sealed: Mapped[str | None] = mapped_column(Text)  # who gets it, by B2C
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(60))  # of the caller, hashed, with a place
+    asked_as: Mapped[str] = mapped_column(String(32), default="")  # digest of payment, amount and method as asked for
     originator_conversation_id: Mapped[str] = mapped_column(String(60), default=new_token)
     conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     receipt: Mapped[str | None] = mapped_column(String(20))

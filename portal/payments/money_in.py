@@ -26,6 +26,7 @@ REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
 UNKNOWN_ACCOUNT, SEVERAL_FIT = "unknown account", "several fit"
 KNOWS_PAYER = frozenset({"stk", "query", "c2b", "status", "pull"})  # channels by which M-Pesa says who paid
+OTHER_ENVIRONMENT = "other environment"  # test money for what real money pays now, or the reverse
 
 
 @dataclass(frozen=True)
@@ -355,6 +356,24 @@ def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor:
         booked.tenant_id, "payment", payment.id, "taken_off", actor=actor, new=booked.receipt,
         details={"amount_cents": amount_cents},
     )  # fmt: skip
+
+
+def take_all_off(payment: Payment, *, actor: str) -> None:
+    """Take off an open payment all the money that came for it, but what went back to its payer or is on its way.
+
+    It waits to be placed. The caller commits, holding the payment's lock, and closes it.
+    """
+    paid = select(Allocation).where(Allocation.payment_id == payment.id, Allocation.taken_back_at.is_(None))
+    given = db.session.scalars(paid.where(Allocation.transaction_id.is_not(None))).all()
+    money = select(Transaction).where(Transaction.id.in_([one.transaction_id for one in given]))
+    locked = db.session.scalars(
+        money.order_by(Transaction.id).with_for_update().execution_options(populate_existing=True)
+    ).all()
+    for booked in locked:
+        held = sum(one.amount_cents for one in given if one.transaction_id == booked.id)
+        if left := held - _refunded_of(booked, payment, Refund.state != "failed"):
+            take_off(booked, payment, left, actor=actor)
+            booked.unplaced_why = CLOSED
 
 
 def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:

@@ -5,6 +5,7 @@ from sqlalchemy import func, select
 from portal.db import db
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
+from portal.money import format_kes
 from portal.payments.history import OPENING
 from portal.payments.models import Allocation, Payment, Refund, Transaction
 from portal.tenants.models import Tenant
@@ -21,7 +22,7 @@ def problems() -> list[str]:
         ]
         for environment in ENVIRONMENTS:
             found += _balances(tenant, environment)
-    return found + _allocations()
+    return found + _allocations() + _sent_back()
 
 
 def _balances(tenant: Tenant, environment: str) -> list[str]:
@@ -90,6 +91,21 @@ def _wallets(tenant: Tenant, environment: str) -> list[str]:
     if held != expected:
         return [f"{tenant.slug} {environment}: the wallets hold {held} cents; {expected} should be there."]
     return []
+
+
+def _sent_back() -> list[str]:
+    """Money that went back more than once: a refund that M-Pesa called failed, and sent after all."""
+    gone = (
+        select(Transaction.receipt, Transaction.uid, Transaction.amount_cents, func.sum(Refund.amount_cents))
+        .join(Refund, Refund.transaction_id == Transaction.id)
+        .where(Refund.state == "done")
+        .group_by(Transaction.id, Transaction.receipt, Transaction.uid, Transaction.amount_cents)
+        .having(func.sum(Refund.amount_cents) > Transaction.amount_cents)
+    )
+    return [
+        f"Of receipt {receipt or uid} {format_kes(int(cents))} were sent back; {format_kes(amount_cents)} had come."
+        for receipt, uid, amount_cents, cents in db.session.execute(gone)
+    ]
 
 
 def _allocations() -> list[str]:

@@ -77,8 +77,11 @@ def _reversal_status(refund: Refund, status: str) -> None:
         refund.next_at = clock.now() + REST
     elif status == "reversed":
         refunds.done(refund, receipt=None, actor="status")
-    elif status == "completed":
+    elif status == "completed" and _is_of_all(refund):
         _not_known(refund, "M-Pesa says that the payment still stands.", "0")
+    elif status == "completed":  # of a part that went back the payment may well stay completed
+        refund.failure = "M-Pesa does not tell whether this part went back. Look for it on the statement."
+        refund.next_at = clock.now() + REST
     else:
         refund.next_at = clock.now() + ASK_AGAIN_AFTER
 
@@ -94,10 +97,13 @@ def _odd_amount(refund: Refund, stated_cents: int) -> str:
     return "It states another amount than was sent."
 
 
+def _is_of_all(refund: Refund) -> bool:
+    return refund.amount_cents == db.session.get_one(Transaction, refund.transaction_id).amount_cents
+
+
 def _can_be_this_one(refund: Refund) -> bool:
     """Whether `reversed already` may be said of this very request: all of the money, and no other refund did it."""
-    booked = db.session.get_one(Transaction, refund.transaction_id)
-    return refund.amount_cents == booked.amount_cents and not _an_earlier_one_did(refund)
+    return _is_of_all(refund) and not _an_earlier_one_did(refund)
 
 
 def _an_earlier_one_did(refund: Refund) -> bool:

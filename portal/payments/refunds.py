@@ -9,14 +9,16 @@ A refund counts as spent from the moment it is asked for until M-Pesa says it fa
 its idempotency key: made once, the same on every try, so M-Pesa itself refuses a double.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from flask_babel import gettext as _
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
-from portal import clock, money, personal
+from portal import clock, money, personal, vault
 from portal.audit import chain
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
@@ -32,6 +34,8 @@ from portal.tenants.models import Tenant
 MPESA_FIRST = timedelta(hours=1)  # what M-Pesa says by itself comes before what an administrator says
 B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
 METHODS = ("b2c", "reversal")
+REPEATED_WITHIN = timedelta(minutes=10)
+MOST_PARTS = 100  # receipts that one request may send back from
 UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
 
 
@@ -41,6 +45,12 @@ class Share:
 
     transaction: Transaction
     available_cents: int
+
+    @property
+    def sendable_cents(self) -> int:
+        """As much of it as M-Pesa can send: whole shillings. What is left of a receipt with cents may be credit."""
+        is_at_mpesa = self.transaction.provider == "mpesa" and self.available_cents > 0
+        return self.available_cents - self.available_cents % money.CENTS if is_at_mpesa else 0
 
 
 def shares_of(payment: Payment) -> list[Share]:
@@ -67,31 +77,45 @@ def recommended(booked: Transaction, amount_cents: int) -> str:
 
 def may_go_back(payment: Payment) -> tuple[int, str]:
     """(cents that may still go back by M-Pesa, the method recommended for all of them)."""
-    left = [share for share in shares_of(payment) if share.available_cents > 0]
-    left = [share for share in left if share.transaction.provider == "mpesa"]
-    methods = {recommended(share.transaction, share.available_cents) for share in left}
-    return sum(share.available_cents for share in left), "b2c" if methods == {"b2c"} else "reversal"
+    left = [share for share in shares_of(payment) if share.sendable_cents]
+    methods = {recommended(share.transaction, share.sendable_cents) for share in left}
+    return sum(share.sendable_cents for share in left), "b2c" if methods == {"b2c"} else "reversal"
 
 
 def ask_for(
-    payment_id: int, *, amount_cents: int | None, method: str, user_id: int, why: str, actor: str
+    payment_id: int,
+    *,
+    amount_cents: int | None,
+    method: str,
+    user_id: int,
+    why: str,
+    actor: str,
+    key: str = "",
+    refuses_repeats: bool = False,
 ) -> list[Refund]:
     """Write down refunds of a payment, one a receipt; all of what is left where no amount is given. The caller commits.
 
+    key: the caller's idempotency key; what was asked for with it before is given again, and nothing new is written.
+    refuses_repeats: without a key the same part twice is no second refund.
     Raises Refused with what is wrong and what would be right.
     """
     payment = lock_payment(payment_id)
+    asked_as = vault.lookup(f"{payment.id}/{amount_cents}/{method}", context="refund-asked")[:32]
+    if key and (before := _keyed(payment.tenant_id, key)):
+        if before[0].asked_as != asked_as:
+            raise Conflict(_("This key was used for another refund. Use a new one."), code="idempotency_conflict")
+        return before
+    if refuses_repeats and not key and amount_cents is not None:
+        _refuse_repeated(payment, asked_as)
     paid = select(Allocation.transaction_id).where(Allocation.payment_id == payment.id)
     locked = select(Transaction).where(Transaction.id.in_(paid)).order_by(Transaction.id).with_for_update()
     db.session.scalars(locked.execution_options(populate_existing=True)).all()  # it may have paid others as well
-    shares = [
-        share for share in shares_of(payment) if share.available_cents > 0 and share.transaction.provider == "mpesa"
-    ]
-    available = sum(share.available_cents for share in shares)
-    wanted = _whole_shillings(available) if amount_cents is None else amount_cents
+    shares = [share for share in shares_of(payment) if share.sendable_cents]
+    available = sum(share.sendable_cents for share in shares)
+    wanted = available if amount_cents is None else amount_cents
     if wanted <= 0 or available <= 0:
         raise Refused(
-            _("There is nothing left to refund.") if available <= 0 else _("The amount must be at least KES 1."),
+            _nothing_left(payment) if available <= 0 else _("The amount must be at least KES 1."),
             code="invalid_amount",
         )
     if wanted > available:
@@ -103,14 +127,15 @@ def ask_for(
             code="refund_too_large",
             fields={"amount": f"At most {money.kes(available)}."},
         )
-    how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor}
+    how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor, "asked_as": asked_as}
     in_all_cents = wanted + sum(one.amount_cents for one in of_payment(payment.id) if one.state != "failed")
-    made = []
+    made: list[Refund] = []
     for share in shares:
-        part = min(wanted, share.available_cents)
+        part = min(wanted, share.sendable_cents)
         if not part:
             continue
         wanted -= part
+        how["key"] = _row_key(key, len(made)) if key else None
         if payment.state == "paid":
             made.append(_write(share.transaction, payment, part, in_all_cents=in_all_cents, **how))
             continue
@@ -118,6 +143,53 @@ def ask_for(
         money_in.take_off(share.transaction, payment, part, actor=actor)  # else it would count as paid still
         made.append(_write(share.transaction, None, part, in_all_cents=in_all_cents, **how))
     return made
+
+
+def _row_key(key: str, place: int) -> str:
+    """What keeps a caller's key single in the database: its hash, and the refund's place among those of one request."""
+    return f"{vault.lookup(key, context='refund-key')[:40]}/{place}"
+
+
+def _keyed(tenant_id: int, key: str) -> list[Refund]:
+    """What was asked for with this key before, in order."""
+    names = [_row_key(key, place) for place in range(MOST_PARTS)]
+    mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.idempotency_key.in_(names))
+    return list(db.session.scalars(mine.order_by(Refund.id)))
+
+
+def _refuse_repeated(payment: Payment, asked_as: str) -> None:
+    """Raise Conflict where the very same part of this payment goes back already, or did so moments ago.
+
+    Decided: refused, instead of answered with the refund before, where no key says which is meant. Who did not hear
+    the answer learns its id; who means a second one of the same size is told how, and never believes it was made.
+    """
+    paid = select(Allocation.transaction_id).where(Allocation.payment_id == payment.id)
+    same = select(Refund).where(Refund.transaction_id.in_(paid), Refund.asked_as == asked_as)
+    is_recent = Refund.created_at > clock.now() - REPEATED_WITHIN
+    found = same.where(Refund.state != "failed", Refund.state.in_(UNDER_WAY) | is_recent)
+    before = db.session.scalars(found.order_by(Refund.id.desc()).limit(1)).first()
+    if before is not None:
+        raise Conflict(
+            _(
+                "This very refund was asked for already: %(uid)s. For a second one of the same amount send an"
+                " Idempotency-Key.",
+                uid=before.uid,
+            ),
+            code="repeated_refund",
+        )
+
+
+def _nothing_left(payment: Payment) -> str:
+    """Why nothing can go back by M-Pesa."""
+    shares = shares_of(payment)
+    if any(share.available_cents > 0 and share.transaction.provider == "mpesa" for share in shares):
+        return _("Less than a shilling is left, which M-Pesa cannot send. Keep it as credit.")
+    wallet = select(Allocation.id).where(
+        Allocation.payment_id == payment.id, Allocation.customer_id.is_not(None), Allocation.taken_back_at.is_(None)
+    )
+    if db.session.scalar(wallet.limit(1)) is not None:
+        return _("This was paid from credit. Put it back into the customer's wallet instead.")
+    return _("There is nothing left to refund.")
 
 
 def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
@@ -142,11 +214,18 @@ def _write(
     user_id: int,
     why: str,
     actor: str,
+    key: str | None = None,
+    asked_as: str = "",
 ) -> Refund:
     """in_all_cents: with what the same payment sent back before, so that a limit cannot be passed in small steps."""
     if booked.gateway_id is None:
         raise Refused(_("This money did not come through a gateway; give it back by hand."), code="no_gateway")
     gateway = db.session.get_one(Gateway, booked.gateway_id)
+    if gateway.environment != booked.environment:
+        raise Conflict(
+            _("This money came in test mode, or before it: it cannot go back through a gateway of the other money."),
+            code="other_environment",
+        )
     initiator.refuse_if_halted(gateway)
     msisdn = _check(booked, amount_cents, method)
     tenant = db.session.get_one(Tenant, booked.tenant_id)
@@ -164,8 +243,15 @@ def _write(
         phone_sealed=personal.seal_phone(msisdn, booked.tenant_id) if msisdn else None,
         requested_by_id=user_id,
         next_at=None if needs_second else clock.now(),
+        idempotency_key=key,
+        asked_as=asked_as,
     )
-    db.session.add(refund)
+    try:
+        with db.session.begin_nested() if key else nullcontext():
+            db.session.add(refund)
+            db.session.flush()
+    except IntegrityError:  # the same key, sent for another payment at this moment
+        raise Conflict(_("This key was used for another refund. Use a new one."), code="idempotency_conflict") from None
     booked.refunded_cents += amount_cents
     if payment is None:
         booked.unallocated_cents -= amount_cents
@@ -313,6 +399,9 @@ def begin(refund_id: int) -> MpesaRequest | None:
     if not initiator.can_ask(gateway):
         refund.failure = gateway.initiator_halted_why or "The gateway's initiator is missing."
         refund.next_at = clock.now() + timedelta(minutes=10)
+        return None
+    if gateway.environment != refund.environment:
+        fail(refund, "Its gateway takes other money now than it came in as.", actor="worker")
         return None
     subject = f"refund:{refund.id}"
     request = db.session.scalars(

@@ -187,9 +187,19 @@ def references_of(items: list[Transaction]) -> dict[int, str]:
     return {item.id: ", ".join(paid.get(item.id, [])) or item.account for item in items}
 
 
-def to_place(tenant_id: int, limit: int = 50) -> list[Transaction]:
-    """Money without a home, oldest first."""
-    homeless = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0)
+def is_for_staff(environment: str) -> ColumnElement[bool]:
+    """Which money staff look after: the real, always; test money only while the business is in test mode.
+
+    environment: what the business takes now.
+    """
+    return Transaction.environment.in_({environment, "production"})
+
+
+def to_place(tenant_id: int, environment: str, limit: int = 50) -> list[Transaction]:
+    """Money without a home, oldest first. environment: as for `is_for_staff`."""
+    homeless = select(Transaction).where(
+        Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0, is_for_staff(environment)
+    )
     return list(db.session.scalars(homeless.order_by(Transaction.id).limit(limit)))
 
 

@@ -15,9 +15,9 @@ from portal import clock, money, personal
 from portal.audit import chain
 from portal.db import db, new_token, upsert_nothing
 from portal.errors import Conflict, CoolDown, Refused
-from portal.gateways import daraja, results
+from portal.gateways import connect, daraja, results
 from portal.gateways.models import Gateway
-from portal.payments import prompt_limits
+from portal.payments import money_in, prompt_limits, wallets
 from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import lock_payment
 from portal.payments.prompt_limits import AskedFrom
@@ -35,6 +35,12 @@ _RINGING: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in (State.SENDING, State.AWAITING_PIN)
 ]  # spelt as the index has it
 _CODES_TO_WAIT_FOR = ("17", "26", "1001")
+
+
+class ReferenceTaken(Conflict):
+    """Something else is called so: one reference names one thing, or money that names it would pay the wrong one."""
+
+    code = "reference_taken"
 
 
 def new_reference(letter: str) -> str:
@@ -56,7 +62,8 @@ def open_payment(
 ) -> Payment:
     """Write down one thing to be paid, or return the open one with the same `live_key`. The caller commits.
 
-    reference: capitals and digits without P, at most nine. title: neutral words. Raises Refused for a bad amount.
+    reference: capitals and digits without P, at most nine. title: neutral words. Raises Refused for a bad amount,
+    ReferenceTaken where the reference names something else.
     """
     money.payable_cents(money.kes(amount_cents), limit_cents=tenant.push_limit_cents)
     unique = ["tenant_id", "live_key"] if live_key else ["tenant_id", "reference"]
@@ -86,13 +93,20 @@ def open_payment(
             details={"amount_cents": amount_cents},
         )
         return db.session.get_one(Payment, payment_id)
-    same = Payment.live_key == live_key if live_key else Payment.reference == reference
-    return db.session.scalars(select(Payment).where(Payment.tenant_id == tenant.id, same)).one()
+    if not live_key:
+        raise ReferenceTaken(f"{reference} is the number of something else here.")
+    return db.session.scalars(select(Payment).where(Payment.tenant_id == tenant.id, Payment.live_key == live_key)).one()
 
 
 def close_payment(payment: Payment, *, why: str, actor: str) -> None:
-    """Stop offering it. Money that still comes for it waits to be placed. The caller commits, holding its lock."""
+    """Stop offering it. What came for it, or comes yet, waits to be placed; what a wallet paid is in that wallet again.
+
+    The caller commits, holding its lock.
+    """
     if payment.state == "open":
+        if payment.allocated_cents:
+            wallets.put_back(payment.id, actor=actor)
+            money_in.take_all_off(payment, actor=actor)
         touch(payment.id, state="closed", live_key=None)
         chain.record(payment.tenant_id, "payment", payment.id, "closed", actor=actor, why=why)
 
@@ -127,12 +141,7 @@ def request_push(
         raise Conflict(_("This is already paid.") if payment.state == "paid" else _("This can no longer be paid."))
     if live := _open_push(payment):
         return Requested(live, is_new=False)
-    gateway = payment.gateway
-    if gateway is None or gateway.archived_at or gateway.kind != "MPESA_API":
-        raise Refused(
-            _("This business cannot send M-Pesa requests yet. Pay by hand, or ask its staff."),
-            code="no_gateway",
-        )
+    gateway = _gateway_of(payment)
     if payment.due_cents % money.CENTS:
         raise Refused(_("The amount due has cents, which M-Pesa cannot ask for. Ask the staff."), code="invalid_amount")
     phone_hash = personal.phone_hash(msisdn, payment.tenant_id)
@@ -168,6 +177,30 @@ def request_push(
         details={"amount_cents": push.amount_cents, "payment": payment.id, "reference": push.reference},
     )
     return Requested(push, is_new=True)
+
+
+def _gateway_of(payment: Payment) -> Gateway:
+    """The gateway that asks for this: its own, or the one in its place where that was archived. Raises Refused.
+
+    Never one of the other environment: real money would be taken for a test, or test money for a real debt.
+    """
+    gateway = payment.gateway
+    if gateway is not None and gateway.archived_at:
+        gateway = connect.choose(payment.tenant_id, payment.purpose)
+        payment.gateway_id = gateway.id if gateway.environment == payment.environment else payment.gateway_id
+    if gateway is None or gateway.kind != "MPESA_API":
+        raise Refused(
+            _("This business cannot send M-Pesa requests yet. Pay by hand, or ask its staff."),
+            code="no_gateway",
+        )
+    if gateway.environment != payment.environment:
+        sentence = (
+            _("This was made with test money, and the business takes real money now. Ask its staff for a new one.")
+            if payment.is_sandbox
+            else _("The business is in test mode now, and this is paid with real money. Ask its staff.")
+        )
+        raise Conflict(sentence, code="other_environment")
+    return gateway
 
 
 def _keyed(payment: Payment, idempotency_key: str) -> Push | None:
@@ -229,7 +262,8 @@ def claim(push_id: int, *, hook_url: str) -> Claimed | None:
         return None
     payment = lock_payment(push.payment_id)
     db.session.refresh(push)
-    if payment.state != "open" or payment.due_cents != push.amount_cents:
+    is_still_due = payment.state == "open" and payment.due_cents == push.amount_cents
+    if not is_still_due or payment.environment != push.gateway.environment:
         move(
             push,
             State.CREATED,

@@ -37,8 +37,13 @@ def succeed(
 def give(booked: Transaction, payment: Payment, *, actor: str) -> None:
     """Give this money to the payment that it was sent for, out of a wallet where a guess had put it.
 
-    The caller commits, and holds the payment's lock.
+    Money of the other environment, such as of a prompt that rang when test and real money were switched, pays
+    nothing: it waits to be placed. The caller commits, and holds the payment's lock.
     """
+    if booked.environment != payment.environment:
+        if booked.unallocated_cents:
+            booked.unplaced_why = money_in.OTHER_ENVIRONMENT
+        return
     if payment.state == "open":
         wallets.free(booked, actor=actor)
     if booked.unallocated_cents:

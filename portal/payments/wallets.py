@@ -183,6 +183,41 @@ def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
     return given
 
 
+def put_back(payment_id: int, *, actor: str, customer_id: int | None = None) -> int:
+    """Undo what wallets paid here: it is their owners' money again, and due again; cents put back.
+
+    customer_id: only what this customer's wallet paid. What was delivered for it is withdrawn afterwards, by query
+    (`withdraw_at`). The caller commits, then rings WITHDRAW.
+    """
+    payment = lock_payment(payment_id)
+    paid = select(Allocation).where(
+        Allocation.payment_id == payment.id, Allocation.customer_id.is_not(None), Allocation.taken_back_at.is_(None)
+    )
+    if customer_id is not None:
+        paid = paid.where(Allocation.customer_id == customer_id)
+    put = 0
+    for given in db.session.scalars(paid.order_by(Allocation.customer_id)).all():
+        customer, amount_cents = lock_customer(given.customer_id or 0), given.amount_cents
+        given.taken_back_at = clock.now()
+        post.post(
+            payment.tenant_id,
+            payment.environment,
+            "wallet_put_back",
+            f"{customer.id}/{payment.id}/{payment.version}",
+            occurred_at=clock.now(),
+            lines={post.revenue(payment.purpose): amount_cents, post.wallet(customer.id): -amount_cents},
+        )
+        was_paid = {"state": "open", "withdraw_at": clock.now()} if payment.state == "paid" else {}
+        touch(payment.id, allocated_cents=Payment.allocated_cents - amount_cents, **was_paid)
+        chain.record(
+            payment.tenant_id, "payment", payment.id, "put_back", actor=actor, new="wallet",
+            details={"amount_cents": amount_cents, "customer": customer.id},
+        )  # fmt: skip
+        put += amount_cents
+    db.session.flush()
+    return put
+
+
 def _wallet_allocation(payment: Payment, customer: Customer) -> Allocation | None:
     return db.session.scalars(
         select(Allocation).where(

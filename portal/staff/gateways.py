@@ -18,11 +18,13 @@ from portal.db import transaction
 from portal.errors import Refused
 from portal.gateways import credential, settings
 from portal.gateways.models import Gateway
+from portal.payments import environments
 from portal.staff import gateway_operations
 from portal.staff.guard import actor, needs
 
 _KINDS = {"PAYBILL": _l("Paybill"), "BUYGOODS": _l("Till (Buy Goods)"), "BANK": _l("Bank account")}
 LARGEST_CERTIFICATE_BYTES = 20_000
+MOST_NAMED = 20
 # The form's names and the API's: one vocabulary, in the two spellings.
 NAMES = {
     "name": "name", "display_name": "displayName", "type": "type", "sub_type": "subType", "shortcode": "shortcode",
@@ -170,16 +172,33 @@ def gateway(uid: str) -> ResponseReturnValue:
             given = _given(form)
             with transaction():
                 one = settings.named(g.tenant.id, uid)
-                settings.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
+                one, switched = environments.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
         except Refused as error:
             _blame(form, error)
         else:
             flash(_("Saved."), "success")
+            _tell(switched)
             return redirect(url_for("staff.gateway", uid=uid), 303)
     elif request.method == "GET":
         values = settings.shown(one)
         form = GatewayForm(data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS})
     return _form_page(form, settings.named(g.tenant.id, uid))
+
+
+def _tell(switched: environments.Switched | None) -> None:
+    """Say by name what a switch between test and real money did to what was open."""
+    if switched is None:
+        return
+    told = (
+        (_("Closed, to be asked for anew: %(names)s."), switched.closed),
+        (_("Asked for with real money now, under the same number and link: %(names)s."), switched.asked_anew),
+        (_("These wait for real money, which is not asked for in test mode: %(names)s."), switched.waiting),
+        (_("Refunds that were not sent; ask for them anew: %(names)s."), switched.refunds_stopped),
+    )
+    for sentence, names in told:
+        if names:
+            more = _(" and %(count)s more", count=len(names) - MOST_NAMED) if len(names) > MOST_NAMED else ""
+            flash(sentence % {"names": ", ".join(names[:MOST_NAMED]) + more}, "info")
 
 
 def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:

@@ -14,6 +14,7 @@ from portal.accounts import permissions
 from portal.accounts.permissions import STAFF_ROLES, Forbidden
 from portal.accounts.views import ask_to_sign_in, keep_session
 from portal.db import db
+from portal.gateways import connect
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
 from portal.payments import claims
@@ -73,9 +74,8 @@ def actor() -> str:
 
 
 def is_test(tenant: Tenant) -> bool:
-    """Whether this tenant's money is test money: its default gateway is a sandbox's."""
-    gateways = of_tenant(tenant.id)
-    return bool(gateways) and all(gateway.is_sandbox for gateway in gateways)
+    """Whether this tenant's money is test money."""
+    return connect.environment_of(tenant.id) == "sandbox"
 
 
 def context() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from portal.api import manual as api_manual
 from portal.api.customers import payable
 from portal.db import transaction
 from portal.errors import NotFound, Refused
+from portal.gateways import connect
 from portal.payer.forms import PhoneField
 from portal.payments import customers, manual, wallets
 from portal.payments.manual import Taken
@@ -126,7 +127,7 @@ def _record(form: ManualForm) -> tuple[str, bool]:
         booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
     else:
         customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
-        booked = manual.for_wallet(customer, customers.environment_of(g.tenant.id), taken)
+        booked = manual.for_wallet(customer, connect.environment_of(g.tenant.id), taken)
     return booked.receipt or "", booked.unallocated_cents > 0
 
 
@@ -155,7 +156,7 @@ def customer_list() -> ResponseReturnValue:
 
 def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValue:
     tenant_id, words = g.tenant.id, request.args.get("q", "")
-    environment = customers.environment_of(tenant_id)
+    environment = connect.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, words, before_id=_before_id())
     held = customers.balances(tenant_id, environment, found)
     page = render_template(

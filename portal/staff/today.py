@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from portal import clock
 from portal.accounts.permissions import SEE_MONEY
@@ -13,9 +13,10 @@ from portal.clinic import appointments, people
 from portal.clinic.models import Appointment
 from portal.db import db
 from portal.fulfilment import receipt_of
+from portal.gateways import connect
 from portal.payments import search
 from portal.payments.models import Transaction
-from portal.staff.guard import is_test, needs
+from portal.staff.guard import needs
 
 LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 
@@ -29,7 +30,7 @@ def open_doors(bp: Blueprint) -> None:
 def today() -> ResponseReturnValue:
     """What a receptionist keeps open all day."""
     tenant = g.tenant
-    environment = "sandbox" if is_test(tenant) else "production"
+    environment = connect.environment_of(tenant.id)
     start = search.date_start(clock.nairobi(clock.now()).date())
     seen = appointments.between(tenant.id, start, start + timedelta(days=1)) if tenant.is_clinic else None
     return render_template(
@@ -62,16 +63,20 @@ def row_of(one: Appointment) -> dict[str, Any]:
     }
 
 
+def _arrived(tenant_id: int) -> ColumnElement[bool]:
+    return (Transaction.tenant_id == tenant_id) & search.is_for_staff(connect.environment_of(tenant_id))
+
+
 def _version(tenant_id: int) -> str:
-    newest = select(func.max(Transaction.id)).where(Transaction.tenant_id == tenant_id)
+    newest = select(func.max(Transaction.id)).where(_arrived(tenant_id))
     to_place = select(func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
-        Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0
+        _arrived(tenant_id), Transaction.unallocated_cents > 0
     )
     return f"{db.session.scalar(newest) or 0}-{db.session.scalar(to_place)}"
 
 
 def _items(tenant_id: int) -> list[dict[str, Any]]:
-    newest = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.merged_into_id.is_(None))
+    newest = select(Transaction).where(_arrived(tenant_id), Transaction.merged_into_id.is_(None))
     money = list(db.session.scalars(newest.order_by(Transaction.id.desc()).limit(LIVE_ROWS)))
     references = search.references_of(money)
     return [
@@ -83,6 +88,7 @@ def _items(tenant_id: int) -> list[dict[str, Any]]:
             "reference": references[one.id],
             "state": one.state,
             "url": url_for("staff.payment", uid=one.uid),
+            "is_test": one.environment == "sandbox",
             "is_new": clock.now() - one.created_at < NEW_FOR,
         }
         for one in money

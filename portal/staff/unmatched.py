@@ -13,7 +13,7 @@ from portal.accounts import permissions
 from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
-from portal.gateways import messages
+from portal.gateways import connect, messages
 from portal.payments import accounts, money_in, search, stk, undecided, wallets
 from portal.payments.models import Transaction
 from portal.phone import mask, normalise_msisdn
@@ -26,6 +26,7 @@ WHY_SHOWN = {
     "paid twice": _l("What it names was paid already."),
     "overpaid": _l("More was sent than was due."),
     "closed": _l("What it names can no longer be paid."),
+    "other environment": _l("It came as test money, and what it names is paid with real money, or the reverse."),
 }
 SUGGESTIONS = 3
 
@@ -53,12 +54,13 @@ def unmatched() -> ResponseReturnValue:
             "suggestions": _suggestions(item),
             "form_action": url_for("staff.place", uid=item.uid),
             "keep_url": url_for("staff.keep", uid=item.uid) if not item.credited_cents else None,
+            "is_test": item.environment == "sandbox",
             "has_phone": bool(item.phone_sealed),
             "refund_url": url_for("staff.refund_unplaced", uid=item.uid)
             if may_refund and item.provider == "mpesa" and item.gateway_id is not None
             else None,
         }
-        for item in search.to_place(g.tenant.id)
+        for item in search.to_place(g.tenant.id, connect.environment_of(g.tenant.id))
     ]
     return render_template("staff/unmatched.html", items=items, owed=_owed(), undecided=_undecided())
 

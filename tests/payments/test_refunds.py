@@ -136,7 +136,8 @@ def test_the_limit_is_not_passed_in_small_steps(paid: tuple[House, str, str]) ->
     house, token, _phone = paid
     with house.app.app_context(), transaction():
         db.session.query(Tenant).update({"refund_approval_above_cents": 50_000})
-    steps = [house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 300}).json["data"] for _n in "123"]
+    amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
+    steps = [amina.post(path, json={"amount": 300, "idempotencyKey": n}).json["data"] for n in "123"]
     assert [step["needsApproval"] for step in steps] == [False, True, True]
 
 
@@ -340,3 +341,190 @@ def test_refunds_in_any_order_leave_books_that_add_up(house: House, steps: list[
                         refunds.fail(refunds.lock(uid), "no", actor="test")
             gone += amount if "done" in fate else 0
     assert house.books() == [] and gone <= 50_000
+
+
+# --- sent twice, asked for twice, and cents
+
+
+def test_the_books_tell_of_money_that_went_back_twice(house: House) -> None:
+    """money.md A14: a refund that M-Pesa called failed, and sent after all."""
+    with_initiator(house)
+    number, token = house.invoice(100)
+    by_hand(house, 100, number, receipt(1))
+    payment_id = _payment_id(house, token)
+    ids = []
+    for fate in ("failed", "done"):
+        with house.app.app_context(), transaction():
+            made = refunds.ask_for(payment_id, amount_cents=None, method="b2c", user_id=1, why="", actor="user:1")
+            ids.append(made[0].id)
+        with house.app.app_context(), transaction():
+            one = refunds.lock(ids[-1])
+            refunds.fail(one, "no", actor="test") if fate == "failed" else refunds.done(one, receipt=None, actor="test")
+    assert house.books() == []
+    with house.app.app_context(), transaction():
+        refunds.done(refunds.lock(ids[0]), receipt=None, actor="test")  # M-Pesa had sent the first one after all
+    assert house.books() == [f"Of receipt {receipt(1)} KES 200 were sent back; KES 100 had come."]
+
+
+def test_the_same_part_is_not_sent_back_again_for_want_of_an_answer(house: House) -> None:
+    """money.md A15: a program that did not hear the answer asks again; the first id is told, no second is made."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
+    first = amina.post(path, json={"amount": 400})
+    again = amina.post(path, json={"amount": 400})
+    assert first.status_code == 200 and again.status_code == 409
+    assert again.json["error"] == "repeated_refund" and first.json["data"]["refundId"] in again.json["message"]
+    assert amina.post(path, json={"amount": 300}).status_code == 200, "another amount is another refund"
+    with house.app.app_context(), transaction():
+        for (one_id,) in db.session.query(Refund.id).all():
+            refunds.done(refunds.lock(one_id), receipt=None, actor="test")
+    assert amina.post(path, json={"amount": 300}).status_code == 409, "done a moment ago"
+    later(601)
+    assert amina.post(path, json={"amount": 300}).status_code == 200
+    with house.inside():
+        assert [one.amount_cents for one in db.session.query(Refund).order_by(Refund.id)] == [40_000, 30_000, 30_000]
+
+
+def test_a_part_that_failed_may_be_asked_for_again_at_once(house: House) -> None:
+    """money.md A15: only what goes back, or went, is a repetition."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
+    assert amina.post(path, json={"amount": 400}).status_code == 200
+    with house.app.app_context(), transaction():
+        refunds.fail(refunds.lock(db.session.query(Refund.id).scalar()), "no", actor="test")
+    assert amina.post(path, json={"amount": 400}).status_code == 200
+
+
+@pytest.mark.parametrize("as_header", [True, False])
+def test_a_refund_with_a_key_is_made_once_and_told_again(house: House, as_header: bool) -> None:
+    """money.md A15: Idempotency-Key, as a header or in the body; of a payment by two receipts both parts."""
+    with_initiator(house)
+    number, token = house.invoice(100)
+    other, other_token = house.invoice(100)
+    for amount, account, code in ((60, number, 1), (40, number, 2), (100, other, 3)):
+        by_hand(house, amount, account, receipt(code))
+    client, amina = house.client(), house.api("amina")
+
+    def ask(of: str, amount: int, key: str) -> Any:
+        body = {"amount": amount} | ({} if as_header else {"idempotencyKey": key})
+        named = {"Idempotency-Key": key} if as_header else {}
+        return client.post(f"/api/mpesa/{of}/refund", json=body, headers=amina.headers | named)
+
+    first, again = ask(token, 80, "k1"), ask(token, 80, "k1")
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert (
+        again.json["data"]["refundIds"] == first.json["data"]["refundIds"] and len(again.json["data"]["refundIds"]) == 2
+    )
+    assert again.json["data"]["refundAmount"] == 80
+    for of, amount in ((token, 20), (other_token, 80)):
+        refused = ask(of, amount, "k1")
+        assert refused.status_code == 409 and refused.json["error"] == "idempotency_conflict"
+    second = ask(other_token, 30, "k2"), ask(other_token, 30, "k3")
+    assert [one.status_code for one in second] == [200, 200], "two keys are two refunds that are meant"
+    with house.inside():
+        assert sum(one.amount_cents for one in db.session.query(Refund)) == (80 + 30 + 30) * 100
+
+
+def test_one_key_at_once_is_one_refund(either_house: House) -> None:
+    """money.md A15 on both databases: of one payment the same refund, of two payments a conflict for one."""
+    house = either_house
+    with_initiator(house)
+    numbers = [house.invoice(100) for _n in range(2)]
+    for index, (number, _token) in enumerate(numbers):
+        by_hand(house, 100, number, receipt(index))
+    amina = house.api("amina")
+
+    def ask(token: str) -> Any:
+        body = {"amount": 50, "idempotencyKey": "k"}
+        return house.client().post(f"/api/mpesa/{token}/refund", json=body, headers=amina.headers).status_code
+
+    one, two = (token for _number, token in numbers)
+    said = together(house, *([lambda: ask(one)] * 3), *([lambda: ask(two)] * 3))
+    assert sorted(said) == [200, 200, 200, 409, 409, 409], said
+    with house.inside():
+        assert db.session.query(Refund).count() == 1
+
+
+def test_an_empty_body_means_all_that_is_left(house: House) -> None:
+    """coverage.md, contract differences: no JSON at all."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    amina = house.api("amina")
+    assert amina.post(f"/api/mpesa/{token}/refund", json={"amount": 100}).status_code == 200
+    answer = house.client().post(f"/api/mpesa/{token}/refund", headers=amina.headers)
+    assert answer.status_code == 200 and answer.json["data"]["refundAmount"] == 900
+
+
+def test_receipts_with_cents_go_back_as_far_as_m_pesa_sends(house: House) -> None:
+    """money.md A16: 50.50 and 49.50 pay 100; after 50 went back the next receipt's shillings still go."""
+    with_initiator(house)
+    number, token = house.invoice(100)
+    by_hand(house, 50.5, number, receipt(1))  # type: ignore[arg-type]
+    by_hand(house, 49.5, number, receipt(2))  # type: ignore[arg-type]
+    amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
+    too_much = amina.post(path, json={"amount": 100, "method": "reversal"})
+    assert too_much.status_code == 422 and "At most KES 99" in too_much.json["message"]
+    assert amina.post(path, json={"amount": 50, "method": "reversal"}).status_code == 200
+    rest = amina.post(path, json={"method": "reversal"})
+    assert rest.status_code == 200 and rest.json["data"]["refundAmount"] == 49
+    left = amina.post(path, json={"method": "reversal"})
+    assert left.status_code == 422 and "Less than a shilling" in left.json["message"] and house.books() == []
+
+
+def test_a_reversal_in_part_that_m_pesa_calls_completed_stays_unknown(house: House) -> None:
+    """money.md D, proved: the payment may stay Completed while a part of it went back; nothing is freed."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    answered = _status_answers(house, token, amount=400, times=5)
+    assert answered.state == "unknown" and answered.next_at is not None
+    assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 700}).status_code == 422
+    later(3_601)
+    with house.app.app_context(), transaction():
+        assert refunds.may_be_resolved(refunds.lock(answered.id)), "an administrator looks at the statement"
+
+
+def test_a_reversal_of_all_that_m_pesa_calls_completed_did_not_go(house: House) -> None:
+    """money.md D: of a whole payment `Completed` is M-Pesa's word that it still stands."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    assert _status_answers(house, token, amount=1_000, times=3).state == "failed"
+
+
+def _status_answers(house: House, token: str, *, amount: int, times: int) -> Refund:
+    """A reversal whose answer was lost, and M-Pesa's `Completed` about its payment, so often."""
+    from portal.gateways import messages
+    from portal.payments import refund_answers
+    from portal.payments import requests as questions
+
+    told = messages.parse_result(
+        {
+            "Result": {
+                "ResultCode": 0, "ResultDesc": "", "ConversationID": "c", "OriginatorConversationID": "o",
+                "TransactionID": "T",
+                "ResultParameters": {"ResultParameter": [{"Key": "TransactionStatus", "Value": "Completed"}]},
+            }
+        }
+    )  # fmt: skip
+    payment_id = _payment_id(house, token)
+    with house.app.app_context():
+        with transaction():
+            one_id = refunds.ask_for(
+                payment_id, amount_cents=amount * 100, method="reversal", user_id=1, why="", actor="user:1"
+            )[0].id
+        with transaction():
+            one = refunds.lock(one_id)
+            one.state, one.sent_at = "unknown", clock.now()
+        for _time in range(times):
+            with transaction():
+                one = refunds.lock(one_id)
+                question = questions.ask(db.session.get_one(Gateway, one.gateway_id), "status", f"refund:{one_id}")
+                refund_answers.take_status(one, told, question)
+                questions.close(question, "answered", code="0")
+        return db.session.get_one(Refund, one_id)

@@ -1,0 +1,97 @@
+"""Test money and real money: what a switch of a gateway between the two does to what is open.
+
+A switch makes a second row of the gateway (`settings.change`): each row stays in its environment for ever. So a prompt
+that rings, a question that M-Pesa has not answered and a refund on its way end where they began, with the secrets of
+that time, and are booked as that money. What has not begun is dealt with here, by name, in the same transaction.
+
+Decided: invoices that no money ever came for are asked for with real money when a business goes live, under the same
+number and link, because what was brought from an earlier system (`portal import`) is owed for real.
+Decided: the other way round a real invoice stays a real one, and waits: test money must never pay it.
+Decided: all else is closed. Who buys a package or sends an order begins anew in the same moment; money on it waits to
+be placed.
+Decided: refunds that are not sent yet fail, instead of being sent by the archived gateway: whoever asked for them looks
+at them again. Asked for anew, they go out where their money came in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from portal.audit import chain
+from portal.db import db
+from portal.errors import Conflict
+from portal.gateways import settings
+from portal.gateways.models import Gateway
+from portal.payments import refunds, stk
+from portal.payments.models import Payment, Refund
+from portal.payments.money_in import lock_payment
+from portal.payments.states import touch
+
+
+@dataclass
+class Switched:
+    """What a switch did, by the references of payments, and by the receipts of refunds."""
+
+    closed: list[str] = field(default_factory=list)
+    asked_anew: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    refunds_stopped: list[str] = field(default_factory=list)
+
+
+def change(
+    gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool
+) -> tuple[Gateway, Switched | None]:
+    """`settings.change`, and what it did to what was open where test and real money were switched, else None.
+
+    Gives the gateway that stands for it now. The caller commits. Raises Refused; Conflict where another switch was
+    quicker.
+    """
+    wanted = settings.read(given).get("env")
+    if wanted in (None, gateway.environment):
+        return settings.change(gateway, given, actor=actor, is_fresh_signin=is_fresh_signin), None
+    payments = _lock_open(gateway)  # payments and refunds before their gateway, as whoever uses them has it
+    waiting_refunds = _lock_unsent(gateway)
+    db.session.refresh(gateway, with_for_update=True)
+    if gateway.archived_at is not None:
+        raise Conflict("Somebody else switched this gateway just now. Load it again.")
+    successor = settings.change(gateway, given, actor=actor, is_fresh_signin=is_fresh_signin)
+    db.session.flush()
+    switched = Switched()
+    for payment in payments:
+        _deal_with(payment, successor, switched, actor=actor)
+    for refund in waiting_refunds:
+        refunds.fail(refund, "Test and real money were switched before it was sent. Ask for it anew.", actor=actor)
+        switched.refunds_stopped.append(refund.transaction.receipt or refund.transaction.account)
+    chain.record(
+        gateway.tenant_id, "gateway", successor.id, "switched", actor=actor, old=gateway.environment,
+        new=successor.environment, details={name: len(named) for name, named in vars(switched).items()},
+    )  # fmt: skip
+    return successor, switched
+
+
+def _lock_open(gateway: Gateway) -> list[Payment]:
+    mine = select(Payment).where(Payment.gateway_id == gateway.id, Payment.state == "open").order_by(Payment.id)
+    return list(db.session.scalars(mine.with_for_update().execution_options(populate_existing=True)))
+
+
+def _lock_unsent(gateway: Gateway) -> list[Refund]:
+    unsent = select(Refund.id).where(Refund.gateway_id == gateway.id, Refund.state.in_(("requested", "approved")))
+    locked = [refunds.lock(refund_id) for refund_id in db.session.scalars(unsent.order_by(Refund.id)).all()]
+    return [refund for refund in locked if refund.state in ("requested", "approved")]
+
+
+def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, actor: str) -> None:
+    if payment.purpose == "clinic" and payment.environment == "production":
+        switched.waiting.append(payment.reference)
+    elif payment.purpose == "clinic" and not payment.allocated_cents and payment.paid_at is None:
+        touch(payment.id, environment=successor.environment, gateway_id=successor.id)
+        chain.record(
+            payment.tenant_id, "payment", payment.id, "asked_anew", actor=actor, new=successor.environment,
+            why="Test and real money were switched.",
+        )  # fmt: skip
+        switched.asked_anew.append(payment.reference)
+    else:
+        stk.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
+        switched.closed.append(payment.reference if not payment.order_id else payment.order_id)

@@ -1,0 +1,394 @@
+"""Test money and real money: what a gateway's switch between them does to what is open, and to what is on its way."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from portal.db import db, transaction
+from portal.gateways import settings
+from portal.gateways.models import Gateway
+from portal.payments import inbox, money_in, queries, refunds, request_jobs, stk, wallets
+from portal.payments import requests as questions
+from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
+from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
+from tests.payments.test_refunds import by_hand, with_initiator
+
+SECRETS = {
+    "consumerKey": "real-key", "consumerSecret": "real-secret", "passkey": "real-passkey",
+    "initiatorName": "api", "securityCredential": "real-credential",
+}  # fmt: skip
+CALLBACKS_FROM = "127.0.0.1"  # the address of the tests' own client stands for Safaricom's
+
+
+@pytest.fixture
+def calls(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What leaves for M-Pesa: (address, JSON), each accepted."""
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def accept(_session: Any, _method: str, url: str, **given: Any) -> requests.Response:
+        sent.append((url, given.get("json") or {}))
+        answer = requests.Response()
+        answer.status_code = 200
+        answer.raw = io.BytesIO(
+            b'{"access_token": "t", "expires_in": "3599"}'
+            if "oauth" in url
+            else b'{"ConversationID": "AG_1", "OriginatorConversationID": "o", "ResponseCode": "0"}'
+        )
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", accept)
+    yield sent
+
+
+def gateway_of(house: House) -> str:
+    """The public id of the business's gateway: the same before and after a switch."""
+    return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
+
+
+def switch(house: House, env: str = "production", **more: str) -> dict[str, Any]:
+    """Switch the gateway's money by the API; its answer."""
+    house.tokens.clear()  # signed in just now
+    house.app.config["PORTAL"] = dataclasses.replace(house.app.config["PORTAL"], callback_addresses=(CALLBACKS_FROM,))
+    path = f"/api/payment-gateways/{gateway_of(house)}"
+    answer = house.api("amina").put(path, {"env": env, "baseUrl": ""} | SECRETS | more)
+    assert answer.status_code == 200, answer.text
+    inbox.forget_doors()
+    return answer.json  # type: ignore[no-any-return]
+
+
+def money(house: House) -> list[tuple[Any, ...]]:
+    with house.inside():
+        found = db.session.query(Transaction).order_by(Transaction.id)
+        return [(one.receipt, one.environment, one.amount_cents, one.unallocated_cents) for one in found]
+
+
+def dead(house: House) -> int:
+    with house.inside():
+        return db.session.query(InboxItem).filter_by(state="dead").count()
+
+
+def turn(house: House, times: int = 5) -> None:
+    """Let a row that fails use up its tries."""
+    for _time in range(times):
+        house.settle()
+        later(120)
+
+
+def test_test_money_goes_back_to_the_test_server_after_the_switch(
+    house: House, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """money.md A1: real money never goes out for test money; it goes back where it came in."""
+    with_initiator(house)
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).filter_by(shortcode="600111").one().base_url = ""  # Safaricom's own servers
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    switch(house)
+    answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000})
+    assert answer.status_code == 200, answer.text
+    with house.app.app_context():
+        request_jobs.send_due()
+        db.session.remove()
+    assert [url for url, _body in calls if "b2c" in url] == [
+        "https://sandbox.safaricom.co.ke/mpesa/b2c/v3/paymentrequest"
+    ]
+    assert not [url for url, _body in calls if "api.safaricom" in url]
+    with house.inside():
+        refund = db.session.query(Refund).one()
+        assert (refund.environment, refund.state) == ("sandbox", "sent")
+
+
+def test_a_refund_that_was_approved_before_the_switch_is_stopped_by_name(
+    house: House, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """money.md A1: what was approved and not sent is asked for anew, and may be."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    refund = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400}).json["data"]["refundId"]
+    assert switch(house)["switched"]["refundsStopped"] == [receipt(1)]
+    with house.app.app_context():
+        request_jobs.send_due()
+        db.session.remove()
+    assert not [url for url, _body in calls if "b2c" in url]
+    shown = house.api("amina").get(f"/api/refunds/{refund}").json
+    assert shown["status"] == "failed" and "Ask for it anew" in shown["reason"]
+    assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400}).status_code == 200
+    assert house.books() == []
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_no_refund_passes_from_one_money_to_the_other_whoever_changed_the_row(house: House, is_begun: bool) -> None:
+    """money.md A1: the guards that stand even where a gateway's row was changed behind our back."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
+    if is_begun:
+        assert amina.post(path, json={"amount": 400}).status_code == 200
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).filter_by(shortcode="600111").one().environment = "production"
+    if not is_begun:
+        refused = amina.post(path, json={"amount": 400})
+        assert refused.status_code == 409 and refused.json["error"] == "other_environment"
+        return
+    with house.app.app_context():
+        with transaction():
+            assert refunds.begin(db.session.query(Refund).one().id) is None
+        assert db.session.query(Refund).one().state == "failed"
+
+
+def test_an_invoice_from_before_go_live_is_paid_with_real_money_after_it(either_house: House) -> None:
+    """money.md A2: the same number and link; nothing is refused, dead or unbooked."""
+    house = either_house
+    number, token = house.invoice(500)
+    assert house.status(token)["testMode"] is True
+    assert switch(house)["switched"] == {
+        "closed": [], "askedAnew": [number], "waitingForRealMoney": [], "refundsStopped": [],
+    }  # fmt: skip
+    assert "TEST MODE" not in house.client().get(f"/pay/{token}").text
+    assert house.status(token)["testMode"] is False
+    validation = c2b_body(receipt=receipt(2), amount=500, account=number)
+    assert house.client().post(f"{house.hook()}/c2b/validation", json=validation).json["ResultCode"] in (0, "0")
+    push = house.pushed(token, "254712345678")
+    house.client().post(f"{house.hook()}/stk/{push.token}", json=stk_body(push, receipt=receipt(1)))
+    turn(house)
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=500, account=push.reference)
+    )
+    turn(house)
+    assert money(house) == [(receipt(1), "production", 50_000, 0)]
+    assert house.status(token)["status"] == "paid" and dead(house) == 0 and house.books() == []
+
+
+def test_what_a_package_costs_is_asked_for_anew_with_real_money(house: House) -> None:
+    """money.md A2, test_t2b: a purchase begun in test mode is not reused after go-live."""
+    phone = new_phone()
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": phone, "macAddress": "AA:BB:CC:DD:EE:01"}
+    begun = house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"]
+    pushed = house.pushed(begun, phone)
+    house.callback(pushed, code=1032)
+    house.settle()
+    with house.inside():
+        reference = db.session.query(Payment).filter_by(token=begun).one().reference
+    assert switch(house)["switched"]["closed"] == [reference]
+    later(200)
+    anew = house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"]
+    assert anew != begun and house.status(anew)["testMode"] is False
+    push = house.pushed(anew, phone)
+    house.client().post(f"{house.hook()}/stk/{push.token}", json=stk_body(push, receipt=receipt(1)))
+    turn(house)
+    assert house.status(anew)["status"] == "paid" and dead(house) == 0
+    assert money(house) == [(receipt(1), "production", 5_000, 0)]
+
+
+def test_a_prompt_that_rang_at_the_switch_is_booked_as_the_test_money_it_was(house: House) -> None:
+    """Rule 11: money that fits no payment of its environment waits to be placed, and pays no real debt."""
+    _number, token = house.invoice(500)
+    push, hook = house.pushed(token), house.hook()
+    switch(house)
+    house.client().post(f"{hook}/stk/{push.token}", json=stk_body(push, receipt=receipt(1)))
+    turn(house)
+    assert money(house) == [(receipt(1), "sandbox", 50_000, 50_000)]
+    assert house.status(token)["amountDue"] == 500 and dead(house) == 0 and house.books() == []
+    with house.inside():
+        assert db.session.query(Transaction).one().unplaced_why == "other environment"
+
+
+def test_m_pesas_answer_about_a_test_prompt_or_receipt_is_never_real_money(house: House) -> None:
+    """Rule 11: a query and a status answer that come after the switch are booked as what they were asked about."""
+    with_initiator(house)
+    _number, token = house.invoice(500)
+    push, hook = house.pushed(token), house.hook()
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        question = questions.ask(gateway, "status", f"receipt:{receipt(7)}")
+        address = f"{hook}/result/{question.token}"
+    switch(house)
+    with house.app.app_context(), transaction():
+        from portal.gateways.daraja import StkAnswer
+
+        queries.take_answer(push.push_id, StkAnswer("paid", "0", ""))
+    given = {
+        "TransactionStatus": "Completed", "ReceiptNo": receipt(7), "Amount": 70, "CreditPartyName": "600111 - MLIMA",
+    }  # fmt: skip
+    result = {
+        "ResultType": 0, "ResultCode": 0, "ResultDesc": "", "TransactionID": "T", "ConversationID": "AG_1",
+        "OriginatorConversationID": "o",
+        "ResultParameters": {"ResultParameter": [{"Key": key, "Value": value} for key, value in given.items()]},
+    }  # fmt: skip
+    house.client().post(address, json={"Result": result})
+    turn(house)
+    assert money(house) == [(None, "sandbox", 50_000, 50_000), (receipt(7), "sandbox", 7_000, 7_000)]
+    assert dead(house) == 0 and house.books() == []
+
+
+def test_a_prompt_that_was_not_sent_at_the_switch_is_not_sent(house: House) -> None:
+    """Rule 11: neither the test server nor the real one is asked for what changed its money."""
+    _number, token = house.invoice(500)
+    with house.app.app_context(), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        push_id = stk.request_push(payment.id, new_phone(), actor="test").push.id
+    switch(house)
+    with house.app.app_context(), transaction():
+        assert stk.claim(push_id, hook_url="http://test/hooks") is None
+        assert db.session.get_one(Push, push_id).state == "cancelled"
+
+
+def test_a_part_paid_test_invoice_is_closed_and_its_test_money_waits(house: House) -> None:
+    """Rule 11: what test money touched is closed by name."""
+    number, token = house.invoice(500)
+    by_hand(house, 200, number, receipt(1))
+    assert switch(house)["switched"]["closed"] == [number]
+    assert house.status(token)["status"] == "cancelled"
+    assert money(house) == [(receipt(1), "sandbox", 20_000, 20_000)] and house.books() == []
+
+
+def test_a_real_debt_is_never_paid_with_test_money_and_waits_for_real_money(house: House) -> None:
+    """Rule 11, the other direction: back to test mode, and to real money again."""
+    switch(house)
+    number, token = house.invoice(500)
+    assert switch(house, "sandbox")["switched"]["waitingForRealMoney"] == [number]
+    answer = house.client().post(f"/pay/{token}", data={"phone": "0712345678", "idempotency_key": "k" * 32})
+    assert answer.status_code == 409 and "test mode" in answer.text
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=500, account=number)
+    )
+    turn(house)
+    assert money(house) == [(receipt(1), "sandbox", 50_000, 50_000)] and house.status(token)["amountDue"] == 500
+    switch(house)
+    push = house.pushed(token)
+    house.client().post(f"{house.hook()}/stk/{push.token}", json=stk_body(push, receipt=receipt(2)))
+    turn(house)
+    assert house.status(token)["status"] == "paid" and dead(house) == 0 and house.books() == []
+
+
+def test_an_order_tested_before_go_live_is_a_new_order_after_it(house: House) -> None:
+    """money.md A2, of the same kind: a test pays no real order, and its open payment is not asked for again."""
+    brian = house.api("brian")
+    tried = {"orderId": "SHOP-1", "amount": 300, "phoneNumber": new_phone()}
+    open_one = {"orderId": "SHOP-2", "amount": 300, "phoneNumber": new_phone()}
+    paid = brian.post("/api/mpesa/initiate", json=tried).json["data"]["paymentId"]
+    left = brian.post("/api/mpesa/initiate", json=open_one).json["data"]["paymentId"]
+    with house.inside():
+        reference = db.session.query(Payment).filter_by(token=paid).one().reference
+    by_hand(house, 300, reference, receipt(1))
+    assert switch(house)["switched"]["closed"] == ["SHOP-2"]
+    later(120)
+    for body, before in ((tried, paid), (open_one, left)):
+        answer = house.api("brian").post("/api/mpesa/initiate", json=body)
+        assert answer.status_code == 201 and answer.json["data"]["paymentId"] != before
+        assert answer.json["data"]["payment"]["testMode"] is False
+
+
+def test_what_one_m_pesa_knows_of_a_gateway_is_not_believed_of_the_other(house: House) -> None:
+    """money.md D, proved and mended: registered addresses, Pull and its place stayed after a switch."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for name in ("urls_registered_at", "pull_registered_at", "pulled_until", "tested_at", "balances_at"):
+            setattr(gateway, name, gateway.created_at)
+        gateway.balances = [{"account": "Utility", "available_cents": 100}]
+        before = gateway.hook_token
+    shown = switch(house)
+    unknown = ("urlsRegisteredAt", "pullRegisteredAt", "pulledUntil", "testedAt", "balancesAt")
+    assert [shown[name] for name in unknown] == [None] * 5 and shown["balances"] == []
+    assert house.hook() != f"/hooks/{before}", "what the test server may call is not what the real one is given"
+
+
+def test_a_wallet_of_test_money_pays_nothing_real(house: House) -> None:
+    """money.md D, refuted: a wallet's test money stays in the books of the test, out of sight and out of reach."""
+    tenant_id = house.tenant_id()
+    amina = house.api("amina")
+    uid = amina.post("/api/customers", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    amina.post("/api/payments/manual", {"channel": "cash", "customerId": uid, "amount": 900})
+    assert amina.get(f"/api/customers/{uid}").json["balance"] == 900
+    number, _token = house.invoice(500)
+    switch(house)
+    amina = house.api("amina")
+    shown = amina.get(f"/api/customers/{uid}").json
+    assert (shown["balance"], shown["environment"], shown["entries"]) == (0, "production", [])
+    assert amina.post(f"/api/customers/{uid}/pay", {"reference": number}).status_code == 409
+    with house.inside():
+        customer = wallets.find_by_phone(tenant_id, "254712345678")
+        assert customer is not None and wallets.balance_cents(customer, "sandbox") == 90_000
+    assert house.books() == []
+
+
+def test_staff_do_not_see_test_money_among_real_money(house: House) -> None:
+    """coverage.md G6: the live strip and the list to place; real money is always shown."""
+    by_hand(house, 77, "NOBODY", receipt(1))
+    brian = house.browser_of("brian")
+    assert all(receipt(1) in brian.get(page).text for page in ("/staff/", "/staff/unmatched"))
+    switch(house)
+    by_hand(house, 88, "NOBODY", receipt(2))
+    for page in ("/staff/", "/staff/unmatched"):
+        text = brian.get(page).text
+        assert receipt(2) in text and receipt(1) not in text
+    switch(house, "sandbox")
+    for page in ("/staff/", "/staff/unmatched"):
+        text = brian.get(page).text
+        assert receipt(2) in text and receipt(1) in text and "TEST" in text
+
+
+def test_the_page_tells_by_name_what_a_switch_closed(house: House) -> None:
+    """Rule 11: in the page's answer too."""
+    number, _token = house.invoice(500)
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
+    house.client().post("/api/portal/mpesa/initiate", json=body)
+    with house.inside():
+        reference = db.session.query(Payment).filter_by(purpose="hotspot").one().reference
+    client, path = house.browser_of("amina"), f"/staff/gateways/{gateway_of(house)}"
+    from tests.house import csrf_of
+
+    given = {
+        "csrf_token": csrf_of(client, path), "name": "mlima paybill", "type": "MPESA_API", "sub_type": "PAYBILL",
+        "shortcode": "600111", "env": "production", "for_clinic": "y", "for_hotspot": "y", "is_default": "y",
+        "consumer_key": "k", "consumer_secret": "s", "passkey": "p", "base_url": "",
+    }  # fmt: skip
+    page = client.post(path, data=given, follow_redirects=True).text
+    assert f"Closed, to be asked for anew: {reference}." in page
+    assert f"Asked for with real money now, under the same number and link: {number}." in page
+
+
+def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
+    """Rule 11: the database decides."""
+    from portal.errors import Refused
+    from portal.payments import environments
+    from tests.payments.test_races import together
+
+    house, tenant_id = either_house, either_house.tenant_id()
+    number, _token = house.invoice(500)
+    uid = gateway_of(house)
+
+    def go() -> list[str] | str:
+        try:
+            with transaction():
+                gateway = settings.named(tenant_id, uid)
+                given = {"env": "production"} | SECRETS
+                _gateway, done = environments.change(gateway, given, actor="test", is_fresh_signin=True)
+                return done.asked_anew if done else "nothing to switch"
+        except Refused as error:
+            return error.code
+
+    work: list[Callable[[], Any]] = [go] * 4
+    said = together(house, *work)
+    assert said.count([number]) == 1, said
+    with house.inside():
+        live = db.session.query(Gateway).filter_by(tenant_id=tenant_id, archived_at=None).all()
+        assert [(one.uid, one.environment, one.is_default) for one in live] == [(uid, "production", True)]
+
+
+def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None:
+    """money_in.py:98 of tests.md, its second guard: allocate refuses whoever asks."""
+    from portal.errors import Conflict
+
+    by_hand(house, 500, "NOBODY", receipt(1))
+    switch(house)
+    _number, token = house.invoice(500)
+    with house.app.app_context(), pytest.raises(Conflict), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        money_in.allocate(db.session.query(Transaction).one(), money_in.lock_payment(payment.id), actor="test")
