@@ -46,7 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     )
     if config.trusted_proxies:
         hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     config.data_dir.mkdir(parents=True, exist_ok=True)
     _add_extensions(app, config)
     web.set_up(app)

@@ -50,6 +50,7 @@ def _fail(*sentences: str) -> None:
 @click.group()
 def main() -> None:
     """Mlango: the door that opens when M-Pesa pays."""
+    os.umask(0o077)  # database, spool and keys are ours alone, in every program that this becomes
 
 
 @main.command()

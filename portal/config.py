@@ -39,6 +39,7 @@ class Config:
     sms_api_key: str = field(default="", repr=False)
     sms_base_url: str = "https://api.africastalking.com"
     sms_sender: str = ""
+    metrics_token: str = field(default="", repr=False)
     web_threads: int = 4
     spool_limit_bytes: int = 256 * 1024 * 1024
     simulator_url: str = ""  # set by the demonstration alone
@@ -67,6 +68,7 @@ class Config:
             sms_api_key=env.get("AT_API_KEY", ""),
             sms_base_url=env.get("AT_BASE_URL", "https://api.africastalking.com").rstrip("/"),
             sms_sender=env.get("AT_SENDER", ""),
+            metrics_token=env.get("METRICS_TOKEN", ""),
             web_threads=_whole_number(env, "WEB_THREADS", 4),
             simulator_url=env.get("PORTAL_DEMO_SIMULATOR", ""),
         )
@@ -95,6 +97,8 @@ class Config:
                 found.append(
                     f"MPESA_CALLBACK_ADDRESSES: {one[:40]!r} is no address and no range such as 196.201.214.0/24."
                 )
+        if self.metrics_token and len(self.metrics_token) < MIN_SECRET_LENGTH:
+            found.append(f"METRICS_TOKEN must have at least {MIN_SECRET_LENGTH} characters, or be left out.")
         return found
 
     @property

@@ -12,8 +12,12 @@ LEAST_CONTRAST = 4.5
 
 
 def show() -> ResponseReturnValue:
-    """What this is, and where its doors are; in a demonstration also how to try them."""
-    tenants = db.session.scalars(select(Tenant).order_by(Tenant.id)).all()
+    """What this is; in development and in a demonstration also whose doors are here, and how to try them.
+
+    In production a payer comes by the address of their own business: who else is here is nobody's business.
+    """
+    is_listed = current_app.config["PORTAL"].development
+    tenants = db.session.scalars(select(Tenant).order_by(Tenant.id)).all() if is_listed else []
     shown = [{"name": tenant.name, "slug": tenant.slug, "kinds": _kinds(tenant)} for tenant in tenants]
     demo = current_app.extensions.get("demo_front_page")
     return render_template("home.html", tenants=shown, demo=demo() if demo else None)

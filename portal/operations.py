@@ -1,15 +1,17 @@
 """Health, readiness and metrics: what a load balancer and a night watch ask."""
 
+import hmac
 import shutil
 from datetime import timedelta
 from typing import Any
 
 import redis
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.datastructures import WWWAuthenticate
 
 from portal import clock
 from portal.db import db
@@ -80,7 +82,17 @@ def say_alive(process: str) -> None:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Prometheus' text: what waits, how old it is, and how pushes ended. Counts only, nobody's data."""
+    """Prometheus' text: what waits, how old it is, and how pushes ended. Counts only, nobody's data.
+
+    Behind METRICS_TOKEN, because how much is sold is the business's own. Without one it is not there in production.
+    """
+    config = current_app.config["PORTAL"]
+    if config.metrics_token:
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {config.metrics_token}".encode()):
+            abort(401, www_authenticate=WWWAuthenticate("bearer"))
+    elif not config.development:
+        abort(404)
     registry = CollectorRegistry()
     pushes = Gauge("mlango_pushes", "STK pushes of the last 24 hours by state", ["state"], registry=registry)
     since = clock.now() - DAY

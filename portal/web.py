@@ -14,9 +14,20 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, Request, Response, current_app, g, has_request_context, jsonify, render_template, request
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    current_app,
+    g,
+    has_request_context,
+    jsonify,
+    render_template,
+    request,
+)
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_babel import Babel, get_locale, ngettext
 from flask_babel import gettext as _
@@ -201,6 +212,21 @@ def _begin() -> None:
     g.request_id = given[:40] if given.replace("-", "").isalnum() else secrets.token_hex(8)
     logs.clear()
     logs.bind(request_id=g.request_id)
+    _refuse_foreign_host()
+
+
+# Asked by machines inside, which know the process by its address.
+_ANY_HOST = frozenset({"operations.healthz", "operations.readyz", "operations.metrics"})
+
+
+def _refuse_foreign_host() -> None:
+    """PUBLIC_URL says what this product is called: in production no other name is answered."""
+    config = current_app.config["PORTAL"]
+    asked = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    if config.development or asked == urlsplit(config.public_url).hostname or request.endpoint in _ANY_HOST:
+        return
+    logs.logger.warning("foreign_host", door=_door())
+    abort(421)
 
 
 def _finish(response: Response) -> Response:
@@ -335,6 +361,7 @@ def _http_error(error: HTTPException) -> Response:
     sentences = {
         404: _("There is nothing at this address. Check it, or go back to the start."),
         405: _("This address does not take that kind of request."),
+        421: _("This product has another address. Ask whoever sent you here."),
         413: _("That is too much at once."),
         429: _("Too many requests. Wait a little, then try again."),
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,6 +63,19 @@ def config_for(database_url: str, redis_url: str, data_dir: Path, **changes: Any
 def new_phone(ending: str = "00") -> str:
     """A phone number that no other test uses; the ending chooses how the simulator's phone behaves."""
     return f"2547{next(_phones):06d}{ending}"
+
+
+class _Named(FlaskClient):
+    """A browser that asks for one host, unless told otherwise."""
+
+    def __init__(self, url: str, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._url = url
+
+    def open(self, *arguments: Any, **named: Any) -> Any:
+        if arguments and isinstance(arguments[0], str):
+            named.setdefault("base_url", self._url)
+        return super().open(*arguments, **named)
 
 
 @dataclass
@@ -163,7 +176,10 @@ class House:
     # --- getting about
 
     def client(self) -> FlaskClient:
-        """A stranger's browser."""
+        """A stranger's browser. In production it comes by the product's own name: no other is answered."""
+        config = self.app.config["PORTAL"]
+        if not config.development:
+            self.app.test_client_class = partial(_Named, config.public_url)  # type: ignore[assignment]
         return self.app.test_client()
 
     def api(self, name: str, slug: str = "") -> "Api":

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from portal import vault
 from portal.db import db, transaction
+from portal.errors import Refused
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.logs import logger
@@ -22,7 +24,17 @@ def _first(env: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def adopt(env: Mapping[str, str]) -> bool:
-    """Make the gateway if the variables name one and no tenant has any yet. Raises Refused if it is incomplete."""
+    """Make the gateway if the variables name one and no tenant has any yet. Raises Refused if it is incomplete.
+
+    Of several processes that start at once, one makes it.
+    """
+    try:
+        return _adopt(env)
+    except (IntegrityError, Refused):  # another made the first tenant between our look and our word
+        return _adopt(env)
+
+
+def _adopt(env: Mapping[str, str]) -> bool:
     with transaction():
         tenant = db.session.scalars(select(Tenant).order_by(Tenant.id).limit(1)).first()
         if key := env.get("MPESA_WEBHOOK_KEY", "").strip():
@@ -31,6 +43,8 @@ def adopt(env: Mapping[str, str]) -> bool:
         if base_url := env.get("VIRTUAL_MEETING_BASE_URL", "").strip():
             tenant = tenant or _first_tenant()
             tenant.meeting_base_url = tenant.meeting_base_url or base_url
+        if tenant is not None:
+            db.session.execute(select(Tenant.id).where(Tenant.id == tenant.id).with_for_update())
         is_there = db.session.scalar(select(Gateway.id).limit(1)) is not None
         if is_there or not env.get("MPESA_CONSUMER_KEY"):
             return False

@@ -46,9 +46,11 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
     try:
         secure = server.scheme == "smtps"
         opening = smtplib.SMTP_SSL if secure else smtplib.SMTP
-        with opening(server.hostname or "", server.port or (465 if secure else 587), timeout=TIMEOUT_S) as connection:
-            if server.scheme == "smtp" and connection.has_extn("starttls"):
-                connection.starttls(context=ssl.create_default_context())
+        named: dict[str, Any] = {"context": ssl.create_default_context()} if secure else {}
+        port = server.port or (465 if secure else 587)
+        with opening(server.hostname or "", port, timeout=TIMEOUT_S, **named) as connection:
+            if not secure:
+                _encrypt(connection, has_password=bool(server.username))
             if server.username:
                 connection.login(unquote(server.username), unquote(server.password or ""))
             connection.send_message(message)
@@ -59,6 +61,18 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
     except (smtplib.SMTPException, OSError) as error:
         raise CannotCarry(f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     return str(message["Message-ID"])
+
+
+def _encrypt(connection: smtplib.SMTP, *, has_password: bool) -> None:
+    """STARTTLS where the server offers it; without it no password is sent. Its extensions are told by EHLO alone."""
+    connection.ehlo()
+    if connection.has_extn("starttls"):
+        connection.starttls(context=ssl.create_default_context())
+    elif has_password:
+        raise CannotCarry(
+            "The mail server offers no encryption (STARTTLS), and the password is not sent without it.",
+            is_permanent=False,
+        )
 
 
 def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -365,7 +365,7 @@ def captive_api(slug: str, token: str) -> ResponseReturnValue:
     grant = purchases.grant_of(payment.id) if payment else None
     answer: dict[str, Any] = {
         "captive": True,
-        "user-portal-url": url_for("hotspot.portal", slug=slug, _external=True),
+        "user-portal-url": current_app.config["PORTAL"].public_url + url_for("hotspot.portal", slug=slug),
         "can-extend-session": True,
     }
     if grant is not None and grant.is_open:

@@ -4,23 +4,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from portal.gateways import daraja, outside
 from portal.gateways.daraja import DarajaAccount, DarajaClient, connections
 from portal.gateways.tokens import TokenStore
 from tests.conftest import _close, _house
 from tests.house import House, later
+from tests.services.certificates import make_certificate
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",  # noqa: S104
@@ -224,7 +220,7 @@ def test_the_checked_connection_speaks_tls_to_the_name_not_to_the_number(
 ) -> None:
     """What is connected to is a number; whose certificate is asked for is the name's."""
     key, pem = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    self_signed("daraja.example.co.ke", key, pem)
+    make_certificate("daraja.example.co.ke", key, pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
     somebody.socket = context.wrap_socket(somebody.socket, server_side=True)
@@ -238,27 +234,6 @@ def test_the_checked_connection_speaks_tls_to_the_name_not_to_the_number(
     assert somebody.asked == [f"GET /oauth/v1/generate?grant_type=client_credentials daraja.example.co.ke:{port}"]
     with pytest.raises(daraja.Unreachable):
         client_at(f"https://another.example.co.ke:{port}").test_connection()
-
-
-def self_signed(name: str, key_file: Path, pem_file: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    at = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(at - timedelta(days=1))
-        .not_valid_after(at + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
 
 
 # ---- what comes back

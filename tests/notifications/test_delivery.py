@@ -1,17 +1,21 @@
 """Messages: carried by a real mail server and an SMS provider's wire format, once, and kept while these are away."""
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import responses
 
+from portal.config import Config
 from portal.db import db, transaction
-from portal.notifications import tell
+from portal.notifications import channels, tell
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from tests.conftest import _close, _house
-from tests.house import House, later
+from tests.house import House, config_for, later
+from tests.services.certificates import make_certificate
+from tests.services.smtp import SmtpSink
 
 SMS = "https://api.africastalking.com/version1/messaging"
 
@@ -124,3 +128,75 @@ def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: 
             sent = mock.calls[0].request
             assert "to=%2B254712345678" in sent.body and sent.headers["apiKey"] == "secret-key"
     assert states(posted)[0][0] == state
+
+
+# ---- encryption on the way
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A mail server's certificate for the loopback, which this machine believes."""
+    key, pem = tmp_path / "mail.key", tmp_path / "mail.pem"
+    make_certificate("127.0.0.1", key, pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    return context
+
+
+@pytest.fixture
+def mail_server() -> Iterator[Callable[[ssl.SSLContext | None], SmtpSink]]:
+    sinks = []
+
+    def start(tls: ssl.SSLContext | None) -> SmtpSink:
+        sinks.append(SmtpSink(tls))
+        return sinks[-1]
+
+    yield start
+    for sink in sinks:
+        sink.stop()
+
+
+Starts = Callable[[ssl.SSLContext | None], SmtpSink]
+LETTER = {"to": "amina@example.com", "subject": "Paid", "text": "Receipt SKL1ABCD23"}
+
+
+def config_with(tmp_path: Path, sink: SmtpSink, credentials: str = "") -> Config:
+    url = f"smtp://{credentials}{sink.host}:{sink.port}"
+    return config_for("sqlite://", "redis://127.0.0.1:1", tmp_path, smtp_url=url)
+
+
+@pytest.mark.parametrize("credentials", ["", "user:pass%20word@"])
+def test_a_server_that_offers_starttls_gets_mail_and_password_encrypted(
+    mail_server: Starts, certificate: ssl.SSLContext, tmp_path: Path, credentials: str
+) -> None:
+    """coverage.md A2: the extension was asked for before EHLO had named any, and everything went in clear."""
+    sink = mail_server(certificate)
+    channels.send_email(config_with(tmp_path, sink, credentials), "k", LETTER)
+    assert sink.wait_for(1)[0].was_encrypted
+    assert sink.passwords == ([("pass word", True)] if credentials else [])
+
+
+def test_without_starttls_no_password_is_sent(mail_server: Starts, tmp_path: Path) -> None:
+    """coverage.md A2: who strips STARTTLS on the way gets no password, and the mail waits."""
+    sink = mail_server(None)
+    with pytest.raises(channels.CannotCarry, match="STARTTLS") as refused:
+        channels.send_email(config_with(tmp_path, sink, "user:password@"), "k", LETTER)
+    assert not refused.value.is_permanent and sink.passwords == [] and sink.mails == []
+
+
+def test_a_relay_of_our_own_without_password_needs_no_encryption(mail_server: Starts, tmp_path: Path) -> None:
+    sink = mail_server(None)
+    channels.send_email(config_with(tmp_path, sink), "k", LETTER)
+    assert not sink.wait_for(1)[0].was_encrypted
+
+
+@pytest.mark.parametrize("credentials", ["", "user:password@"])
+def test_a_certificate_that_nobody_vouches_for_gets_neither_mail_nor_password(
+    mail_server: Starts, certificate: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: str
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    sink = mail_server(certificate)
+    with pytest.raises(channels.CannotCarry) as refused:
+        channels.send_email(config_with(tmp_path, sink, credentials), "k", LETTER)
+    assert not refused.value.is_permanent and sink.passwords == [] and sink.mails == []

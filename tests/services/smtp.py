@@ -3,7 +3,9 @@
 Decided: fifty lines over the standard library, because the tests need to receive and to refuse, nothing more.
 """
 
+import base64
 import socketserver
+import ssl
 import threading
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -18,14 +20,20 @@ class Mail:
     sender: str
     recipients: tuple[str, ...]
     message: EmailMessage
+    was_encrypted: bool = False
 
 
 class SmtpSink:
-    """Listens on a spare loopback port until `stop()`. `refuse_with`: said to DATA, instead of taking it."""
+    """Listens on a spare loopback port until `stop()`. `refuse_with`: said to DATA, instead of taking it.
 
-    def __init__(self) -> None:
+    tls: offered by STARTTLS. `passwords`: what was sent to sign in, and whether nobody on the way could read it.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.mails: list[Mail] = []
         self.refuse_with: str | None = None
+        self.tls = tls
+        self.passwords: list[tuple[str, bool]] = []
         self._arrived = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Conversation)
         self._server.sink = self
@@ -70,12 +78,14 @@ class _Conversation(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         sender, recipients = "", list[str]()
+        self.is_encrypted = False
         self._say("220 mlango.test ESMTP")
         while line := self.rfile.readline(2000):
             verb, _, argument = line.decode(errors="replace").strip().partition(" ")
             match verb.upper():
-                case "EHLO":
-                    self._say("250-mlango.test\r\n250-8BITMIME\r\n250 SIZE 10000000")
+                case "EHLO" | "STARTTLS" | "AUTH":
+                    if not self._greet(verb.upper(), argument):
+                        return
                 case "HELO" | "NOOP":
                     self._say("250 OK")
                 case "RSET":
@@ -95,13 +105,43 @@ class _Conversation(socketserver.StreamRequestHandler):
                 case _:
                     self._say("502 Not known here")
 
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # the encrypted one, where it took the place of the first
+
+    def _greet(self, verb: str, argument: str) -> bool:
+        """Extensions, encryption and sign-in; False where the conversation is over."""
+        sink = cast(_Server, self.server).sink
+        if verb == "EHLO":
+            offered = "250-STARTTLS\r\n" if sink.tls and not self.is_encrypted else ""
+            self._say(f"250-mlango.test\r\n{offered}250-AUTH PLAIN\r\n250-8BITMIME\r\n250 SIZE 10000000")
+        elif verb == "AUTH":
+            said = base64.b64decode(argument.partition(" ")[2]).decode()
+            sink.passwords.append((said.rpartition("\0")[2], self.is_encrypted))
+            self._say("235 Welcome")
+        elif sink.tls is None:
+            self._say("502 Not known here")
+        else:
+            self._say("220 Go ahead")
+            return self._encrypt(sink.tls)
+        return True
+
+    def _encrypt(self, context: ssl.SSLContext) -> bool:
+        try:
+            self.request = context.wrap_socket(self.request, server_side=True)
+        except (ssl.SSLError, OSError):
+            return False  # the other side did not believe our certificate
+        self.rfile, self.wfile = self.request.makefile("rb"), self.request.makefile("wb", buffering=0)
+        self.is_encrypted = True
+        return True
+
     def _take(self, sender: str, recipients: list[str]) -> None:
         sink = cast(_Server, self.server).sink
         if sink.refuse_with or not recipients:
             self._say(sink.refuse_with or "503 RCPT first")
             return
         self._say("354 End with a dot")
-        sink.take(Mail(sender, tuple(recipients), self._read_message()))
+        sink.take(Mail(sender, tuple(recipients), self._read_message(), self.is_encrypted))
         self._say("250 OK")
 
     def _read_message(self) -> EmailMessage:
