@@ -27,6 +27,14 @@ def is_open(gateway_id: int) -> bool:
         return False
 
 
+def is_suspect(gateway_id: int) -> bool:
+    """Whether its latest prompt got no answer: another may wait as long. Never raises."""
+    try:
+        return bool(queue.connection().exists(_failures(gateway_id)))
+    except redis.RedisError:
+        return False
+
+
 def answered(gateway_id: int) -> None:
     """M-Pesa answered, whatever it said: all is forgotten. Never raises."""
     try:

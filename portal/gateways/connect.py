@@ -4,9 +4,10 @@ from flask import current_app
 from flask_babel import gettext as _
 from sqlalchemy import select
 
+from portal import vault
 from portal.db import db
 from portal.errors import Refused
-from portal.gateways.daraja import DarajaAccount, DarajaClient
+from portal.gateways.daraja import ConfigurationRefused, DarajaAccount, DarajaClient
 from portal.gateways.daraja.connections import shared_session
 from portal.gateways.models import Gateway
 
@@ -34,10 +35,20 @@ def account_of(gateway: Gateway) -> DarajaAccount:
 
 
 def client_for(gateway: Gateway) -> DarajaClient:
-    """A client that speaks for this gateway. It holds no database connection."""
+    """A client that speaks for this gateway. It holds no database connection.
+
+    Raises ConfigurationRefused where its secrets cannot be opened: M-Pesa certainly heard nothing.
+    """
     extensions = current_app.extensions
+    try:
+        account = account_of(gateway)
+    except vault.CannotOpen as error:
+        raise ConfigurationRefused(
+            "This gateway's secrets were sealed under a key that is not in PORTAL_DATA_KEYS. Put the key back, or "
+            "enter the secrets again."
+        ) from error
     return DarajaClient(
-        account_of(gateway),
+        account,
         extensions["daraja_tokens"],
         session=shared_session(is_development=current_app.config["PORTAL"].development),
         sleep=extensions["daraja_sleep"],

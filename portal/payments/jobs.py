@@ -4,13 +4,12 @@ Everything here is safe to run twice and at once with itself, and safe to be kil
 """
 
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from datetime import timedelta
 
-from flask import Flask, current_app
+from flask import current_app
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from portal import clock, personal, queue
 from portal.audit import chain
@@ -18,11 +17,12 @@ from portal.db import db, transaction
 from portal.gateways import breaker, connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import inbox, queries, requests, results_in, settle, stk
+from portal.payments import inbox, queries, requests, results_in, settle, side_by_side, stk
 from portal.payments.models import InboxItem, Payment
 
-PUSH_THREADS, QUERY_THREADS = 8, 4
-SENDING_SESSION = timedelta(seconds=120)
+PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
+QUERY_THREADS, QUERIES_OF_ONE = 8, 2
+SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
 BATCH_ROWS, BATCH_ROWS_SQLITE = 50, 10
 RUSH = timedelta(seconds=1)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
@@ -34,43 +34,32 @@ UNPAID_FOR = timedelta(days=2)
 
 def send_pushes() -> None:
     """Send every waiting push, several at once, for as long as there are some."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    started = clock.now()
-    in_flight: dict[int, Future[None]] = {}
-    with ThreadPoolExecutor(PUSH_THREADS) as pool:
-        while True:
-            waiting = [] if clock.now() - started > SENDING_SESSION else stk.due_to_send()
-            db.session.rollback()
-            for push_id in [one for one in waiting if one not in in_flight][: PUSH_THREADS - len(in_flight)]:
-                in_flight[push_id] = pool.submit(_in_app, app, send_push, push_id)
-            if not in_flight:
-                break
-            wait(in_flight.values(), timeout=0.25, return_when=FIRST_COMPLETED)
-            in_flight = _still_running(in_flight)
+    errand = side_by_side.Errand(stk.due_to_send, send_push, _cannot_send, _most_prompts_of)
+    side_by_side.run(errand, threads=PUSH_THREADS, lasting=SENDING_SESSION)
     queue.ring(queue.PAID)
 
 
-def _in_app(app: Flask, work, *arguments: object) -> None:  # type: ignore[no-untyped-def]
-    with app.app_context():
-        work(*arguments)
+def _most_prompts_of(gateway_id: int) -> int:
+    """A gateway whose latest prompts got no answer is tried one at a time."""
+    return 1 if breaker.is_suspect(gateway_id) else PUSHES_OF_ONE
 
 
-def _still_running(in_flight: dict[int, "Future[None]"]) -> dict[int, "Future[None]"]:
-    for push_id, future in in_flight.items():
-        if future.done() and (error := future.exception()):
-            logger.error("push_failed", push=push_id, error=repr(error))
-    return {push_id: future for push_id, future in in_flight.items() if not future.done()}
+def _cannot_send(push_id: int, error: Exception) -> None:
+    """Something of ours is at fault, before M-Pesa heard of it: only where the database is, may it help to wait."""
+    if not isinstance(error, SQLAlchemyError):
+        with transaction():
+            stk.cannot_be_sent(push_id, f"{type(error).__name__}: {error}")
 
 
 def send_push(push_id: int) -> None:
     """Send one prompt. The loser of the first move returns; a kill after it leaves `sending`, which is asked about."""
     with transaction():
         claimed = stk.claim(push_id, hook_url=current_app.config["PORTAL"].public_url + "/hooks")
-        client = connect.client_for(db.session.get_one(Gateway, claimed.gateway_id)) if claimed else None
-    if claimed is None or client is None:
+    if claimed is None:
         return
-    db.session.remove()  # no connection is held while M-Pesa thinks
     try:
+        client = connect.client_for(db.session.get_one(Gateway, claimed.gateway_id))
+        db.session.remove()  # no connection is held while M-Pesa thinks
         if breaker.is_open(claimed.gateway_id):
             raise daraja.Unreachable("M-Pesa has not answered the last prompts. This one waits a little.")
         answer = client.stk_push(claimed.prompt)
@@ -212,26 +201,25 @@ def _put_off(item_id: int, error: Exception) -> None:
 
 def ask_mpesa() -> None:
     """Query every push whose turn it is."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    due = queries.due()
-    db.session.rollback()
-    with ThreadPoolExecutor(QUERY_THREADS) as pool:
-        for future in [pool.submit(_in_app, app, ask_about, push_id) for push_id in due]:
-            if error := future.exception():
-                logger.error("query_failed", error=repr(error))
-    if due:
+    errand = side_by_side.Errand(queries.due, ask_about, _ask_later, lambda _gateway_id: QUERIES_OF_ONE)
+    if side_by_side.run(errand, threads=QUERY_THREADS, lasting=ASKING_SESSION):
         queue.ring(queue.PAID)
+
+
+def _ask_later(push_id: int, _error: Exception) -> None:
+    with transaction():
+        queries.put_off(push_id)
 
 
 def ask_about(push_id: int) -> None:
     """Ask M-Pesa about one push. No answer, and an answer that is none, change nothing: its next turn comes."""
     with transaction():
         claimed = queries.claim(push_id)
-        client = connect.client_for(db.session.get_one(Gateway, claimed[0])) if claimed else None
-    if claimed is None or client is None:
+    if claimed is None:
         return
-    db.session.remove()
     try:
+        client = connect.client_for(db.session.get_one(Gateway, claimed[0]))
+        db.session.remove()
         answer = client.stk_query(claimed[1])
     except daraja.DarajaError as error:
         logger.warning("query_without_answer", push=push_id, error=error.message)

@@ -1,5 +1,6 @@
 """Asking M-Pesa about pushes: when, and what its answer changes."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -14,15 +15,23 @@ from portal.payments.models import Push
 from portal.payments.states import OPEN, State, touch
 from portal.payments.stk import QUERY_AFTER
 
+PUT_OFF_FOR = timedelta(minutes=10)
 ASK_AT_MOST_EVERY = timedelta(seconds=5)
 TOO_EARLY_FOR_NO_ANSWER = timedelta(seconds=60)
 _MAY_STILL_CHANGE = (*OPEN, State.UNCONFIRMED)
 
 
-def due() -> list[int]:
-    """Pushes whose turn it is, most urgent first."""
-    waiting = select(Push.id).where(Push.next_query_at <= clock.now())
-    return list(db.session.scalars(waiting.order_by(Push.next_query_at).limit(100)))
+def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
+    """(push, its gateway) whose turn it is, most urgent first. without: gateways that have enough to do."""
+    waiting = select(Push.id, Push.gateway_id).where(Push.next_query_at <= clock.now())
+    waiting = waiting.where(Push.gateway_id.not_in(without))
+    return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(Push.next_query_at).limit(100))]
+
+
+def put_off(push_id: int) -> None:
+    """Asking failed in a way that nobody foresaw: not again at once. The caller commits."""
+    later = update(Push).where(Push.id == push_id, Push.next_query_at <= clock.now())
+    db.session.execute(later.values(next_query_at=clock.now() + PUT_OFF_FOR))
 
 
 def ask_now(push_id: int) -> bool:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from portal import clock, money, personal, vault
@@ -381,6 +381,12 @@ def due() -> list[int]:
         Refund.next_at <= clock.now(), Refund.state.in_(("approved", "sending", "sent", "unknown"))
     )
     return list(db.session.scalars(waiting.order_by(Refund.next_at).limit(50)))
+
+
+def put_off(refund_id: int) -> None:
+    """Its work failed in a way that nobody foresaw: not again at once. The caller commits."""
+    later = update(Refund).where(Refund.id == refund_id, Refund.next_at <= clock.now())
+    db.session.execute(later.values(next_at=clock.now() + requests.PUT_OFF_FOR))
 
 
 def begin(refund_id: int) -> MpesaRequest | None:

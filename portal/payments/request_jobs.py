@@ -1,28 +1,40 @@
-"""The work behind refunds and questions to M-Pesa: sent one at a time, each outside any transaction."""
+"""The work behind refunds and questions to M-Pesa: of each gateway one at a time, each outside any transaction."""
 
 from datetime import timedelta
 from typing import Any
 
-from portal import clock, money, personal, queue
+from portal import clock, money, personal, queue, vault
 from portal.db import db, transaction
 from portal.gateways import connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import refunds, requests
+from portal.payments import refunds, requests, side_by_side
 from portal.payments.models import MpesaRequest, Refund, Transaction
 
 ASK_ABOUT_AFTER = timedelta(minutes=5)
+THREADS, SENDING_SESSION = 8, timedelta(seconds=120)
 
 
 def send_due() -> None:
-    """Send what waits, and ask about what has no answer."""
-    for refund_id in refunds.due():
-        db.session.rollback()
-        _refund(refund_id)
-    for request_id in requests.due():
-        db.session.rollback()
-        send_request(request_id)
+    """Send what waits, and ask about what has no answer. One that fails is put off and stops no other."""
+    due = refunds.due()
+    db.session.rollback()
+    for refund_id in due:
+        try:
+            _refund(refund_id)
+        except Exception as error:
+            logger.error("refund_put_off", refund=refund_id, error=repr(error)[:300])
+            db.session.rollback()
+            with transaction():
+                refunds.put_off(refund_id)
+    errand = side_by_side.Errand(requests.due, send_request, _send_later, lambda _gateway_id: 1)
+    side_by_side.run(errand, threads=THREADS, lasting=SENDING_SESSION)
     queue.ring(queue.PAID)
+
+
+def _send_later(request_id: int, _error: Exception) -> None:
+    with transaction():
+        requests.put_off(request_id)
 
 
 def _refund(refund_id: int) -> None:
@@ -52,14 +64,12 @@ def send_request(request_id: int) -> None:
             requests.close(request, "unknown", answer="No answer came in time.")
             return
         claimed = requests.claim(request_id)
-        gateway = db.session.get_one(Gateway, request.gateway_id)
-        client = connect.client_for(gateway)
-        call = _call_for(claimed, client) if claimed else None
-        is_halted = not initiator.can_ask(gateway)
-    if claimed is None or call is None:
+        gateway_id, is_halted = request.gateway_id, not initiator.can_ask(request.gateway)
+    if claimed is None:
         return
-    db.session.remove()
     try:
+        call = _call_for(claimed, connect.client_for(db.session.get_one(Gateway, gateway_id)))
+        db.session.remove()
         if is_halted:  # since this was begun: one more wrong try could lock the account
             raise daraja.Unreachable("Nothing is sent with this initiator until an administrator has looked.")
         answer: daraja.RequestAccepted = call()
@@ -89,6 +99,15 @@ def _call_for(claimed: requests.Claimed, client: daraja.DarajaClient):  # type: 
     """The call to make, its values read now and its network later."""
     doors: dict[str, Any] = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
     what, _, value = claimed.subject.partition(":")
+    try:
+        return _call_about(claimed, client, what, value, doors)
+    except vault.CannotOpen as error:
+        raise daraja.ConfigurationRefused("The payer's number cannot be opened: its key is not in the ring.") from error
+
+
+def _call_about(  # type: ignore[no-untyped-def]
+    claimed: requests.Claimed, client: daraja.DarajaClient, what: str, value: str, doors: dict[str, Any]
+):
     if claimed.kind == "balance":
         return lambda: client.account_balance(**doors)
     if claimed.kind == "status":

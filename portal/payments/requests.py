@@ -5,6 +5,7 @@ where the conversation ids differ from those we were told. A timeout is not a fa
 asked about by transaction status.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from portal.gateways import initiator
 from portal.gateways.models import Gateway
 from portal.payments.models import MpesaRequest
 
+PUT_OFF_FOR = timedelta(minutes=10)
 RETRY_AFTER_S = (30, 120, 600, 1_800)
 NO_ANSWER_AFTER = timedelta(seconds=90)  # results come within seconds; then the outcome is asked for
 
@@ -53,10 +55,20 @@ class Claimed:
     timeout_url: str
 
 
-def due() -> list[int]:
-    """Questions whose turn it is: to be sent, or without an answer for too long."""
-    waiting = select(MpesaRequest.id).where(MpesaRequest.next_at <= clock.now())
-    return list(db.session.scalars(waiting.order_by(MpesaRequest.next_at).limit(50)))
+def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
+    """(question, its gateway) whose turn it is: to be sent, or without an answer for too long.
+
+    without: gateways that have enough to do.
+    """
+    waiting = select(MpesaRequest.id, MpesaRequest.gateway_id).where(MpesaRequest.next_at <= clock.now())
+    waiting = waiting.where(MpesaRequest.gateway_id.not_in(without))
+    return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(MpesaRequest.next_at).limit(50))]
+
+
+def put_off(request_id: int) -> None:
+    """Sending failed in a way that nobody foresaw: not again at once. The caller commits."""
+    later = update(MpesaRequest).where(MpesaRequest.id == request_id, MpesaRequest.next_at <= clock.now())
+    db.session.execute(later.values(next_at=clock.now() + PUT_OFF_FOR))
 
 
 def claim(request_id: int) -> Claimed | None:

@@ -4,6 +4,7 @@ A push is written and committed before M-Pesa hears of it, so a crash can lose a
 """
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from portal.tenants.models import Tenant
 ANSWER_WITHIN = timedelta(seconds=120)  # then the attempt is unconfirmed (properties 14, 19)
 RESEND_AFTER = timedelta(seconds=30)  # once, and only what certainly was not sent (properties 55, 71)
 SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between two pushes to one phone
-STUCK_SENDING = timedelta(seconds=60)  # longer than every timeout of the client together
+STUCK_SENDING = timedelta(seconds=120)  # longer than every timeout of the client together, which are 105 s
 SIGNED_IN = AskedFrom()
 _LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
 _RINGING: list[ColumnElement[str]] = [
@@ -342,7 +343,12 @@ def not_sent(push_id: int, error: daraja.NotSent) -> None:
     lock_payment(push.payment_id)
     db.session.refresh(push)
     may_help = isinstance(error, daraja.Unreachable | daraja.Throttled)
-    if may_help and push.sends < 2 and clock.now() + RESEND_AFTER - push.created_at < ANSWER_WITHIN:
+    if (
+        may_help
+        and push.state == State.SENDING
+        and push.sends < 2
+        and clock.now() + RESEND_AFTER - push.created_at < ANSWER_WITHIN
+    ):
         move(
             push, State.SENDING, State.CREATED, why=error.message, actor="daraja",
             next_send_at=clock.now() + RESEND_AFTER, failure=error.message[:300],
@@ -351,13 +357,22 @@ def not_sent(push_id: int, error: daraja.NotSent) -> None:
     code = "1001" if isinstance(error, daraja.SubscriberBusy) else None
     move(
         push,
-        State.SENDING,
+        State.UNCONFIRMED if push.state == State.UNCONFIRMED else State.SENDING,  # the sweeper may have been quicker
         State.DECLINED,
         why=error.message,
         actor="daraja",
         result_code=code,
         failure=error.message[:300],
     )
+
+
+def cannot_be_sent(push_id: int, why: str) -> None:
+    """A fault of ours before M-Pesa heard of it, which waiting does not mend. The caller commits."""
+    push = db.session.get_one(Push, push_id)
+    lock_payment(push.payment_id)
+    db.session.refresh(push)
+    if push.state == State.CREATED:
+        move(push, State.CREATED, State.DECLINED, why=why, actor="worker", failure=why[:300])
 
 
 def outcome_unknown(push_id: int, error: daraja.DarajaError) -> None:
@@ -405,10 +420,11 @@ def expire(limit: int = 200) -> int:
     return moved
 
 
-def due_to_send() -> list[int]:
-    """Pushes that wait to be sent, oldest first."""
-    waiting = select(Push.id).where(Push.state == State.CREATED, Push.next_send_at <= clock.now())
-    return list(db.session.scalars(waiting.order_by(Push.id).limit(100)))
+def due_to_send(without: Collection[int] = ()) -> list[tuple[int, int]]:
+    """(push, its gateway) that wait to be sent, oldest first. without: gateways that have enough to do."""
+    waiting = select(Push.id, Push.gateway_id).where(Push.state == State.CREATED, Push.next_send_at <= clock.now())
+    waiting = waiting.where(Push.gateway_id.not_in(without))
+    return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(Push.id).limit(100))]
 
 
 def describe(push: Push) -> str:

@@ -341,7 +341,7 @@ def test_every_call_has_both_timeouts(signed_on, client):
     client.stk_push(PROMPT)
     client.stk_query("ws_CO_1")
     assert [call.request.req_kwargs["timeout"] for call in signed_on.calls] == [
-        (5.0, 20.0),
+        (5.0, 10.0),
         (5.0, 30.0),
         (5.0, 20.0),
     ]
@@ -456,8 +456,10 @@ def test_a_wrong_grant_is_a_failed_sign_on(web, client):
         ({"status": 503, "body": "<html>Incapsula</html>"}, daraja.Unreachable),
         ({"status": 403, "body": "<html>blocked</html>"}, daraja.Unreachable),
         ({"status": 200, "body": "{}"}, daraja.Unreachable),
-        ({"body": requests.ReadTimeout()}, daraja.Unreachable),
-        ({"body": requests.ConnectTimeout()}, daraja.Unreachable),
+        (
+            {"body": requests.ConnectionError(urllib3.exceptions.NewConnectionError(None, "refused"))},
+            daraja.Unreachable,
+        ),
         ({"status": 500, "json": failure("500.003.02", "System is busy")}, daraja.Throttled),
     ],
 )
@@ -467,6 +469,15 @@ def test_without_a_token_nothing_was_sent_after_three_repeats(web, client, pause
     assert type(error) is kind and isinstance(error, daraja.NotSent)
     assert len(calls(web, OAUTH)) == 4 and not calls(web, PUSH)
     assert len(pauses) == 3 and pauses == sorted(pauses) and pauses[0] >= 0.5
+
+
+@pytest.mark.parametrize("silence", [requests.ReadTimeout(), requests.ConnectTimeout()])
+def test_a_sign_on_without_an_answer_is_not_repeated(web, client, pauses, silence):
+    """money.md C29: a silent server held the thread of every tenant's prompts four times as long."""
+    web.add("GET", OAUTH, body=silence)
+    error = push_error(client)
+    assert type(error) is daraja.Unreachable
+    assert len(calls(web, OAUTH)) == 1 and not calls(web, PUSH) and pauses == []
 
 
 def test_keys_in_any_letters_are_sent_as_utf_8(web, pauses):
@@ -574,7 +585,8 @@ def test_a_query_that_cannot_be_asked_raises(signed_on, client):
 
 
 def test_a_query_is_repeated_with_growing_pauses_until_it_is_answered(signed_on, client, pauses):
-    signed_on.add("POST", QUERY, body=requests.ConnectTimeout())
+    refused = urllib3.exceptions.NewConnectionError(None, "refused")
+    signed_on.add("POST", QUERY, body=requests.ConnectionError(refused))
     signed_on.add("POST", QUERY, status=503)
     signed_on.add("POST", QUERY, status=500, json=failure("500.003.02", "System is busy"))
     signed_on.add("POST", QUERY, json={"ResponseCode": "0", "ResultCode": "0"})

@@ -183,7 +183,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def a_worker_is_killed_before_it_sends(self) -> None:
         with self.house.app.app_context():
-            for push_id in stk.due_to_send()[:1]:
+            for push_id, _gateway_id in stk.due_to_send()[:1]:
                 with transaction():
                     stk.claim(push_id, hook_url=f"{self.house.url}/hooks")
             db.session.remove()

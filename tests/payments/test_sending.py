@@ -242,7 +242,7 @@ def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: Hou
     push_id = push_of(house).id
     with house.app.app_context(), transaction():
         assert stk.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
-    later(61)
+    later(121)
     house.work(rounds=1)
     assert push_of(house).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)
 

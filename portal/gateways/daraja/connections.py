@@ -126,6 +126,12 @@ def never_sent(error: requests.RequestException) -> bool:
     return isinstance(error, requests.ConnectionError) and any(isinstance(cause, before) for cause in causes)
 
 
+def timed_out(error: BaseException) -> bool:
+    """Whether it comes of a server that was silent for as long as we wait."""
+    silences = (requests.Timeout, urllib3.exceptions.ReadTimeoutError)
+    return any(isinstance(cause, silences) for cause in _causes(error))
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     waiting: list[object] = [error]

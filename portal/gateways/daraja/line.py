@@ -12,7 +12,7 @@ import requests
 import structlog
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from portal.gateways.daraja.connections import BAD_ADDRESS, Bearer, led_inside, never_sent, shared_session
+from portal.gateways.daraja.connections import BAD_ADDRESS, Bearer, led_inside, never_sent, shared_session, timed_out
 from portal.gateways.daraja.errors import (
     THROTTLE_PAUSE_S,
     ConfigurationRefused,
@@ -32,6 +32,7 @@ from portal.gateways.tokens import FreshToken, TokenKey, TokenStore
 _log = structlog.get_logger(__name__)
 CONNECT_S = 5.0
 READ_S = 20.0
+SIGN_ON_READ_S = 10.0  # a token is a short answer
 REPEATS = 3
 FIRST_PAUSE_S = 0.5
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -76,7 +77,7 @@ class Line:
         auth = HTTPBasicAuth(self._account.consumer_key.encode(), self._account.consumer_secret.encode())
         try:
             status, headers, raw = self._exchange(
-                "GET", f"{path}?grant_type=client_credentials", auth=auth, read_s=READ_S
+                "GET", f"{path}?grant_type=client_credentials", auth=auth, read_s=SIGN_ON_READ_S
             )
         except OutcomeUnknown as error:  # a token is no money: nothing else was sent
             raise Unreachable(error.message, path=path) from error
@@ -231,12 +232,15 @@ class Line:
         return response.status_code, {name.lower(): value for name, value in response.headers.items()}, raw
 
     def _repeat(self, send: Callable[[], _T]) -> _T:
-        """What `send` gives, repeated where the server was away or busy. Only for what is safe to repeat."""
+        """What `send` gives, repeated where the server was away or busy. Only for what is safe to repeat.
+
+        A silence is not repeated: it cost its whole time, and somebody else waits for this thread.
+        """
         for attempt in range(REPEATS):
             try:
                 return send()
             except (Unreachable, Throttled, OutcomeUnknown) as error:
-                if isinstance(error, OutcomeUnknown) and error.http_status != 503:
+                if timed_out(error) or (isinstance(error, OutcomeUnknown) and error.http_status != 503):
                     raise
             self._sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(1, 1.5))  # noqa: S311 (spreads load, keeps no secret)
         return send()

@@ -1,0 +1,301 @@
+"""One gateway that is silent, or whose secrets do not open, holds up no other's prompts, questions and refunds."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import responses
+
+from portal import clock
+from portal.db import db, transaction
+from portal.gateways import breaker, daraja
+from portal.gateways.models import Gateway
+from portal.payments import jobs, queries, refunds, request_jobs, stk
+from portal.payments import requests as questions
+from portal.payments.models import MpesaRequest, Push, Refund
+from portal.tenants.models import Tenant
+from tests.house import House, later, new_phone, receipt, wait_until
+from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.test_sending import ACCEPTED, DARAJA
+
+SILENT = "http://silent.test"
+TOKEN = {"access_token": "t0ken", "expires_in": "3599"}
+ANSWERED = {
+    "ConversationID": "AG_1", "OriginatorConversationID": "o-1", "ResponseCode": "0", "ResponseDescription": "ok",
+}  # fmt: skip
+QUERY = "/mpesa/stkpushquery/v1/query"
+STATUS = "/mpesa/transactionstatus/v1/query"
+
+
+class Silence:
+    """The doors of a server that answers nobody until `end` is set; how many were ever inside at once."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+        self.inside = self.most = 0
+        self._guard = threading.Lock()
+
+    def __call__(self, _request: Any) -> tuple[int, dict[str, str], str]:
+        with self._guard:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        assert self.end.wait(120)
+        with self._guard:
+            self.inside -= 1
+        return 503, {}, "<html>"
+
+
+@pytest.fixture
+def silence(house: House) -> Iterator[Silence]:
+    """mlima's M-Pesa is silent, bahari's answers."""
+    with house.app.app_context(), transaction():
+        gateway_of("mlima").base_url, gateway_of("bahari").base_url = SILENT, DARAJA
+    one = Silence()
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        for path in ("/mpesa/stkpush/v1/processrequest", QUERY, STATUS):
+            mock.add_callback(responses.POST, SILENT + path, callback=one)
+        mock.get(f"{DARAJA}/oauth/v1/generate", json=TOKEN)
+        mock.get(f"{SILENT}/oauth/v1/generate", json=TOKEN)
+        mock.post(f"{DARAJA}/mpesa/stkpush/v1/processrequest", json=ACCEPTED)
+        mock.post(
+            DARAJA + QUERY, json={"ResponseCode": "0", "ResultCode": "1032", "ResultDesc": "cancelled"} | ACCEPTED
+        )
+        mock.post(DARAJA + STATUS, json=ANSWERED)
+        yield one
+        one.end.set()
+
+
+def gateway_of(slug: str) -> Gateway:
+    return db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()
+
+
+def ask(house: House, slug: str) -> str:
+    body = {"tenant": slug, "packageId": house.package(slug=slug), "phone": new_phone()}
+    answer = house.client().post("/api/portal/mpesa/initiate", json=body)
+    assert answer.status_code == 201 and answer.json is not None
+    token: str = answer.json["paymentId"]
+    return token
+
+
+def pushes(house: House) -> list[tuple[str, int]]:
+    with house.inside():
+        return [(push.state, push.sends) for push in db.session.query(Push).order_by(Push.id)]
+
+
+def break_secret(slug: str) -> None:
+    """As if it were sealed under a key that is gone."""
+    gateway = gateway_of(slug)
+    for name in ("consumer_key_sealed", "passkey_sealed"):
+        setattr(gateway, name, (getattr(gateway, name) or "").replace("v1.test.", "v1.gone."))
+
+
+def meanwhile(house: House, silence: Silence, job: Any, is_done: Any) -> None:
+    """Run the job until something is so although a server is silent; then let the server speak."""
+
+    def work() -> None:
+        with house.inside():
+            job()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        wait_until(is_done)
+        assert silence.inside > 0, "nobody was at the silent server: this proves nothing"
+    finally:
+        silence.end.set()
+        worker.join()
+
+
+def test_a_silent_gateway_holds_up_no_other_tenants_prompts(house: House, silence: Silence) -> None:
+    """money.md C29: eight prompts to a silent server held every other tenant's back, for 80 s and more."""
+    for _person in range(10):
+        ask(house, "mlima")
+    ask(house, "bahari")
+    meanwhile(house, silence, jobs.send_pushes, lambda: silence.inside == 8 and pushes(house)[-1][0] == "awaiting_pin")
+    assert silence.most == 8
+
+
+def test_a_gateway_that_did_not_answer_is_tried_one_at_a_time(house: House, silence: Silence) -> None:
+    """money.md C29: two such gateways would fill every thread again and again."""
+    with house.inside():
+        breaker.failed(gateway_of("mlima").id, daraja.OutcomeUnknown("silent"))
+    for _person in range(4):
+        ask(house, "mlima")
+    ask(house, "bahari")
+    meanwhile(house, silence, jobs.send_pushes, lambda: pushes(house)[-1][0] == "awaiting_pin")
+    assert silence.most == 1
+
+
+def test_what_a_full_gateway_has_waiting_does_not_fill_the_list(house: House) -> None:
+    """money.md C29: the oldest hundred were looked at, whosever they were."""
+    for _person in range(2):
+        ask(house, "mlima")
+    ask(house, "bahari")
+    with house.inside():
+        ours, others = gateway_of("mlima").id, gateway_of("bahari").id
+        assert [gateway_id for _push, gateway_id in stk.due_to_send()] == [ours, ours, others]
+        assert [gateway_id for _push, gateway_id in stk.due_to_send([ours])] == [others]
+
+
+def test_a_silent_gateway_holds_up_no_other_tenants_queries(house: House, silence: Silence) -> None:
+    """money.md C29."""
+    for _bill in range(6):
+        house.pushed(house.invoice(100)[1])
+    house.pushed(house.invoice(100, "bahari")[1])
+    later(16)
+    meanwhile(house, silence, jobs.ask_mpesa, lambda: pushes(house)[-1][0] == "cancelled")
+    assert silence.most == 2
+
+
+def test_a_silent_gateway_holds_up_no_other_tenants_questions(house: House, silence: Silence) -> None:
+    """money.md C29: they were asked one after the other."""
+    with_initiator(house)
+    with house.app.app_context(), transaction():
+        mine, other = gateway_of("mlima"), gateway_of("bahari")
+        other.initiator_name, other.security_credential_sealed = "api", None
+        other.keep_secret("security_credential", "ready-made")
+        for n in range(3):
+            questions.ask(mine, "status", f"receipt:UKL1ABCD2{n}")
+        last = questions.ask(other, "status", "receipt:UKL1ABCD26").id
+
+    def is_asked() -> bool:
+        with house.inside():
+            return db.session.get_one(MpesaRequest, last).conversation_id == "AG_1"
+
+    meanwhile(house, silence, request_jobs.send_due, is_asked)
+    assert silence.most == 1
+
+
+def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(house: House) -> None:
+    """money.md C29: after 60 s a prompt that was still being sent was called unconfirmed, and stayed so."""
+    ask(house, "mlima")
+    with house.app.app_context(), transaction():
+        push_id = db.session.query(Push).one().id
+        assert stk.claim(push_id, hook_url="http://h/hooks") is not None
+    later(110)
+    with house.inside():
+        jobs.expire_pushes()
+    assert pushes(house) == [("sending", 1)]
+    later(11)
+    with house.inside():
+        jobs.expire_pushes()
+    assert pushes(house) == [("unconfirmed", 1)]
+    with house.app.app_context(), transaction():
+        stk.not_sent(push_id, daraja.Unreachable("No connection. Nothing was sent."))
+    assert pushes(house) == [("declined", 1)], "it certainly was not sent: the payer may try again"
+
+
+def test_a_prompt_whose_gateway_has_no_readable_secrets_is_declined_at_once(house: House, silence: Silence) -> None:
+    """money.md C30: it was tried a hundred times a second."""
+    tokens = [ask(house, "mlima"), ask(house, "bahari")]
+    with house.app.app_context(), transaction():
+        break_secret("mlima")
+    with house.inside():
+        jobs.send_pushes()
+    assert pushes(house) == [("declined", 1), ("awaiting_pin", 1)]
+    assert house.status(tokens[0])["status"] == "failed"
+    with house.inside():
+        assert "PORTAL_DATA_KEYS" in db.session.query(Push).order_by(Push.id).all()[0].failure
+
+
+@pytest.mark.parametrize("error", [ValueError("a bad row"), None])
+def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
+    house: House, silence: Silence, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """money.md C30: the loop took the same push up again and again for two minutes."""
+    ask(house, "mlima"), ask(house, "bahari")
+    tries: list[int] = []
+    real = stk.claim
+
+    def claim(push_id: int, **named: Any) -> Any:
+        tries.append(push_id)
+        if error is not None and len(tries) == 1:
+            raise error
+        return real(push_id, **named)
+
+    monkeypatch.setattr(stk, "claim", claim)
+    if error is None:
+        with house.app.app_context(), transaction():
+            first = db.session.query(Push).order_by(Push.id).first()
+            assert first is not None
+            first.phone_sealed = (first.phone_sealed or "").replace("v1.test.", "v1.gone.")
+    with house.inside():
+        jobs.send_pushes()
+    assert len(tries) == len(set(tries)) == 2
+    assert pushes(house) == [("declined", 0), ("awaiting_pin", 1)]
+
+
+def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(house: House, silence: Silence) -> None:
+    """money.md C30: every tenant's questions and refunds waited behind one gateway's."""
+    with_initiator(house)
+    with house.app.app_context(), transaction():
+        mine, other = gateway_of("mlima"), gateway_of("bahari")
+        other.initiator_name = "api"
+        other.keep_secret("security_credential", "ready-made")
+        questions.ask(mine, "status", "receipt:UKL1ABCD25")
+        questions.ask(other, "status", "receipt:UKL1ABCD26")
+        break_secret("mlima")
+    with house.inside():
+        request_jobs.send_due()
+        first, second = db.session.query(MpesaRequest).order_by(MpesaRequest.id).all()
+        assert (first.state, first.sends) == ("failed", 1) and "PORTAL_DATA_KEYS" in first.answer
+        assert (second.state, second.conversation_id) == ("sent", "AG_1")
+
+
+def test_a_query_of_a_gateway_without_readable_secrets_takes_its_turn_and_stops_no_other(
+    house: House, silence: Silence
+) -> None:
+    """money.md C30: the same kind: its pushes stayed at the head of the line."""
+    house.pushed(house.invoice(100)[1])
+    house.pushed(house.invoice(100, "bahari")[1])
+    with house.app.app_context(), transaction():
+        break_secret("mlima")
+    later(16)
+    with house.inside():
+        jobs.ask_mpesa()
+        assert queries.due() == []
+        mine = db.session.query(Push).order_by(Push.id).first()
+        assert mine is not None and mine.queries == 1 and mine.next_query_at is not None
+    assert [state for state, _sends in pushes(house)] == ["awaiting_pin", "cancelled"]
+
+
+def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """money.md C30: no guard for each."""
+    with_initiator(house)
+    amina = house.api("amina")
+    for n in range(2):
+        number, token = house.invoice(1_000 + n)
+        by_hand(house, 1_000 + n, number, receipt(n))
+        assert amina.post(f"/api/mpesa/{token}/refund", json={"amount": 1_000 + n}).status_code in (200, 201, 202)
+    begun: list[int] = []
+
+    def begin(refund_id: int) -> None:
+        begun.append(refund_id)
+        if len(begun) == 1:
+            raise ValueError("a bad row")
+
+    monkeypatch.setattr(refunds, "begin", begin)
+    with house.inside():
+        request_jobs.send_due()
+        first, second = db.session.query(Refund).order_by(Refund.id).all()
+        assert begun == [first.id, second.id]
+        assert first.next_at is not None and first.next_at > clock.now() and first.state == "approved"
+
+
+def test_a_question_that_fails_unforeseen_is_put_off(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """money.md C30."""
+    with_initiator(house)
+    with house.app.app_context(), transaction():
+        asked = questions.ask(gateway_of("mlima"), "status", "receipt:UKL1ABCD25").id
+
+    def claim(_request_id: int) -> None:
+        raise ValueError(json.dumps({"a": "bad row"}))
+
+    monkeypatch.setattr(questions, "claim", claim)
+    with house.inside():
+        request_jobs.send_due()
+        put_off = db.session.get_one(MpesaRequest, asked)
+        assert put_off.state == "created" and put_off.next_at is not None and put_off.next_at > clock.now()
+        assert questions.due() == []
