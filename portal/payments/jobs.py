@@ -3,7 +3,9 @@
 Everything here is safe to run twice and at once with itself, and safe to be killed between any two lines.
 """
 
+import random
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 
@@ -28,6 +30,7 @@ RUSH = timedelta(seconds=1)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
 GIVE_WAY_S = 0.03  # longer than most of SQLite's naps between two tries for the lock
 TURN_S = 1.0
+LOCKS_MET, TRIES_AT_A_LOCK = {"40P01", "40001", "55P03"}, 5  # PostgreSQL: deadlock, serialization, lock timeout
 RETRY_AFTER_S = (2, 10, 60)  # property 72: three tries with growing pauses, then staff look
 UNPAID_FOR = timedelta(days=2)
 
@@ -113,22 +116,40 @@ def drain_inbox() -> None:
 
 def _drain_batch() -> int:
     """One batch; how many rows. Without savepoints, which cost a tenth, as long as no row is at fault."""
-    try:
-        return _settle_due(one_by_one=False)
-    except Exception as error:
-        if _is_passing(error):
-            raise
-        return _settle_due(one_by_one=True)
+    for _try in range(TRIES_AT_A_LOCK):
+        try:
+            return _settle_due(one_by_one=False)
+        except Exception as error:
+            if _is_about_locks(error):
+                _wait_a_moment()
+            elif _is_passing(error):
+                raise
+            else:
+                return _settle_due(one_by_one=True)
+    return _settle_due(one_by_one=True)
 
 
 def _is_passing(error: Exception) -> bool:
     """Whether the whole batch should be tried again later: the database was at fault, not a row."""
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or "deadlock" in str(error.orig).lower())
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_about_locks(error))
+
+
+def _is_about_locks(error: Exception) -> bool:
+    """Whether two workers met: a deadlock, or a lock that was not to be had. No row is to blame for it."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in LOCKS_MET
+
+
+def _wait_a_moment() -> None:
+    time.sleep(random.uniform(GIVE_WAY_S, 4 * GIVE_WAY_S))  # noqa: S311 (keeps two workers apart, keeps no secret)
 
 
 def _settle_due(*, one_by_one: bool) -> int:
-    """Settle a batch. one_by_one: each row in its own savepoint, so that one at fault spoils no other."""
-    hurried: list[int] = []
+    """Settle a batch; how many rows. one_by_one: each row in its own savepoint, so that one at fault spoils no other.
+
+    Where several workers write, a batch takes the payments that its rows are about before it settles the first of
+    them, and leaves to the next look what another worker holds: no worker waits for one that waits for it. Rows that do
+    not tell their payment beforehand are settled each in a transaction of its own, for the same reason.
+    """
     with transaction():
         due = (
             select(InboxItem)
@@ -140,22 +161,48 @@ def _settle_due(*, one_by_one: bool) -> int:
         items = db.session.scalars(due).all()
         mine = Gateway.id.in_({item.gateway_id for item in items})
         _held = db.session.scalars(select(Gateway).where(mine)).all()  # else each row reads its gateway anew
-        for item in items:
-            item_id = item.id
-            try:
-                with db.session.begin_nested() if one_by_one else nullcontext():
-                    if asked := _settle(item):
-                        hurried.append(asked)
-            except Exception as error:
-                if not one_by_one or _is_passing(error):
-                    raise
-                _put_off(item_id, error)
+        now, alone = (list(items), []) if db.engine.dialect.name == "sqlite" else _divided(items)
+        hurried = _settle_each(now, one_by_one=one_by_one)
+    settled = len(now)
+    for item_id in alone:
+        with transaction():
+            mine_alone = select(InboxItem).where(InboxItem.id == item_id, InboxItem.state == "new")
+            found = db.session.scalars(mine_alone.with_for_update(skip_locked=True)).all()
+            hurried += _settle_each(list(found), one_by_one=True)
+        settled += len(found)
     for push_id in hurried:
         with transaction():
             queries.ask_now(push_id)
     if hurried:
         queue.ring(queue.QUERIES)
-    return len(items)
+    if items and not settled:  # another worker holds all that these are about: after it, they are anybody's
+        _wait_a_moment()
+        queue.ring(queue.DRAIN)
+    return settled
+
+
+def _divided(items: Sequence[InboxItem]) -> tuple[list[InboxItem], list[int]]:
+    """(rows whose payments are locked now, ids of those to settle alone). The rest is left: another worker has it."""
+    about = settle.payments_of(items)
+    wanted = select(Payment.id).where(Payment.id.in_(set(about.values()))).order_by(Payment.id)
+    held = set(db.session.scalars(wanted.with_for_update(skip_locked=True)))
+    return [one for one in items if about.get(one.id) in held], [one.id for one in items if one.id not in about]
+
+
+def _settle_each(items: list[InboxItem], *, one_by_one: bool) -> list[int]:
+    """Settle these; the pushes about which M-Pesa is to be asked."""
+    hurried: list[int] = []
+    for item in items:
+        item_id = item.id
+        try:
+            with db.session.begin_nested() if one_by_one else nullcontext():
+                if asked := _settle(item):
+                    hurried.append(asked)
+        except Exception as error:
+            if not one_by_one or _is_passing(error):
+                raise
+            _put_off(item_id, error)
+    return hurried
 
 
 def _settle(item: InboxItem) -> int | None:

@@ -4,11 +4,12 @@ The order of trust: token, gateway, id and amount must all fit a push of ours be
 odd waits for M-Pesa's own word (an STK query), and a query, which states no amount, never cures an amount.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import select
 
-from portal import clock, personal
+from portal import clock, personal, vault
 from portal.audit import chain
 from portal.db import db
 from portal.gateways import messages, results
@@ -39,6 +40,36 @@ def settle(item: InboxItem, body: str) -> Outcome:
     except messages.Malformed as error:
         return Outcome("rejected", f"Not the shape of an M-Pesa callback: {error}")
     return Outcome("rejected", f"Nothing here takes callbacks of kind {item.kind}.")
+
+
+def payments_of(items: Sequence[InboxItem]) -> dict[int, int]:
+    """Which payment each of these rows will lock, as far as it tells before it is settled: {row: payment}."""
+    tokens = {item.push_token for item in items if item.kind == "stk"}
+    of_push = select(Push.token, Push.payment_id).where(Push.token.in_(tokens))
+    known = {row.token: row.payment_id for row in db.session.execute(of_push)}
+    about = {item.id: known[item.push_token] for item in items if item.kind == "stk" and item.push_token in known}
+    named = {item.id: (item.tenant_id, name) for item in items if item.kind == "c2b" and (name := _account_of(item))}
+    names = {name for _tenant_id, name in named.values()}
+    tenants = {tenant_id for tenant_id, _name in named.values()}
+    of_name = select(Payment.tenant_id, Payment.reference, Payment.id)
+    of_name = of_name.where(Payment.tenant_id.in_(tenants), Payment.reference.in_(names))
+    of_prompt = select(Push.tenant_id, Push.reference, Push.payment_id)
+    of_prompt = of_prompt.where(Push.tenant_id.in_(tenants), Push.reference.in_(names))
+    by_name = {
+        (tenant_id, reference): payment_id
+        for rows in (of_prompt, of_name)
+        for tenant_id, reference, payment_id in db.session.execute(rows)
+    }
+    return about | {item_id: by_name[name] for item_id, name in named.items() if name in by_name}
+
+
+def _account_of(item: InboxItem) -> str:
+    """The account that a payment by hand names; empty where it cannot be read, which settling it will say."""
+    try:
+        body = personal.open_text(item.body_sealed, item.tenant_id or 0) or ""
+        return messages.normalise_account(messages.parse_c2b(messages.read_json(body.encode())).account)
+    except (messages.Malformed, vault.CannotOpen):
+        return ""
 
 
 def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:

@@ -1,0 +1,168 @@
+"""Several money workers at once, and rows that fail: nobody waits in a circle, and nothing is given up too soon."""
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from portal import clock
+from portal.db import db
+from portal.payments import jobs, settle
+from portal.payments.models import InboxItem
+from tests.conftest import _close, _house
+from tests.house import House, c2b_body, later, receipt
+
+WORKERS = 3
+
+
+def waiting(house: House) -> int:
+    with house.inside():
+        return db.session.query(InboxItem).filter_by(state="new").count()
+
+
+def row(house: House, item_id: int) -> tuple[str, int, float]:
+    """(state, attempts, seconds until its next turn)."""
+    with house.inside():
+        item = db.session.get_one(InboxItem, item_id)
+        return item.state, item.attempts, round((item.next_at - clock.now()).total_seconds())
+
+
+def drain(house: House) -> None:
+    with house.inside():
+        jobs.drain_inbox()
+
+
+@pytest.fixture
+def postgresql_house(postgresql_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
+    house = _house(postgresql_url, clean_redis_url, tmp_path).furnish()
+    yield house
+    _close(house)
+
+
+def a_rush(house: House, payments: int) -> list[str]:
+    """Callbacks and echoes of so many payments, in no order, as M-Pesa sends them; the payments' tokens."""
+    chance, hook = random.Random(4), house.hook()
+    tokens = [house.invoice(100)[1] for _n in range(payments)]
+    pushes = [house.pushed(token) for token in tokens]
+    words = [(n + chance.uniform(0, 60), kind, n) for n in range(payments) for kind in ("stk", "c2b")]
+    for _at, kind, n in sorted(words):
+        if kind == "stk":
+            house.callback(pushes[n], receipt=receipt(100 + n))
+        else:
+            echo = c2b_body(receipt=receipt(100 + n), amount=100, account=pushes[n].reference)
+            house.client().post(f"{hook}/c2b/confirmation", json=echo)
+    return tokens
+
+
+def by_many_workers(house: House) -> list[Exception]:
+    """Settle all that waits by several workers; what went wrong for them."""
+    errors: list[Exception] = []
+
+    def work() -> None:
+        for _turn in range(200):
+            try:
+                drain(house)
+            except Exception as error:
+                errors.append(error)
+            if not waiting(house):
+                return
+
+    workers = [threading.Thread(target=work) for _worker in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return errors
+
+
+def test_a_rush_of_callbacks_and_echoes_is_settled_by_several_workers_without_a_deadlock(
+    postgresql_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md C27: two workers took payments in the order of the inbox, met in circles, and were slower than one."""
+    house, met = postgresql_house, list[str]()
+    about_locks = jobs._is_about_locks
+
+    def watched(error: Exception) -> bool:
+        if is_lock := about_locks(error):
+            met.append(repr(error)[:200])
+        return is_lock
+
+    monkeypatch.setattr(jobs, "_is_about_locks", watched)
+    tokens = a_rush(house, 90)
+    assert by_many_workers(house) == [] and met == []
+    with house.inside():
+        assert {(item.state, item.attempts) for item in db.session.query(InboxItem)} == {("done", 0)}
+    house.settle()
+    assert {house.status(token)["status"] for token in tokens} == {"paid"} and house.books() == []
+
+
+class _Met(Exception):
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("two workers met")
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
+def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
+    house: House, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    """money.md C27: it waited for the next sweep; a lock timeout counted towards giving the callback up."""
+    token = house.invoice(100)[1]
+    house.callback(house.pushed(token), receipt=receipt(1))
+    real, failures = settle.settle, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
+
+    def meet(*given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*given)
+
+    monkeypatch.setattr(settle, "settle", meet)
+    monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
+    drain(house)
+    assert failures == []
+    with house.inside():
+        item = db.session.query(InboxItem).one()
+        assert (item.state, item.attempts) == ("done", 0)
+
+
+@pytest.mark.property(72)
+def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_other(
+    either_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests.md C9: three tries with growing pauses; the mutation RETRY_AFTER_S=() went unnoticed."""
+    house = either_house
+    bad, good = house.invoice(100)[1], house.invoice(200)[1]
+    bad_push, good_push = house.pushed(bad), house.pushed(good)
+    house.callback(bad_push, receipt=receipt(1))
+    house.callback(good_push, receipt=receipt(2))
+    real = settle.settle
+
+    def fail(item: InboxItem, body: str) -> Any:
+        if item.push_token == bad_push.token:
+            raise ZeroDivisionError("a mistake of ours")
+        return real(item, body)
+
+    monkeypatch.setattr(settle, "settle", fail)
+    with house.inside():
+        item_id = db.session.query(InboxItem.id).filter_by(push_token=bad_push.token).scalar()
+    drain(house)
+    assert house.status(good)["status"] == "paid"
+    seen = [row(house, item_id)]
+    for pause_s in (2, 10, 60):
+        later(pause_s - 1)
+        drain(house)
+        assert row(house, item_id)[:2] == seen[-1][:2], "not before its time"
+        later(1.5)
+        drain(house)
+        seen.append(row(house, item_id))
+    assert [(state, attempts) for state, attempts, _wait in seen] == [("new", 1), ("new", 2), ("new", 3), ("dead", 4)]
+    assert [wait for _state, _attempts, wait in seen[:3]] == [2, 10, 60]
+    with house.inside():
+        assert "ZeroDivisionError: a mistake of ours" in db.session.get_one(InboxItem, item_id).outcome
+    later(86_400)
+    drain(house)
+    assert row(house, item_id)[:2] == ("dead", 4), "only a person brings it back"
