@@ -103,7 +103,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
 
 
 def _open_doors(app: Flask) -> None:
-    from portal import api, hooks, operations, staff
+    from portal import api, hooks, operations, passwords, staff
     from portal.payer import account, clinic, hotspot, pay
 
     app.add_url_rule("/", "home", home.show)
@@ -114,6 +114,7 @@ def _open_doors(app: Flask) -> None:
     app.register_blueprint(pay.bp)  # the token is all there is
     app.register_blueprint(clinic.bp)  # nobody signs in
     app.register_blueprint(accounts.bp)
+    app.register_blueprint(passwords.bp)
     app.register_blueprint(account.bp)  # patients
     app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request
     app.register_blueprint(api.bp)  # bearer token or API key, but for the portal's doors

@@ -12,6 +12,8 @@ import click
 
 from portal.errors import Misconfigured, PortalError
 
+_ROLES = ["tenant_admin", "receptionist", "clinician", "accountant", "patient"]
+
 
 def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
     """Run a command in the application; what it refuses becomes a sentence and exit code 1."""
@@ -211,7 +213,7 @@ def user() -> None:
 @click.argument("email")
 @click.option("--name", required=True)
 @click.option("--tenant", "slug", help="Whose staff; none for a platform administrator.")
-@click.option("--role", type=click.Choice(["tenant_admin", "receptionist", "clinician", "accountant", "patient"]))
+@click.option("--role", type=click.Choice(_ROLES))
 @click.password_option()
 @_in_app
 def user_create(email: str, name: str, slug: str | None, role: str | None, password: str) -> None:
@@ -227,6 +229,92 @@ def user_create(email: str, name: str, slug: str | None, role: str | None, passw
         if slug and role:
             signin.add_role(person, find.by_slug(slug).id, role)
     click.echo(f"{email} can sign in.")
+
+
+@user.command("password")
+@click.argument("email")
+@click.option("--link", "is_link", is_flag=True, help="Print a link that works once, instead of setting one here.")
+@_in_app
+def user_password(email: str, is_link: bool) -> None:
+    """Give a person a new password: every session and token they have ends."""
+    from portal.accounts import links, signin
+    from portal.db import transaction
+    from portal.passwords import link_for
+
+    person = _person(email)
+    if is_link:
+        from flask import current_app
+
+        with current_app.test_request_context(base_url=current_app.config["PORTAL"].public_url):
+            click.echo(link_for(links.make(person)))
+        return
+    given = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    key, user_id, chosen = person.session_key, person.id, signin.hash_of(given)
+    with transaction():
+        signin.change_password(user_id, chosen, key=key, actor="command line")
+    click.echo(f"{email} has a new password, and is signed out everywhere.")
+
+
+@user.command("role")
+@click.argument("email")
+@click.option("--tenant", "slug", required=True)
+@click.option("--role", required=True, type=click.Choice(_ROLES))
+@_in_app
+def user_role(email: str, slug: str, role: str) -> None:
+    """Give a person who signs in already a role in a tenant, in place of the one they had there."""
+    from portal.accounts import team
+    from portal.db import transaction
+    from portal.tenants import find
+
+    tenant_id = find.by_slug(slug).id
+    with transaction():
+        team.give_role(_person(email), tenant_id, role, actor="command line")
+    click.echo(f"{email} is {role} at {slug}.")
+
+
+@user.command("deactivate")
+@click.argument("email")
+@click.option("--tenant", "slug", help="Only there; without it they sign in nowhere any more.")
+@_in_app
+def user_deactivate(email: str, slug: str | None) -> None:
+    """Take a person's role in a tenant away, or their sign-in altogether. It holds at once."""
+    from portal.accounts import team
+    from portal.db import transaction
+    from portal.tenants import find
+
+    tenant_id = find.by_slug(slug).id if slug else None
+    with transaction():
+        person = _person(email)
+        if tenant_id is None:
+            team.deactivate_everywhere(person, actor="command line")
+        else:
+            for membership in person.memberships:
+                if membership.tenant_id == tenant_id:
+                    team.deactivate(membership, actor="command line")
+    click.echo(f"{email} does nothing {f'at {slug}' if slug else 'here'} any more.")
+
+
+@user.command("activate")
+@click.argument("email")
+@_in_app
+def user_activate(email: str) -> None:
+    """Let a person sign in again who was deactivated altogether. A tenant's: `portal user role`."""
+    from portal.accounts import team
+    from portal.db import transaction
+
+    with transaction():
+        team.activate_again(_person(email), actor="command line")
+    click.echo(f"{email} can sign in again.")
+
+
+def _person(email: str) -> Any:
+    from portal.accounts import signin
+    from portal.errors import NotFound
+
+    person = signin.by_email(email)
+    if person is None:
+        raise NotFound(f"Nobody signs in with {email}.")
+    return person
 
 
 @main.group()
@@ -247,6 +335,36 @@ def key_create(slug: str, name: str) -> None:
     with transaction():
         made = new_api_key(find.by_slug(slug).id, name)
     click.echo(made)
+
+
+@key.command("list")
+@click.argument("slug")
+@_in_app
+def key_list(slug: str) -> None:
+    """The keys of a tenant: number, name, and when one was revoked."""
+    from portal import clock
+    from portal.accounts import team
+    from portal.tenants import find
+
+    for one in team.api_keys(find.by_slug(slug).id):
+        ended = f"revoked {clock.rfc3339(one.revoked_at)}" if one.revoked_at else ""
+        click.echo(f"{one.id:<8}{one.name}  {ended}".rstrip())
+
+
+@key.command("revoke")
+@click.argument("slug")
+@click.argument("number", type=int)
+@_in_app
+def key_revoke(slug: str, number: int) -> None:
+    """End a key, by its number in `portal key list`. It opens nothing from now on."""
+    from portal.accounts import team
+    from portal.db import transaction
+    from portal.tenants import find
+
+    tenant_id = find.by_slug(slug).id
+    with transaction():
+        name = team.revoke_key(tenant_id, number, actor="command line").name
+    click.echo(f"The key {name} is revoked.")
 
 
 @main.group()

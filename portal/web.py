@@ -255,7 +255,7 @@ def _finish(response: Response) -> Response:
 def _compress(response: Response) -> Response:
     """Gzip what strangers get. Never a page behind a sign-in: its size would tell of the secrets in it."""
     if (
-        request.path.startswith(("/staff", "/login", "/account", "/api/"))
+        request.path.startswith(("/staff", "/login", "/account", "/password", "/api/"))
         or "gzip" not in request.headers.get("Accept-Encoding", "")
         or response.headers.get("Content-Encoding")
         or response.status_code not in (200, 422)

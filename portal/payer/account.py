@@ -10,6 +10,7 @@ from portal.clinic.models import Appointment, Invoice, Patient
 from portal.db import db
 from portal.fulfilment import receipt_of
 from portal.payments.models import Payment
+from portal.tenants.models import Tenant
 
 bp = Blueprint("account", __name__, url_prefix="/account")
 
@@ -26,10 +27,11 @@ def let_in() -> ResponseReturnValue | None:
 @bp.get("/")
 def home() -> ResponseReturnValue:
     """Everything of this person, newest first; nobody else's."""
-    mine = select(Patient.id).where(Patient.user_id == current_user.id)
-    patients = list(db.session.scalars(mine))
-    if not patients:
+    mine = select(Patient.id, Patient.tenant_id).where(Patient.user_id == current_user.id)
+    found = db.session.execute(mine).all()
+    if not found:
         return redirect(url_for("home"), 302)
+    patients, clinics = [row.id for row in found], {row.tenant_id for row in found}
     visits = db.session.scalars(
         select(Appointment).where(Appointment.patient_id.in_(patients)).order_by(Appointment.starts_at.desc()).limit(50)
     )
@@ -50,7 +52,7 @@ def home() -> ResponseReturnValue:
             }
             for one in owed
         ],
-        tenant=None,
+        tenant=db.session.get_one(Tenant, clinics.pop()) if len(clinics) == 1 else None,
         test_mode=any(one.payment.is_sandbox for one in owed),
     )
 
