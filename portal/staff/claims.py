@@ -15,6 +15,7 @@ from portal.errors import NotFound, Refused
 from portal.hotspot import unverified
 from portal.payments import claims
 from portal.payments.models import Claim
+from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
@@ -41,7 +42,7 @@ def _shown(claim: Claim) -> dict[str, Any]:
         "receipt": claim.receipt,
         "amount_cents": claim.stated_cents,
         "at": claim.created_at,
-        "title": claim.payment.title,
+        "title": words.title_of(claim.payment),
         "due_cents": claim.payment.due_cents,
         "paid_to": sms.paid_to or "–",
         "said_when": f"{sms.date:%d/%m/%Y} {sms.time:%H:%M}" if sms.date and sms.time else "–",

@@ -15,13 +15,13 @@ from portal.accounts.models import User
 from portal.accounts.permissions import REFUND, SEE_MONEY, VOID_MANUAL
 from portal.api.transactions import csv_of
 from portal.audit import chain
-from portal.audit.models import AuditEntry
 from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.gateways import results
 from portal.payments import accounts, manual, qr, refunds, search, status, stk
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
 from portal.staff import refunds as refund_pages
+from portal.staff import words
 from portal.staff.guard import actor, needs
 
 # How we learned of money, in words.
@@ -124,7 +124,7 @@ def one(uid: str) -> ResponseReturnValue:
         "state": item.state,
         "allocations": [
             {
-                "reference": given.payment.title or given.payment.reference,
+                "reference": words.title_of(given.payment),
                 "amount_cents": given.amount_cents,
                 "url": url_for("staff.attempt", token=given.payment.token),
             }
@@ -178,11 +178,11 @@ def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
     return [
         {
             "at": row.created_at,
-            "what": _what(row),
-            "who": names.get(row.actor, row.actor),
+            "what": words.what(row.subject_kind, row.action),
+            "who": names.get(row.actor) or words.who(row.actor),
             "why": row.why,
-            "old": row.old,
-            "new": row.new,
+            "old": words.state(row.old),
+            "new": words.state(row.new),
         }
         for row in rows
     ]
@@ -192,17 +192,6 @@ def _names_of(actors: set[str]) -> dict[str, str]:
     ids = [int(actor[5:]) for actor in actors if actor.startswith("user:") and actor[5:].isdigit()]
     people = db.session.execute(select(User.id, User.name).where(User.id.in_(ids))).all() if ids else []
     return {f"user:{user_id}": name for user_id, name in people}
-
-
-def _what(row: AuditEntry) -> str:
-    subject = {
-        "push": _("Request"),
-        "payment": _("Payment"),
-        "transaction": _("Money"),
-        "invoice": _("Invoice"),
-        "refund": _("Refund"),
-    }
-    return f"{subject.get(row.subject_kind, row.subject_kind)}: {row.action.replace('_', ' ')}"
 
 
 def _raw(item: Transaction, pushes: list[Push]) -> list[dict[str, Any]]:
@@ -236,7 +225,7 @@ def attempt(token: str) -> ResponseReturnValue:
         *((("invoice", invoice.id),) if invoice else ()),
     ]
     shown = {
-        "reference": payment.title or payment.reference,
+        "reference": words.title_of(payment),
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
         "status": _state_of(payment, pushes[-1] if pushes else None),

@@ -21,6 +21,7 @@ from portal.errors import Conflict, Refused
 from portal.limits import REFUNDS, shared
 from portal.payments import money_in, refunds, search
 from portal.payments.models import Payment, Refund, Transaction
+from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
@@ -108,7 +109,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
 def of_payment(token: str) -> ResponseReturnValue:
     """Send back what a payment received, whole or in part."""
     payment = search.payment_of(g.tenant.id, token)
-    payment_id, title = payment.id, payment.title or payment.reference
+    payment_id, title = payment.id, words.title_of(payment)
     available_cents, method = refunds.may_go_back(payment)
     form = RefundForm(amount=money.kes(available_cents), method=method, left=str(available_cents))
     if form.validate_on_submit():

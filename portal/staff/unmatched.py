@@ -17,6 +17,7 @@ from portal.gateways import connect, messages
 from portal.payments import accounts, money_in, search, stk, undecided, wallets
 from portal.payments.models import Transaction
 from portal.phone import mask, normalise_msisdn
+from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
@@ -79,7 +80,7 @@ def _undecided() -> list[dict[str, Any]]:
             "candidates": [
                 {
                     "id": push.id,
-                    "label": push.payment.title or push.payment.reference,
+                    "label": words.title_of(push.payment),
                     "phone": mask(personal.open_phone(push.phone_sealed, push.tenant_id) or ""),
                     "at": push.created_at,
                 }
@@ -116,7 +117,7 @@ def _owed() -> list[dict[str, Any]]:
     """What was paid and is not any more. An invoice is not closed here: it is voided where it is kept."""
     return [
         {
-            "reference": payment.title or payment.reference,
+            "reference": words.title_of(payment),
             "due_cents": payment.due_cents,
             "why": _("M-Pesa reversed %(receipt)s.", receipt=gone.receipt)
             if gone.reversed_at
@@ -148,7 +149,7 @@ def _suggestions(item: Transaction) -> list[dict[str, Any]]:
     return [
         {
             "reference": payment.reference,
-            "label": payment.title,
+            "label": words.title_of(payment),
             "due_cents": payment.due_cents,
             "action_url": url_for("staff.place", uid=item.uid),
         }
