@@ -10,6 +10,7 @@ from portal.errors import Refused, Sentence
 
 EXPECTED = Sentence("Enter a Kenyan mobile number such as 0712 345 678 or 0110 123 456.")
 _FORMS = re.compile(r"(?:\+?254|0)?((?:7|1)\d{8})", re.ASCII)
+_MASKED = re.compile(r"(?:254|0)?(\d*)[*xX•]+(\d*)", re.ASCII)
 _SEPARATORS = re.compile(r"[\s\-().\u00a0\u200e\u202a\u202c]+")
 TEST_MSISDN = "254708374149"  # Safaricom's public sandbox phone; it pays by itself on the simulator
 
@@ -44,6 +45,14 @@ def for_screens(msisdn: str) -> str:
     """`0712…678`: enough for its owner to know it, on a page that others may see."""
     local = "0" + msisdn[3:]
     return f"{local[:4]}…{local[-3:]}"
+
+
+def as_shown(text: str) -> str:
+    """A number that M-Pesa masked in its own way, as we mask ours: `07…126` of `2547 ***** 126`; others as they are."""
+    masked = _MASKED.fullmatch(re.sub(r"[\s+-]", "", text))
+    if not masked or not any(masked.groups()):
+        return text
+    return f"{'0' + masked.group(1)[:3]}…{masked.group(2)[-3:]}"
 
 
 def without_phone(text: str) -> str:

@@ -36,7 +36,9 @@ from tests.house import House, later, new_phone
 ROOT = Path(__file__).parent.parent
 CATALOGUE = ROOT / "translations" / "sw" / "LC_MESSAGES" / "messages.po"
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
-NUMBER_WORDS = re.compile(r"\b(mbili|miwili|wawili|mawili|tatu|nne|tano|nane|tisa|kumi|saba)\b", re.IGNORECASE)
+NUMBER_WORDS = re.compile(
+    r"(?<!mara )\b(mbili|miwili|wawili|mawili|tatu|nne|tano|nane|tisa|kumi|saba)\b", re.IGNORECASE
+)
 Wording = str | tuple[str, ...]
 
 

@@ -11,11 +11,13 @@ from portal.api.guard import Doors, body, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.errors import NotFound
+from portal.errors import NotFound, Refused
 from portal.gateways import connect
 from portal.payments import accounts, customers, wallets
 from portal.payments.models import Customer, Payment
-from portal.phone import mask, normalise_msisdn
+from portal.phone import for_screens, normalise_msisdn
+
+LONGEST_NAME = 80
 
 
 def open_doors(doors: Doors) -> None:
@@ -32,7 +34,7 @@ def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str,
         "id": customer.uid,
         "accountNumber": customer.account_number,
         "name": personal.open_text(customer.name_sealed, customer.tenant_id),
-        "phone": mask(msisdn) if msisdn else None,
+        "phone": for_screens(msisdn) if msisdn else None,
         "balance": money.kes(balance_cents),
         "environment": environment,
         "createdAt": clock.rfc3339(customer.created_at),
@@ -73,7 +75,10 @@ def one(uid: str) -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """A customer with an account number and an empty wallet; 200 where this phone is a customer already."""
     asking, given = principal(), body()
-    name, msisdn = text_of(given, "name")[:80], normalise_msisdn(given.get("phone"))
+    name, msisdn = text_of(given, "name"), normalise_msisdn(given.get("phone"))
+    if len(name) > LONGEST_NAME:
+        sentence = f"At most {LONGEST_NAME} characters."
+        raise Refused(f"name: {sentence}", code="invalid_fields", fields={"name": sentence})
     with transaction():
         customer, is_new = customers.add(asking.tenant_id, name=name, msisdn=msisdn, actor=asking.actor)
         uid = customer.uid

@@ -22,7 +22,7 @@ from portal.payer import start, view
 from portal.payments import status, stk
 from portal.payments.models import Payment, Push
 from portal.payments.money_in import lock_payment
-from portal.phone import mask, mask_checkout, normalise_msisdn
+from portal.phone import for_screens, mask_checkout, normalise_msisdn
 from portal.tenants.models import Tenant
 
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
@@ -48,7 +48,7 @@ def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
         "amount": money.kes(payment.amount_cents),
         "amountDue": money.kes(payment.due_cents),
         "currency": "kes",
-        "phoneNumber": mask(msisdn) if msisdn else None,
+        "phoneNumber": for_screens(msisdn) if msisdn else None,
         "resultCode": "0" if payment.state == "paid" else push.result_code if push else None,
         "description": payment.title,
         "metadata": payment.order_details,

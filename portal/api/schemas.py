@@ -284,7 +284,7 @@ COMPONENTS: dict[str, Schema] = {
         optional=("refundIds",),
     ),
     "Taken": thing(
-        amount=KES,
+        amount=KES | {"description": "All of it is booked. What is more than due waits under Money to place."},
         channel=TEXT | {"description": "How it came, such as cash."},
         reference=TEXT | {"description": "What it pays: an invoice number or a paymentId; or give customerId."},
         customerId=TEXT,

@@ -19,6 +19,7 @@ from portal.db import db, transaction
 from portal.gateways import connect
 from portal.payments import search
 from portal.payments.models import Transaction
+from portal.phone import as_shown
 
 CSV_ROWS = 50_000
 COLUMNS = ("id", "receipt", "amount", "channel", "payer", "reference", "occurredAt", "state", "environment")
@@ -40,7 +41,7 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
         "receipt": item.receipt,
         "amount": money.kes(item.amount_cents),
         "channel": item.channel,
-        "payer": item.payer_shown,
+        "payer": as_shown(item.payer_shown),
         "reference": reference,
         "occurredAt": clock.rfc3339(item.occurred_at),
         "state": item.state,

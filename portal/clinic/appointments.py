@@ -188,6 +188,14 @@ def between(tenant_id: int, start: datetime, end: datetime) -> list[Appointment]
     return list(db.session.scalars(mine.order_by(Appointment.starts_at, Appointment.id)))
 
 
+def states_between(tenant_id: int, start: datetime, end: datetime) -> list[tuple[int, str]]:
+    """(id, status) of those between two instants: enough to tell whether a list of them is old."""
+    found = select(Appointment.id, Appointment.status).where(
+        Appointment.tenant_id == tenant_id, Appointment.starts_at >= start, Appointment.starts_at < end
+    )
+    return [(row.id, row.status) for row in db.session.execute(found.order_by(Appointment.id))]
+
+
 def latest(tenant_id: int, limit: int = 50, before_id: int | None = None) -> list[Appointment]:
     """The newest appointments."""
     mine = select(Appointment).where(Appointment.tenant_id == tenant_id)

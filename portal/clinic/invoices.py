@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from portal import clock, money, personal
 from portal.audit import chain
+from portal.clinic import people
 from portal.clinic.models import Invoice, InvoiceLine, Patient
 from portal.db import db
 from portal.errors import Conflict, NotFound, Refused
@@ -154,7 +155,12 @@ def _payer(patient: Patient | None, payer: Mapping[str, Any] | None, tenant_id: 
             personal.open_text(patient.name_sealed, tenant_id) or "",
             personal.open_phone(patient.phone_sealed, tenant_id),
         )
-    name = str((payer or {}).get("name") or "").strip()[:80]
+    name = str((payer or {}).get("name") or "").strip()
+    if len(name) > people.LONGEST_NAME:
+        sentence = f"At most {people.LONGEST_NAME} characters."
+        raise Refused(
+            f"The payer's name is too long. {sentence}", code="invalid_fields", fields={"payer.name": sentence}
+        )
     if not name:
         raise Refused("Name the payer.", code="invalid_fields", fields={"payer.name": "Enter the payer's name."})
     phone = (payer or {}).get("phone")

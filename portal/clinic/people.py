@@ -12,6 +12,8 @@ from portal.db import db
 from portal.errors import NotFound, Refused
 from portal.phone import normalise_msisdn
 
+LONGEST_NAME = 80
+
 
 def register(
     tenant_id: int,
@@ -24,9 +26,11 @@ def register(
 ) -> Patient:
     """A new patient. Raises Refused with every field at fault. The caller commits."""
     wrong: dict[str, str] = {}
-    shown = str(name or "").strip()[:80]
+    shown = str(name or "").strip()
     if not shown:
         wrong["name"] = "Enter the patient's name."
+    elif len(shown) > LONGEST_NAME:
+        wrong["name"] = f"At most {LONGEST_NAME} characters."
     msisdn = ""
     try:
         msisdn = normalise_msisdn(phone)

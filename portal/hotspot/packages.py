@@ -13,6 +13,7 @@ from portal.db import db
 from portal.errors import NotFound, Refused
 from portal.hotspot.models import Package
 
+LONGEST_NAME = 60
 _LONGEST_S = 366 * 86_400
 # rx/tx, perhaps with burst rates, thresholds, times, priority and limit-at behind it. Source: MikroTik's queue manual.
 _PAIR = r"[0-9]{1,10}[kMG]?(?:/[0-9]{1,10}[kMG]?)?"
@@ -69,9 +70,11 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_c
     Raises Refused with every field at fault. The caller commits.
     """
     wrong: dict[str, str] = {}
-    name = str(given.get("name") or "").strip()[:60]
+    name = str(given.get("name") or "").strip()
     if not name:
         wrong["name"] = "Give the package a name, such as 1 hour."
+    elif len(name) > LONGEST_NAME:
+        wrong["name"] = f"At most {LONGEST_NAME} characters."
     price_cents = 0
     try:
         price_cents = money.payable_cents(given.get("price"), limit_cents=push_limit_cents)

@@ -40,6 +40,7 @@ def join(token: str) -> ResponseReturnValue:
         "clinic/join.html",
         tenant=tenant,
         state=_state(appointment),
+        opens_shown=_opens(appointment),
         meeting={
             "url": elsewhere,
             "is_here": bool(appointment.meeting_url) and elsewhere is None,
@@ -48,6 +49,12 @@ def join(token: str) -> ResponseReturnValue:
         },
         test_mode=bool(appointment.invoice and appointment.invoice.payment.is_sandbox),
     )
+
+
+def _opens(appointment: Appointment) -> str:
+    """When the door opens: `17:50`, with the date where that is another day."""
+    at = clock.nairobi(appointment.starts_at - OPENS_BEFORE)
+    return at.strftime("%H:%M" if at.date() == clock.nairobi(clock.now()).date() else "%d/%m/%Y %H:%M")
 
 
 def _state(appointment: Appointment) -> str:

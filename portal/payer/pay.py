@@ -20,7 +20,7 @@ from portal.payer.forms import PayForm
 from portal.payments import stk
 from portal.payments.models import Allocation, Payment, Transaction
 from portal.payments.prompt_limits import AskedFrom
-from portal.phone import for_people
+from portal.phone import as_shown, for_people
 from portal.translations import said
 from portal.web import tell_wait
 
@@ -145,7 +145,7 @@ def receipt(token: str) -> ResponseReturnValue:
         "paid_at": payment.paid_at,
         "amount_cents": payment.allocated_cents,
         "lines": lines,
-        "payer_shown": next((one.payer_shown for one in money if one.payer_shown), ""),
+        "payer_shown": next((as_shown(one.payer_shown) for one in money if one.payer_shown), ""),
         "reference": _title(payment, invoice),
         "method": _method(money, payment),
         "receipts": parts,

@@ -8,7 +8,7 @@ was sent twice one record, without a column for it.
 Decided: voiding money whose credit was spent leaves a wallet below zero, which is what the customer then owes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask_babel import gettext as _
 from sqlalchemy import select
@@ -33,7 +33,10 @@ PAGE_ROWS, MOST_VOIDED_AT_ONCE = 50, 50
 
 @dataclass(frozen=True)
 class Taken:
-    """Money that somebody took. amount_cents: of `read_amount`. key: of the form, so that sending it twice is once."""
+    """Money that somebody took. amount_cents: of `read_amount`. key: of the form, so that sending it twice is once.
+
+    gives_change: what is over is handed back at once, so only what is due is booked.
+    """
 
     amount_cents: int
     channel: str
@@ -41,6 +44,7 @@ class Taken:
     user_id: int | None
     note: str = ""
     key: str = ""
+    gives_change: bool = False
 
 
 def read_amount(value: object) -> int:
@@ -68,7 +72,9 @@ def read_channel(value: object) -> str:
 
 
 def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
-    """Record money for an invoice or another open payment; what is over waits to be placed. The caller commits.
+    """Record money for an invoice or another open payment. The caller commits.
+
+    What is over waits to be placed, or is not booked at all where change is given.
 
     reference: as staff know it, or a paymentId. Raises NotFound, or Conflict where nothing is due.
     """
@@ -86,6 +92,8 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
         return before
     if payment.state != "open":
         raise Conflict(_("%(reference)s has nothing left to pay.", reference=payment.reference))
+    if taken.gives_change:
+        taken = replace(taken, amount_cents=min(taken.amount_cents, payment.due_cents))
     booked = _book(payment, payment.reference, payment.environment, taken)
     allocate(booked, payment, actor=taken.actor)
     return booked
@@ -112,8 +120,11 @@ def _recorded(tenant_id: int, account: str, taken: Taken) -> Transaction | None:
     before = db.session.scalars(
         select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.uid == _uid_of(tenant_id, taken.key))
     ).one_or_none()
-    said = (account, taken.amount_cents, taken.channel)
-    if before is not None and (before.account, before.amount_cents, before.channel) != said:
+    if before is None:
+        return None
+    is_amount = before.amount_cents == taken.amount_cents
+    has_change = taken.gives_change and before.amount_cents < taken.amount_cents
+    if (before.account, before.channel) != (account, taken.channel) or not (is_amount or has_change):
         raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
     return before
 

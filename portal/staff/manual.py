@@ -22,10 +22,11 @@ from portal.db import transaction
 from portal.errors import NotFound, Refused
 from portal.gateways import connect
 from portal.payer.forms import PhoneField
-from portal.payments import customers, manual, wallets
+from portal.payments import accounts, customers, manual, wallets
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Transaction
 from portal.phone import for_screens
+from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
 
@@ -40,7 +41,11 @@ CHANNELS = {
 class ManualForm(FlaskForm):
     """Money that somebody took: for an invoice, or kept for a customer."""
 
-    amount = StringField(_l("Amount in KES"), [InputRequired(_l("Enter the amount.")), Length(max=20)])
+    amount = StringField(
+        _l("Amount given, in KES"),
+        [InputRequired(_l("Enter the amount.")), Length(max=20)],
+        description=_l("Of cash for an invoice only what is due is recorded; the change is told to you."),
+    )
     channel = SelectField(_l("Taken as"), choices=[SelectChoice(*one) for one in CHANNELS.items()])
     reference = StringField(_l("Invoice number"), [Optional(), Length(max=40)])
     phone = PhoneField(_l("Or the phone of the customer to keep it for"), [Optional()])
@@ -99,20 +104,33 @@ def new() -> ResponseReturnValue:
     if form.validate_on_submit():
         try:
             with transaction():
-                receipt, is_over = _record(form)
+                receipt, is_over, change_cents = _record(form)
         except Refused as error:
             form.form_errors.append(said(error.message))
         else:
             queue.ring(queue.PAID)
             flash(_("Recorded as %(receipt)s.", receipt=receipt), "success")
+            if change_cents:
+                flash(money.format_kes(change_cents), "change")
             if is_over:
                 flash(_("More was taken than was due. Say what the rest is for."), "info")
             return redirect(url_for("staff.unmatched" if is_over else "staff.manual"), 303)
-    page = render_template("staff/manual_form.html", form=form, back_url=url_for("staff.manual"))
+    page = render_template(
+        "staff/manual_form.html", form=form, due=_due(form.reference.data or ""), back_url=url_for("staff.manual")
+    )
     return page, 422 if request.method == "POST" else 200
 
 
-def _record(form: ManualForm) -> tuple[str, bool]:
+def _due(reference: str) -> dict[str, Any] | None:
+    """What the named invoice still wants, for whoever counts the money."""
+    payment = accounts.named(g.tenant.id, reference) if reference else None
+    if payment is None or payment.state != "open":
+        return None
+    return {"what": words.title_of(payment), "due_cents": payment.due_cents}
+
+
+def _record(form: ManualForm) -> tuple[str, bool, int]:
+    """(receipt, whether some of it waits to be placed, the change to hand back in cents)."""
     if bool(form.reference.data) == bool(form.phone.msisdn):
         raise Refused(_("Enter either an invoice number or a customer's phone."))
     taken = Taken(
@@ -122,13 +140,15 @@ def _record(form: ManualForm) -> tuple[str, bool]:
         user_id=current_user.id,
         note=(form.note.data or "").replace("\0", ""),
         key=form.idempotency_key.data or "",
+        gives_change=form.channel.data == "cash" and bool(form.reference.data),
     )
     if form.reference.data:
         booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
     else:
         customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
         booked = manual.for_wallet(customer, connect.environment_of(g.tenant.id), taken)
-    return booked.receipt or "", booked.unallocated_cents > 0
+    change_cents = taken.amount_cents - booked.amount_cents if taken.gives_change else 0
+    return booked.receipt or "", booked.unallocated_cents > 0, change_cents
 
 
 @needs(VOID_MANUAL)

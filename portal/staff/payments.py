@@ -12,14 +12,16 @@ from sqlalchemy import select, union
 from portal import personal
 from portal.accounts import permissions
 from portal.accounts.models import User
-from portal.accounts.permissions import REFUND, SEE_MONEY, VOID_MANUAL
+from portal.accounts.permissions import RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
 from portal.api.transactions import csv_of
 from portal.audit import chain
-from portal.clinic import invoices
+from portal.clinic import appointments, invoices
 from portal.db import db, transaction
+from portal.fulfilment import receipts_of
 from portal.gateways import results
 from portal.payments import accounts, manual, qr, refunds, search, status, stk
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
+from portal.phone import as_shown
 from portal.staff import refunds as refund_pages
 from portal.staff import words
 from portal.staff.guard import actor, needs
@@ -65,7 +67,7 @@ def listed() -> ResponseReturnValue:
         {
             "at": item.occurred_at,
             "receipt": item.receipt,
-            "payer": item.payer_shown,
+            "payer": as_shown(item.payer_shown),
             "reference": references[item.id],
             "state": item.state,
             "environment": item.environment,
@@ -116,7 +118,7 @@ def one(uid: str) -> ResponseReturnValue:
     shown = {
         "receipt": item.receipt,
         "amount_cents": item.amount_cents,
-        "payer": " ".join(filter(None, (name, item.payer_shown))) or "–",
+        "payer": " ".join(filter(None, (name, as_shown(item.payer_shown)))) or "–",
         "channel": CHANNELS.get(item.channel, item.channel),
         "environment": item.environment,
         "reference": item.account,
@@ -214,33 +216,58 @@ def _pretty(item: InboxItem) -> str:
 
 @needs(SEE_MONEY)
 def attempt(token: str) -> ResponseReturnValue:
-    """One thing to be paid: its requests, what came, and every step with its time and reason."""
+    """One thing to be paid: its requests, what came, and every step with its time and reason; live as it changes."""
     payment = search.payment_of(g.tenant.id, token)
     pushes = _pushes_of([payment.id])
+    version = f"{payment.version}-{payment.due_cents}-{len(pushes)}-{pushes[-1].state if pushes else ''}"
+    is_poll = "HX-Request" in request.headers
+    if is_poll and request.args.get("v") == version:
+        return "", 204
     invoice = invoices.of_payment(payment.id)
+    visit = appointments.of_invoice(invoice.id) if invoice else None
     subjects = [
         ("payment", payment.id),
         *(("push", push.id) for push in pushes),
         *(("refund", one.id) for one in refunds.of_payment(payment.id)),
         *((("invoice", invoice.id),) if invoice else ()),
+        *((("appointment", visit.id),) if visit else ()),
     ]
+    is_open = payment.state == "open"
     shown = {
         "reference": words.title_of(payment),
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
         "status": _state_of(payment, pushes[-1] if pushes else None),
+        "receipts": [one.receipt for one in receipts_of(payment) if one.receipt],
         "created_at": payment.created_at,
         "payer": invoices.payer_name(invoice) if invoice else "",
-        "pay_url": url_for("pay.show", token=token) if payment.state == "open" else None,
-        "qr_url": url_for("staff.attempt_qr", token=token) if payment.state == "open" else None,
+        "poll_url": url_for("staff.attempt", token=token, v=version),
+        "qr_url": url_for("staff.attempt_qr", token=token) if is_open else None,
     }
     return render_template(
-        "staff/attempt.html",
+        "staff/_attempt.html" if is_poll else "staff/attempt.html",
         payment=shown,
+        visit={"starts_at": visit.starts_at, "kind": visit.kind, "clinician": visit.clinician.name} if visit else None,
         pushes=[_push_row(push) for push in pushes],
         timeline=_timeline(subjects),
+        acts=_acts(payment),
         actions=_refund_action(payment),
     )
+
+
+def _acts(payment: Payment) -> list[dict[str, str]]:
+    """What the counter does with it next."""
+    if payment.state == "paid":
+        receipt_url = url_for("pay.receipt", token=payment.token)
+        return [{"label": _("Print receipt"), "url": receipt_url, "kind": "primary", "symbol": "print"}]
+    if payment.state != "open":
+        return []
+    pay_url = url_for("pay.show", token=payment.token)
+    acts = [{"label": _("Send a request to a phone"), "url": pay_url, "kind": "primary", "symbol": "phone"}]
+    if permissions.allows(g.role, RECORD_MANUAL):
+        cash_url = url_for("staff.manual_new", reference=payment.reference)
+        acts.append({"label": _("Take cash"), "url": cash_url, "kind": "", "symbol": "money"})
+    return acts
 
 
 def _state_of(payment: Payment, push: Push | None) -> str:

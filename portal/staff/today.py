@@ -1,6 +1,7 @@
 """The counter: today's figures and appointments, and money as it arrives."""
 
-from datetime import timedelta
+import zlib
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
@@ -16,7 +17,9 @@ from portal.fulfilment import receipt_of
 from portal.gateways import connect
 from portal.payments import search
 from portal.payments.models import Transaction
+from portal.phone import as_shown
 from portal.staff.guard import needs
+from portal.tenants.models import Tenant
 
 LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 
@@ -29,18 +32,21 @@ def open_doors(bp: Blueprint) -> None:
 @needs(SEE_MONEY)
 def today() -> ResponseReturnValue:
     """What a receptionist keeps open all day."""
+    return render_template("staff/today.html", **_shown(_version(g.tenant)))
+
+
+def _shown(version: str) -> dict[str, Any]:
+    """Everything that arriving money changes on this page."""
     tenant = g.tenant
     environment = connect.environment_of(tenant.id)
-    start = search.date_start(clock.nairobi(clock.now()).date())
-    seen = appointments.between(tenant.id, start, start + timedelta(days=1)) if tenant.is_clinic else None
-    return render_template(
-        "staff/today.html",
-        stats=search.figures(tenant.id, environment),
-        appointments=None if seen is None else [row_of(one) for one in seen],
-        items=_items(tenant.id),
-        live_url=url_for("staff.live", v=_version(tenant.id)),
-        to_place_url=url_for("staff.unmatched"),
-    )
+    seen = appointments.between(tenant.id, *_day()) if tenant.is_clinic else None
+    return {
+        "stats": search.figures(tenant.id, environment),
+        "appointments": None if seen is None else [row_of(one) for one in seen],
+        "items": _items(tenant.id),
+        "live_url": url_for("staff.live", v=version),
+        "to_place_url": url_for("staff.unmatched"),
+    }
 
 
 def row_of(one: Appointment) -> dict[str, Any]:
@@ -67,7 +73,18 @@ def _arrived(tenant_id: int) -> ColumnElement[bool]:
     return (Transaction.tenant_id == tenant_id) & search.is_for_staff(connect.environment_of(tenant_id))
 
 
-def _version(tenant_id: int) -> str:
+def _day() -> tuple[datetime, datetime]:
+    start = search.date_start(clock.nairobi(clock.now()).date())
+    return start, start + timedelta(days=1)
+
+
+def _version(tenant: Tenant) -> str:
+    """What tells whether anything on this page changed: digits and hyphens."""
+    visits = repr(appointments.states_between(tenant.id, *_day())) if tenant.is_clinic else ""
+    return f"{_money_version(tenant.id)}-{zlib.crc32(visits.encode())}"
+
+
+def _money_version(tenant_id: int) -> str:
     newest = select(func.max(Transaction.id)).where(_arrived(tenant_id))
     to_place = select(func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
         _arrived(tenant_id), Transaction.unallocated_cents > 0
@@ -84,7 +101,7 @@ def _items(tenant_id: int) -> list[dict[str, Any]]:
             "receipt": one.receipt,
             "amount_cents": one.amount_cents,
             "at": one.occurred_at,
-            "payer": one.payer_shown,
+            "payer": as_shown(one.payer_shown),
             "reference": references[one.id],
             "state": one.state,
             "url": url_for("staff.payment", uid=one.uid),
@@ -97,10 +114,10 @@ def _items(tenant_id: int) -> list[dict[str, Any]]:
 
 @needs(SEE_MONEY)
 def live() -> ResponseReturnValue:
-    """The strip of arriving money, or 204 where nothing arrived."""
+    """The strip of arriving money with the rows and figures that it changed, or 204 where nothing arrived."""
     if "HX-Request" not in request.headers:
         return redirect(url_for("staff.today"), 302)
-    version = _version(g.tenant.id)
+    version = _version(g.tenant)
     if request.args.get("v") == version:
         return "", 204
-    return render_template("staff/_live.html", items=_items(g.tenant.id), live_url=url_for("staff.live", v=version))
+    return render_template("staff/_live.html", **_shown(version))

@@ -16,7 +16,7 @@ from portal.errors import NotFound, Refused
 from portal.gateways import connect, messages
 from portal.payments import accounts, money_in, search, stk, undecided, wallets
 from portal.payments.models import Transaction
-from portal.phone import mask, normalise_msisdn
+from portal.phone import as_shown, for_screens, normalise_msisdn
 from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
@@ -49,7 +49,7 @@ def unmatched() -> ResponseReturnValue:
             "receipt": item.receipt or _("No receipt yet"),
             "amount_cents": item.unallocated_cents,
             "at": item.occurred_at,
-            "payer": item.payer_shown or personal.open_text(item.payer_name_sealed, g.tenant.id) or "–",
+            "payer": as_shown(item.payer_shown) or personal.open_text(item.payer_name_sealed, g.tenant.id) or "–",
             "account": item.account,
             "why": WHY_SHOWN.get(item.unplaced_why, _l("It is not known yet what it was for.")),
             "suggestions": _suggestions(item),
@@ -73,7 +73,7 @@ def _undecided() -> list[dict[str, Any]]:
             "receipt": one.paid.receipt,
             "amount_cents": one.paid.amount_cents,
             "at": one.paid.occurred_at or one.item.received_at,
-            "payer": mask(one.paid.payer.text) if one.paid.payer.kind == "full" else one.paid.payer.text[:20] or "–",
+            "payer": _payer(one.paid.payer),
             "account": one.paid.account,
             "shortcode": one.paid.shortcode,
             "is_doubtful": not one.candidates,
@@ -81,7 +81,7 @@ def _undecided() -> list[dict[str, Any]]:
                 {
                     "id": push.id,
                     "label": words.title_of(push.payment),
-                    "phone": mask(personal.open_phone(push.phone_sealed, push.tenant_id) or ""),
+                    "phone": stk.describe(push),
                     "at": push.created_at,
                 }
                 for push in one.candidates
@@ -90,6 +90,10 @@ def _undecided() -> list[dict[str, Any]]:
         }
         for one in undecided.of_tenant(g.tenant.id)
     ]
+
+
+def _payer(payer: messages.PayerId) -> str:
+    return for_screens(payer.text) if payer.kind == "full" else as_shown(payer.text[:20]) or "–"
 
 
 @needs(PLACE_MONEY)

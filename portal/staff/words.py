@@ -77,6 +77,9 @@ ACTORS = {
     "stk callback": _l("M-Pesa's answer to the request"),
     "stk query": _l("our question to M-Pesa"),
     "c2b": _l("M-Pesa's report of money received"),
+    "c2b confirmation": _l("M-Pesa's report of money received"),
+    "stk": _l("M-Pesa's answer to the request"),
+    "query": _l("our question to M-Pesa"),
     "sweeper": _l("Mlango"),
     "worker": _l("Mlango"),
 }

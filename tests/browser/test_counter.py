@@ -38,7 +38,7 @@ def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_
     receipt = strip.locator(".mono").inner_text()
 
     counter.get_by_role("navigation", name="Sections").get_by_role("link", name="Payments").click()
-    counter.get_by_label("Receipt, name or invoice").fill(receipt.lower())
+    counter.get_by_label("Receipt, phone or invoice number").fill(receipt.lower())
     counter.get_by_role("button", name="Search").click()
     expect(counter.locator("tbody tr")).to_have_count(1)
     counter.get_by_role("link", name="Clear").click()

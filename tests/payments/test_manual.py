@@ -224,3 +224,47 @@ def test_one_form_from_many_threads_is_one_record(either_house: House) -> None:
         assert db.session.query(Transaction).count() == 1 and db.session.query(Customer).count() == 1
     assert house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"] == 100
     assert house.books() == []
+
+
+def counter_form(browser: Any, **given: str) -> dict[str, str]:
+    """The counter's form as its page gave it, filled in."""
+    page = browser.get("/staff/manual/new").text
+    key = page.split('name="idempotency_key"', 1)[1].split('value="', 1)[1].split('"', 1)[0]
+    return {"channel": "cash", "idempotency_key": key, "csrf_token": csrf_of(browser, "/staff/manual/new")} | given
+
+
+def test_of_cash_only_what_is_due_is_booked_and_the_change_is_told(house: House) -> None:
+    """use.md, cash 1,000 given 2,000: 1,000 landed in "Money to place" and nobody said what to hand back."""
+    number, token = house.invoice(1_000)
+    brian = house.browser_of("brian")
+    assert "KES 1,000" in brian.get(f"/staff/manual/new?reference={number}").text, "what is due, while counting"
+    form = counter_form(brian, amount="2000", reference=number)
+    for _twice in range(2):
+        answer = brian.post("/staff/manual/new", data=form)
+        assert answer.headers["Location"].startswith("/staff/manual"), "nothing is left to place"
+    page = brian.get("/staff/manual").text
+    assert re.search(r'Change to give back</strong></p><p class="money huge">KES 1,000<', page)
+    with house.inside():
+        booked = db.session.query(Transaction).one()
+        assert (booked.amount_cents, booked.unallocated_cents) == (100_000, 0)
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_a_part_in_cash_and_more_by_bank_are_booked_whole(house: House) -> None:
+    number, token = house.invoice(1_000)
+    brian = house.browser_of("brian")
+    assert brian.post("/staff/manual/new", data=counter_form(brian, amount="400", reference=number)).status_code == 303
+    assert "Change to give back" not in brian.get("/staff/manual").text
+    bank = counter_form(brian, amount="700", reference=number, channel="bank")
+    assert brian.post("/staff/manual/new", data=bank).headers["Location"] == "/staff/unmatched"
+    with house.inside():
+        booked = db.session.query(Transaction).order_by(Transaction.id).all()
+        assert [(one.amount_cents, one.unallocated_cents) for one in booked] == [(40_000, 0), (70_000, 10_000)]
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_the_api_books_all_cash_and_keeps_what_is_over_to_be_placed(house: House) -> None:
+    number, _token = house.invoice(1_000)
+    assert cash(house, reference=number, amount=2_000).json["amount"] == 2_000
+    with house.inside():
+        assert db.session.query(Transaction).one().unallocated_cents == 100_000

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from portal import clock
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.payments.models import Allocation, Payment, Transaction
+from portal.phone import as_shown
+from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 
 
@@ -233,3 +236,134 @@ def test_taking_back_and_taken_back_are_two_words_in_swahili(house: House) -> No
     house.api("amina").delete(f"/api/payments/manual/{uid}?reason=x")
     page = browser.get("/staff/manual?lang=sw").text
     assert "Imebatilishwa" in page and ">Batilisha" not in page
+
+
+POLLED = {"HX-Request": "true"}
+
+
+def polled(page: str, element: str) -> str:
+    """Where an element of a page asks again."""
+    found = re.search(rf'id="{element}"[^>]*hx-get="([^"]+)"', page)
+    assert found, element
+    return found.group(1).replace("&amp;", "&")
+
+
+def test_an_invoices_page_tells_its_own_news_and_acts(house: House) -> None:
+    """use.md 5: stale after payment, nothing to act with, three clicks to a receipt."""
+    number, token = house.invoice(1_000)
+    browser = house.browser_of("brian")
+    page = browser.get(f"/staff/attempts/{token}").text
+    assert f'href="/staff/manual/new?reference={number}"' in page and f'href="/pay/{token}"' in page
+    ask = polled(page, "attempt")
+    assert browser.get(ask, headers=POLLED).status_code == 204
+    house.callback(house.pushed(token), receipt=receipt(1))
+    moved = browser.get(ask, headers=POLLED)
+    assert moved.status_code == 200 and "<html" not in moved.text
+    house.settle()
+    paid = browser.get(polled(moved.text, "attempt"), headers=POLLED).text
+    assert "Print receipt" in paid and f'href="/pay/{token}/receipt"' in paid and receipt(1) in paid
+    assert "Take cash" not in paid
+    assert browser.get(polled(paid, "attempt"), headers=POLLED).status_code == 204
+    accountant = house.browser_of("njeri").get(f"/staff/attempts/{house.invoice(10)[1]}").text
+    assert "Take cash" not in accountant
+
+
+@pytest.mark.property(32)
+def test_money_that_arrives_changes_its_row_and_the_figures_of_today(house: House) -> None:
+    """use.md 6: the row still said "Take payment" 9 s after it was paid; tiles stale."""
+    api = house.api("brian")
+    booking = {
+        "patientId": api.get("/api/patients").json["items"][0]["id"],
+        "clinicianId": api.get("/api/clinicians").json["items"][0]["id"],
+        "kind": "onsite", "startsAt": f"{clock.nairobi(clock.now()):%Y-%m-%d}T23:30:00+03:00",
+        "durationMinutes": 20, "price": 700,
+    }  # fmt: skip
+    uid = api.post("/api/appointments", booking).json["id"]
+    token = api.post(f"/api/appointments/{uid}/approve").json["payUrl"].rsplit("/", 1)[1]
+    browser = house.browser_of("brian")
+    page = browser.get("/staff/?lang=en").text
+    assert "Take payment" in page and "KES 700" in page and receipt(1) not in page
+    ask = polled(page, "live")
+    assert browser.get(ask, headers=POLLED).status_code == 204
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    news = browser.get(ask, headers=POLLED).text
+    visits = re.search(r'<section id="visits-today"[^>]* hx-swap-oob="true".*?</section>', news, re.DOTALL)
+    figures = re.search(r'<section id="figures" [^>]*hx-swap-oob="true".*?</section>', news, re.DOTALL)
+    assert visits and figures
+    assert receipt(1) in visits[0] and "Paid" in visits[0] and "Take payment" not in visits[0]
+    assert "Confirmed" in visits[0] and "KES 700" in figures[0]
+    assert browser.get(polled(news, "live"), headers=POLLED).status_code == 204
+
+
+def test_a_payments_history_is_told_in_swahili(house: House) -> None:
+    """use.md 14: "opened", "booked", the actors and "Invoice INV1004" stayed English."""
+    number, token = house.invoice(300)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    page = house.browser_of("amina").get(f"/staff/attempts/{token}?lang=sw").text
+    history = re.sub(r"<[^>]+>", " ", page.split('id="history"', 1)[1])
+    for word in ("Ombi: imesogea", "inasubiri PIN", "imefaulu", "Ankara: imetolewa", "jibu la M-Pesa kwa ombi"):
+        assert word in " ".join(history.split()), word
+    for word in ("moved", "issued", "opened", "awaiting", "succeeded", "stk callback", "Invoice"):
+        assert word not in history, word
+    assert f"Ankara {number}" in page and f"Invoice {number}" not in page
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("2547 ***** 126", "07…126"), ("25472****111", "072…111"), ("254708***126", "0708…126"),
+        ("0708***126", "0708…126"), ("0712…601", "0712…601"), ("", ""), ("****", "****"), ("a" * 64, "a" * 64),
+    ],
+)  # fmt: skip
+def test_a_number_masked_by_m_pesa_is_shown_in_our_one_form(told: str, shown: str) -> None:
+    """use.md: `0712…601`, `2547 ***** 777`, `25472****111` on one page."""
+    assert as_shown(told) == shown
+
+
+def test_every_list_and_answer_shows_a_payer_in_one_form(house: House) -> None:
+    """use.md: one phone format, pages and API."""
+    money_without_a_home(house)  # from 2547 ***** 126
+    number, token = house.invoice(300)
+    house.callback(house.pushed(token, "254712345601"), receipt=receipt(2))
+    house.settle()
+    browser, api = house.browser_of("brian"), house.api("brian")
+    for path in ("/staff/", "/staff/payments", "/staff/unmatched", f"/pay/{token}/receipt"):
+        text = browser.get(path).text
+        assert "***" not in text and "…" in text, path
+    assert {row["payer"] for row in api.get("/api/transactions").json["items"]} == {"07…126", "0712…601"}
+    assert api.get(f"/api/mpesa/order/{number}").json["data"]["phoneNumber"] == "0712…601"
+    made = api.post("/api/customers", {"name": "Auma", "phone": "0712345601"})
+    assert made.json["phone"] == "0712…601"
+
+
+def test_a_name_that_is_too_long_is_refused_and_never_cut(house: House) -> None:
+    """use.md 25: a name was cut silently to 60 characters."""
+    api = house.api("amina")
+    line = [{"kind": "lab", "description": "x", "amount": 5}]
+    for path, body, field, longest in (
+        ("/api/packages", {"price": 20, "duration": 3600, "rate": "2M"}, "name", 60),
+        ("/api/patients", {"phone": "0722000111"}, "name", 80),
+        ("/api/customers", {"phone": "0722000111"}, "name", 80),
+        ("/api/invoices", {"lines": line}, "payer.name", 80),
+    ):
+        for length, status in ((longest, 201), (longest + 1, 422)):
+            name = "n" * length
+            given = body | ({"payer": {"name": name}} if field == "payer.name" else {"name": name})
+            answer = api.post(path, given)
+            assert answer.status_code == status, (path, answer.text)
+        assert answer.json["fields"] == {field: f"At most {longest} characters."}, path
+
+
+def test_nobody_speaks_of_health_at_a_wifi_business(house: House) -> None:
+    """use.md, refund: "Write nothing about health" at a Wi-Fi business."""
+    _number, token = house.invoice(300)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    paths = ("/staff/manual/new", f"/staff/refunds/of/{token}")
+    browser = house.browser_of("amina")
+    assert all("about health" in browser.get(path).text for path in paths)
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).filter_by(slug="mlima").one().is_clinic = False
+    assert not any("about health" in browser.get(path).text for path in paths)

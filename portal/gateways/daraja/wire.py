@@ -33,7 +33,7 @@ def redact(text: str) -> str:
     text = re.sub(r"(?i)(invalid access token\s*-\s*)\S+", r"\1[hidden]", text)
     text = re.sub(r"ws_CO_\w+", "ws_CO_[hidden]", text)
     text = re.sub(r"(?<![A-Za-z0-9])[A-Za-z0-9+/=]{28,}(?![A-Za-z0-9])", "[hidden]", text)
-    return re.sub(r"(?<!\d)(?:\+?254|0)?([17])\d{5}(\d{3})(?!\d)", r"\1*****\2", text)
+    return re.sub(r"(?<!\d)(?:\+?254|0)?([17])\d{5}(\d{3})(?!\d)", r"0\1…\2", text)
 
 
 def whole_shillings(amount_shillings: int, path: str) -> int:
