@@ -178,7 +178,7 @@ def set_up(app: Flask) -> None:
     app.teardown_request(lambda _error: logs.clear())
     app.add_url_rule("/vendor/<name>", "vendor", vendor)
     app.register_error_handler(Refused, _refused)
-    app.register_error_handler(CSRFError, _forged)
+    app.register_error_handler(CSRFError, forged)
     for away in (OperationalError, InterfaceError, NoConnectionFree):
         app.register_error_handler(away, _database_away)
     for beyond in (DataError, OverflowError, UnicodeEncodeError):
@@ -313,7 +313,8 @@ def _refused(error: Refused) -> Response:
     return _page(error.status, _headline(error.status), said(error.message))
 
 
-def _forged(error: CSRFError) -> Response:
+def forged(error: CSRFError) -> Response:
+    """The answer to a form without its token, or with another session's."""
     if wants_json():
         return error_json(Refused(error.description or "The form's token is missing.", code="csrf"))
     return _page(

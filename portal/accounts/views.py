@@ -50,9 +50,9 @@ def load_user(token: str) -> User | None:
 
 
 @login_manager.unauthorized_handler
-def ask_to_sign_in() -> ResponseReturnValue:
-    """The sign-in page, then back to where they were."""
-    return redirect(url_for("accounts.login", next=request.full_path.rstrip("?")), 302)
+def ask_to_sign_in(then: str | None = None) -> ResponseReturnValue:
+    """The sign-in page, then back to where they were. then: a path of ours to go to instead."""
+    return redirect(url_for("accounts.login", next=then or request.full_path.rstrip("?")), 302)
 
 
 def keep_session() -> None:
@@ -135,6 +135,7 @@ def begin_session(entered: Entered) -> None:
     user.session_token, user.seen_at = token, clock.now()
     login_user(user)
     session["signed_in_at"] = clock.now().timestamp()
+    session["person"] = user.id  # outlives the session: whose half-written form it is that still comes
     if first := signin.first_membership(user):
         session["tenant"] = first.tenant.slug
 
@@ -176,7 +177,10 @@ def logout() -> ResponseReturnValue:
         with transaction():
             sessions.end(token)
         logout_user()
+    person = session.get("person")
     session.clear()
+    if person is not None:
+        session["person"] = person
     return redirect(url_for("home"), 303)
 
 

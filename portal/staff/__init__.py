@@ -6,6 +6,7 @@ Decided: the tenant comes from the session's choice among the person's membershi
 """
 
 from flask import Blueprint
+from flask_wtf.csrf import CSRFError
 
 from portal.staff import (
     appointments,
@@ -13,6 +14,7 @@ from portal.staff import (
     gateways,
     guard,
     invoices,
+    kept,
     manual,
     payments,
     reconcile,
@@ -23,6 +25,7 @@ from portal.staff import (
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
+bp.register_error_handler(CSRFError, kept.not_forged)
 bp.context_processor(guard.context)
 for _module in (today, payments, unmatched, claims, manual, appointments, invoices, refunds, reconcile, gateways):
     _module.open_doors(bp)

@@ -6,7 +6,6 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from flask_wtf.file import FileField
 from wtforms import BooleanField, PasswordField, SelectChoice, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
@@ -21,6 +20,7 @@ from portal.gateways.models import Gateway
 from portal.payments import environments
 from portal.staff import gateway_operations
 from portal.staff.guard import actor, needs
+from portal.staff.kept import StaffForm
 
 _KINDS = {"PAYBILL": _l("Paybill"), "BUYGOODS": _l("Till (Buy Goods)"), "BANK": _l("Bank account")}
 LARGEST_CERTIFICATE_BYTES = 20_000
@@ -36,7 +36,7 @@ NAMES = {
 }  # fmt: skip
 
 
-class GatewayForm(FlaskForm):
+class GatewayForm(StaffForm):
     name = StringField(_l("Name"), [InputRequired(_l("Give it a name.")), Length(max=60)])
     display_name = StringField(
         _l("Name on the phone"),

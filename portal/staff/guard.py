@@ -12,12 +12,13 @@ from sqlalchemy import select
 
 from portal.accounts import permissions
 from portal.accounts.permissions import STAFF_ROLES, Forbidden
-from portal.accounts.views import ask_to_sign_in, keep_session
+from portal.accounts.views import keep_session
 from portal.db import db
 from portal.gateways import connect
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
 from portal.payments import claims
+from portal.staff import kept
 from portal.tenants.models import Tenant
 
 View = Callable[..., ResponseReturnValue]
@@ -26,13 +27,14 @@ View = Callable[..., ResponseReturnValue]
 def let_in() -> ResponseReturnValue | None:
     """Signed in, and staff of the tenant that this session works for; else the sign-in page or a refusal."""
     if not current_user.is_authenticated:
-        return ask_to_sign_in()
+        return kept.ask_keeping()
     keep_session()
     tenant, role = _chosen()
     if tenant is None or role not in STAFF_ROLES:
         raise Forbidden(_("This sign-in has no staff pages."))
     g.tenant, g.role = tenant, role
     bind(tenant=tenant.slug, user=current_user.id)
+    kept.take_up()
     return None
 
 

@@ -4,7 +4,6 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from wtforms import DecimalField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 
@@ -15,12 +14,13 @@ from portal.db import transaction
 from portal.errors import Refused
 from portal.payer.forms import PhoneField
 from portal.staff.guard import actor, needs
+from portal.staff.kept import StaffForm
 from portal.translations import said
 
 STATUS_CHIPS = {"unpaid": "due", "part_paid": "part_paid"}
 
 
-class WalkInForm(FlaskForm):
+class WalkInForm(StaffForm):
     name = StringField(_l("Payer's name"), [InputRequired(_l("Enter the payer's name.")), Length(max=80)])
     phone = PhoneField(_l("M-Pesa number (optional)"), [Optional()])
     kind = SelectField(

@@ -8,7 +8,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
-from flask_wtf import FlaskForm
 from wtforms import HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
@@ -28,6 +27,7 @@ from portal.payments.models import Customer, Transaction
 from portal.phone import for_screens
 from portal.staff import words
 from portal.staff.guard import actor, needs
+from portal.staff.kept import StaffForm
 from portal.translations import said
 
 CHANNELS = {
@@ -38,7 +38,7 @@ CHANNELS = {
 }
 
 
-class ManualForm(FlaskForm):
+class ManualForm(StaffForm):
     """Money that somebody took: for an invoice, or kept for a customer."""
 
     amount = StringField(
@@ -53,7 +53,7 @@ class ManualForm(FlaskForm):
     idempotency_key = HiddenField(default=lambda: secrets.token_hex(16), validators=[Length(max=80)])
 
 
-class CustomerForm(FlaskForm):
+class CustomerForm(StaffForm):
     """Somebody who keeps money here."""
 
     name = StringField(_l("Name"), [InputRequired(_l("Enter the name.")), Length(max=80)])

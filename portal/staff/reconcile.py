@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
-from flask_wtf import FlaskForm
 from flask_wtf.file import FileField, FileRequired
 from sqlalchemy import select
 from wtforms import SelectField
@@ -28,6 +27,7 @@ from portal.reconciliation.files import MOST_BYTES, StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, FLAGGED
 from portal.staff.guard import actor, needs
+from portal.staff.kept import StaffForm
 from portal.translations import said
 
 FORM_BYTES = 64 * 1024  # what the form's other fields may take beside the file
@@ -51,7 +51,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class UploadForm(FlaskForm):
+class UploadForm(StaffForm):
     """A statement, and whose it is."""
 
     gateway = SelectField(_l("Paybill or till"))

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
-from flask_wtf import FlaskForm
 from sqlalchemy import select
 from wtforms import HiddenField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length
@@ -23,6 +22,7 @@ from portal.payments import money_in, refunds, search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.staff import words
 from portal.staff.guard import actor, needs
+from portal.staff.kept import StaffForm
 from portal.translations import said
 
 METHODS = {"b2c": _l("Pay out to the phone that paid"), "reversal": _l("Reverse the payment")}
@@ -37,7 +37,7 @@ STATES = {
 }
 
 
-class RefundForm(FlaskForm):
+class RefundForm(StaffForm):
     """How much goes back, how, and why."""
 
     amount = StringField(_l("Amount in KES"), [InputRequired(_l("Enter the amount.")), Length(max=20)])

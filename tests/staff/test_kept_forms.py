@@ -1,0 +1,125 @@
+"""A form whose session had ended keeps what was typed through the sign-in, for that person alone."""
+
+from typing import Any
+
+import pytest
+
+from portal import vault
+from tests.house import PASSWORD, House, csrf_of, later
+
+OURS = {"Sec-Fetch-Site": "same-origin"}
+TYPED = {"amount": "1234", "channel": "bank", "reference": "INV-7777", "note": "Paid by her sister"}
+
+
+def sign_in(browser: Any, where: str, email: str = "brian@mlima.test") -> Any:
+    """Sign in on the page that an answer led to; the answer."""
+    assert where.startswith("/login?next=")
+    page = browser.get(where).text
+    goal = page.split('name="next"', 1)[1].split('value="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
+    data = {"email": email, "password": PASSWORD, "next": goal, "csrf_token": csrf_of(browser, where)}
+    return browser.post("/login", data=data)
+
+
+def taken_by_hand(house: House) -> int:
+    return len(house.api("amina").get("/api/payments/manual").json["items"])
+
+
+def typed_form(browser: Any) -> dict[str, str]:
+    """The form at the counter, filled in."""
+    return TYPED | {"csrf_token": csrf_of(browser, "/staff/manual/new"), "idempotency_key": "k" * 32}
+
+
+def test_a_form_sent_after_the_session_ended_comes_back_as_it_was_typed(house: House) -> None:
+    """use.md 20. Nothing is sent by itself, and what is sent twice is one record."""
+    number, _token = house.invoice(1_234)
+    browser = house.browser_of("brian")
+    form = typed_form(browser) | {"reference": number}
+    later(9 * 3_600)
+    answer = browser.post("/staff/manual/new", data=form)
+    assert answer.status_code == 302
+    assert "What you typed is kept" in browser.get(answer.headers["Location"]).text
+    answer = sign_in(browser, answer.headers["Location"])
+    assert answer.headers["Location"].startswith("/staff/manual/new?kept=")
+    page = browser.get(answer.headers["Location"]).text
+    assert "This was not sent" in page and taken_by_hand(house) == 0
+    for value in ('value="1234"', f'value="{number}"', 'value="Paid by her sister"', f'value="{"k" * 32}"'):
+        assert value in page, value
+    assert '<option selected value="bank">' in page
+    again = form | {"csrf_token": csrf_of(browser, answer.headers["Location"])}
+    assert [browser.post("/staff/manual/new", data=again).status_code for _time in range(2)] == [303, 303]
+    assert taken_by_hand(house) == 1
+
+
+def test_so_does_one_sent_after_signing_out_or_in_again_in_another_tab(house: House) -> None:
+    browser = house.browser_of("brian")
+    form = typed_form(browser)
+    browser.post("/logout", data={"csrf_token": form["csrf_token"]})
+    answer = browser.post("/staff/manual/new", data=form, headers=OURS)
+    assert answer.status_code == 302
+    answer = sign_in(browser, answer.headers["Location"])
+    assert 'value="Paid by her sister"' in browser.get(answer.headers["Location"]).text
+    answer = browser.post("/staff/manual/new", data=form, headers=OURS)  # signed in again: another token
+    assert answer.status_code == 303 and 'value="Paid by her sister"' in browser.get(answer.headers["Location"]).text
+    assert taken_by_hand(house) == 0
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}])
+def test_what_another_site_posts_is_kept_for_nobody(house: House, headers: dict[str, str]) -> None:
+    browser = house.browser_of("brian")
+    for is_signed_in in (True, False):
+        answer = browser.post("/staff/manual/new", data=TYPED | {"csrf_token": "made-up"}, headers=headers)
+        assert answer.status_code == 400 and "Nothing was changed" in answer.text
+        if is_signed_in:
+            browser.post("/logout", data={"csrf_token": csrf_of(browser, "/staff/manual/new")})
+    assert not list(house.app.extensions["redis"].scan_iter("kept:*"))
+    stranger = house.client()
+    assert stranger.post("/staff/manual/new", data=TYPED, headers=OURS).status_code == 400, "nobody's form"
+    assert not list(house.app.extensions["redis"].scan_iter("kept:*"))
+
+
+def test_what_was_typed_is_shown_to_nobody_else_nowhere_else_and_not_for_long(house: House) -> None:
+    browser = house.browser_of("brian")
+    form = typed_form(browser)
+    later(9 * 3_600)
+    where = browser.post("/staff/manual/new", data=form).headers["Location"]
+    for email in ("amina@mlima.test", "njeri@mlima.test"):
+        answer = sign_in(browser, where, email)
+        assert "her sister" not in browser.get(answer.headers["Location"]).text
+    (key,) = house.app.extensions["redis"].scan_iter("kept:*")
+    assert 0 < house.app.extensions["redis"].ttl(key) <= 900
+    assert b"sister" not in house.app.extensions["redis"].get(key), "sealed"
+    token = key.decode().removeprefix("kept:")
+    again = house.browser_of("brian")
+    assert "her sister" in again.get(f"/staff/manual/new?kept={token}").text
+    assert "her sister" not in again.get(f"/staff/invoices/new?kept={token}").text
+    house.app.extensions["redis"].delete(key)
+    assert "her sister" not in again.get(f"/staff/manual/new?kept={token}").text
+
+
+def test_secrets_are_never_kept(house: House) -> None:
+    browser = house.browser_of("amina")
+    secrets = {
+        "consumer_key": "hush-1", "consumer_secret": "hush-2", "passkey": "hush-3", "initiator_password": "hush-4",
+        "security_credential": "hush-5", "certificate": "hush-6",
+    }  # fmt: skip
+    form = secrets | {"name": "New till", "shortcode": "600999", "csrf_token": csrf_of(browser, "/staff/gateways/new")}
+    later(9 * 3_600)
+    where = browser.post("/staff/gateways/new", data=form).headers["Location"]
+    (key,) = house.app.extensions["redis"].scan_iter("kept:*")
+    token = key.decode().removeprefix("kept:")
+    with house.inside():
+        kept = vault.unseal(house.app.extensions["redis"].get(key).decode(), context=f"kept/{token}")
+    assert "hush" not in kept and "New till" in kept
+    answer = sign_in(browser, where, "amina@mlima.test")
+    page = browser.get(answer.headers["Location"]).text
+    assert 'value="New till"' in page and "hush" not in page
+
+
+def test_a_button_pressed_after_the_session_ended_does_nothing_and_leads_back_to_its_page(house: House) -> None:
+    browser = house.browser_of("amina")
+    token = csrf_of(browser, "/staff/gateways/new")
+    later(9 * 3_600)
+    where = browser.post("/staff/manual/x/void", data={"reason": "r", "csrf_token": token}).headers["Location"]
+    answer = sign_in(browser, where, "amina@mlima.test")
+    assert answer.headers["Location"].startswith("/staff/manual?kept=")
+    assert "That was not done" in browser.get(answer.headers["Location"]).text
