@@ -21,7 +21,7 @@ from portal.audit import jobs as audit_jobs
 from portal.db import db, transaction
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, jobs, pull, receipt_questions, results_in, search
+from portal.payments import accounts, jobs, pull, receipt_questions, results_in, search, undecided
 from portal.payments.models import Payment, Push, Transaction
 from portal.reconciliation import runs
 from tests.house import House, c2b_body, new_phone, receipt
@@ -229,9 +229,8 @@ OPERATIONS = (
     ),
     Operation("a query says paid", lambda b: _push_of(b, accounts.told_by_status)),
     Operation("a stranger's confirmation", _strangers_claim),
-    Operation(
-        "claims kept of a receipt", lambda b: b.inside(lambda g: receipt_questions._claims_kept(g, "UKL1ABCD99"))
-    ),
+    Operation("what waits for M-Pesa's word, asked about", lambda b: b.written(lambda g: receipt_questions.ask_due())),
+    Operation("words of money that wait for a person", lambda b: b.inside(lambda g: undecided.of_tenant(g.tenant_id))),
     Operation("M-Pesa's answer about a receipt", lambda b: b.written(_told_before)),
     Operation("a row of M-Pesa's list", lambda b: b.written(_pulled_row)),
     Operation("M-Pesa's list, compared", _listed_by_mpesa),

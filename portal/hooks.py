@@ -1,7 +1,8 @@
 """Safaricom's doors: keep the callback, acknowledge it, ring. Nothing here parses money.
 
 Addresses carry no word that Safaricom refuses. The paths of the source documents carry no token either, so what
-arrives there only makes us ask M-Pesa; they answer alike whatever exists here.
+arrives there only makes us ask M-Pesa; a payment by hand is kept there too, since nobody tells of it twice. They answer
+alike whatever exists here, unless a stranger has left too much.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from portal import personal, queue
 from portal.db import db, transaction
 from portal.gateways import messages
 from portal.logs import logger
-from portal.payments import c2b, inbox, queries, receipt_questions
+from portal.payments import c2b, inbox, queries
 from portal.payments.inbox import BODY_LIMIT_BYTES
 from portal.payments.models import Push
 from portal.payments.spool import CannotKeep, Spool
@@ -80,21 +81,13 @@ def _a_claim() -> Iterator[None]:
 def _ask_about_push(body: bytes) -> None:
     with _a_claim():
         named = personal.checkout_hash(messages.parse_stk_callback(body).checkout_request_id)
-        push_id = db.session.scalar(select(Push.id).where(Push.checkout_hash == named).limit(1))
-        if push_id is None:
+        push_ids = db.session.scalars(select(Push.id).where(Push.checkout_hash == named)).all()  # one, but for chance
+        if not push_ids:
             return
         with transaction():
-            hurried = queries.ask_now(push_id)
+            hurried = [push_id for push_id in push_ids if queries.ask_now(push_id)]
         if hurried:
             queue.ring(queue.QUERIES)
-
-
-def _ask_about_receipt(body: bytes) -> None:
-    with _a_claim():
-        with transaction():
-            asked = receipt_questions.take_claim(body, remote_address=request.remote_addr or "")
-        if asked:
-            queue.ring(queue.REQUESTS)
 
 
 @bp.post("/hooks/<gateway_token>/stk/<push_token>")
@@ -158,11 +151,8 @@ def legacy_validation() -> Response:
 
 @bp.post("/api/mpesa/callbacks/c2b/confirmation")
 def legacy_confirmation() -> Response:
-    """A claim to money by hand. It is believed when M-Pesa, asked about its receipt, says the same."""
-    body = _body()
-    if body is not None:
-        _ask_about_receipt(body)
-    return _accepted()
+    """A claim to money by hand. It is kept, and believed when M-Pesa, asked about its receipt, says the same."""
+    return _keep("claim", "", None)
 
 
 csrf.exempt(bp)

@@ -16,7 +16,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from portal import clock
 from portal.db import db
 from portal.outbox.models import OutboxItem
-from portal.payments import inbox
+from portal.payments import inbox, undecided
 from portal.payments.models import InboxItem, Push, Refund, Transaction
 from portal.payments.spool import Spool
 from portal.tenants.models import Tenant
@@ -110,8 +110,8 @@ def metrics() -> Response:
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
     dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0
     waiting.labels("inbox_dead").set(dead)
-    undecided = select(func.count()).where(InboxItem.state == "waiting", InboxItem.kind == "c2b")
-    waiting.labels("payments_to_decide").set(db.session.scalar(undecided) or 0)
+    to_decide = select(func.count()).select_from(InboxItem).where(undecided.waits())
+    waiting.labels("payments_to_decide").set(db.session.scalar(to_decide) or 0)
     unknown = select(func.count()).where(Refund.state == "unknown")
     waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
     to_place = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0))

@@ -42,6 +42,7 @@ def waiting() -> list[queue.Bell]:
         (queue.WITHDRAW, select(Payment.id).where(Payment.withdraw_at <= now)),
         (queue.OUTBOX, select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now)),
         (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
+        (queue.REQUESTS, select(InboxItem.id).where(InboxItem.ask_at <= now)),
         (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),
         (queue.CHAIN, select(AuditEntry.id).where(AuditEntry.seq.is_(None))),
     ]

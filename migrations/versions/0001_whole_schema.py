@@ -264,6 +264,22 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "retired_hooks",
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_retired_hooks_gateway_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_retired_hooks_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_retired_hooks")),
+        sa.UniqueConstraint("token", name=op.f("uq_retired_hooks_token")),
+    )
+    with op.batch_alter_table("retired_hooks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_retired_hooks_gateway_id"), ["gateway_id"], unique=False)
+        batch_op.create_index("ix_retired_hooks_tenant_id", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
         "ledger_journals",
         sa.Column("environment", sa.String(length=10), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
@@ -786,6 +802,8 @@ def upgrade() -> None:
         sa.Column("body_sealed", sa.Text(), nullable=False),
         sa.Column("remote_address", sa.String(length=45), nullable=False),
         sa.Column("is_foreign", sa.Boolean(), nullable=False),
+        sa.Column("receipt", sa.String(length=20), nullable=True),
+        sa.Column("ask_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
@@ -814,10 +832,24 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_inbox_receipt",
-            ["gateway_id", "push_token"],
+            ["tenant_id", "receipt"],
             unique=False,
-            sqlite_where=sa.text("kind IN ('c2b', 'claim') AND push_token IS NOT NULL"),
-            postgresql_where=sa.text("kind IN ('c2b', 'claim') AND push_token IS NOT NULL"),
+            sqlite_where=sa.text("receipt IS NOT NULL"),
+            postgresql_where=sa.text("receipt IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_inbox_to_ask",
+            ["ask_at"],
+            unique=False,
+            sqlite_where=sa.text("ask_at IS NOT NULL"),
+            postgresql_where=sa.text("ask_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_inbox_claims",
+            ["gateway_id", "remote_address"],
+            unique=False,
+            sqlite_where=sa.text("kind = 'claim' AND done_at IS NULL"),
+            postgresql_where=sa.text("kind = 'claim' AND done_at IS NULL"),
         )
         batch_op.create_index("ix_inbox_tenant", ["tenant_id", "received_at"], unique=False)
         batch_op.create_index(
@@ -1321,6 +1353,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_ledger_journals_tenant_id"))
 
     op.drop_table("ledger_journals")
+    with op.batch_alter_table("retired_hooks", schema=None) as batch_op:
+        batch_op.drop_index("ix_retired_hooks_tenant_id")
+        batch_op.drop_index(batch_op.f("ix_retired_hooks_gateway_id"))
+
+    op.drop_table("retired_hooks")
     with op.batch_alter_table("gateways", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_gateways_one_default",

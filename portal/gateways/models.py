@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Index, String, Text, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal import vault
@@ -85,3 +85,14 @@ class Gateway(TenantOwned, Model):
     @property
     def shown_name(self) -> str:
         return self.display_name or self.name
+
+
+class RetiredHook(TenantOwned, Model):
+    """A callback token that two rotations have replaced. M-Pesa may go on reporting to it: in production a registered
+    address changes by hand only. What comes is odd: it is kept, and believed when M-Pesa says the same.
+    """
+
+    __tablename__ = "retired_hooks"
+
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"), index=True)
+    token: Mapped[str] = mapped_column(String(40), unique=True)

@@ -6,14 +6,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import current_app
-from sqlalchemy import String, func, select, update
+from sqlalchemy import String, delete, func, select, update
 
 from portal import clock
 from portal.audit import chain
 from portal.db import db, new_token, new_uid
 from portal.errors import Conflict, Misconfigured, NotFound, Refused
 from portal.gateways import credential, initiator, outside
-from portal.gateways.models import SECRETS, Gateway
+from portal.gateways.models import SECRETS, Gateway, RetiredHook
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
     ("MPESA_API", "MPESA_NO_API"),
@@ -360,6 +360,7 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: boo
     if is_used:
         gateway.archived_at, gateway.is_default = clock.now(), False
     else:
+        db.session.execute(delete(RetiredHook).where(RetiredHook.gateway_id == gateway.id))
         db.session.delete(gateway)
     db.session.flush()
     if was_default and (left := of_tenant(tenant_id)):
@@ -371,7 +372,13 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: boo
 
 
 def rotate_hooks(gateway: Gateway, *, actor: str) -> None:
-    """Give it a new callback token; the old one works on until the next rotation. The caller commits."""
+    """Give it a new callback token; the old one works on until the next rotation. The caller commits.
+
+    The one before that is retired, not forgotten: what comes there is believed only when M-Pesa says the same.
+    """
+    if gateway.previous_hook_token:
+        retired = RetiredHook(tenant_id=gateway.tenant_id, gateway_id=gateway.id, token=gateway.previous_hook_token)
+        db.session.add(retired)
     gateway.previous_hook_token, gateway.hook_token = gateway.hook_token, new_token()
     gateway.urls_registered_at = None
     chain.record(gateway.tenant_id, "gateway", gateway.id, "hooks_rotated", actor=actor)

@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from portal import clock, personal, queue
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.gateways import breaker, connect, daraja, initiator
+from portal.gateways import breaker, connect, daraja
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import inbox, queries, requests, results_in, settle, side_by_side, stk
+from portal.payments import inbox, queries, settle, side_by_side, stk
 from portal.payments.models import InboxItem, Payment
 
 PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
@@ -28,6 +28,7 @@ SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
 BATCH_ROWS, BATCH_ROWS_SQLITE = 50, 10
 RUSH = timedelta(seconds=1)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
+ASK_RECEIPT_AFTER = timedelta(minutes=2)  # where an answer about the push may tell sooner
 GIVE_WAY_S = 0.03  # longer than most of SQLite's naps between two tries for the lock
 TURN_S = 1.0
 LOCKS_MET, TRIES_AT_A_LOCK = {"40P01", "40001", "55P03"}, 5  # PostgreSQL: deadlock, serialization, lock timeout
@@ -216,22 +217,14 @@ def _settle(item: InboxItem) -> int | None:
     if outcome.state in ("waiting", "rejected") and item.tenant_id is not None:
         subject = ("push", outcome.push_id) if outcome.push_id else ("inbox", item.id)
         chain.record(item.tenant_id, *subject, f"callback_{outcome.state}", actor="daraja", why=outcome.why)
+    item.ask_at = None
     if outcome.asks_receipt:
-        item.push_token = outcome.asks_receipt  # by which M-Pesa's answer finds it
-        ask_about_receipt(db.session.get_one(Gateway, item.gateway_id), outcome.asks_receipt)
+        item.receipt = outcome.asks_receipt  # by which M-Pesa's answer finds it
+        item.ask_at = clock.now() + (ASK_RECEIPT_AFTER if outcome.asks else timedelta())
     if outcome.state != "waiting":
         item.done_at = clock.now()
     db.session.flush()
     return outcome.push_id if outcome.asks else None
-
-
-def ask_about_receipt(gateway: Gateway, receipt: str) -> bool:
-    """Ask M-Pesa about a receipt, once; False where this gateway cannot. The caller commits, then rings REQUESTS."""
-    if not initiator.can_ask(gateway):
-        return False
-    if not results_in.is_asked(gateway, receipt):
-        requests.ask(gateway, "status", f"receipt:{receipt}")
-    return True
 
 
 def _put_off(item_id: int, error: Exception) -> None:

@@ -376,14 +376,15 @@ class Claim(TenantOwned, Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-OF_A_RECEIPT = "kind IN ('c2b', 'claim') AND push_token IS NOT NULL"  # then push_token is the receipt asked about
+OPEN_CLAIM = "kind = 'claim' AND done_at IS NULL"
 
 
 class InboxItem(Model):
     """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
 
     `dedupe`: digest of kind, address and body: the same callback twice is one row, counted.
-    States: new; waiting (for M-Pesa's word, or for its push); done; rejected; dead (staff must look).
+    States: new; waiting (for M-Pesa's word, or for a person); done; rejected; dead (staff must look).
+    What waits and names a receipt has it in `receipt`, and `ask_at` says when M-Pesa is asked about it next.
     """
 
     __tablename__ = "inbox"
@@ -393,7 +394,9 @@ class InboxItem(Model):
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
         _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
         _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
-        _partial("ix_inbox_receipt", "gateway_id", "push_token", where=OF_A_RECEIPT),
+        _partial("ix_inbox_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
+        _partial("ix_inbox_to_ask", "ask_at", where="ask_at IS NOT NULL"),
+        _partial("ix_inbox_claims", "gateway_id", "remote_address", where=OPEN_CLAIM),
         Index("ix_inbox_tenant", "tenant_id", "received_at"),
     )
 
@@ -407,7 +410,9 @@ class InboxItem(Model):
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
     body_sealed: Mapped[str] = mapped_column(Text)
     remote_address: Mapped[str] = mapped_column(String(45), default="")
-    is_foreign: Mapped[bool] = mapped_column(default=False)  # not from an address of Safaricom's, in production
+    is_foreign: Mapped[bool] = mapped_column(default=False)  # in production, not from Safaricom's; or a retired door
+    receipt: Mapped[str | None] = mapped_column(String(20))
+    ask_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(String(10), default="new")
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Outcome:
     """Where an inbox row goes: `done`, `waiting`, `rejected` or `again`, and why.
 
-    again: it is looked at once more in a minute. asks: about its push, asks_receipt: about this receipt, M-Pesa is
-    asked now.
+    again: it is looked at once more in a minute. asks: M-Pesa is asked about its push now; asks_receipt: and about this
+    receipt, now or once the push could have been told of, until M-Pesa has answered.
     """
 
     state: str

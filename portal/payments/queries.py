@@ -11,12 +11,13 @@ from portal.db import db
 from portal.gateways import daraja
 from portal.gateways.models import Gateway
 from portal.payments import settle
-from portal.payments.models import Push
+from portal.payments.models import InboxItem, Push
 from portal.payments.states import OPEN, State, touch
 from portal.payments.stk import QUERY_AFTER
 
 PUT_OFF_FOR = timedelta(minutes=10)
 ASK_AT_MOST_EVERY = timedelta(seconds=5)
+DAILY = timedelta(days=1)
 TOO_EARLY_FOR_NO_ANSWER = timedelta(seconds=60)
 _MAY_STILL_CHANGE = (*OPEN, State.UNCONFIRMED)
 
@@ -59,7 +60,10 @@ def claim(push_id: int) -> tuple[int, str] | None:
         return None
     sent_at = push.sent_at or push.created_at
     later = [sent_at + after for after in QUERY_AFTER if sent_at + after > now]
-    next_query_at = later[0] if later and push.state in _MAY_STILL_CHANGE else None
+    is_told_paid = _is_told_paid(push)
+    if is_told_paid:
+        later.append(now + DAILY)
+    next_query_at = later[0] if later and (is_told_paid or push.state in _MAY_STILL_CHANGE) else None
     taken = (
         update(Push)
         .where(Push.id == push_id, Push.next_query_at == push.next_query_at)
@@ -67,6 +71,14 @@ def claim(push_id: int) -> tuple[int, str] | None:
     )
     result: CursorResult[tuple[int]] = db.session.execute(taken)  # type: ignore[assignment]
     return (push.gateway_id, push.checkout_request_id) if result.rowcount == 1 else None
+
+
+def _is_told_paid(push: Push) -> bool:
+    """Whether a success that nobody may believe yet waits for M-Pesa's word: then it is asked until it answers."""
+    waits = select(InboxItem.id).where(
+        InboxItem.push_id == push.id, InboxItem.receipt.is_not(None), InboxItem.state == "waiting"
+    )
+    return push.state != State.SUCCEEDED and db.session.scalar(waits.limit(1)) is not None
 
 
 def take_answer(push_id: int, answer: daraja.StkAnswer) -> None:
@@ -80,3 +92,5 @@ def take_answer(push_id: int, answer: daraja.StkAnswer) -> None:
             return  # seen while the prompt still stood on the phone
         settle.refused_by_query(push, answer.result_code, answer.result_desc)
         touch(push.payment_id)
+    elif answer.state == "failed" and push.state != State.SUCCEEDED:
+        settle.contradict(push, answer.result_code)

@@ -1,31 +1,32 @@
-"""Asking M-Pesa about a receipt that a stranger named: a pasted message, or a confirmation at an address without token.
+"""Asking M-Pesa about a receipt: one that a pasted message names, or a callback that nobody may believe yet.
 
-Whoever names a receipt makes us ask, so the questions are bounded: one at a time for a receipt, a few in all, and so
-many open ones a gateway; claims without a token, which anybody can send, leave room for pasted messages. What M-Pesa
-answers is booked by `results_in`; until then nothing opens.
+Whoever names a receipt makes us ask, so the questions are bounded: one at a time for a receipt, and so many open ones a
+gateway; callbacks, which are asked about until M-Pesa answers, leave room for pasted messages, which are asked about a
+few times in all. What M-Pesa answers is booked by `results_in`; until then nothing opens.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, literal_column, or_, select
+from sqlalchemy import func, literal_column, select
 
 from portal import clock
 from portal.db import db
-from portal.gateways import initiator, messages
+from portal.gateways import initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import accounts, inbox, money_in, requests
-from portal.payments.models import OF_A_RECEIPT, OPEN_REQUEST, InboxItem, MpesaRequest
+from portal.payments import money_in, requests, wallets
+from portal.payments.models import OPEN_REQUEST, InboxItem, MpesaRequest
 
 MOST_TIMES = 3  # a receipt may be asked for before M-Pesa's own records have it
 NOT_AGAIN_WITHIN = timedelta(seconds=60)
-MOST_OPEN, MOST_OPEN_FOR_CLAIMS = 40, 20  # status questions of one gateway
-MOST_CLAIMS = 3  # bodies kept of one receipt: a forged one must not shut out the true one
-MOST_GATEWAYS = 10
+MOST_OPEN, MOST_OPEN_FOR_CALLBACKS = 40, 20  # status questions of one gateway
+ASK_AGAIN_AFTER = tuple(timedelta(seconds=one) for one in (60, 300, 1_800, 7_200, 21_600, 86_400))  # after it came
+HOURLY, DAILY = timedelta(hours=1), timedelta(days=1)
 
 
-def ask(gateway: Gateway, receipt: str, *, most_open: int = MOST_OPEN) -> bool:
-    """Whether M-Pesa is being asked about this receipt; asks where it may be. The caller commits, then rings REQUESTS.
+def ask(gateway: Gateway, receipt: str) -> bool:
+    """Whether M-Pesa is being asked about the receipt that somebody pasted; asks where it may be. The caller commits,
+    then rings REQUESTS.
 
     False where this gateway cannot ask, where M-Pesa was asked often enough and knows nothing, or where too many
     questions are open.
@@ -42,54 +43,70 @@ def ask(gateway: Gateway, receipt: str, *, most_open: int = MOST_OPEN) -> bool:
     ).one()
     if times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN):
         return False
-    if _open(gateway) >= most_open:
+    if _open(gateway) >= MOST_OPEN:
         logger.warning("receipt_not_asked", gateway=gateway.id, why="too many questions are open")
         return False
     requests.ask(gateway, "status", subject)
     return True
 
 
-def take_claim(body: bytes, *, remote_address: str) -> bool:
-    """A C2B confirmation that came without a token: kept, and M-Pesa asked about its receipt; False where it is not.
+def ask_due(limit: int = 50) -> int:
+    """Ask about the receipts of callbacks that wait for M-Pesa's word; how many callbacks were looked at.
 
-    It opens nothing: the account that it names is believed once M-Pesa states the same receipt, number and amount.
-    The caller commits, then rings REQUESTS. Raises Malformed.
+    Again and again, until M-Pesa has answered or a person has decided: soon at first, then once a day. Where its
+    gateway cannot ask, it waits for the person, and for an initiator. The caller commits, then rings DRAIN.
     """
-    paid = messages.parse_c2b(messages.read_json(body))
-    gateway = _gateway_of(paid)
-    if gateway is None or not messages.looks_like_receipt(paid.receipt):
-        return False
-    if money_in.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt) is not None:
-        return False
-    if _claims_kept(gateway, paid.receipt) >= MOST_CLAIMS:
-        return False
-    if not ask(gateway, paid.receipt, most_open=MOST_OPEN_FOR_CLAIMS):
-        return False
-    _keep(gateway, paid.receipt, body, remote_address)
-    return True
+    due = select(InboxItem).where(InboxItem.ask_at <= clock.now()).order_by(InboxItem.ask_at)
+    items = db.session.scalars(due.limit(limit).with_for_update(skip_locked=True)).all()
+    for item in items:
+        try:
+            with db.session.begin_nested():
+                _ask_about(item)
+        except Exception as error:  # one bad row stops no other
+            logger.error("receipt_not_asked", inbox=item.id, error=repr(error)[:300])
+            item.ask_at = clock.now() + HOURLY
+    db.session.flush()
+    return len(items)
 
 
-def _gateway_of(paid: messages.C2bPayment) -> Gateway | None:
-    """The one gateway that could have been paid. Of several with this number, the one that knows the account."""
-    own = select(Gateway).where(
-        or_(Gateway.shortcode == paid.shortcode, Gateway.store_number == paid.shortcode),
-        Gateway.archived_at.is_(None),
-        Gateway.kind == "MPESA_API",
+def _ask_about(item: InboxItem) -> None:
+    if item.state != "waiting":
+        item.ask_at = None
+    elif _is_known_now(item):  # it is settled anew, by the rules of money that is known
+        item.state, item.next_at, item.ask_at = "new", clock.now(), None
+    else:
+        item.ask_at = _next_turn(item)
+
+
+def _is_known_now(item: InboxItem) -> bool:
+    gateway = db.session.get_one(Gateway, item.gateway_id)
+    known = money_in.find(gateway.tenant_id, gateway.environment, item.receipt or "")
+    return known is not None and known.channel != wallets.GUESSED
+
+
+def _next_turn(item: InboxItem) -> datetime:
+    """When to ask about it again; asks now, where it may."""
+    now, gateway = clock.now(), db.session.get_one(Gateway, item.gateway_id)
+    later = [item.received_at + after for after in ASK_AGAIN_AFTER if item.received_at + after > now]
+    if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
+        return now + HOURLY
+    subject = f"receipt:{item.receipt}"
+    if not requests.is_open(gateway.id, subject, "status"):
+        if _open(gateway) >= MOST_OPEN_FOR_CALLBACKS:
+            return now + NOT_AGAIN_WITHIN
+        requests.ask(gateway, "status", subject)
+    return later[0] if later else now + DAILY
+
+
+def is_unknown_for_good(gateway: Gateway, receipt: str) -> bool:
+    """Whether M-Pesa has said MOST_TIMES that it does not know this receipt, the answer that is read now included."""
+    answered = select(func.count()).where(
+        MpesaRequest.gateway_id == gateway.id,
+        MpesaRequest.subject == f"receipt:{receipt}",
+        MpesaRequest.kind == "status",
+        MpesaRequest.state == "answered",
     )
-    able = [one for one in db.session.scalars(own.order_by(Gateway.id).limit(MOST_GATEWAYS)) if initiator.can_ask(one)]
-    if len(able) > 1:
-        able = [one for one in able if accounts.payment_of(one, paid.account) is not None]
-    return able[0] if len(able) == 1 else None
-
-
-def _claims_kept(gateway: Gateway, receipt: str) -> int:
-    kept = select(func.count()).where(
-        InboxItem.gateway_id == gateway.id,
-        InboxItem.push_token == receipt,
-        literal_column(OF_A_RECEIPT),
-        InboxItem.kind == "claim",
-    )
-    return db.session.scalar(kept) or 0
+    return (db.session.scalar(answered) or 0) + 1 >= MOST_TIMES
 
 
 def _open(gateway: Gateway) -> int:
@@ -99,17 +116,3 @@ def _open(gateway: Gateway) -> int:
         literal_column(f"mpesa_requests.{OPEN_REQUEST}"),
     )
     return db.session.scalar(questions) or 0
-
-
-def _keep(gateway: Gateway, receipt: str, body: bytes, remote_address: str) -> None:
-    content = body.decode("utf-8", "replace")
-    inbox.set_aside(
-        gateway,
-        "claim",
-        content,
-        told_by="claim",
-        key=content,
-        outcome="It came without a token: M-Pesa is asked.",
-        push_token=receipt,
-        remote_address=remote_address,
-    )

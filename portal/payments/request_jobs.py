@@ -8,7 +8,7 @@ from portal.db import db, transaction
 from portal.gateways import connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import refunds, requests, side_by_side
+from portal.payments import receipt_questions, refunds, requests, side_by_side
 from portal.payments.models import MpesaRequest, Refund, Transaction
 
 ASK_ABOUT_AFTER = timedelta(minutes=5)
@@ -17,6 +17,7 @@ THREADS, SENDING_SESSION = 8, timedelta(seconds=120)
 
 def send_due() -> None:
     """Send what waits, and ask about what has no answer. One that fails is put off and stops no other."""
+    _ask_about_receipts()
     due = refunds.due()
     db.session.rollback()
     for refund_id in due:
@@ -30,6 +31,13 @@ def send_due() -> None:
     errand = side_by_side.Errand(requests.due, send_request, _send_later, lambda _gateway_id: 1)
     side_by_side.run(errand, threads=THREADS, lasting=SENDING_SESSION)
     queue.ring(queue.PAID)
+
+
+def _ask_about_receipts() -> None:
+    with transaction():
+        looked_at = receipt_questions.ask_due()
+    if looked_at:
+        queue.ring(queue.DRAIN)
 
 
 def _send_later(request_id: int, _error: Exception) -> None:

@@ -7,14 +7,14 @@ could confirm the payments that wait for them. Such a call is still logged as an
 
 from dataclasses import replace
 
-from sqlalchemy import literal_column, select
+from sqlalchemy import select
 
 from portal import clock, personal
 from portal.db import db
 from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, refund_answers, refunds, requests, success, undecided
-from portal.payments.models import OF_A_RECEIPT, InboxItem, MpesaRequest, Push
+from portal.payments import accounts, money_in, receipt_questions, refund_answers, refunds, requests, success, undecided
+from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.outcome import Outcome
 
 ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
@@ -93,7 +93,7 @@ def _balance(gateway: Gateway, result: messages.ApiResult) -> str:
 def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
     """A receipt that we asked about: if M-Pesa completed it for our number, its money is booked by the normal rules."""
     if result.result_code != "0":
-        _disbelieve(gateway, receipt)
+        _disbelieve(gateway, receipt, is_unknown=True)
         return f"M-Pesa does not know receipt {receipt}: {result.result_code}."
     status = (result.text("TransactionStatus") or "").strip().lower()
     stated, amount_cents = result.text("ReceiptNo") or receipt, result.cents("Amount")
@@ -164,31 +164,66 @@ def _told_before(
     A claim anybody can send. Where M-Pesa reports to our own secret addresses, a claim's account is believed only if
     the payer whom M-Pesa names owes that payment: else who learns a stranger's receipt could pay an own bill with it.
     """
-    waiting = select(InboxItem).where(
-        InboxItem.gateway_id == gateway.id,
-        InboxItem.push_token == receipt,
-        InboxItem.state == "waiting",
-        literal_column(OF_A_RECEIPT),
-    )
-    for item in db.session.scalars(waiting.order_by(InboxItem.id)).all():
-        body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
-        paid = messages.parse_c2b(messages.read_json(body.encode()))
-        item.done_at = clock.now()
-        if paid.amount_cents != amount_cents or paid.shortcode not in accounts.numbers_of(gateway):
-            item.state, item.outcome = "rejected", "M-Pesa says otherwise when asked."
+    for item in _waiting_for(gateway, receipt):
+        owner = db.session.get_one(Gateway, item.gateway_id)
+        body = personal.open_text(item.body_sealed, owner.tenant_id) or ""
+        if item.kind == "stk":
+            if told := _of_prompt(item, messages.parse_stk_callback(body.encode()), arrival, payer):
+                return told
             continue
-        is_hearsay = item.kind == "claim" and gateway.urls_registered_at is not None
-        if is_hearsay and not _is_payers_own(gateway, paid, payer):
-            _suggest(gateway, arrival, paid.account)
-            item.state, item.outcome = "done", "M-Pesa has the money, and says nothing of its account: staff place it."
-            return str(item.outcome)
-        outcome = success.settle_c2b(item, gateway, paid)
+        paid = messages.parse_c2b(messages.read_json(body.encode()))
+        if paid.amount_cents != amount_cents or paid.shortcode not in accounts.numbers_of(owner):
+            _end(item, "rejected", "M-Pesa says otherwise when asked.")
+            continue
+        is_hearsay = item.kind == "claim" and owner.urls_registered_at is not None
+        if is_hearsay and not _is_payers_own(owner, paid, payer):
+            _suggest(owner, arrival, paid.account)
+            _end(item, "done", "M-Pesa has the money, and says nothing of its account: staff place it.")
+            return item.outcome
+        outcome = success.settle_c2b(item, owner, paid)
         if outcome.state == "waiting":  # M-Pesa has it, and nothing is booked: staff say whose it is
-            item.outcome, item.is_foreign, item.done_at = f"M-Pesa has it. {outcome.why}"[:300], False, None
-            return str(outcome.why)
-        item.state, item.outcome = "done", f"Confirmed by M-Pesa. {outcome.why}"[:300]
-        return str(outcome.why)
+            item.outcome, item.is_foreign, item.ask_at = f"M-Pesa has it. {outcome.why}"[:300], False, None
+        else:
+            _end(item, "done", f"Confirmed by M-Pesa. {outcome.why}")
+        return outcome.why
     return ""
+
+
+def _waiting_for(gateway: Gateway, receipt: str) -> list[InboxItem]:
+    """What waits for M-Pesa's word about this receipt, at any gateway of this tenant and environment."""
+    waiting = (
+        select(InboxItem)
+        .join(Gateway, Gateway.id == InboxItem.gateway_id)
+        .where(
+            InboxItem.tenant_id == gateway.tenant_id,
+            InboxItem.receipt == receipt,
+            InboxItem.state == "waiting",
+            Gateway.environment == gateway.environment,
+        )
+    )
+    return list(db.session.scalars(waiting.order_by(InboxItem.id)))
+
+
+def _end(item: InboxItem, state: str, why: str) -> None:
+    item.state, item.outcome, item.done_at, item.ask_at = state, why[:300], clock.now(), None
+
+
+def _of_prompt(
+    item: InboxItem, callback: messages.StkCallback, arrival: money_in.Arrival, payer: messages.PayerId
+) -> str:
+    """A prompt's success that waited, because of its amount or where it came from: M-Pesa's amount is booked for it."""
+    push = db.session.get_one(Push, item.push_id)
+    asked = personal.open_phone(push.phone_sealed, push.tenant_id)
+    if callback.receipt != arrival.receipt or (asked and messages.payer_matches(payer, asked) is False):
+        _end(item, "rejected", "M-Pesa names another payer when asked.")
+        return ""
+    payment = money_in.lock_payment(push.payment_id)
+    db.session.refresh(push)
+    arrival = replace(arrival, account=push.reference, msisdn=asked, inbox_id=item.id)
+    why = "M-Pesa confirmed its receipt when asked."
+    success.succeed(push, payment, push.gateway, arrival, why=why, actor="status")
+    _end(item, "done", why)
+    return f"Receipt {arrival.receipt} is that of {push.reference}."
 
 
 def _is_payers_own(gateway: Gateway, paid: messages.C2bPayment, payer: messages.PayerId) -> bool:
@@ -211,22 +246,15 @@ def _suggest(gateway: Gateway, arrival: money_in.Arrival, account: str) -> None:
         booked.unplaced_why = money_in.UNKNOWN_ACCOUNT
 
 
-def _disbelieve(gateway: Gateway, receipt: str) -> None:
-    """Claims of this receipt that came without a token, and that M-Pesa does not bear out, wait no longer."""
-    claims = select(InboxItem).where(
-        InboxItem.gateway_id == gateway.id,
-        InboxItem.push_token == receipt,
-        InboxItem.state == "waiting",
-        literal_column(OF_A_RECEIPT),
-        InboxItem.kind == "claim",
-    )
-    for item in db.session.scalars(claims).all():
-        item.state, item.outcome, item.done_at = "rejected", "M-Pesa says otherwise when asked.", clock.now()
+def _disbelieve(gateway: Gateway, receipt: str, *, is_unknown: bool = False) -> None:
+    """Claims of this receipt that M-Pesa does not bear out wait no longer; but its records may be late to know one.
 
-
-def is_asked(gateway: Gateway, receipt: str) -> bool:
-    """Whether this receipt is being asked about, or was."""
-    return (
-        db.session.query(MpesaRequest.id).filter_by(gateway_id=gateway.id, subject=f"receipt:{receipt}").first()
-        is not None
-    )
+    What came to a secret address of ours waits on, for a person.
+    """
+    if is_unknown and not receipt_questions.is_unknown_for_good(gateway, receipt):
+        return
+    for item in _waiting_for(gateway, receipt):
+        if item.kind == "claim":
+            _end(item, "rejected", "M-Pesa says otherwise when asked.")
+        else:
+            item.outcome = "M-Pesa says otherwise when asked: staff decide."

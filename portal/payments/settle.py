@@ -31,6 +31,8 @@ def settle(item: InboxItem, body: str) -> Outcome:
             return _stk(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "c2b":
             return _c2b(item, gateway, messages.parse_c2b(messages.read_json(body.encode())))
+        if item.kind == "claim":
+            return _claim(gateway, messages.parse_c2b(messages.read_json(body.encode())))
         if item.kind == "webhook":
             return webhook.settle(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "result":
@@ -105,11 +107,12 @@ def _stk_success(
     known = before[0]
     if known is not None and known.push_id not in (None, push.id):
         return Outcome("rejected", f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
-    if push.state != State.SUCCEEDED:
-        if callback.amount_cents != push.amount_cents:
-            return Outcome("waiting", "It states another amount than was asked for.", push.id, asks=True)
-        if item.is_foreign:
-            return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
+    if known is not None and known.push_id is None and known.amount_cents != callback.amount_cents:
+        return Outcome("rejected", f"Receipt {callback.receipt} is known with another amount.", push.id)
+    if known is None or known.channel == webhook.CHANNEL:  # else M-Pesa has told of this very money
+        if why := _oddity(item, push, callback):
+            is_unsettled = push.state != State.SUCCEEDED
+            return Outcome("waiting", why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
     success.succeed(
         push,
         payment,
@@ -120,6 +123,15 @@ def _stk_success(
         before=before,
     )
     return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
+
+
+def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback) -> str:
+    """What forbids to believe this success before M-Pesa is asked, whatever became of the push; empty where nothing."""
+    if callback.amount_cents != push.amount_cents:
+        return "It states another amount than was asked for."
+    if item.is_foreign:
+        return "It came from an address that is not Safaricom's."
+    return ""
 
 
 def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> Arrival:
@@ -178,12 +190,23 @@ def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> O
 def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
     if paid.shortcode not in accounts.numbers_of(gateway):
         return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
-    if item.is_foreign:
+    known = money_in.find(gateway.tenant_id, gateway.environment, paid.receipt) if item.is_foreign else None
+    if known is not None and known.amount_cents != paid.amount_cents:
+        return Outcome("rejected", f"Receipt {paid.receipt} is known with another amount.")
+    if item.is_foreign and (known is None or known.channel == webhook.CHANNEL):
         return Outcome("waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt)
     outcome = success.settle_c2b(item, gateway, paid)
     if outcome.state == "waiting" and item.received_at > clock.now() - UNDECIDED_FOR:
         return Outcome("again", outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
     return outcome
+
+
+def _claim(gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+    """What came without a token opens nothing: M-Pesa's answer about its receipt does (`results_in`)."""
+    known = money_in.find(gateway.tenant_id, gateway.environment, paid.receipt)
+    if known is not None and known.channel != webhook.CHANNEL:
+        return Outcome("done", f"Receipt {paid.receipt} is known.")
+    return Outcome("waiting", "It came without a token: M-Pesa is asked.", asks_receipt=paid.receipt)
 
 
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
@@ -194,7 +217,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     for item in _waiting_for(push):
         body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
         callback = messages.parse_stk_callback(body.encode())
-        if callback.result_code == "0" and callback.receipt and callback.amount_cents:
+        if callback.result_code == "0" and _is_borne_out(item, push, gateway, callback):
             success.succeed(
                 push,
                 payment,
@@ -230,6 +253,21 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     )
 
 
+def _is_borne_out(item: InboxItem, push: Push, gateway: Gateway, callback: messages.StkCallback) -> bool:
+    """Whether a waiting success may be believed now that M-Pesa says "paid": a query names no receipt, and no amount.
+
+    Less than was asked for is booked as stated, which opens nothing; more, or less from an address of anybody's, waits
+    for M-Pesa's word about its receipt.
+    """
+    if not callback.receipt or not callback.amount_cents or callback.amount_cents > push.amount_cents:
+        return False
+    if item.is_foreign and callback.amount_cents != push.amount_cents:
+        return False
+    known, answered = money_in.booked_before(gateway, callback.receipt, push)
+    is_others = known is not None and known.push_id not in (None, push.id)
+    return not is_others and (answered is None or answered.receipt in (None, callback.receipt))
+
+
 def refused_by_query(push: Push, code: str, description: str) -> None:
     """M-Pesa says this push failed, with a result code. The caller commits."""
     lock_payment(push.payment_id)
@@ -245,13 +283,21 @@ def refused_by_query(push: Push, code: str, description: str) -> None:
             push.result_code, push.failure = code, f"{code} {description}"[:300]
             db.session.flush()
     if push.state in (State.DECLINED, State.CANCELLED):
-        for item in _waiting_for(push):
-            item.state, item.outcome, item.done_at = (
-                "rejected",
-                f"M-Pesa says {code} when asked.",
-                clock.now(),
-            )
-            chain.record(push.tenant_id, "push", push.id, "callback_refused", actor="stk query", why=item.outcome)
+        contradict(push, code)
+
+
+def contradict(push: Push, code: str) -> None:
+    """M-Pesa, asked about a push, says that it failed: callbacks that waited for its word are over. The caller commits.
+
+    But a success that names a receipt: if M-Pesa does not know that either, a person decides.
+    """
+    for item in _waiting_for(push):
+        item.outcome = f"M-Pesa says {code} when asked."
+        if item.receipt is None:
+            item.state, item.done_at = "rejected", clock.now()
+        chain.record(push.tenant_id, "push", push.id, "callback_contradicted", actor="stk query", why=item.outcome)
+    push.next_query_at = None
+    db.session.flush()
 
 
 def _waiting_for(push: Push) -> list[InboxItem]:

@@ -1,14 +1,17 @@
-"""Payments by hand that wait for a person: nobody can tell what they answer, or who sent word of them.
+"""Words of money that wait for a person: nobody can tell what they answer, or who sent them.
 
 Nothing of them is booked while they wait, so that no shilling counts twice. A till's payment may be the receipt of a
-request that M-Pesa called paid when asked; and a word from an address that is not Safaricom's may be forged.
+request that M-Pesa called paid when asked; a word from an address that is not Safaricom's, or without a token, may be
+forged; a prompt's success may state another amount than was asked for. M-Pesa is asked about the last three first, and
+they are shown here once it has had the time to answer.
 """
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, literal_column, select
 
 from portal import clock, money, personal
 from portal.audit import chain
@@ -21,6 +24,16 @@ from portal.payments.models import InboxItem, Push
 from portal.payments.money_in import lock_payment
 
 SHOWN = 50
+M_PESA_ANSWERS_WITHIN = timedelta(minutes=2)
+
+
+def waits() -> ColumnElement[bool]:
+    """The condition of an inbox row that waits for a person: money that somebody told of, and nobody could place."""
+    is_asked = InboxItem.kind.in_(("claim", "stk")) & InboxItem.receipt.is_not(None)
+    is_waiting: ColumnElement[bool] = literal_column("inbox.state = 'waiting'")  # spelt as the index has it
+    return is_waiting & (
+        (InboxItem.kind == "c2b") | (is_asked & (InboxItem.received_at < clock.now() - M_PESA_ANSWERS_WITHIN))
+    )
 
 
 @dataclass(frozen=True)
@@ -33,20 +46,22 @@ class Undecided:
 
 
 def of_tenant(tenant_id: int) -> list[Undecided]:
-    """What waits, oldest first."""
-    mine = select(InboxItem).where(
-        InboxItem.tenant_id == tenant_id, InboxItem.state == "waiting", InboxItem.kind == "c2b"
-    )
+    """What waits, oldest first; what anybody could have sent comes last, so that it hides nothing."""
+    mine = select(InboxItem).where(InboxItem.tenant_id == tenant_id, waits())
+    by_trust = case((InboxItem.kind == "claim", 1), else_=0)
     found = []
-    for item in db.session.scalars(mine.order_by(InboxItem.id).limit(SHOWN)):
-        try:
-            paid = _read(item)
-        except messages.Malformed:
-            continue
-        gateway = db.session.get_one(Gateway, item.gateway_id)
-        candidates = accounts.push_of(gateway, paid) if paid.shortcode in accounts.numbers_of(gateway) else []
-        found.append(Undecided(item, paid, candidates))
+    for item in db.session.scalars(mine.order_by(by_trust, InboxItem.id).limit(SHOWN)):
+        paid = _read(item)
+        found.append(Undecided(item, paid, _candidates(item, paid)))
     return found
+
+
+def _candidates(item: InboxItem, paid: messages.C2bPayment) -> list[Push]:
+    """The requests that it may answer: of a prompt's own callback, that prompt."""
+    if item.kind == "stk":
+        return [db.session.get_one(Push, item.push_id)]
+    gateway = db.session.get_one(Gateway, item.gateway_id)
+    return accounts.push_of(gateway, paid) if paid.shortcode in accounts.numbers_of(gateway) else []
 
 
 def leave(gateway: Gateway, paid: messages.C2bPayment, *, why: str) -> None:
@@ -65,17 +80,33 @@ def leave(gateway: Gateway, paid: messages.C2bPayment, *, why: str) -> None:
             "FirstName": paid.first_name,
         }
     )
-    inbox.set_aside(gateway, "c2b", body, told_by="m-pesa", key=paid.receipt, outcome=why)
+    inbox.set_aside(gateway, "c2b", body, told_by="m-pesa", key=paid.receipt, outcome=why, receipt=paid.receipt)
 
 
 def _read(item: InboxItem) -> messages.C2bPayment:
+    """What it says, as a payment by hand would say it."""
     body = personal.open_text(item.body_sealed, item.tenant_id or 0) or ""
-    return messages.parse_c2b(messages.read_json(body.encode()))
+    if item.kind != "stk":
+        return messages.parse_c2b(messages.read_json(body.encode()))
+    callback, push = messages.parse_stk_callback(body.encode()), db.session.get_one(Push, item.push_id)
+    return messages.C2bPayment(
+        transaction_type="",
+        receipt=callback.receipt or "",
+        amount_cents=callback.amount_cents or 0,
+        occurred_at=callback.occurred_at,
+        shortcode=push.gateway.shortcode,
+        account=push.reference,
+        payer=messages.payer_id(personal.open_phone(push.phone_sealed, push.tenant_id)),
+    )
 
 
 def _lock(tenant_id: int, item_id: int) -> InboxItem:
     item = db.session.scalars(
-        select(InboxItem).where(InboxItem.tenant_id == tenant_id, InboxItem.id == item_id, InboxItem.kind == "c2b")
+        select(InboxItem).where(
+            InboxItem.tenant_id == tenant_id,
+            InboxItem.id == item_id,
+            (InboxItem.kind == "c2b") | InboxItem.receipt.is_not(None),
+        )
     ).one_or_none()
     if item is None:
         raise NotFound(_("There is no such payment here."))
@@ -92,10 +123,11 @@ def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> No
     """
     item = _lock(tenant_id, item_id)
     gateway, paid = db.session.get_one(Gateway, item.gateway_id), _read(item)
-    arrival = success.arrival_by_hand("c2b", paid, paid.occurred_at or item.received_at, inbox_id=item.id)
+    channel = "stk" if item.kind == "stk" else "c2b"
+    arrival = success.arrival_by_hand(channel, paid, paid.occurred_at or item.received_at, inbox_id=item.id)
     push = None
     if push_id is not None:
-        push = next((one for one in accounts.push_of(gateway, paid) if one.id == push_id), None)
+        push = next((one for one in _candidates(item, paid) if one.id == push_id), None)
         if push is None:
             raise Conflict(_("It can no longer be of that request."))
     why = f"A person took it: {push.reference if push else 'for none of the requests'}."
@@ -126,6 +158,6 @@ def refuse(tenant_id: int, item_id: int, *, actor: str) -> None:
 
 
 def _end(item: InboxItem, state: str, why: str, *, actor: str) -> None:
-    item.state, item.outcome, item.done_at = state, why[:300], clock.now()
+    item.state, item.outcome, item.done_at, item.ask_at = state, why[:300], clock.now(), None
     chain.record(item.tenant_id or 0, "inbox", item.id, f"callback_{state}", actor=actor, why=why)
     db.session.flush()

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from portal import clock
 from portal.db import db, transaction
+from portal.gateways.daraja import StkAnswer
 from portal.gateways.models import Gateway
-from portal.payments import inbox, settle
-from portal.payments.models import InboxItem, Payment, Push, Transaction
-from tests.house import House, c2b_body, csrf_of, receipt
-from tests.payments.test_corners import asked
+from portal.payments import inbox, jobs, queries, receipt_questions, results_in, settle, undecided
+from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
+from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
+from tests.payments.test_corners import answer, asked
 from tests.payments.test_refund_answers import of, result, sent, told
 from tests.payments.test_refunds import with_initiator
 
@@ -110,3 +112,178 @@ def test_the_list_of_addresses_takes_ranges_and_knows_mapped_ones(
     assert answer.status_code == 200
     with house.inside():
         assert db.session.query(InboxItem).one().is_foreign is is_foreign
+
+
+SAFARICOM, ANYBODY = "196.201.214.200", "203.0.113.9"
+
+
+def in_production(house: House) -> None:
+    """Real money, and Safaricom's addresses listed; what was asked for already is real too."""
+    house.app.config["PORTAL"] = replace(house.app.config["PORTAL"], callback_addresses=(SAFARICOM,))
+    with house.app.app_context(), transaction():
+        for owner in (Gateway, Payment):
+            db.session.query(owner).update({"environment": "production"})
+    inbox.forget_doors()
+
+
+def called_back(house: House, pushed: Pushed, address: str, **said: Any) -> None:
+    """A callback of this prompt from an address."""
+    path, body = f"{house.hook()}/stk/{pushed.token}", stk_body(pushed, **said)
+    assert house.client().post(path, json=body, environ_base={"REMOTE_ADDR": address}).status_code == 200
+    house.settle()
+
+
+def query_says(house: House, pushed: Pushed, code: str) -> None:
+    state = "paid" if code == "0" else "failed"
+    with house.app.app_context(), transaction():
+        queries.take_answer(pushed.push_id, StkAnswer(state=state, result_code=code, result_desc="said"))  # type: ignore[arg-type]
+
+
+def money(house: House) -> list[tuple[str | None, int, int]]:
+    with house.inside():
+        rows = db.session.query(Transaction).order_by(Transaction.id)
+        return [(one.receipt, one.amount_cents, one.unallocated_cents) for one in rows]
+
+
+def to_decide(house: House) -> list[tuple[str, int]]:
+    """(receipt, cents) of what waits for a person."""
+    tenant_id = house.tenant_id()
+    with house.inside():
+        return [(one.paid.receipt, one.paid.amount_cents) for one in undecided.of_tenant(tenant_id)]
+
+
+def asked_prompt(house: House, amount: int = 20) -> tuple[str, Pushed]:
+    in_production(house)
+    _number, token = house.invoice(amount)
+    in_production(house)
+    return token, house.pushed(token, "254712345126")
+
+
+def test_after_a_prompt_has_paid_another_success_of_it_is_not_believed_from_anywhere(either_house: House) -> None:
+    """money.md A10: paid 20, then from an unlisted address another receipt and 250,000: it was booked."""
+    house = either_house
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, SAFARICOM, receipt=receipt(1))
+    assert house.status(token)["status"] == "paid"
+    called_back(house, pushed, ANYBODY, receipt=receipt(2), amount=250_000)
+    assert money(house) == [(receipt(1), 20_00, 0)]
+    later(150)
+    assert to_decide(house) == [(receipt(2), 250_000_00)] and house.books() == []
+
+
+@pytest.mark.parametrize("address", [SAFARICOM, ANYBODY])
+@pytest.mark.parametrize("is_query_first", [True, False])
+def test_a_query_never_cures_an_amount_whichever_came_first(
+    either_house: House, is_query_first: bool, address: str
+) -> None:
+    """money.md A10: a prompt of KES 20 that a query called paid became 250,000."""
+    house = either_house
+    token, pushed = asked_prompt(house)
+    words = [
+        lambda: query_says(house, pushed, "0"),
+        lambda: called_back(house, pushed, address, receipt=receipt(2), amount=250_000),
+    ]
+    for word in words if is_query_first else words[::-1]:
+        word()
+    house.settle()
+    assert house.status(token)["status"] == "paid" and money(house) == [(None, 20_00, 0)]
+    later(150)
+    assert to_decide(house) == [(receipt(2), 250_000_00)] and house.books() == []
+    called_back(house, pushed, SAFARICOM, receipt=receipt(1))
+    assert money(house) == [(receipt(1), 20_00, 0)] and house.books() == [], "its own receipt is still learnt"
+
+
+@pytest.mark.parametrize("is_query_first", [True, False])
+def test_an_odd_amount_that_m_pesa_confirms_is_booked(house: House, is_query_first: bool) -> None:
+    """money.md A10: what M-Pesa says of the receipt itself is believed, with its amount."""
+    token, pushed = asked_prompt(house)
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        gateway.initiator_name = "api"
+        gateway.keep_secret("security_credential", "ready-made")
+    called_back(house, pushed, ANYBODY, receipt=receipt(2), amount=30)
+    if is_query_first:
+        query_says(house, pushed, "0")
+    later(130)
+    with house.app.app_context(), transaction():
+        assert receipt_questions.ask_due() == 1
+    with house.app.app_context(), transaction():
+        assert db.session.query(MpesaRequest).one().subject == f"receipt:{receipt(2)}"
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        results_in._receipt(gateway, receipt(2), answer(receipt(2), 30, "254712345126"))
+    house.settle()
+    assert house.status(token)["status"] == "paid" and money(house) == [(receipt(2), 30_00, 10_00)]
+    assert to_decide(house) == [] and house.books() == []
+
+
+def test_m_pesas_word_about_a_receipt_of_another_payer_pays_nobodys_prompt(house: House) -> None:
+    """A callback that names a stranger's receipt: its money is the stranger's."""
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, ANYBODY, receipt=receipt(2))
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        results_in._receipt(gateway, receipt(2), answer(receipt(2), 20, "254799999999"))
+    house.settle()
+    assert house.status(token)["status"] != "paid" and money(house) == [(receipt(2), 20_00, 20_00)]
+    assert house.books() == []
+
+
+@pytest.mark.parametrize("code", [1032, 1, 1037])
+def test_a_failure_from_anywhere_ends_no_prompt(house: House, code: int) -> None:
+    """tests.md A3: an unlisted address's failure would tell a payer to pay again."""
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, ANYBODY, code=code)
+    with house.inside():
+        push = db.session.get_one(Push, pushed.push_id)
+        assert push.state == "awaiting_pin" and push.next_query_at is not None and push.next_query_at <= clock.now()
+    called_back(house, pushed, SAFARICOM, receipt=receipt(1))
+    assert house.status(token)["status"] == "paid"
+
+
+def test_a_late_success_from_a_new_address_is_asked_about_until_m_pesa_answers(either_house: House) -> None:
+    """money.md A12: it was asked about once, and then never again; it was on no page and in no figure."""
+    house = either_house
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, SAFARICOM, code=1032)
+    assert house.status(token)["status"] == "cancelled"
+    later(60)
+    called_back(house, pushed, ANYBODY, receipt=receipt(1))
+    asked_after: list[int] = []
+    for hour in range(80):
+        with house.app.app_context():
+            jobs.ask_mpesa()  # nobody answers at this gateway's address
+            asked_at = db.session.get_one(Push, pushed.push_id).asked_at
+            db.session.remove()
+        if asked_at is not None and (clock.now() - asked_at).total_seconds() < 1:
+            asked_after.append(hour)
+        later(3_600)
+    assert len(asked_after) >= 6 and asked_after[-1] >= 50, asked_after
+    assert to_decide(house) == [(receipt(1), 20_00)]
+    page = house.browser_of("brian").get("/staff/unmatched").text
+    assert "To decide" in page and receipt(1) in page
+    assert 'mlango_waiting{what="payments_to_decide"} 1.0' in house.client().get("/metrics").text
+    query_says(house, pushed, "0")
+    house.settle()
+    assert house.status(token)["status"] == "paid" and money(house) == [(receipt(1), 20_00, 0)]
+    assert to_decide(house) == [] and house.books() == []
+
+
+def test_a_success_that_m_pesas_query_denies_is_left_to_a_person_and_asked_about_no_more(house: House) -> None:
+    """money.md A12: the answer ends the asking, and loses nothing."""
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, SAFARICOM, code=1032)
+    called_back(house, pushed, ANYBODY, receipt=receipt(1))
+    query_says(house, pushed, "1032")
+    later(150)
+    with house.inside():
+        assert db.session.get_one(Push, pushed.push_id).next_query_at is None
+        item = db.session.query(InboxItem).filter_by(state="waiting").one()
+        assert "1032" in item.outcome
+        item_id = item.id
+    assert to_decide(house) == [(receipt(1), 20_00)]
+    brian = house.browser_of("brian")
+    given = {"push": str(pushed.push_id), "csrf_token": csrf_of(brian, "/staff/unmatched")}
+    brian.post(f"/staff/unmatched/undecided/{item_id}", data=given)
+    house.settle()
+    assert house.status(token)["status"] == "paid" and money(house) == [(receipt(1), 20_00, 0)]
+    assert to_decide(house) == [] and house.books() == []

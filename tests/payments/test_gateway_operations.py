@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from portal import clock, queue, schedule
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import jobs, pull, receipt_questions
+from portal.payments import jobs, pull
 from portal.payments.models import InboxItem, MpesaRequest, Transaction
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt, wait_until
 
@@ -409,7 +409,7 @@ def test_a_confirmation_without_a_token_is_believed_when_mpesa_says_the_same(ser
     body = c2b_body(receipt=code, amount=450, account=number)
     for _twice in range(2):
         claim(served, body)
-    assert inbox_of(served) == [("claim", "waiting")] and served.status(token)["status"] == "pending"
+    assert inbox_of(served) == [("claim", "new")] and served.status(token)["status"] == "pending"
     served.settle_until(lambda: served.status(token)["status"] == "paid")
     assert ("claim", "done") in inbox_of(served) and served.books() == []
     with served.inside():
@@ -427,12 +427,13 @@ def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served:
     claim(served, c2b_body(receipt=code, amount=9_000, account=_other))
     claim(served, c2b_body(receipt=code, amount=450, account=number))
     claim(served, c2b_body(receipt=receipt(99), amount=9_000, account=_other))
-    served.settle_until(
-        lambda: (
-            served.status(token)["status"] == "paid"
-            and not any(state == "waiting" for _kind, state in inbox_of(served))
-        ),
-    )
+    served.settle_until(lambda: served.status(token)["status"] == "paid")
+
+    def is_over() -> bool:
+        later(65)  # its records may be late: M-Pesa is asked three times before it is disbelieved
+        return not any(state == "waiting" for kind, state in inbox_of(served) if kind == "claim")
+
+    served.settle_until(is_over)
     assert served.status(second)["status"] == "pending" and served.books() == []
     assert [state for _kind, state in inbox_of(served) if _kind == "claim"].count("rejected") == 2
 
@@ -460,30 +461,10 @@ def test_a_claims_account_is_hearsay_where_mpesa_reports_to_our_own_addresses(
         assert other in served.browser_of("brian").get("/staff/unmatched").text, "its account is shown to staff"
 
 
-def test_claims_are_bounded_and_need_a_gateway_that_can_ask(house: House) -> None:
-    claim(house, c2b_body(receipt=receipt(1), amount=5, account="A"))
-    assert inbox_of(house) == [], "no initiator: nobody to ask"
-    with house.app.app_context(), transaction():
-        for gateway in db.session.query(Gateway):
-            gateway.initiator_name = "api"
-            gateway.keep_secret("security_credential", "ready-made")
-    for n in range(30):
-        claim(house, c2b_body(receipt=receipt(n), amount=5, account="A"))
-    for n in range(9):
-        claim(house, c2b_body(receipt=receipt(1), amount=5 + n, account="B"))
+def test_what_m_pesa_cannot_have_written_is_not_kept(house: House) -> None:
     claim(house, c2b_body(receipt="0000", amount=5, account="A"))
     claim(house, c2b_body(receipt=receipt(50), amount=5, account="A", shortcode="999999"))
-    with house.inside():
-        assert db.session.query(MpesaRequest).count() == receipt_questions.MOST_OPEN_FOR_CLAIMS
-        of_one = db.session.query(InboxItem).filter_by(push_token=receipt(1)).count()
-        assert of_one == receipt_questions.MOST_CLAIMS
-    with house.app.app_context(), transaction():
-        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        gateway.initiator_halted_at = gateway.created_at
-        db.session.query(MpesaRequest).delete()
-    claim(house, c2b_body(receipt=receipt(60), amount=5, account="A"))
-    with house.inside():
-        assert db.session.query(MpesaRequest).count() == 0
+    assert inbox_of(house) == []
 
 
 def test_a_claim_goes_to_the_gateway_that_knows_its_account(house: House) -> None:
@@ -495,6 +476,7 @@ def test_a_claim_goes_to_the_gateway_that_knows_its_account(house: House) -> Non
     number, _token = house.invoice(50, slug="bahari")
     claim(house, c2b_body(receipt=receipt(1), amount=50, account="nobody knows"))
     claim(house, c2b_body(receipt=receipt(2), amount=50, account=number))
+    house.work(rounds=1)
     bahari = house.tenant_id("bahari")
     with house.inside():
         asked = [(one.tenant_id, one.subject) for one in db.session.query(MpesaRequest)]
