@@ -15,11 +15,11 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from portal import clock, queue
+from portal import clock, personal, queue
 from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
 from portal.db import db, transaction
-from portal.hotspot import access, purchases
+from portal.hotspot import access, letters, purchases
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.logs import logger
 from portal.payments.jobs import TURN_S, batch_rows, give_way
@@ -66,6 +66,8 @@ def deliver_now(payment_id: int) -> None:
         told = _deliver_guarded(payment.id) if payment.state == "paid" and payment.fulfilled_at is None else []
     for channel, message in told:
         queue.publish(channel, message)
+    if told:
+        queue.ring(queue.OUTBOX)
 
 
 def _deliver_guarded(payment_id: int) -> list[tuple[str, str]]:
@@ -89,7 +91,9 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
     """Give what this payment bought; (channel, message) pairs to publish after the commit. The caller commits."""
     receipt = receipt_of(payment)
     if purchase := purchases.of_payment(payment.id):
-        access.grant(purchase, receipt=_free_code(purchase, receipt))
+        opened = access.grant(purchase, receipt=_free_code(purchase, receipt))
+        if msisdn := _who_paid(payment):
+            letters.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
         return [(f"hotspot:{payment.tenant_id}", f"paid {payment.token}")]
     told = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
     if invoice := invoices.of_payment(payment.id):
@@ -99,6 +103,12 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
             appointments.confirm(payment.tenant, appointment, receipt=receipt)
             told.append((f"appointment:{appointment.id}", "confirmed"))
     return told
+
+
+def _who_paid(payment: Payment) -> str | None:
+    """The phone whose money paid, as M-Pesa told it; else the one that was asked, or was named by its payer."""
+    paid = [money.phone_sealed for money in receipts_of(payment) if money.phone_sealed]
+    return personal.open_phone(paid[-1] if paid else payment.phone_sealed, payment.tenant_id)
 
 
 def withdraw_unpaid() -> None:

@@ -15,7 +15,10 @@ from portal.errors import CoolDown
 View = Callable[..., Any]
 STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"  # a principal's, over every door together
 SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands beside it
-_PASTES = parse("30 per 15 minutes")
+# Wrong guesses. The steps of a network: mistakes of a busy day behind one address pass, a machine's guesses do not.
+_OF_NETWORK = (parse("60 per 15 minutes"), parse("240 per 6 hours"), parse("480 per day"))
+_OF_DEVICE = parse("30 per 15 minutes")
+_NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits its page shows
 
 
 def network() -> str:
@@ -72,16 +75,33 @@ def storage_url(redis_url: str) -> str:
     return redis_url.replace("unix://", "redis+unix://", 1) if redis_url.startswith("unix://") else redis_url
 
 
-def limit_pastes(tenant_id: int, device: str) -> None:
-    """Count one look at a pasted message or code. Raises CoolDown for who guesses."""
+def refuse_guessers(what: str, tenant_id: int, *chosen: str) -> None:
+    """Raise CoolDown where this network has guessed wrong too often at this tenant's doors.
+
+    what: code, message, status or number: what is guessed at. chosen: what the sender tells of itself (a MAC address,
+    a payment); it only adds limits of its own, for who tells something else each time is counted by the network.
+    """
+    _within("test", what, tenant_id, chosen)
+
+
+def wrong_guess(what: str, tenant_id: int, *chosen: str) -> None:
+    """Count one wrong guess. Right ones are not counted: a busy hotspot's guests all come from one address."""
+    _within("hit", what, tenant_id, chosen)
+
+
+def _within(verb: str, what: str, tenant_id: int, chosen: tuple[str, ...]) -> None:
+    counted = [(step, ("network", network())) for step in _OF_NETWORK]
+    counted += [(_NUMBERS if what == "number" else _OF_DEVICE, ("chosen", one)) for one in chosen if one]
     try:
-        is_within = MovingWindowRateLimiter(limiter.storage).hit(_PASTES, "paste", str(tenant_id), device)
+        window = MovingWindowRateLimiter(limiter.storage)
+        over = [step for step, key in counted if not getattr(window, verb)(step, what, str(tenant_id), *key)]
     except Exception:
-        current_app.logger.warning("limits away: pastes are not counted")
+        current_app.logger.warning("limits away: guesses are not counted")
         return
-    if not is_within:
+    if over and verb == "test":
+        wait_s = max(step.get_expiry() for step in over)
         raise CoolDown(
             _("That was tried too often. Wait a quarter of an hour, or ask the staff."),
-            retry_after_s=900,
+            retry_after_s=min(wait_s, 900),
             code="too_many_requests",
         )

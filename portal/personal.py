@@ -42,6 +42,11 @@ def prompt_key(what: str, value: str) -> str:
     return vault.lookup(value, context=f"prompts/{what}")
 
 
+def network_hash(network: str, tenant_id: int) -> str:
+    """What a sender's network is counted by: 64 hexadecimal digits."""
+    return vault.lookup(network, context=f"network/{tenant_id}")
+
+
 def seal_text(text: str | None, tenant_id: int) -> str | None:
     """Sealed form of a name, an address or a raw message."""
     return vault.seal(text, context=f"personal/{tenant_id}") if text else None

@@ -70,7 +70,7 @@ def _payment(tenant: Tenant, what: str, msisdn: str) -> Payment:
     if package is None:
         raise NotFound(f"{tenant.slug} has no invoice, payment or package called {what}.")
     gateway = connect.choose(tenant.id, "hotspot")
-    return purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=purchases.Device())
+    return purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=purchases.Device()).payment
 
 
 def _refuse_real_money(environment: str) -> None:

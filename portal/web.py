@@ -49,7 +49,8 @@ GZIP_LEAST_BYTES = 600
 YEAR_S = 31_536_000
 # The payers' doors: no cookie, no authority, an idempotency key in each form. Bearer tokens guard the API.
 CSRF_EXEMPT = frozenset(
-    {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.validation",
+    {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
+     "pay.push", "hooks.stk", "hooks.validation",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout"}
 )  # fmt: skip
@@ -90,9 +91,14 @@ def _asked_language() -> str:
 
 
 def lang_url(code: str) -> str:
-    """This page in another language."""
+    """This page in another language; after a form was sent, with what it carries along (`g.carried`).
+
+    `g.page_path`: where the page is to be had, if not at the address that the form went to.
+    """
     keep = [(key, value) for key, value in request.args.items(multi=True) if key not in ("lang", "v")]
-    return request.path + "?" + urlencode([*keep, ("lang", code)])
+    known = {key for key, _value in keep}
+    keep += [(key, value) for key, value in g.get("carried", {}).items() if key not in known]
+    return str(g.get("page_path", request.path)) + "?" + urlencode([*keep, ("lang", code)])
 
 
 def grouped(code: str | None) -> str:

@@ -267,7 +267,7 @@ def test_the_internet_opens_in_swahili(house: House) -> None:
     house.callback(house.pushed(token), receipt="UKL1SW0009")
     house.settle()
     page = in_swahili(client, path)
-    assert "Msimbo wako wa Wi-Fi" in page and "Muda uliobaki: siku 1" in page
+    assert "Nenosiri" in page and "Muda uliobaki: siku 1" in page
     assert left_in_english(client, path) == []
     assert left_in_english(client, "/hotspot/mlima/code", code="UKL1SW0009") == []
 

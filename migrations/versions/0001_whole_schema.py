@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("refund_approval_above_cents", sa.Integer(), nullable=False),
         sa.Column("sms_policy", sa.String(length=10), nullable=False),
         sa.Column("unverified_per_day", sa.Integer(), nullable=False),
+        sa.Column("message_hours", sa.Integer(), nullable=False),
         sa.Column("webhook_key_hash", sa.String(length=64), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -463,6 +464,7 @@ def upgrade() -> None:
         sa.Column("token", sa.String(length=40), nullable=False),
         sa.Column("originator_conversation_id", sa.String(length=60), nullable=True),
         sa.Column("conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("network_hash", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("result_code", sa.String(length=20), nullable=True),
         sa.Column("answer", sa.String(length=300), nullable=False),
@@ -625,6 +627,9 @@ def upgrade() -> None:
         sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("browser_hash", sa.String(length=64), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("client_ip", sa.String(length=45), nullable=False),
         sa.Column("nas_address", sa.String(length=45), nullable=False),
         sa.Column("nas_identity", sa.String(length=60), nullable=False),
         sa.Column("login_url", sa.String(length=300), nullable=False),
@@ -641,7 +646,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("payment_id", name=op.f("uq_purchases_payment_id")),
     )
     with op.batch_alter_table("purchases", schema=None) as batch_op:
-        batch_op.create_index("ix_purchases_device", ["tenant_id", "mac"], unique=False)
+        batch_op.create_index("ix_purchases_browser", ["tenant_id", "browser_hash", "id"], unique=False)
+        batch_op.create_index("ix_purchases_device", ["tenant_id", "mac", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_purchases_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
@@ -752,6 +758,26 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("access_grants", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_access_grants_tenant_id"), ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "device_sign_ins",
+        sa.Column("grant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("username", sa.String(length=40), nullable=False),
+        sa.Column("password_sealed", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["grant_id"], ["access_grants.id"], name=op.f("fk_device_sign_ins_grant_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_device_sign_ins_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_sign_ins")),
+        sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_device_sign_ins_tenant_id_username")),
+    )
+    with op.batch_alter_table("device_sign_ins", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_sign_ins_grant_id"), ["grant_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_device_sign_ins_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "appointments",
@@ -1003,6 +1029,7 @@ def upgrade() -> None:
         sa.Column("stated_cents", sa.BigInteger(), nullable=False),
         sa.Column("text_sealed", sa.Text(), nullable=False),
         sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("network_hash", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -1031,8 +1058,47 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'queued'"),
         )
         batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
+        batch_op.create_index("ix_claims_opened", ["tenant_id", "opened_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "hearsay",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("environment", sa.String(length=10), nullable=False),
+        sa.Column("receipt", sa.String(length=20), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("payer_shown", sa.String(length=80), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("decided_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_hearsay_decided_by_id")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_hearsay_gateway_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_hearsay_tenant_id")),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_hearsay_transaction_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hearsay")),
+        sa.UniqueConstraint(
+            "tenant_id", "environment", "receipt", name=op.f("uq_hearsay_tenant_id_environment_receipt")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_hearsay_uid")),
+    )
+    with op.batch_alter_table("hearsay", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_hearsay_held",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'held'"),
+            postgresql_where=sa.text("state = 'held'"),
+        )
+        batch_op.create_index(batch_op.f("ix_hearsay_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "refunds",
@@ -1194,9 +1260,19 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refunds_conversation_id"))
 
     op.drop_table("refunds")
+    with op.batch_alter_table("hearsay", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_hearsay_tenant_id"))
+        batch_op.drop_index(
+            "ix_hearsay_held",
+            sqlite_where=sa.text("state = 'held'"),
+            postgresql_where=sa.text("state = 'held'"),
+        )
+
+    op.drop_table("hearsay")
     with op.batch_alter_table("claims", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_claims_tenant_id"))
         batch_op.drop_index(batch_op.f("ix_claims_payment_id"))
+        batch_op.drop_index("ix_claims_opened")
         batch_op.drop_index("ix_claims_device")
 
     op.drop_table("claims")
@@ -1244,6 +1320,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_appointments_clinician_id"))
 
     op.drop_table("appointments")
+    with op.batch_alter_table("device_sign_ins", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_device_sign_ins_tenant_id"))
+        batch_op.drop_index(batch_op.f("ix_device_sign_ins_grant_id"))
+
+    op.drop_table("device_sign_ins")
     with op.batch_alter_table("access_grants", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_access_grants_tenant_id"))
 
@@ -1278,6 +1359,7 @@ def downgrade() -> None:
     with op.batch_alter_table("purchases", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_purchases_tenant_id"))
         batch_op.drop_index("ix_purchases_device")
+        batch_op.drop_index("ix_purchases_browser")
 
     op.drop_table("purchases")
     with op.batch_alter_table("invoices", schema=None) as batch_op:

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from portal import clock, money, personal
@@ -16,9 +17,9 @@ from portal.fulfilment import receipt_of
 from portal.gateways import connect, settings
 from portal.hotspot import access, packages, purchases
 from portal.hotspot.purchases import Device
-from portal.limits import limit_pastes, network
+from portal.limits import network, refuse_guessers, wrong_guess
+from portal.payer import browser, start, view
 from portal.payer import hotspot as captive
-from portal.payer import start, view
 from portal.payments import claims, status, stk
 from portal.payments.models import Payment, Push
 from portal.payments.prompt_limits import AskedFrom
@@ -70,20 +71,30 @@ def validate() -> ResponseReturnValue:
 
 @contract("PurchaseBegun", takes="Purchase", answers=(201, 200))
 def initiate() -> ResponseReturnValue:
-    """Ask a phone to pay for a package. 201 for a new request, 200 where it is under way or paid already."""
+    """Ask a phone to pay for a package. 201 for a new request, 200 where it is under way or paid already.
+
+    A repeat names its `paymentId` to who sends the `idempotencyKey` of the first request, or the cookie that its answer
+    set; to others `paymentId` and `checkoutRequestId` are null: number, package and MAC address are known to strangers.
+    """
     given = body()
     tenant = find.by_slug(text_of(given, "tenant"))
     package = packages.for_sale(tenant.id, text_of(given, "packageId"))
     msisdn = normalise_msisdn(given.get("phone"))
     gateway = connect.choose(tenant.id, "hotspot")
     key = text_of(given, "idempotencyKey", required=False)[:80] or None
-    device = Device(mac=_mac(given), nas_address=text_of(given, "nasIp", required=False)[:45])
+    device = Device(
+        mac=_mac(given),
+        browser_hash=browser.remembered(tenant),
+        locale=str(get_locale() or "en"),
+        nas_address=text_of(given, "nasIp", required=False)[:45],
+    )
     asked_from = AskedFrom(network(), device.mac)
     with transaction():
-        payment = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key)
+        begun = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key)
+        payment = begun.payment
         requested = (
             stk.request_push(payment.id, msisdn, actor="payer", idempotency_key=key, asked_from=asked_from)
-            if payment.state == "open"
+            if begun.is_own and payment.state == "open"
             else None
         )
         token, is_new = payment.token, requested is not None and requested.is_new
@@ -92,7 +103,7 @@ def initiate() -> ResponseReturnValue:
     payment = _by_token(token)
     stands = status.standing(payment)
     answer = {
-        "paymentId": token,
+        "paymentId": token if begun.is_own else None,
         "checkoutRequestId": push.checkout_request_id if push else None,
         "status": stands.status,
         "message": stands.sentence or stands.headline,
@@ -122,32 +133,36 @@ def _by_token(token: str) -> Payment:
 
 @contract("PurchaseStatus", query=("paymentId", "checkoutRequestId"))
 def poll() -> ResponseReturnValue:
-    """How a payment stands. Credentials only for who holds its paymentId."""
+    """How a payment stands. Its receipt and credentials only for who holds its paymentId."""
     token, checkout_id = request.args.get("paymentId", ""), request.args.get("checkoutRequestId", "")
-    if token:
-        payment = _by_token(token)
-    else:
+    payment = db.session.query(Payment).filter_by(token=token or checkout_id).one_or_none()
+    is_token = payment is not None
+    if payment is None:
+        refuse_guessers("status", 0)  # a wrong token has no tenant
         named = personal.checkout_hash(checkout_id)
-        push = db.session.query(Push).filter_by(checkout_hash=named).first() if checkout_id else None
-        payment = push.payment if push is not None else _by_token(checkout_id)
-        token = token if push is not None else checkout_id
+        push = db.session.query(Push).filter_by(checkout_hash=named).first() if checkout_id and not token else None
+        payment = push.payment if push is not None else None
+    if payment is None:
+        wrong_guess("status", 0)
+        raise NotFound(_("There is no such payment."), code="unknown_payment")
+    known = payment.token
     view.hurry_up(payment.id)
-    payment = _by_token(payment.token)
-    return jsonify(told(payment, with_credentials=bool(token)))
+    return jsonify(told(_by_token(known), is_proven=is_token))
 
 
-def told(payment: Payment, *, with_credentials: bool) -> dict[str, Any]:
-    """The status contract of the captive portal."""
+def told(payment: Payment, *, is_proven: bool) -> dict[str, Any]:
+    """The status contract of the captive portal. is_proven: asked by its token, which its payer alone was given."""
     stands = status.standing(payment)
+    sentence = stands.sentence if is_proven or payment.state == "paid" or payment.paid_at is None else ""
     answer: dict[str, Any] = {
         "status": stands.status,
         "amountDue": money.kes(payment.due_cents),
         "resultCode": stands.result_code,
-        "message": " ".join(filter(None, (stands.sentence or stands.headline, stands.next_step))),
-        "receipt": receipt_of(payment),
+        "message": " ".join(filter(None, (sentence or stands.headline, stands.next_step))),
+        "receipt": receipt_of(payment) if is_proven else None,
         "testMode": payment.is_sandbox,
     }
-    credentials = credentials_of(payment) if with_credentials else None
+    credentials = credentials_of(payment) if is_proven else None
     return answer | ({"credentials": credentials} if credentials else {})
 
 
@@ -179,8 +194,8 @@ def verify_sms() -> ResponseReturnValue:
     phone = text_of(given, "phone", required=False)
     msisdn = normalise_msisdn(phone) if phone else None
     mac = _mac(given)
-    limit_pastes(tenant.id, mac or msisdn or request.remote_addr or "")
-    outcome = captive.claim(tenant, package_uid, text, Device(mac=mac), msisdn)
+    device = Device(mac=mac, browser_hash=browser.remembered(tenant), locale=str(get_locale() or "en"))
+    outcome = captive.claim(tenant, package_uid, text, device, msisdn)
     if outcome["token"] is None:
         return jsonify(status=outcome["status"], reason=outcome["reason"], message=outcome["sentence"])
     payment = _by_token(outcome["token"])

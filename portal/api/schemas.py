@@ -203,7 +203,7 @@ COMPONENTS: dict[str, Schema] = {
         idempotencyKey=TEXT,
         optional=("macAddress", "nasIp", "idempotencyKey"),
     ),
-    "PurchaseBegun": thing(paymentId=TEXT, checkoutRequestId=maybe(TEXT), status=STATUS, message=TEXT),
+    "PurchaseBegun": thing(paymentId=maybe(TEXT), checkoutRequestId=maybe(TEXT), status=STATUS, message=TEXT),
     "PurchaseStatus": thing(
         status=STATUS,
         amountDue=KES,

@@ -1,34 +1,48 @@
-"""Opening the internet: one grant a purchase, however often it is asked for."""
+"""Opening the internet: one grant a purchase, however often it is asked for; time bought while online is added.
+
+Decided: a second package begins when what runs on the same device is over, instead of running beside it: nobody loses
+time, and each package keeps its own speed and devices. What ends early gives its place to what waits behind it.
+Decided: the user name is the receipt, which the payer's own message carries and others may see; the password is random.
+"""
 
 import hashlib
 import secrets
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement, delete, select, update
+
 from portal import clock, vault
 from portal.audit import chain
 from portal.db import db, upsert_nothing
-from portal.hotspot.models import AccessGrant, Purchase
+from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase
 
 _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+PASSWORD_LENGTH = 8
+SIGN_IN_FOR = timedelta(seconds=60)
+
+
+def _random(letters: str, length: int) -> str:
+    return "".join(secrets.choice(letters) for _n in range(length))
 
 
 def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
     """The access this purchase bought; made now, or found again. The caller commits.
 
-    receipt: the username and password, as the payer's own M-Pesa message carries it. Unknown yet, they are random
-    and never change. The clock starts now, not at the click.
+    receipt: the user name, as the payer's own M-Pesa message carries it. Unknown yet, the name is random and never
+    changes. The clock starts now, not at the click; or when what runs on the same device is over.
     """
-    code = receipt or "M" + "".join(secrets.choice(_CODE_LETTERS) for _n in range(9))
     now = clock.now()
+    begins = max(now, _busy_until(purchase) or now)
     insert = upsert_nothing(
         AccessGrant,
         unique=["purchase_id"],
         tenant_id=purchase.tenant_id,
         purchase_id=purchase.id,
-        username=code,
-        password_sealed=vault.seal(code, context=f"access/{purchase.tenant_id}"),
-        starts_at=now,
-        expires_at=now + timedelta(seconds=purchase.package.duration_s),
+        username=receipt or "M" + _random(_CODE_LETTERS, 9),
+        password_sealed=_sealed(_random(_PASSWORD_LETTERS, PASSWORD_LENGTH), purchase.tenant_id),
+        starts_at=begins,
+        expires_at=begins + timedelta(seconds=purchase.package.duration_s),
     ).returning(AccessGrant.id)
     is_new = db.session.execute(insert).scalar() is not None
     opened = db.session.query(AccessGrant).filter_by(purchase_id=purchase.id).one()
@@ -39,11 +53,43 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
     return opened
 
 
+def _sealed(password: str, tenant_id: int) -> str:
+    return vault.seal(password, context=f"access/{tenant_id}")
+
+
+def _same_device(purchase: Purchase) -> ColumnElement[bool] | None:
+    """What else was bought for this device: by its MAC address, else by the browser that bought; None: unknown."""
+    if purchase.mac:
+        return (Purchase.tenant_id == purchase.tenant_id) & (Purchase.mac == purchase.mac)
+    if purchase.browser_hash:
+        return (Purchase.tenant_id == purchase.tenant_id) & (Purchase.browser_hash == purchase.browser_hash)
+    return None
+
+
+def _busy_until(purchase: Purchase) -> datetime | None:
+    """When the other access of this device is over, or None. Two purchases of one device take turns at its row."""
+    same = _same_device(purchase)
+    if same is None:
+        return None
+    latest = select(Purchase.id).where(same).order_by(Purchase.id.desc()).limit(1)
+    db.session.execute(latest.with_for_update(key_share=True))
+    others = (
+        select(AccessGrant.expires_at)
+        .join(Purchase)
+        .where(same, AccessGrant.purchase_id != purchase.id)
+        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > clock.now())
+    )
+    return db.session.scalar(others.order_by(AccessGrant.expires_at.desc()).limit(1))
+
+
 def _open_again(opened: AccessGrant, now: datetime) -> None:
     """Paid again after its money was gone: the same code, with the time that was left when it ended."""
     assert opened.ended_at is not None  # noqa: S101 - the caller looked
-    opened.expires_at += now - opened.ended_at
-    opened.ended_at = None
+    left = opened.expires_at - max(opened.ended_at, opened.starts_at)
+    begins = max(now, _busy_until(opened.purchase) or now)
+    if begins > now or opened.starts_at > now:
+        opened.starts_at = begins
+    opened.expires_at, opened.ended_at = begins + left, None
     purchase = opened.purchase
     chain.record(purchase.tenant_id, "payment", purchase.payment_id, "access_opened_again", actor="fulfilment")
     db.session.flush()
@@ -54,15 +100,80 @@ def end(opened: AccessGrant, *, why: str, actor: str) -> bool:
     if not opened.is_open:
         return False
     opened.ended_at = clock.now()
+    _move_up(opened, left=opened.expires_at - max(opened.ended_at, opened.starts_at))
     payment_id = opened.purchase.payment_id
     chain.record(opened.tenant_id, "payment", payment_id, "access_ended", actor=actor, new=opened.username, why=why)
     db.session.flush()
     return True
 
 
+def _move_up(ended: AccessGrant, *, left: timedelta) -> None:
+    """What waited behind the ended access begins that much earlier."""
+    same = _same_device(ended.purchase)
+    if same is None:
+        return
+    behind = select(AccessGrant).join(Purchase).where(same, AccessGrant.starts_at >= ended.expires_at)
+    for waiting in db.session.scalars(behind.where(AccessGrant.ended_at.is_(None))):
+        waiting.starts_at -= left
+        waiting.expires_at -= left
+
+
+def sign_in_once(opened: AccessGrant) -> tuple[str, str]:
+    """(user name, password) that open the router to this access' own device, once, within a minute. The caller commits.
+
+    For who shows nothing but the device's MAC address, which is no secret: it lets that very device in, no other.
+    """
+    now = clock.now()
+    db.session.execute(delete(DeviceSignIn).where(DeviceSignIn.grant_id == opened.id, DeviceSignIn.expires_at < now))
+    made = DeviceSignIn(
+        tenant_id=opened.tenant_id,
+        grant_id=opened.id,
+        mac=opened.purchase.mac,
+        username="D" + _random(_CODE_LETTERS, 15),
+        password_sealed="",
+        expires_at=now + SIGN_IN_FOR,
+    )
+    password = _random(_PASSWORD_LETTERS, 16)
+    made.password_sealed = _sealed(password, opened.tenant_id)
+    db.session.add(made)
+    db.session.flush()
+    return made.username, password
+
+
+def admit_once(tenant_id: int, username: str, password: str, *, mac: str) -> AccessGrant | None:
+    """The access that this one-time sign-in opens to this device, used up by it; or None. The caller commits.
+
+    mac: as the router states it, normalised. One UPDATE decides, so two routers cannot both let it in.
+    """
+    now = clock.now()
+    found = db.session.scalars(
+        select(DeviceSignIn).where(DeviceSignIn.tenant_id == tenant_id, DeviceSignIn.username == username)
+    ).one_or_none()
+    if found is None or not mac or found.mac != mac or not found.grant.is_open:
+        return None
+    if not secrets.compare_digest(_opened(found.password_sealed, tenant_id), password):
+        return None
+    use = update(DeviceSignIn).where(DeviceSignIn.id == found.id, DeviceSignIn.used_at.is_(None))
+    use = use.where(DeviceSignIn.expires_at > now).values(used_at=now).returning(DeviceSignIn.id)
+    return found.grant if db.session.scalar(use) is not None else None
+
+
+def is_password(opened: AccessGrant | None, typed: str) -> bool:
+    """Whether this is its password, typed in any case and grouped as people group it.
+
+    None takes as long as a wrong one: the answer's duration must not tell which codes exist.
+    """
+    known = password_of(opened) if opened else _opened(_sealed("-" * PASSWORD_LENGTH, 0), 0)
+    return secrets.compare_digest(known.encode(), "".join(typed.lower().split()).encode()) and opened is not None
+
+
+def _opened(sealed: str, tenant_id: int) -> str:
+    return vault.unseal(sealed, context=f"access/{tenant_id}")
+
+
 def password_of(opened: AccessGrant) -> str:
     """The password, for the page of the person who paid."""
-    return vault.unseal(opened.password_sealed, context=f"access/{opened.tenant_id}")
+    return _opened(opened.password_sealed, opened.tenant_id)
 
 
 def chap_response(password: str, *, chap_id: str, chap_challenge: str) -> str:

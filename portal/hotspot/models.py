@@ -48,14 +48,24 @@ class Router(TenantOwned, Model):
 
 
 class Purchase(TenantOwned, Model):
-    """One package being bought by one device; where to send it afterwards."""
+    """One package being bought by one device; where to send it afterwards.
+
+    `browser_hash`: of the id in the cookie of the browser that began it, which proves that it is the same one again.
+    `nas_address` is the router's address; `client_ip` the device's own, as the router wrote it.
+    """
 
     __tablename__ = "purchases"
-    __table_args__ = (Index("ix_purchases_device", "tenant_id", "mac"),)
+    __table_args__ = (
+        Index("ix_purchases_device", "tenant_id", "mac", "id"),
+        Index("ix_purchases_browser", "tenant_id", "browser_hash", "id"),
+    )
 
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), unique=True)
     package_id: Mapped[int] = mapped_column(ForeignKey("packages.id"))
     mac: Mapped[str] = mapped_column(String(17), default="")
+    browser_hash: Mapped[str] = mapped_column(String(64), default="")
+    locale: Mapped[str] = mapped_column(String(5), default="en")  # what its payer reads, in messages too
+    client_ip: Mapped[str] = mapped_column(String(45), default="")
     nas_address: Mapped[str] = mapped_column(String(45), default="")
     nas_identity: Mapped[str] = mapped_column(String(60), default="")
     login_url: Mapped[str] = mapped_column(String(300), default="")
@@ -67,9 +77,10 @@ class Purchase(TenantOwned, Model):
 
 
 class AccessGrant(TenantOwned, Model):
-    """A username and password that open the internet until `expires_at`. One a purchase, whatever crashes.
+    """A username and password that open the internet between `starts_at` and `expires_at`. One a purchase.
 
-    `ended_at`: closed before its time, because its money was taken back or never came.
+    It starts when what ran on the same device before it is over. `ended_at`: closed before its time, because its money
+    was taken back or never came.
     """
 
     __tablename__ = "access_grants"
@@ -85,4 +96,28 @@ class AccessGrant(TenantOwned, Model):
 
     @property
     def is_open(self) -> bool:
+        """Whether there is time left on it; it may not have begun yet."""
         return self.ended_at is None and self.expires_at > clock.now()
+
+    @property
+    def has_begun(self) -> bool:
+        return self.starts_at <= clock.now()
+
+
+class DeviceSignIn(TenantOwned, Model):
+    """A user name and password for one device, once, within a minute: made for who has nothing but the device.
+
+    A MAC address is no secret, so it proves no right to the access' own password; this opens the router to that very
+    MAC address and to nobody else.
+    """
+
+    __tablename__ = "device_sign_ins"
+    __table_args__ = (UniqueConstraint("tenant_id", "username"),)
+
+    grant_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"), index=True)
+    mac: Mapped[str] = mapped_column(String(17))
+    username: Mapped[str] = mapped_column(String(40))
+    password_sealed: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    grant: Mapped[AccessGrant] = relationship()

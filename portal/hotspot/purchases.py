@@ -1,4 +1,9 @@
-"""Buying a package: one payment per tenant, package, phone and device while it is live."""
+"""Buying a package: one payment per tenant, package, phone and device while it is live.
+
+Decided: who repeats a live purchase learns how it stands and nothing else, unless they show that they began it, by the
+idempotency key or the browser's cookie: package, number and MAC address are known to others too. What was tried and is
+over (cancelled, declined, nothing paid) is left to its own page, and a new purchase begins.
+"""
 
 import ipaddress
 import re
@@ -6,26 +11,34 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, false, or_, select
 
-from portal import personal
+from portal import clock, personal
 from portal.db import db
 from portal.errors import Conflict
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant, Package, Purchase, Router
 from portal.payments import stk
-from portal.payments.models import Payment, Transaction
+from portal.payments.models import Payment, Push, Transaction
 from portal.payments.money_in import allocate, lock_payment
+from portal.payments.states import State, touch
 from portal.tenants.models import Tenant
 
+MOST_GRANTS_SHOWN = 50
 _MAC = re.compile(r"(?:[0-9A-F]{2}[:-]?){5}[0-9A-F]{2}")
 
 
 @dataclass(frozen=True)
 class Device:
-    """What the router's redirect told of the device. Nothing in it is trusted for money or tenancy."""
+    """What the request told of the device. Nothing in it is trusted for money or tenancy, but `browser_hash`.
+
+    browser_hash: of the id in a cookie of ours. mac, client_ip: the device's own; nas_address: the router's.
+    """
 
     mac: str = ""
+    browser_hash: str = ""
+    locale: str = "en"
+    client_ip: str = ""
     nas_address: str = ""
     nas_identity: str = ""
     login_url: str = ""
@@ -67,6 +80,14 @@ def _is_private(host: str) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A purchase, and whether the caller may hold its payment's token: it is new, or they showed that they began it."""
+
+    payment: Payment
+    is_own: bool
+
+
 def open_purchase(
     tenant: Tenant,
     gateway: Gateway,
@@ -75,7 +96,7 @@ def open_purchase(
     msisdn: str,
     device: Device,
     idempotency_key: str | None = None,
-) -> Payment:
+) -> Begun:
     """The payment for this package, phone and device: the live one, or a new one. The caller commits.
 
     Raises Conflict where the idempotency key was used for something else.
@@ -88,13 +109,33 @@ def open_purchase(
                 _("This idempotencyKey was used for another request. Use a new one."),
                 code="idempotency_conflict",
             )
-        return before
-    payment = _open(tenant, gateway, package, msisdn, phone_hash, live_key, idempotency_key)
-    if payment.amount_cents != package.price_cents or payment.gateway_id != gateway.id:
-        stk.close_payment(lock_payment(payment.id), why="The package or its gateway changed.", actor="payer")
+        return Begun(before, is_own=True)
+    while True:
         payment = _open(tenant, gateway, package, msisdn, phone_hash, live_key, idempotency_key)
-    _remember_device(payment, package, device)
-    return payment
+        begun = of_payment(payment.id)
+        if begun is None:
+            _remember_device(payment, package, device)
+            return Begun(payment, is_own=True)
+        payment = lock_payment(payment.id)
+        if payment.amount_cents != package.price_cents or payment.gateway_id != gateway.id:
+            stk.close_payment(payment, why="The package or its gateway changed.", actor="payer")
+        elif is_of_browser(begun, device.browser_hash):
+            return Begun(payment, is_own=True)
+        elif _is_over(payment):
+            touch(payment.id, live_key=None)
+        else:
+            return Begun(payment, is_own=False)
+
+
+def is_of_browser(purchase: Purchase, browser_hash: str) -> bool:
+    """Whether this browser, by its cookie, is the one that began the purchase."""
+    return bool(browser_hash) and purchase.browser_hash == browser_hash
+
+
+def _is_over(payment: Payment) -> bool:
+    """Whether each of its requests ended, and nothing was paid. The caller holds its lock."""
+    states = db.session.scalars(select(Push.state).where(Push.payment_id == payment.id)).all()
+    return bool(states) and not payment.allocated_cents and set(states) <= {State.DECLINED, State.CANCELLED}
 
 
 def _keyed(tenant_id: int, idempotency_key: str) -> Payment | None:
@@ -128,14 +169,23 @@ def _open(
 
 
 def _remember_device(payment: Payment, package: Package, device: Device) -> None:
-    purchase = of_payment(payment.id)
-    if purchase is None:
-        purchase = Purchase(tenant_id=payment.tenant_id, payment_id=payment.id, package_id=package.id)
-        db.session.add(purchase)
-    purchase.mac = device.mac
-    purchase.nas_address, purchase.nas_identity = device.nas_address[:45], device.nas_identity[:60]
-    purchase.login_url, purchase.wanted_url = device.login_url, device.wanted_url[:500]
-    purchase.chap_id, purchase.chap_challenge = device.chap_id[:8], device.chap_challenge[:100]
+    """Written once: nobody who comes later changes whose device is let in, or where its password is sent."""
+    made = Purchase(
+        tenant_id=payment.tenant_id,
+        payment_id=payment.id,
+        package_id=package.id,
+        mac=device.mac,
+        browser_hash=device.browser_hash,
+        locale=device.locale,
+        client_ip=device.client_ip[:45],
+        nas_address=device.nas_address[:45],
+        nas_identity=device.nas_identity[:60],
+        login_url=device.login_url,
+        wanted_url=device.wanted_url[:500],
+        chap_id=device.chap_id[:8],
+        chap_challenge=device.chap_challenge[:100],
+    )
+    db.session.add(made)
     db.session.flush()
 
 
@@ -181,14 +231,26 @@ def grant_of(payment_id: int) -> AccessGrant | None:
     return db.session.scalars(select(AccessGrant).join(Purchase).where(Purchase.payment_id == payment_id)).one_or_none()
 
 
-def latest_of_device(tenant_id: int, mac: str) -> Payment | None:
-    """The last payment this device began here: a captive browser that was closed finds its way back by it."""
-    if not mac:
-        return None
-    return db.session.scalars(
-        select(Payment)
-        .join(Purchase, Purchase.payment_id == Payment.id)
-        .where(Purchase.tenant_id == tenant_id, Purchase.mac == mac)
-        .order_by(Payment.id.desc())
-        .limit(1)
-    ).first()
+def latest_of_device(tenant_id: int, *, mac: str = "", browser_hash: str = "") -> Purchase | None:
+    """The last purchase of this browser, else of this device: who was closed finds the way back by it."""
+    for is_same in _ways_to_know(mac, browser_hash):
+        mine = select(Purchase).where(Purchase.tenant_id == tenant_id, is_same)
+        if latest := db.session.scalars(mine.order_by(Purchase.id.desc()).limit(1)).first():
+            return latest
+    return None
+
+
+def open_grants_of_device(tenant_id: int, *, mac: str = "", browser_hash: str = "") -> list[AccessGrant]:
+    """Access of this browser or this device that has time left, in the order in which it is used up."""
+    running = (
+        select(AccessGrant)
+        .join(Purchase)
+        .where(Purchase.tenant_id == tenant_id, or_(false(), *_ways_to_know(mac, browser_hash)))
+        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > clock.now())
+    )
+    return list(db.session.scalars(running.order_by(AccessGrant.starts_at, AccessGrant.id).limit(MOST_GRANTS_SHOWN)))
+
+
+def _ways_to_know(mac: str, browser_hash: str) -> list[ColumnElement[bool]]:
+    by_browser = [Purchase.browser_hash == browser_hash] if browser_hash else []
+    return by_browser + ([Purchase.mac == mac] if mac else [])

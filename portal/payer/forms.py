@@ -51,6 +51,12 @@ class BuyForm(PayForm):
     package = RadioField(_l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))])
 
 
+class NumberForm(PayerForm):
+    """The number that pays, once more."""
+
+    phone = PhoneField(_l("M-Pesa number"), [InputRequired(_l("Enter the M-Pesa number that pays."))])
+
+
 class PasteForm(PayerForm):
     """A pasted M-Pesa message."""
 
@@ -66,3 +72,4 @@ class CodeForm(PayerForm):
     """A code that opens the internet."""
 
     code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40, message=_TOO_LONG)])
+    password = StringField(_l("Password"), [Optional(), Length(max=40, message=_TOO_LONG)])

@@ -1,27 +1,34 @@
-"""The captive portal: packages, phone, live status, a pasted message, a code."""
+"""The captive portal: packages, phone, live status, a pasted message, a code.
+
+A MAC address is no secret: anybody near can read it. By it alone these pages say that a payment waits or access runs,
+and connect that very device, once. A payment's own page, receipt and password are for the browser that began it (by
+its cookie), or for who types the number that pays once more.
+"""
 
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from portal import clock, queue
+from portal import clock, personal, queue
 from portal.db import db, transaction
-from portal.errors import Refused
+from portal.errors import NotFound, Refused
 from portal.fulfilment import deliver_now
 from portal.gateways import connect
 from portal.gateways.models import Gateway
 from portal.hotspot import access, packages, purchases, unverified
-from portal.hotspot.models import AccessGrant, Package
+from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.hotspot.purchases import Device
-from portal.limits import limit_pastes, network
+from portal.limits import network, refuse_guessers, wrong_guess
 from portal.money import format_kes
-from portal.payer import view
-from portal.payer.forms import BuyForm, CodeForm, PasteForm
+from portal.payer import browser, view
+from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
 from portal.payments import claims, receipt_questions, sms_claim, status, stk
 from portal.payments.models import Payment
 from portal.payments.prompt_limits import AskedFrom
+from portal.phone import for_screens
 from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.translations import said
@@ -46,7 +53,9 @@ HAND_ACCOUNT = "WIFI"  # a paybill wants some account, and nothing is matched by
 def carried() -> dict[str, Any]:
     """What the router told of this device, as it came."""
     given = request.values
-    return {name: given[name][:LONGEST_CARRIED] for name in CARRIED if given.get(name)}
+    told = {name: given[name][:LONGEST_CARRIED] for name in CARRIED if given.get(name)}
+    g.carried = told  # the links to other languages keep it too
+    return told
 
 
 def device_of(tenant: Tenant, told: dict[str, Any]) -> Device:
@@ -54,7 +63,9 @@ def device_of(tenant: Tenant, told: dict[str, Any]) -> Device:
     identity = told.get("identity", "")
     return Device(
         mac=purchases.normalise_mac(told.get("mac", "")),
-        nas_address=told.get("ip", ""),
+        browser_hash=browser.remembered(tenant),
+        locale=str(get_locale() or "en"),
+        client_ip=told.get("ip", ""),
         nas_identity=identity or told.get("server-name", ""),
         login_url=purchases.safe_login_url(tenant.id, told.get("link-login-only", ""), identity),
         wanted_url=told.get("link-orig", "") if told.get("link-orig", "").startswith(("http://", "https://")) else "",
@@ -67,8 +78,11 @@ def _is_test(tenant: Tenant) -> bool:
     return connect.environment_of(tenant.id, "hotspot") == "sandbox"
 
 
-def _shown(tenant: Tenant, form: BuyForm, status_code: int = 200) -> ResponseReturnValue:
+def _shown(
+    tenant: Tenant, form: BuyForm, status_code: int = 200, *, retry_in_s: int | None = None
+) -> ResponseReturnValue:
     told = carried()
+    g.page_path = url_for("hotspot.portal", slug=tenant.slug)
     on_sale = packages.on_sale(tenant.id)
     if not form.package.data and on_sale:
         form.package.data = on_sale[0].uid
@@ -85,6 +99,7 @@ def _shown(tenant: Tenant, form: BuyForm, status_code: int = 200) -> ResponseRet
         code_url=url_for("hotspot.code_page", slug=tenant.slug, **told),
         returning=_returning(tenant, told),
         by_hand=_by_hand(tenant),
+        retry_in_s=retry_in_s,
     )
     return page, status_code
 
@@ -102,25 +117,60 @@ def _by_hand(tenant: Tenant) -> dict[str, str] | None:
     return {"method": "till" if is_till else "paybill", "number": gateway.shortcode, "account": account}
 
 
-def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, str] | None:
-    payment = purchases.latest_of_device(tenant.id, purchases.normalise_mac(told.get("mac", "")))
-    if payment is None:
+def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
+    """What runs or waits for this device: in words for everybody, with the way to it for the browser that began it.
+
+    Access that runs comes before the latest attempt, which may have failed.
+    """
+    mac, browser_hash = purchases.normalise_mac(told.get("mac", "")), browser.known(tenant)
+    grants = purchases.open_grants_of_device(tenant.id, mac=mac, browser_hash=browser_hash)
+    waits = _waiting(tenant, mac, browser_hash)
+    if not grants and waits is None:
         return None
-    url = url_for("hotspot.wait", slug=tenant.slug, token=payment.token)
-    grant = purchases.grant_of(payment.id)
-    if grant is not None:
-        if not grant.is_open:
-            return None
-        until = clock.nairobi(grant.expires_at).strftime("%H:%M")
-        sentence = (
-            _("Your internet is paid until %(time)s.", time=until)
-            if payment.state == "paid"
-            else _("Your internet is open until %(time)s.", time=until)
-        )
-        return {"sentence": sentence, "url": url}
-    if payment.state == "paid" or status.standing(payment).is_settling:
-        return {"sentence": _("Your payment is under way."), "url": url}
-    return None
+    purchase = grants[0].purchase if grants else waits
+    assert purchase is not None  # noqa: S101 - one of the two is there
+    is_own = purchases.is_of_browser(purchase, browser_hash)
+    may_connect = bool(grants and mac and purchase.mac == mac and device_login(tenant, told))
+    return {
+        "sentences": ([_running(grants)] if grants else []) + ([_waits(waits)] if waits else []),
+        "is_running": bool(grants),
+        "is_waiting": waits is not None,
+        "url": url_for("hotspot.wait", slug=tenant.slug, token=purchase.payment.token) if is_own else None,
+        "connect_url": url_for("hotspot.connect_device", slug=tenant.slug) if may_connect else None,
+        "number_url": url_for("hotspot.by_number", slug=tenant.slug) if mac and not is_own else None,
+        "number_form": NumberForm(formdata=None),
+    }
+
+
+def _running(grants: list[AccessGrant]) -> str:
+    until = clock.nairobi(grants[-1].expires_at)
+    shown = f"{until:%H:%M}" if until.date() == clock.nairobi(clock.now()).date() else f"{until:%d/%m %H:%M}"
+    if any(claims.is_open_unverified(one.purchase.payment) for one in grants):
+        return _("Your internet is open until %(time)s.", time=shown)
+    return _("Your internet is paid until %(time)s. What you buy now is added after that.", time=shown)
+
+
+def _waiting(tenant: Tenant, mac: str, browser_hash: str) -> Purchase | None:
+    latest = purchases.latest_of_device(tenant.id, mac=mac, browser_hash=browser_hash)
+    if latest is None or purchases.grant_of(latest.payment_id) is not None:
+        return None
+    payment = latest.payment
+    return latest if payment.state == "paid" or status.standing(payment).is_settling else None
+
+
+def _waits(purchase: Purchase) -> str:
+    payment = purchase.payment
+    if payment.state == "paid":
+        return _("Your payment has arrived. We are opening the internet.")
+    amount, msisdn = format_kes(payment.due_cents), personal.open_phone(payment.phone_sealed, payment.tenant_id)
+    if msisdn is None:
+        return _("Your payment of %(amount)s waits.", amount=amount)
+    return _("Your payment of %(amount)s from %(phone)s waits.", amount=amount, phone=for_screens(msisdn))
+
+
+def device_login(tenant: Tenant, told: dict[str, Any]) -> str:
+    """The router's login address, if it may be sent a code; else an empty text."""
+    return purchases.safe_login_url(tenant.id, told.get("link-login-only", ""), told.get("identity", ""))
 
 
 @bp.get("/<slug>/")
@@ -140,7 +190,7 @@ def buy(slug: str) -> ResponseReturnValue:
         gateway = connect.choose(tenant.id, "hotspot")
         package = packages.for_sale(tenant.id, form.package.data)
         with transaction():
-            payment = purchases.open_purchase(
+            begun = purchases.open_purchase(
                 tenant,
                 gateway,
                 package,
@@ -148,7 +198,8 @@ def buy(slug: str) -> ResponseReturnValue:
                 device=device_of(tenant, carried()),
                 idempotency_key=form.idempotency_key.data or None,
             )
-            token, payment_id, is_open = payment.token, payment.id, payment.state == "open"
+            payment = begun.payment
+            token, payment_id, is_asked = payment.token, payment.id, begun.is_own and payment.state == "open"
             push_id = (
                 stk.request_push(
                     payment_id,
@@ -157,16 +208,78 @@ def buy(slug: str) -> ResponseReturnValue:
                     idempotency_key=form.idempotency_key.data or None,
                     asked_from=AskedFrom(network(), purchases.normalise_mac(carried().get("mac", ""))),
                 ).push.id
-                if is_open
+                if is_asked
                 else None
             )
     except Refused as error:
         form.form_errors.append(said(error.message))
         tell_wait(error)
-        return _shown(find.by_slug(slug), form, error.status)
+        return _shown(find.by_slug(slug), form, error.status, retry_in_s=getattr(error, "retry_after_s", None))
+    if not begun.is_own:
+        return _under_way(tenant, form, payment_id)
     if push_id is not None:
         queue.ring(queue.SEND_PUSHES)
     return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
+
+
+def _under_way(tenant: Tenant, form: BuyForm, payment_id: int) -> ResponseReturnValue:
+    """Somebody asked for this very thing before: how it stands, and no way to its page but by the number."""
+    tenant = find.by_slug(tenant.slug)
+    payment = db.session.get_one(Payment, payment_id)
+    stands = status.standing(payment)
+    form.form_errors.append(_("This payment is under way already.") + " " + (stands.sentence or stands.headline))
+    return _shown(tenant, form, 200)
+
+
+@bp.post("/<slug>/mine")
+def by_number(slug: str) -> ResponseReturnValue:
+    """The way back to a payment's page for a browser without its cookie: the number that pays, typed once more."""
+    tenant = find.by_slug(slug, kind="hotspot")
+    told, form = carried(), NumberForm()
+    mac = purchases.normalise_mac(told.get("mac", ""))
+    refuse_guessers("number", tenant.id, mac)
+    if form.validate() and (token := _token_of_number(tenant, mac, form.phone.msisdn)):
+        return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
+    wrong_guess("number", tenant.id, mac)
+    shown = BuyForm(formdata=None)
+    shown.form_errors.append(_("No payment from this number waits or runs on this device."))
+    return _shown(tenant, shown, 422)
+
+
+def _token_of_number(tenant: Tenant, mac: str, msisdn: str) -> str | None:
+    if not mac:
+        return None
+    grants = purchases.open_grants_of_device(tenant.id, mac=mac)
+    waits = _waiting(tenant, mac, "")
+    typed = personal.phone_hash(msisdn, tenant.id)
+    mine = [one.purchase for one in grants] + ([waits] if waits else [])
+    tokens = [one.payment.token for one in mine if typed in _numbers_of(one.payment)]
+    return tokens[-1] if tokens else None
+
+
+def _numbers_of(payment: Payment) -> set[str | None]:
+    return {payment.phone_hash, *(push.phone_hash for push in payment.pushes)}
+
+
+@bp.post("/<slug>/connect")
+def connect_device(slug: str) -> ResponseReturnValue:
+    """Let the device that paid in again, by a sign-in that works for its MAC address only, once, for a minute."""
+    tenant = find.by_slug(slug, kind="hotspot")
+    told = carried()
+    device = device_of(tenant, told)
+    refuse_guessers("device", tenant.id)
+    grants = purchases.open_grants_of_device(tenant.id, mac=device.mac) if device.mac else []
+    begun_ids = [one.id for one in grants if one.has_begun]
+    if not begun_ids or not device.login_url:
+        wrong_guess("device", tenant.id)
+        return redirect(url_for("hotspot.portal", slug=slug, **told), 303)
+    with transaction():
+        username, password = access.sign_in_once(db.session.get_one(AccessGrant, begun_ids[0]))
+    g.posts_to_router = True
+    fields = view.login_fields(username, password, device)
+    return _coded(
+        find.by_slug(slug), CodeForm(formdata=None), login={"url": device.login_url, "method": "post", "fields": fields}
+    )
 
 
 @bp.get("/<slug>/wait/<token>")
@@ -197,7 +310,7 @@ def _told_before(payment: Payment) -> dict[str, Any]:
         return {}
     told = zip(
         CARRIED,
-        (bought.mac, bought.nas_address, bought.nas_identity, "", bought.login_url, bought.wanted_url,
+        (bought.mac, bought.client_ip, bought.nas_identity, "", bought.login_url, bought.wanted_url,
          bought.chap_id, bought.chap_challenge),
         strict=True,
     )  # fmt: skip
@@ -206,7 +319,7 @@ def _told_before(payment: Payment) -> dict[str, Any]:
 
 def _paste_form(tenant: Tenant, *, is_new: bool = False) -> PasteForm:
     form = PasteForm(formdata=None) if is_new else PasteForm()
-    form.package.choices = [
+    form.package.choices = [("", _("What my payment covers"))] + [
         (one.uid, f"{one.name}, {format_kes(one.price_cents)}") for one in packages.on_sale(tenant.id)
     ]
     return form
@@ -225,6 +338,7 @@ def _pasted(
         outcome=outcome,
         test_mode=_is_test(tenant),
         by_hand=_by_hand(tenant),
+        code_url=url_for("hotspot.code_page", slug=tenant.slug, **told),
         back_url=url_for("hotspot.portal", slug=tenant.slug, **told),
     )
     return page, status_code
@@ -245,8 +359,8 @@ def paste(slug: str) -> ResponseReturnValue:
     if not form.validate():
         return _pasted(tenant, form, None, 422)
     told = carried()
-    limit_pastes(tenant.id, told.get("mac") or request.remote_addr or "")
-    outcome = claim(tenant, form.package.data, form.sms_text.data, device_of(tenant, told), form.phone.msisdn or None)
+    device = device_of(tenant, told)
+    outcome = claim(tenant, form.package.data or "", form.sms_text.data, device, form.phone.msisdn or None)
     if outcome["token"]:
         return redirect(url_for("hotspot.wait", slug=slug, token=outcome["token"]), 303)
     tenant = find.by_slug(slug)
@@ -257,24 +371,38 @@ def paste(slug: str) -> ResponseReturnValue:
 def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
     """Examine a pasted message and use its money, in one transaction; {status, reason, sentence, token or None}.
 
-    status: verified, queued (for a person, where M-Pesa cannot be asked) or rejected.
+    package_uid: empty for the dearest package that the message's money covers. status: verified, queued (for a person,
+    or until M-Pesa answers) or rejected.
     """
+    refuse_guessers("message", tenant.id, device.mac, msisdn or "")
+    outcome = _claimed(tenant, package_uid, text, device, msisdn)
+    if outcome["token"] is None:
+        wrong_guess("message", tenant.id, device.mac, msisdn or "")
+    return outcome
+
+
+def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
     gateway = connect.choose(tenant.id, "hotspot")
-    package = packages.for_sale(tenant.id, package_uid)
+    try:
+        package = packages.for_sale(tenant.id, package_uid) if package_uid else _covered(tenant, text)
+        stated = sms_claim.read(tenant, gateway, text, price_cents=package.price_cents)
+    except NotFound:
+        raise
+    except Refused as error:
+        return _outcome("rejected", error.code, said(error.message))
     payment_id = None
     with transaction():
-        examined = sms_claim.examine(tenant, gateway, text, price_cents=package.price_cents)
+        examined = sms_claim.examine(gateway, stated, msisdn=msisdn)
         if examined.money is not None:
             payment = purchases.claimed(tenant, gateway, package, examined.money, device, msisdn=msisdn)
             payment_id = payment.id
-            outcome = _outcome("verified", examined.reason, examined.sentence, payment.token)
-        elif examined.reason == "unknown_payment" and claims.takes(gateway):
-            outcome = _queued(tenant, gateway, package, text, device, msisdn)
-        elif examined.reason == "unknown_payment" and receipt_questions.ask(gateway, examined.receipt or ""):
-            sentence = _("We are asking M-Pesa about this payment. Try again in half a minute.")
-            outcome = _outcome("queued", "asking_mpesa", sentence)
+            outcome = _outcome("verified", examined.reason, _("Your payment was found."), payment.token)
+        elif examined.reason == "already_used":
+            outcome = _outcome("rejected", "already_used", _("This payment has already been used."))
+        elif claims.takes(gateway):
+            outcome = _queued(tenant, gateway, package, text, device, msisdn, examined, stated)
         else:
-            outcome = _outcome("rejected", examined.reason, examined.sentence)
+            outcome = _unproven(gateway, stated.receipt)
     if payment_id is not None:
         deliver_now(payment_id)
         queue.ring(queue.PAID)
@@ -283,27 +411,56 @@ def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: s
     return outcome
 
 
+def _covered(tenant: Tenant, text: str) -> Package:
+    """The dearest package that the message's money covers; the cheapest where it covers none, to be told its price."""
+    stated = sms_claim.stated_in(text)
+    on_sale = sorted(packages.on_sale(tenant.id), key=lambda one: one.price_cents)
+    if not on_sale:
+        raise NotFound(_("This package is not for sale here."))
+    covered = [one for one in on_sale if stated is not None and one.price_cents <= stated.amount_cents]
+    return covered[-1] if covered else on_sale[0]
+
+
+def _unproven(gateway: Gateway, receipt: str) -> dict[str, Any]:
+    """One answer, whatever we know of this receipt: M-Pesa is asked in every case, as often as it may be."""
+    asker = personal.network_hash(network(), gateway.tenant_id)
+    if receipt_questions.ask(gateway, receipt, network_hash=asker) or receipt_questions.may_be_asked_later(
+        gateway, network_hash=asker
+    ):
+        sentence = _("We are asking M-Pesa about this payment. Try again in half a minute.")
+        return _outcome("queued", "asking_mpesa", sentence)
+    sentence = _("M-Pesa has not told us of this payment. If you paid just now, wait a minute and try again.")
+    return _outcome("rejected", "unknown_payment", sentence)
+
+
 def _outcome(word: str, reason: str, sentence: str, token: str | None = None) -> dict[str, Any]:
     return {"status": word, "reason": reason, "sentence": sentence, "token": token}
 
 
 def _queued(
-    tenant: Tenant, gateway: Gateway, package: Package, text: str, device: Device, msisdn: str | None
+    tenant: Tenant,
+    gateway: Gateway,
+    package: Package,
+    text: str,
+    device: Device,
+    msisdn: str | None,
+    examined: sms_claim.Claim,
+    stated: sms_claim.Stated,
 ) -> dict[str, Any]:
     """The message put before the staff, and the internet opened meanwhile where the tenant's policy says so."""
     try:
         claim = claims.queue(
-            tenant,
             gateway,
+            stated,
             text,
-            price_cents=package.price_cents,
+            network_hash=personal.network_hash(network(), tenant.id),
             device=claims.device_key(tenant.id, device.mac, msisdn),
             open_payment=lambda: purchases.for_message(tenant, gateway, package, device, msisdn=msisdn),
         )
     except Refused as error:
         return _outcome("rejected", error.code, said(error.message))
     token = claim.payment.token
-    if claims.is_open_unverified(claim.payment) or unverified.open_access(claim):
+    if claims.is_open_unverified(claim.payment) or (not examined.contradicts and unverified.open_access(claim)):
         sentence = _("Your internet is open. The staff still check your message.")
         return _outcome("verified", "unverified_policy", sentence, token)
     sentence = _("We have your message. The staff check it, then your internet opens.")
@@ -324,16 +481,28 @@ def redeem(slug: str) -> ResponseReturnValue:
     if not form.validate():
         return _coded(tenant, form, status_code=422)
     told = carried()
-    limit_pastes(tenant.id, told.get("mac") or request.remote_addr or "")
+    device = device_of(tenant, told)
+    refuse_guessers("code", tenant.id, device.mac)
     code = "".join((form.code.data or "").upper().split())
     grant = db.session.query(AccessGrant).filter_by(tenant_id=tenant.id, username=code).one_or_none()
-    if grant is None or not grant.is_open:
-        form.code.errors = [_("This code is not known here, or its time is over.")]
+    is_own = grant is not None and purchases.is_of_browser(grant.purchase, device.browser_hash)
+    is_right = access.is_password(grant, form.password.data or "") or (is_own and not form.password.data)
+    if grant is None or not is_right or not grant.is_open:
+        wrong_guess("code", tenant.id, device.mac)
+        form.code.errors = [_("This code and password are not known here, or their time is over.")]
         return _coded(tenant, form, status_code=422)
-    device = device_of(tenant, told)
     password = access.password_of(grant)
-    login: dict[str, Any] = {"username": code, "password": password, "method": "post", "fields": {}}
-    if device.login_url:
+    login: dict[str, Any] = {
+        "username": code,
+        "password": password,
+        "method": "post",
+        "fields": {},
+        "begins_at": None if grant.has_begun else grant.starts_at,
+        "expires_at": grant.expires_at,
+        "seconds_left": int((grant.expires_at - clock.now()).total_seconds()),
+        "devices": grant.purchase.package.devices,
+    }
+    if device.login_url and grant.has_begun:
         g.posts_to_router = True
         login |= {"url": device.login_url, "fields": view.login_fields(code, password, device)}
     return _coded(tenant, form, login=login)
@@ -343,6 +512,7 @@ def _coded(
     tenant: Tenant, form: CodeForm, *, login: dict[str, Any] | None = None, status_code: int = 200
 ) -> ResponseReturnValue:
     told = carried()
+    g.page_path = url_for("hotspot.code_page", slug=tenant.slug)
     page = render_template(
         "hotspot/code.html",
         tenant=tenant,

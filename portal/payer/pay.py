@@ -14,8 +14,9 @@ from portal.clinic.models import Invoice
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.fulfilment import bought, receipts_of
+from portal.hotspot import purchases
 from portal.limits import network
-from portal.payer import view
+from portal.payer import browser, view
 from portal.payer.forms import PayForm
 from portal.payments import stk
 from portal.payments.models import Allocation, Payment, Transaction
@@ -39,8 +40,9 @@ def _title(payment: Payment, invoice: Invoice | None) -> str:
 
 
 def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseReturnValue:
-    if not form.phone.data and (msisdn := personal.open_phone(payment.phone_sealed, payment.tenant_id)):
-        form.phone.data = "" if payment.purpose == "clinic" else for_people(msisdn)
+    if not form.phone.data and _is_own(payment):
+        msisdn = personal.open_phone(payment.phone_sealed, payment.tenant_id)
+        form.phone.data = for_people(msisdn) if msisdn else ""
     invoice = invoices.of_payment(payment.id)
     page = render_template(
         "payments/pay.html",
@@ -55,6 +57,12 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
         test_mode=payment.is_sandbox,
     )
     return page, status_code
+
+
+def _is_own(payment: Payment) -> bool:
+    """Whether this browser began it, by its cookie: a number is prefilled for nobody else, whoever has the address."""
+    begun = purchases.of_payment(payment.id)
+    return begun is not None and purchases.is_of_browser(begun, browser.known(payment.tenant))
 
 
 @bp.get("/<token>")

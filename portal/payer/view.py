@@ -28,6 +28,7 @@ _LAST_PUSH = (
 )
 _VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == bindparam("token"))
 RESEND_HINT_AFTER_S = 15
+PROMISED_EVERY_S = 10  # a page that says how to pay by hand promises to show the payment when it has arrived
 
 
 def of(payment: Payment) -> dict[str, Any]:
@@ -37,7 +38,10 @@ def of(payment: Payment) -> dict[str, Any]:
     phase = status.phase(payment.pushed_at)
     given = bought(payment)
     msisdn = _phone(payment, stands.push)
+    by_hand = _by_hand(payment)
+    is_promised = by_hand is not None and stands.word in ("ready", "not_paid")
     return {
+        "page_title": f"{stands.headline} · {payment.tenant.name}",
         "token": payment.token,
         "poll_url": url_for("pay.poll", token=payment.token, v=f"{payment.version}-{phase}"),
         "retry_url": url_for("pay.push", token=payment.token),
@@ -53,7 +57,8 @@ def of(payment: Payment) -> dict[str, Any]:
         "business": _business(payment),
         "test_mode": payment.is_sandbox,
         "steps": _steps(stands, given.kind),
-        "poll_after_s": status.poll_after_s(phase) if stands.is_settling else None,
+        "poll_after_s": status.poll_after_s(phase) if stands.is_settling else PROMISED_EVERY_S if is_promised else None,
+        "is_settling": stands.is_settling,
         "version": payment.version,
         "can_retry": stands.can_retry,
         "retry_in_s": stands.retry_in_s,
@@ -66,7 +71,7 @@ def of(payment: Payment) -> dict[str, Any]:
             is_paid=stands.status in ("paid", "partially_refunded") or stands.is_open_unverified,
         ),
         "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == "paid" else None,
-        "by_hand": _by_hand(payment),
+        "by_hand": by_hand,
     }
 
 
@@ -156,7 +161,7 @@ def _access(given: Bought) -> dict[str, Any]:
     assert grant is not None and purchase is not None  # noqa: S101 - the caller looked
     password = access.password_of(grant)
     login = None
-    if purchase.login_url and grant.is_open:
+    if purchase.login_url and grant.is_open and grant.has_begun:
         g.posts_to_router = True
         login = {
             "url": purchase.login_url,
@@ -167,6 +172,7 @@ def _access(given: Bought) -> dict[str, Any]:
         "kind": "access",
         "username": grant.username,
         "password": password,
+        "begins_at": None if grant.has_begun else grant.starts_at,
         "expires_at": grant.expires_at,
         "seconds_left": int((grant.expires_at - clock.now()).total_seconds()) if grant.is_open else 0,
         "login": login,

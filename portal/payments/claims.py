@@ -10,8 +10,6 @@ Decided: one claim a receipt, for ever; the same device that pastes it again is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from flask_babel import gettext as _
 from sqlalchemy import func, select
@@ -21,75 +19,23 @@ from portal.audit import chain
 from portal.db import db, new_uid, upsert_nothing
 from portal.errors import Conflict, NotFound, Refused
 from portal.gateways.models import Gateway
-from portal.money import format_kes
 from portal.payments import search, stk
 from portal.payments.models import Claim, Payment, Transaction
 from portal.payments.money_in import Arrival, allocate, book, lock_payment
 from portal.payments.sms import MAX_TEXT, MpesaSms, parse_sms
-from portal.payments.sms_claim import plain_name
+from portal.payments.sms_claim import Stated, stated_in
 from portal.payments.states import touch
 from portal.tenants.models import Tenant
 
-FRESH_FOR, AHEAD = timedelta(hours=24), timedelta(minutes=10)  # a phone's clock may be ahead of ours
-SHORTEST_PREFIX = 6  # M-Pesa cuts and lengthens business names; less than this is not the same name
+# What a policy of `open` lets through unchecked in a day, in multiples of what one device may: a device names itself,
+# so the network it pastes from and the tenant as a whole are counted too. What staff accepted is not counted there.
+NETWORK_TIMES, TENANT_TIMES = 3, 10
 CHANNEL = "sms"
 
 
 def takes(gateway: Gateway) -> bool:
     """Whether messages of payments to this gateway wait for a person: M-Pesa cannot be asked about it."""
     return gateway.kind == "MPESA_NO_API"
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a message that fits says."""
-
-    receipt: str
-    amount_cents: int
-    occurred_at: datetime
-    account: str
-
-
-def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> Stated:
-    """What the message says, if it may be a payment to us. Raises Refused; its code is the reason."""
-    sms = parse_sms(text)
-    stated = _stated(sms)
-    if stated is None or not sms.is_payment_to_business:
-        raise Refused(
-            _("This message lacks its amount, business or time. Paste all of it, unchanged."),
-            code="incomplete_message",
-        )
-    if not _names_us(tenant, gateway, sms.paid_to or ""):
-        raise Refused(_("This payment went to %(name)s, not to us.", name=sms.paid_to), code="other_merchant")
-    if not clock.now() - FRESH_FOR <= stated.occurred_at <= clock.now() + AHEAD:
-        raise Refused(_("This message is not of the last 24 hours. Show it to the staff."), code="too_old")
-    if stated.amount_cents < price_cents:
-        raise Refused(
-            _("You paid %(paid)s; this package costs %(price)s. Choose one that your payment covers.",
-              paid=format_kes(stated.amount_cents), price=format_kes(price_cents)),
-            code="wrong_amount",
-        )  # fmt: skip
-    return stated
-
-
-def _stated(sms: MpesaSms) -> Stated | None:
-    if not (sms.receipt and sms.amount_cents and sms.paid_to and sms.date and sms.time):
-        return None
-    return Stated(
-        sms.receipt,
-        sms.amount_cents,
-        datetime.combine(sms.date, sms.time, tzinfo=clock.NAIROBI),
-        sms.account or "",
-    )
-
-
-def _names_us(tenant: Tenant, gateway: Gateway, paid_to: str) -> bool:
-    said = plain_name(paid_to)
-    for ours in map(plain_name, filter(None, (gateway.display_name, gateway.name, tenant.name))):
-        shorter, longer = sorted((said, ours), key=len)
-        if said and (said == ours or (len(shorter) >= SHORTEST_PREFIX and longer.startswith(shorter))):
-            return True
-    return False
 
 
 def of_payment(payment_id: int) -> Claim | None:
@@ -109,24 +55,24 @@ class _Lost(Exception):
 
 
 def queue(
-    tenant: Tenant,
     gateway: Gateway,
+    stated: Stated,
     text: str,
     *,
-    price_cents: int,
     device: str,
+    network_hash: str,
     open_payment: Callable[[], Payment],
 ) -> Claim:
     """The claim of this message, new or this device's own. Raises Refused; its code is the reason.
 
-    open_payment: makes the payment that it would pay; undone where another request was quicker. The caller commits.
+    stated: what the text says (`sms_claim.read`). open_payment: makes the payment that it would pay; undone where
+    another request was quicker. The caller commits.
     """
-    stated = read(tenant, gateway, text, price_cents=price_cents)
     if before := _of_receipt(gateway, stated.receipt):
         return _again(before, device)
     try:
         with db.session.begin_nested():
-            made = _insert(gateway, stated, text, device, open_payment())
+            made = _insert(gateway, stated, text, device, network_hash, open_payment())
     except _Lost:
         before = _of_receipt(gateway, stated.receipt)
         if before is None:
@@ -135,7 +81,7 @@ def queue(
     return made
 
 
-def _insert(gateway: Gateway, stated: Stated, text: str, device: str, payment: Payment) -> Claim:
+def _insert(gateway: Gateway, stated: Stated, text: str, device: str, network_hash: str, payment: Payment) -> Claim:
     row_id = db.session.execute(
         upsert_nothing(
             Claim,
@@ -149,6 +95,7 @@ def _insert(gateway: Gateway, stated: Stated, text: str, device: str, payment: P
             stated_cents=stated.amount_cents,
             text_sealed=personal.seal_text(text[:MAX_TEXT], gateway.tenant_id),
             device=device[:64],
+            network_hash=network_hash,
         ).returning(Claim.id)
     ).scalar()
     if row_id is None:
@@ -199,10 +146,14 @@ def may_open(claim: Claim) -> bool:
     if policy != "open" or parse_sms(_text(claim)).kind == "multiple":
         return False
     today = search.date_start(clock.nairobi(clock.now()).date())
-    opened = select(func.count()).where(
-        Claim.tenant_id == claim.tenant_id, Claim.device == claim.device, Claim.opened_at >= today
+    opened = select(func.count()).where(Claim.tenant_id == claim.tenant_id, Claim.opened_at >= today)
+    unproved = opened.where(Claim.state != "accepted")
+    counts = (
+        (opened.where(Claim.device == claim.device), most),
+        (unproved.where(Claim.network_hash == claim.network_hash), most * NETWORK_TIMES),
+        (unproved, most * TENANT_TIMES),
     )
-    return (db.session.scalar(opened) or 0) < most
+    return all((db.session.scalar(count) or 0) < limit for count, limit in counts)
 
 
 def opened(claim: Claim) -> None:
@@ -265,7 +216,7 @@ def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Clai
     if payment.state == "closed":  # nobody looked for days, and the offer ran out meanwhile
         touch(payment.id, state="open")
         payment = lock_payment(payment.id)
-    stated = _stated(parse_sms(_text(claim)))
+    stated = stated_in(_text(claim))
     booked = book(
         claim.gateway,
         Arrival(

@@ -336,6 +336,7 @@ class MpesaRequest(TenantOwned, Model):
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
     originator_conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
+    network_hash: Mapped[str] = mapped_column(String(64), default="")  # of the stranger who made us ask
     state: Mapped[str] = mapped_column(String(10), default="created")
     result_code: Mapped[str | None] = mapped_column(String(20))
     answer: Mapped[str] = mapped_column(String(300), default="")
@@ -357,6 +358,7 @@ class Claim(TenantOwned, Model):
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_claims_device", "tenant_id", "device", "created_at"),
         _partial("ix_claims_queued", "tenant_id", "id", where="state = 'queued'"),
+        Index("ix_claims_opened", "tenant_id", "opened_at"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -367,12 +369,42 @@ class Claim(TenantOwned, Model):
     stated_cents: Mapped[int] = mapped_column(BigInteger)
     text_sealed: Mapped[str] = mapped_column(Text)
     device: Mapped[str] = mapped_column(String(64), default="")  # MAC, or keyed hash of the phone
+    network_hash: Mapped[str] = mapped_column(String(64), default="")  # where it was pasted from
     state: Mapped[str] = mapped_column(String(10), default="queued")
     opened_at: Mapped[datetime | None]
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[datetime | None]
     transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
     payment: Mapped[Payment] = relationship()
+    gateway: Mapped[Gateway] = relationship()
+
+
+class Hearsay(TenantOwned, Model):
+    """What another system alone says was paid (the general webhook): held apart, outside the books.
+
+    It becomes money, in the wallet of the phone that it names, once M-Pesa or a statement tells of the same receipt,
+    or a person agrees. States: held, agreed, refused.
+    """
+
+    __tablename__ = "hearsay"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "environment", "receipt"),
+        _partial("ix_hearsay_held", "tenant_id", "id", where="state = 'held'"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    environment: Mapped[str] = mapped_column(String(10))
+    receipt: Mapped[str] = mapped_column(String(20))
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    payer_shown: Mapped[str] = mapped_column(String(80), default="")
+    occurred_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(10), default="held")
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
     gateway: Mapped[Gateway] = relationship()
 
 

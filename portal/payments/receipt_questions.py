@@ -20,16 +20,17 @@ from portal.payments.models import OPEN_REQUEST, InboxItem, MpesaRequest
 MOST_TIMES = 3  # a receipt may be asked for before M-Pesa's own records have it
 NOT_AGAIN_WITHIN = timedelta(seconds=60)
 MOST_OPEN, MOST_OPEN_FOR_CALLBACKS = 40, 20  # status questions of one gateway
+MOST_OPEN_OF_NETWORK = 8  # forged messages of one sender must leave room for everybody else's
 ASK_AGAIN_AFTER = tuple(timedelta(seconds=one) for one in (60, 300, 1_800, 7_200, 21_600, 86_400))  # after it came
 HOURLY, DAILY = timedelta(hours=1), timedelta(days=1)
 
 
-def ask(gateway: Gateway, receipt: str) -> bool:
+def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
     """Whether M-Pesa is being asked about the receipt that somebody pasted; asks where it may be. The caller commits,
     then rings REQUESTS.
 
-    False where this gateway cannot ask, where M-Pesa was asked often enough and knows nothing, or where too many
-    questions are open.
+    network_hash: of who named the receipt; so many open questions come from one network. False where this gateway
+    cannot ask, where M-Pesa was asked often enough and knows nothing, or where too many questions are open.
     """
     if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
         return False
@@ -43,11 +44,22 @@ def ask(gateway: Gateway, receipt: str) -> bool:
     ).one()
     if times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN):
         return False
-    if _open(gateway) >= MOST_OPEN:
+    if not _has_room(gateway, network_hash):
         logger.warning("receipt_not_asked", gateway=gateway.id, why="too many questions are open")
         return False
-    requests.ask(gateway, "status", subject)
+    requests.ask(gateway, "status", subject, network_hash=network_hash)
     return True
+
+
+def may_be_asked_later(gateway: Gateway, *, network_hash: str) -> bool:
+    """Whether it is only for want of room that M-Pesa is not asked now: an honest payer is told to try again."""
+    return gateway.kind == "MPESA_API" and initiator.can_ask(gateway) and not _has_room(gateway, network_hash)
+
+
+def _has_room(gateway: Gateway, network_hash: str) -> bool:
+    return _open(gateway) < MOST_OPEN and (
+        not network_hash or _open(gateway, network_hash=network_hash) < MOST_OPEN_OF_NETWORK
+    )
 
 
 def ask_due(limit: int = 50) -> int:
@@ -109,10 +121,12 @@ def is_unknown_for_good(gateway: Gateway, receipt: str) -> bool:
     return (db.session.scalar(answered) or 0) + 1 >= MOST_TIMES
 
 
-def _open(gateway: Gateway) -> int:
+def _open(gateway: Gateway, *, network_hash: str | None = None) -> int:
     questions = select(func.count()).where(
         MpesaRequest.gateway_id == gateway.id,
         MpesaRequest.kind == "status",
         literal_column(f"mpesa_requests.{OPEN_REQUEST}"),
     )
+    if network_hash is not None:
+        questions = questions.where(MpesaRequest.network_hash == network_hash)
     return db.session.scalar(questions) or 0

@@ -24,7 +24,14 @@ RETRY_AFTER_S = (30, 120, 600, 1_800)
 NO_ANSWER_AFTER = timedelta(seconds=90)  # results come within seconds; then the outcome is asked for
 
 
-def ask(gateway: Gateway, kind: str, subject: str, *, originator_conversation_id: str | None = None) -> MpesaRequest:
+def ask(
+    gateway: Gateway,
+    kind: str,
+    subject: str,
+    *,
+    originator_conversation_id: str | None = None,
+    network_hash: str = "",
+) -> MpesaRequest:
     """Write a question down for a worker to send. The caller commits, then rings REQUESTS.
 
     kind: b2c, reversal, status or balance. Raises Conflict where this gateway may not ask.
@@ -36,6 +43,7 @@ def ask(gateway: Gateway, kind: str, subject: str, *, originator_conversation_id
         kind=kind,
         subject=subject,
         originator_conversation_id=originator_conversation_id,
+        network_hash=network_hash,
         next_at=clock.now(),
     )
     db.session.add(request)

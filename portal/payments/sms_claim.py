@@ -1,7 +1,11 @@
 """A pasted M-Pesa message: a claim to money that we must already know. It opens nothing by itself.
 
-Every statement of the message is held against the transaction that M-Pesa told us of: code, amount, recipient, time
-and account. A message that differs anywhere was edited; a message whose money is used has been used.
+First the message alone is judged (`read`): all of it must be there, it must name us, be recent, and cover the price.
+That tells its sender nothing that the text did not. Then everything that it says is held against the transaction that
+M-Pesa told us of: code, amount, time, account, and the payer's number where both are known.
+
+Decided: whatever differs, is unknown, or belongs to somebody else's money gets one and the same answer, and M-Pesa is
+asked in each case alike: otherwise the answers would tell a guesser which receipts exist and how close a guess was.
 """
 
 import re
@@ -10,97 +14,127 @@ from datetime import datetime, timedelta
 
 from flask_babel import gettext as _
 
-from portal import clock
+from portal import clock, personal
+from portal.errors import Refused
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.money import format_kes
 from portal.payments.models import Transaction
 from portal.payments.money_in import by_receipt
-from portal.payments.sms import MpesaSms, parse_sms
+from portal.payments.sms import parse_sms
 from portal.tenants.models import Tenant
 
-TIME_TOLERANCE = timedelta(minutes=10)
+TIME_TOLERANCE = timedelta(minutes=10)  # between the message's minute and M-Pesa's own time of the payment
+AHEAD = timedelta(minutes=10)  # a phone's clock may be ahead of ours
+SHORTEST_PREFIX = 6  # M-Pesa cuts and lengthens business names; less than this is not the same name
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a message that may be a payment to us says."""
+
+    receipt: str
+    amount_cents: int
+    occurred_at: datetime
+    account: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a pasted message comes to. reason: short name; sentence: for the payer; money: only where it holds."""
+    """What a message comes to. reason: verified, already_used or unproven; money: only where it holds.
+
+    contradicts: M-Pesa told us of this receipt, and of something else. Never for the eyes of who pasted it.
+    """
 
     reason: str
-    sentence: str
-    receipt: str | None = None
     money: Transaction | None = None
-
-    @property
-    def holds(self) -> bool:
-        return self.money is not None
+    contradicts: bool = False
 
 
-def examine(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> Claim:
-    """Hold a pasted message against the money we know. Inside the transaction that will use the money."""
+def stated_in(text: str) -> Stated | None:
+    """Receipt, amount, business, date and time, all of them, or None."""
+    sms = parse_sms(text)
+    if not (sms.receipt and sms.amount_cents and sms.paid_to and sms.date and sms.time):
+        return None
+    at = datetime.combine(sms.date, sms.time, tzinfo=clock.NAIROBI)
+    return Stated(sms.receipt, sms.amount_cents, at, sms.account or "")
+
+
+def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> Stated:
+    """What the message says, if it may be a payment to us for this price. Raises Refused; its code is the reason."""
     sms = parse_sms(text)
     if sms.receipt is None:
-        return Claim(
-            "not_an_mpesa_message",
+        raise Refused(
             _("This is not an M-Pesa message. Copy the whole message, from its code to its end."),
+            code="not_an_mpesa_message",
         )
     if not sms.is_payment_to_business:
-        return Claim(
-            "not_a_payment",
+        raise Refused(
             _("This M-Pesa message is not a payment to a business. Paste the message of your payment."),
-            sms.receipt,
+            code="not_a_payment",
         )
-    money = by_receipt(tenant.id, gateway.environment, sms.receipt)
-    if money is None:
-        return _unknown(tenant, gateway, sms)
-    if difference := _difference(tenant, gateway, sms, money):
-        return Claim(
-            difference,
-            _("This message does not match the payment that M-Pesa told us of. Paste it unchanged."),
-            sms.receipt,
+    stated = stated_in(text)
+    if stated is None:
+        raise Refused(
+            _("This message lacks its amount, business or time. Paste all of it, unchanged."),
+            code="incomplete_message",
         )
-    if money.unallocated_cents < money.amount_cents or money.merged_into_id:
-        return Claim("already_used", _("This payment has already been used."), sms.receipt)
-    if money.amount_cents < price_cents:
-        return Claim(
-            "wrong_amount",
+    if not names_us(tenant, gateway, sms.paid_to or "", account=stated.account):
+        raise Refused(_("This payment went to %(name)s, not to us.", name=sms.paid_to), code="other_merchant")
+    oldest = clock.now() - timedelta(hours=tenant.message_hours)
+    if not oldest <= stated.occurred_at <= clock.now() + AHEAD:
+        raise Refused(
+            _("This message is not of the last %(hours)s hours. Show it to the staff.", hours=tenant.message_hours),
+            code="too_old",
+        )
+    if stated.amount_cents < price_cents:
+        raise Refused(
             _("You paid %(paid)s; this package costs %(price)s. Choose one that your payment covers.",
-              paid=format_kes(money.amount_cents), price=format_kes(price_cents)),
-            sms.receipt,
+              paid=format_kes(stated.amount_cents), price=format_kes(price_cents)),
+            code="wrong_amount",
         )  # fmt: skip
-    return Claim("verified", _("Your payment was found."), sms.receipt, money)
+    return stated
 
 
-def _unknown(tenant: Tenant, gateway: Gateway, sms: MpesaSms) -> Claim:
-    if sms.paid_to and not _same_name(tenant, gateway, sms.paid_to):
-        return Claim("other_merchant", _("This payment went to %(name)s, not to us.", name=sms.paid_to), sms.receipt)
-    return Claim(
-        "unknown_payment",
-        _("M-Pesa has not told us of this payment. If you paid just now, wait a minute and try again."),
-        sms.receipt,
+def examine(gateway: Gateway, stated: Stated, *, msisdn: str | None) -> Claim:
+    """Hold what a message says against the money we know. Inside the transaction that will use the money.
+
+    msisdn: the number that its sender says paid; compared where M-Pesa told us of one.
+    """
+    money = by_receipt(gateway.tenant_id, gateway.environment, stated.receipt)
+    if money is None or not _is_told_by(money, stated, msisdn):
+        return Claim("unproven", contradicts=money is not None)
+    if money.unallocated_cents < money.amount_cents or money.merged_into_id:
+        return Claim("already_used")
+    return Claim("verified", money)
+
+
+def _is_told_by(money: Transaction, stated: Stated, msisdn: str | None) -> bool:
+    typed, known = messages.normalise_account(stated.account), messages.normalise_account(money.account)
+    payer = personal.phone_hash(msisdn, money.tenant_id) if msisdn and money.phone_hash else money.phone_hash
+    return (
+        stated.amount_cents == money.amount_cents
+        and abs(stated.occurred_at - money.occurred_at) <= TIME_TOLERANCE
+        and (not typed or not known or typed == known)
+        and payer == money.phone_hash
     )
 
 
-def _difference(tenant: Tenant, gateway: Gateway, sms: MpesaSms, money: Transaction) -> str | None:
-    if sms.amount_cents != money.amount_cents:
-        return "amount_differs"
-    if not _same_name(tenant, gateway, sms.paid_to or ""):
-        return "other_merchant"
-    if sms.date and sms.time:
-        said = datetime.combine(sms.date, sms.time, tzinfo=clock.NAIROBI)
-        if abs(said - money.occurred_at) > TIME_TOLERANCE:
-            return "time_differs"
-    typed, known = messages.normalise_account(sms.account or ""), messages.normalise_account(money.account)
-    if typed and known and typed != known:
-        return "account_differs"
-    return None
+def names_us(tenant: Tenant, gateway: Gateway, paid_to: str, *, account: str = "") -> bool:
+    """Whether a message names this business: one strict rule, wherever a message is judged.
 
-
-def _same_name(tenant: Tenant, gateway: Gateway, paid_to: str) -> bool:
-    """Whether the message names us: by the gateway's display name (as M-Pesa writes it), or the tenant's."""
+    The name as M-Pesa writes it equals ours, or is ours cut or lengthened at its end, with SHORTEST_PREFIX letters or
+    more in common. A bank's paybill names the bank; there the account decides.
+    """
+    if gateway.sub_kind == "BANK":
+        typed, ours = messages.normalise_account(account), messages.normalise_account(gateway.account_number)
+        return bool(typed) and typed == ours
     said = plain_name(paid_to)
-    ours = {plain_name(name) for name in (gateway.display_name, gateway.name, tenant.name) if name}
-    return bool(said) and any(said == name or said in name or name in said for name in ours if name)
+    for ours in map(plain_name, (gateway.shown_name, tenant.name)):
+        shorter, longer = sorted((said, ours), key=len)
+        if said and (said == ours or (len(shorter) >= SHORTEST_PREFIX and longer.startswith(shorter))):
+            return True
+    return False
 
 
 def plain_name(name: str) -> str:

@@ -27,6 +27,7 @@ class Tenant(Row, Model):
     refund_approval_above_cents: Mapped[int] = mapped_column(default=500_000)  # above it a second person approves
     sms_policy: Mapped[str] = mapped_column(String(10), default="hold")  # without API: hold, or open unverified
     unverified_per_day: Mapped[int] = mapped_column(default=2)  # a device, while sms_policy is open
+    message_hours: Mapped[int] = mapped_column(default=24)  # a pasted M-Pesa message may be this old
     webhook_key_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
 
 

@@ -105,6 +105,23 @@ function tick() {
 setInterval(tick, 1000);
 on("htmx:afterSwap", tick);
 
+/* What comes in by itself closes nothing that the reader opened, and loses nothing typed. */
+var opened = [], typed = {};
+function folds(node, act) { [].forEach.call(node.querySelectorAll("details"), function (fold) { act(fold, fold.querySelector("summary").textContent); }); }
+on("htmx:beforeSwap", function (e) {
+  opened = [];
+  typed = {};
+  folds(e.detail.target, function (fold, name) { if (fold.open) opened.push(name); });
+  [].forEach.call(e.detail.target.querySelectorAll("input[data-phone]"), function (input) { typed[input.id] = input.value; });
+});
+on("htmx:afterSwap", function () {
+  folds(doc, function (fold, name) { if (opened.indexOf(name) >= 0) fold.open = true; });
+  Object.keys(typed).forEach(function (id) {
+    var input = doc.getElementById(id);
+    if (input && !input.value) input.value = typed[id];
+  });
+});
+
 /* Without a connection the page says so. */
 function lost(e) { each("#offline", function (box) { box.hidden = e.type !== "htmx:sendError"; }); }
 on("htmx:sendError", lost);

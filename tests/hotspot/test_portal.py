@@ -100,11 +100,13 @@ def test_asking_answers_within_3_s_and_a_callback_is_settled_within_5(house: Hou
     assert time.thread_time() - started < 5 and receipt(2) in house.client().get(path).text
 
 
-def test_a_closed_browser_finds_its_way_back_by_its_device(house: House) -> None:
-    path = buy(house)
+def test_a_closed_browser_finds_its_way_back_by_its_cookie(house: House) -> None:
+    browser = house.client()
+    form = {"package": house.package(), "phone": "0712 345 678"} | ROUTER
+    path = str(browser.post("/hotspot/mlima/", data=form).headers["Location"])
     house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(3))
     house.settle()
-    again = house.client().get("/hotspot/mlima/", query_string=ROUTER).text
+    again = browser.get("/hotspot/mlima/", query_string=ROUTER).text
     assert "Your internet is paid until" in again and path.split("?")[0] in again
     other = house.client().get("/hotspot/mlima/", query_string=ROUTER | {"mac": "AA:BB:CC:00:11:23"}).text
     assert "Your internet is paid until" not in other
@@ -114,12 +116,13 @@ def test_a_code_opens_the_router_until_its_time_is_over(house: House) -> None:
     path = buy(house)
     house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(4))
     house.settle()
-    code = f" {receipt(4)[:4].lower()} {receipt(4)[4:]} "
-    good = house.client().post("/hotspot/mlima/code", data={"code": code} | ROUTER)
+    password = house.status(path.split("/wait/")[1].split("?")[0])["credentials"]["password"]
+    code = {"code": f" {receipt(4)[:4].lower()} {receipt(4)[4:]} ", "password": f" {password.upper()} "}
+    good = house.client().post("/hotspot/mlima/code", data=code | ROUTER)
     assert good.status_code == 200 and 'action="http://10.5.50.1/login"' in good.text
-    assert house.client().post("/hotspot/bahari/code", data={"code": code} | ROUTER).status_code == 422
+    assert house.client().post("/hotspot/bahari/code", data=code | ROUTER).status_code == 422
     later(90_000)
-    assert house.client().post("/hotspot/mlima/code", data={"code": code} | ROUTER).status_code == 422
+    assert house.client().post("/hotspot/mlima/code", data=code | ROUTER).status_code == 422
 
 
 def test_a_strange_login_address_never_gets_a_code(house: House) -> None:

@@ -1,0 +1,489 @@
+"""What a stranger learns or takes at the payers' doors: who knows a MAC address, a number, a receipt, or nothing."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal import clock
+from portal.db import db, transaction
+from portal.hotspot import access
+from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase, Router
+from portal.hotspot.purchases import safe_login_url
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+from portal.payments.models import Payment, Push
+from portal.tenants.models import Tenant
+from tests.house import House, later, new_phone, receipt
+
+MAC = "AA:BB:CC:00:11:22"
+ROUTER = {"mac": MAC, "ip": "10.5.50.77", "identity": "m1", "link-login-only": "http://10.5.50.1/login"}
+PHONE, LOCAL, SHOWN = "254723456789", "0723 456 789", "0723…789"
+
+
+def buy(house: House, browser: Any = None, *, phone: str = LOCAL, package: str = "1 day", **changes: str) -> str:
+    """The token of a payment begun on the captive page by its own browser."""
+    form = {"package": house.package(package), "phone": phone} | ROUTER | changes
+    answer = (browser or house.client()).post("/hotspot/mlima/", data=form)
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["Location"]).split("/wait/")[1].split("?")[0]
+
+
+def initiate(house: House, browser: Any = None, **changes: str) -> Any:
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": PHONE, "macAddress": MAC} | changes
+    return (browser or house.client()).post("/api/portal/mpesa/initiate", json=body)
+
+
+def pay(house: House, token: str, number: int = 1, phone: str = PHONE) -> None:
+    with house.inside():
+        push = db.session.query(Push).join(Payment).filter(Payment.token == token).one_or_none()
+        has_push = push is not None
+    house.callback(ring(house, token) if has_push else house.pushed(token, phone), receipt=receipt(number))
+    house.settle()
+
+
+def ring(house: House, token: str) -> Any:
+    from tests.hotspot.test_portal import _ring
+
+    return replace(_ring(house, token), msisdn=PHONE)
+
+
+def portal(house: House, browser: Any = None, **changes: str) -> str:
+    return str((browser or house.client()).get("/hotspot/mlima/", query_string=ROUTER | changes).text)
+
+
+def password_of(house: House, token: str) -> str:
+    return str(house.status(token)["credentials"]["password"])
+
+
+# --- rule 1: a MAC address is no secret
+
+
+@pytest.mark.parametrize("is_paid", [False, True])
+def test_a_mac_address_tells_neither_token_nor_number_nor_receipt_nor_password(house: House, is_paid: bool) -> None:
+    """safety.md 1, money.md B22."""
+    token = buy(house)
+    if is_paid:
+        pay(house, token)
+    page = portal(house)
+    for secret in (token, "723456789", LOCAL, "0723456789", receipt(1), "/wait/"):
+        assert secret not in page, secret
+    if is_paid:
+        assert password_of(house, token) not in page and "Your internet is paid until" in page
+    else:
+        assert f"Your payment of KES 50 from {SHOWN} waits" in page
+
+
+def test_by_its_mac_a_device_is_connected_once_for_a_minute_and_no_other(house: House) -> None:
+    """Rule 1: captive browsers lose their cookies, and need no secret to be let in again."""
+    token = buy(house)
+    pay(house, token)
+    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    assert page.status_code == 200 and 'action="http://10.5.50.1/login"' in page.text
+    fields = dict(re.findall(r'name="(username|password)" value="([^"]+)"', page.text))
+    for secret in (token, receipt(1), password_of(house, token), "723456789"):
+        assert secret not in page.text
+    tenant_id = house.tenant_id()
+
+    def admitted(mac: str, **changes: str) -> bool:
+        given = fields | changes
+        with house.app.app_context(), transaction():
+            return access.admit_once(tenant_id, given["username"], given["password"], mac=mac) is not None
+
+    assert not admitted("AA:BB:CC:00:11:23") and not admitted("") and not admitted(MAC, password="x")
+    assert admitted(MAC) and not admitted(MAC), "once"
+    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    fields |= dict(re.findall(r'name="(username|password)" value="([^"]+)"', page.text))
+    later(61)
+    assert not admitted(MAC), "within a minute"
+    house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    with house.inside():
+        assert db.session.query(DeviceSignIn).count() == 1, "what is over is not kept"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mac": "AA:BB:CC:00:11:23"}, {"mac": ""}, {"link-login-only": "https://evil.example/login"}]
+)
+def test_another_device_or_a_strange_router_is_not_connected(house: House, changes: dict[str, str]) -> None:
+    pay(house, buy(house))
+    answer = house.client().post("/hotspot/mlima/connect", data=ROUTER | changes)
+    assert answer.status_code == 303 and "/wait/" not in answer.headers["Location"]
+    with house.inside():
+        assert db.session.query(DeviceSignIn).count() == 0
+
+
+def test_the_browsers_cookie_leads_back_and_is_worth_nothing_elsewhere(house: House) -> None:
+    browser = house.client()
+    token = buy(house, browser)
+    assert f"/wait/{token}" in portal(house, browser)
+    cookie = next(one for one in browser._cookies.values() if one.key.startswith("mlango_device_"))
+    assert cookie.http_only and cookie.same_site == "Lax"
+    forger = house.client()
+    forger.set_cookie(cookie.key, cookie.value[:-2] + "xx")
+    assert token not in portal(house, forger)
+    other = house.client()
+    with house.inside():
+        bahari = db.session.query(Tenant.id).filter_by(slug="bahari").scalar()
+    other.set_cookie(f"mlango_device_{bahari}", cookie.value)
+    assert "waits" not in other.get("/hotspot/bahari/", query_string=ROUTER).text
+
+
+def test_without_its_cookie_the_number_leads_back_five_tries_an_hour(house: House) -> None:
+    """The window that the PIN prompt closed had no cookie; its owner knows the number, a neighbour has few guesses."""
+    token = buy(house)
+    wrong = house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": "0723 999 789"})
+    assert wrong.status_code == 422 and token not in wrong.text
+    elsewhere = {"mac": "AA:BB:CC:00:11:29", "phone": LOCAL}
+    assert house.client().post("/hotspot/mlima/mine", data=ROUTER | elsewhere).status_code == 422
+    right = house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL})
+    assert right.status_code == 303 and f"/wait/{token}" in right.headers["Location"]
+    pay(house, token)
+    assert f"/wait/{token}" in house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL}).location
+    said = [
+        house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": f"0723 00{n} 789"}).status_code
+        for n in range(6)
+    ]
+    assert said == [422, 422, 422, 422, 429, 429], "with the one above, five"
+
+
+def test_a_number_is_never_prefilled_for_who_did_not_type_it(house: House) -> None:
+    """safety.md 1: /pay/<token> held the full number."""
+    browser = house.client()
+    token = buy(house, browser)
+    assert "723 456 789" not in house.client().get(f"/pay/{token}").text
+    assert "0723 456 789" in browser.get(f"/pay/{token}").text
+
+
+@pytest.mark.parametrize("mac", [MAC, ""])
+def test_a_repeat_by_a_stranger_gets_a_status_and_changes_nothing(house: House, mac: str) -> None:
+    """safety.md 7: with package, number and MAC address the victim's token and router were to be had."""
+    token = buy(house, mac=mac)
+    theirs = {"link-login-only": "http://192.168.66.6/steal", "identity": "evil", "mac": mac}
+    page = house.client().post("/hotspot/mlima/", data={"package": house.package(), "phone": LOCAL} | ROUTER | theirs)
+    assert page.status_code == 200 and token not in page.text and "This payment is under way already" in page.text
+    told = initiate(house, macAddress=mac) if mac else initiate(house, macAddress="")
+    assert told.status_code == 200 and told.json["paymentId"] is None and told.json["checkoutRequestId"] is None
+    assert told.json["status"] == "pending" and token not in told.text
+    with house.inside():
+        bought = db.session.query(Purchase).one()
+        assert (bought.login_url, bought.nas_identity, bought.mac) == ("http://10.5.50.1/login", "m1", mac)
+        assert db.session.query(Payment).count() == 1 and db.session.query(Push).count() == 1
+    pay(house, token)
+    assert "192.168.66.6" not in house.client().get(f"/hotspot/mlima/wait/{token}").text
+
+
+def test_the_key_or_the_cookie_proves_a_repeat(house: House) -> None:
+    first = initiate(house, idempotencyKey="k-1").json["paymentId"]
+    again = initiate(house, idempotencyKey="k-1")
+    assert (again.status_code, again.json["paymentId"]) == (200, first)
+    assert initiate(house, idempotencyKey="k-2").json["paymentId"] is None
+    browser = house.client()
+    own = initiate(house, browser, phone=new_phone()).json["paymentId"]
+    with house.inside():
+        phone = db.session.query(Purchase).count()
+    assert own and own != first and phone == 2
+
+
+def test_a_browser_repeats_its_own_purchase_by_its_cookie(house: House) -> None:
+    browser = house.client()
+    first = initiate(house, browser)
+    again = initiate(house, browser)
+    assert (again.status_code, again.json["paymentId"]) == (200, first.json["paymentId"])
+
+
+def test_after_a_cancel_a_stranger_to_it_begins_anew_and_the_old_one_may_still_be_paid(house: House) -> None:
+    """A payer whose browser kept nothing tries again at once; what M-Pesa tells late still finds its own payment."""
+    old = buy(house)
+    pushed = ring(house, old)
+    house.callback(pushed, code=1032)
+    house.settle()
+    new = buy(house)
+    assert new != old
+    house.callback(pushed, receipt=receipt(8))
+    house.settle()
+    assert house.status(old)["status"] == "paid" and house.status(new)["status"] != "paid" and house.books() == []
+
+
+def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_house: House) -> None:
+    from tests.payments.test_races import together
+
+    house = either_house
+    package = house.package()
+    body = {"tenant": "mlima", "packageId": package, "phone": PHONE, "macAddress": MAC}
+    calls = [lambda: house.client().post("/api/portal/mpesa/initiate", json=body).json for _n in range(6)]
+    owners = [one["paymentId"] for one in together(house, *calls) if one["paymentId"]]
+    with house.inside():
+        assert len(owners) == 1 and db.session.query(Payment).count() == 1 and db.session.query(Push).count() == 1
+
+
+def test_running_access_is_shown_before_a_later_try_that_failed(house: House) -> None:
+    """use.md 9."""
+    pay(house, buy(house))
+    failed = buy(house, package="1 hour")
+    house.callback(ring(house, failed), code=1032)
+    house.settle()
+    page = portal(house)
+    assert "Your internet is paid until" in page and "Connect this device" in page
+
+
+# --- rule 2: the receipt is a user name
+
+
+def test_the_password_is_random_short_and_not_the_receipt(house: House) -> None:
+    """money.md B23: the receipt opened the router."""
+    passwords = set()
+    for number in (1, 2, 3):
+        token = buy(house, phone=new_phone(), mac=f"AA:BB:CC:00:12:0{number}")
+        pay(house, token, number)
+        told = house.status(token)["credentials"]
+        assert told["username"] == receipt(number) and re.fullmatch("[a-hjkmnp-z2-9]{8}", told["password"])
+        assert told["password"] in house.client().get(f"/hotspot/mlima/wait/{token}").text.replace("</span><span>", "")
+        passwords.add(told["password"])
+    assert len(passwords) == 3
+
+
+def test_a_status_by_checkout_id_tells_neither_receipt_nor_credentials(house: House) -> None:
+    """safety.md 8, money.md B23 (t11)."""
+    token = initiate(house, macAddress="").json["paymentId"]
+    pushed = ring(house, token)
+    house.callback(pushed, receipt=receipt(1))
+    house.work()
+    named = {"checkoutRequestId": pushed.checkout_id}
+    told = house.client().get("/api/portal/mpesa/status", query_string=named).json
+    assert told["status"] == "paid" and told["receipt"] is None and "credentials" not in told
+    assert receipt(1) not in str(told)
+    own = house.client().get("/api/portal/mpesa/status", query_string={"checkoutRequestId": token}).json
+    assert own["receipt"] == receipt(1) and own["credentials"]["password"], "the paymentId proves it under either name"
+
+
+def test_on_another_device_the_password_is_asked_and_the_receipt_alone_opens_nothing(house: House) -> None:
+    browser = house.client()
+    token = buy(house, browser)
+    pay(house, token)
+    password = password_of(house, token)
+    code = {"code": receipt(1)} | ROUTER
+    for typed in ("", receipt(1), password[:-1]):
+        refused = house.client().post("/hotspot/mlima/code", data=code | {"password": typed})
+        assert refused.status_code == 422 and password not in refused.text and "Connect now" in refused.text
+        assert 'action="http://10.5.50.1/login"' not in refused.text
+    good = house.client().post("/hotspot/mlima/code", data=code | {"password": f"{password[:4]} {password[4:]}"})
+    assert good.status_code == 200 and 'action="http://10.5.50.1/login"' in good.text
+    assert "24 hours left" in good.text or "1 day left" in good.text and "1 device" in good.text
+    assert browser.post("/hotspot/mlima/code", data=code).status_code == 200, "the device that paid is known"
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "Password"), ("sw", "Nenosiri")])
+def test_name_and_password_go_to_the_phone_that_paid_in_its_language(house: House, language: str, word: str) -> None:
+    form = {"package": house.package(), "phone": LOCAL, "lang": language} | ROUTER
+    token = house.client().post("/hotspot/mlima/", data=form).location.split("/wait/")[1].split("?")[0]
+    pay(house, token)
+    house.settle()
+    with house.inside():
+        told = [payload_of(item) for item in db.session.query(OutboxItem).filter_by(kind="sms")]
+    assert len(told) == 1 and told[0]["to"] == PHONE
+    text = told[0]["text"]
+    assert text.startswith(("TEST", "JARIBIO"))
+    assert receipt(1) in text and password_of(house, token) in text and word in text
+    assert len(text) <= 160 and text.isascii()
+
+
+def test_one_receipt_that_paid_two_packages_gives_two_names(house: House) -> None:
+    """tests.md R5."""
+    names = set()
+    with house.app.app_context():
+        from portal import fulfilment
+
+        for mac in ("AA:BB:CC:00:13:01", "AA:BB:CC:00:13:02"):
+            token = buy(house, phone=new_phone(), mac=mac)
+            with transaction():
+                purchase = db.session.query(Purchase).join(Payment).filter(Payment.token == token).one()
+                free = fulfilment._free_code(purchase, receipt(1))
+                names.add(access.grant(purchase, receipt=free).username)
+    assert len(names) == 2 and receipt(1) in names
+
+
+# --- time bought while online
+
+
+def test_time_bought_while_online_is_added_and_the_page_says_so_before(house: House) -> None:
+    """use.md 2: both codes ended at the same minute."""
+    first = buy(house)
+    pay(house, first, 1)
+    assert "What you buy now is added after that" in portal(house)
+    later(3_600)
+    second = buy(house, phone=new_phone(), package="1 hour")
+    pay(house, second, 2)
+    with house.inside():
+        one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
+        assert two.starts_at == one.expires_at and two.expires_at - two.starts_at == timedelta(hours=1)
+    page = house.client().get(f"/hotspot/mlima/wait/{second}").text
+    assert "It begins on" in page and "Connect now" not in page
+    other = buy(house, phone=new_phone(), package="1 hour", mac="AA:BB:CC:00:11:99")
+    pay(house, other, 3)
+    with house.inside():
+        third = db.session.query(AccessGrant).order_by(AccessGrant.id.desc()).first()
+        assert third is not None and third.has_begun, "another device has its own time"
+
+
+def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_was_left(house: House) -> None:
+    """tests.md R1: the time left is compared exactly."""
+    first, second = buy(house), ""
+    pay(house, first, 1)
+    later(600)
+    second = buy(house, phone=new_phone(), package="1 hour")
+    pay(house, second, 2)
+    later(1_200)
+    with house.app.app_context(), transaction():
+        one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
+        was = one.expires_at
+        access.end(one, why="test", actor="test")
+        ended = one.ended_at
+        assert ended is not None and two.starts_at == ended and two.expires_at == ended + timedelta(hours=1)
+        left = was - ended
+    later(7_200)
+    with house.app.app_context(), transaction():
+        one = db.session.query(AccessGrant).order_by(AccessGrant.id).first()
+        assert one is not None
+        before = clock.now()
+        again = access.grant(one.purchase, receipt=receipt(1))
+        after = clock.now()
+        assert again.id == one.id and again.ended_at is None
+        assert before + left <= again.expires_at <= after + left
+
+
+def test_a_lost_race_between_two_purchases_of_one_device_loses_no_time(either_house: House) -> None:
+    from tests.payments.test_races import together
+
+    house = either_house
+    tokens = [buy(house, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
+    with house.inside():
+        ids = [db.session.query(Purchase.id).join(Payment).filter(Payment.token == one).scalar() for one in tokens]
+
+    def open_(purchase_id: int) -> None:
+        with transaction():
+            access.grant(db.session.get_one(Purchase, purchase_id), receipt=None)
+
+    together(house, *[lambda one=one: open_(one) for one in ids])  # type: ignore[misc]
+    with house.inside():
+        one, two = db.session.query(AccessGrant).order_by(AccessGrant.starts_at)
+        assert two.starts_at == one.expires_at
+
+
+# --- rule 3: guesses
+
+
+def test_codes_with_a_new_mac_each_time_are_counted_by_the_network(house: House) -> None:
+    """safety.md 2, money.md B24 (t10): 120 guesses with changing MAC addresses met no limit."""
+    said = []
+    for n in range(62):
+        form = ROUTER | {"mac": f"AA:BB:CC:01:{n // 256:02X}:{n % 256:02X}", "code": receipt(n), "password": "x"}
+        said.append(house.client().post("/hotspot/mlima/code", data=form).status_code)
+    assert said == [422] * 60 + [429] * 2
+
+
+def test_the_31st_wrong_code_of_a_device_waits(house: House) -> None:
+    """tests.md V2."""
+    said = [
+        house.client().post("/hotspot/mlima/code", data=ROUTER | {"code": receipt(n)}).status_code for n in range(32)
+    ]
+    assert said == [422] * 30 + [429] * 2
+
+
+def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(house: House) -> None:
+    token = buy(house)
+    pay(house, token)
+    form = {"code": receipt(1), "password": password_of(house, token)}
+    said = {
+        house.client().post("/hotspot/mlima/code", data=form | {"mac": f"AA:BB:CC:02:00:{n:02X}"}).status_code
+        for n in range(80)
+    }
+    assert said == {200}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+def test_a_network_is_an_ipv4_address_or_an_ipv6_64(house: House, first: str, second: str, is_one: bool) -> None:
+    from portal.limits import network
+
+    seen = []
+    for address in (first, second):
+        with house.app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+            seen.append(network())
+    assert (seen[0] == seen[1]) is is_one and all(seen)
+
+
+def test_guessed_payment_ids_meet_a_limit_and_true_ones_do_not(house: House) -> None:
+    """safety.md 8: 121 guesses at a CheckoutRequestID met none."""
+    token = initiate(house).json["paymentId"]
+    look = house.client().get
+    path = "/api/portal/mpesa/status"
+    said = [look(path, query_string={"checkoutRequestId": f"ws_CO_{n}"}).status_code for n in range(62)]
+    assert said == [404] * 60 + [429] * 2
+    assert look(path, query_string={"paymentId": "0" * 40}).status_code == 429
+    assert look(path, query_string={"paymentId": token}).status_code == 200
+
+
+def test_a_wrong_code_and_a_wrong_password_are_told_alike(house: House) -> None:
+    token = buy(house)
+    pay(house, token)
+    pages = {
+        house.client()
+        .post("/hotspot/mlima/code", data=ROUTER | {"code": code, "password": "wrongone"})
+        .text.replace(code, "")
+        for code in (receipt(1), receipt(2))
+    }
+    assert len(pages) == 1
+
+
+# --- routers
+
+
+def test_only_the_tenants_own_router_host_gets_codes(house: House) -> None:
+    """tests.md R3."""
+    mlima, bahari = house.tenant_id(), house.tenant_id("bahari")
+    with house.app.app_context(), transaction():
+        db.session.add(Router(tenant_id=bahari, identity="b1", login_host="wifi.bahari.example"))
+    with house.inside():
+        assert safe_login_url(bahari, "https://wifi.bahari.example/login", "b1") == "https://wifi.bahari.example/login"
+        assert safe_login_url(mlima, "https://wifi.bahari.example/login", "b1") == ""
+
+
+def test_the_latest_purchase_of_this_tenant_is_found_and_of_no_other(house: House) -> None:
+    """tests.md R4."""
+    from portal.hotspot import purchases
+
+    tokens = [buy(house, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
+    with house.inside():
+        latest = purchases.latest_of_device(house.tenant_id(), mac=MAC)
+        assert latest is not None and latest.payment.token == tokens[1]
+    with house.inside():
+        assert purchases.latest_of_device(house.tenant_id("bahari"), mac=MAC) is None
+
+
+def test_the_devices_own_address_is_not_kept_as_the_routers(house: House) -> None:
+    """coverage.md H3."""
+    buy(house)
+    with house.inside():
+        bought = db.session.query(Purchase).one()
+        assert (bought.client_ip, bought.nas_address, bought.nas_identity) == ("10.5.50.77", "", "m1")
+
+
+def test_language_links_keep_what_the_router_told_after_an_error(house: House) -> None:
+    """use.md 8."""
+    for path in ("/hotspot/mlima/", "/hotspot/mlima/code", "/hotspot/mlima/paid"):
+        page = house.client().post(path, data=ROUTER | {"phone": "1"})
+        assert page.status_code == 422
+        link = re.search(r'href="([^"]+)" lang="sw"', page.text)
+        assert link is not None and link[1].startswith(path)
+        for part in ("mac=AA", "identity=m1", "link-login-only=http"):
+            assert part in link[1]
+        assert house.client().get(link[1].replace("&amp;", "&")).status_code == 200
