@@ -77,7 +77,7 @@ def test_a_message_of_the_past_opens_nothing(house: House, bring: Any) -> None:
     said = house.client().post(
         "/api/portal/mpesa/verify-sms", json={"tenant": "mlima", "packageId": house.package(), "smsText": text}
     )
-    assert said.json["reason"] == "already_used" and house.books() == []
+    assert said.json["reason"] == "too_old" and house.books() == []
 
 
 @pytest.mark.parametrize(

@@ -409,7 +409,7 @@ PARAMETERS: dict[str, Schema] = {
     "state": _TRANSACTION["state"],
     "ids": TEXT | {"description": "Several, separated by commas."},
     "reason": TEXT | {"description": "Why; or in the body."},
-    "key": TEXT | {"description": "The webhook's key, where no header can be sent."},
+    "key": TEXT | {"description": "The webhook's key, where no header can be sent; not taken in production."},
 }
 
 

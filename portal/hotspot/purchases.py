@@ -119,7 +119,9 @@ def open_purchase(
         payment = lock_payment(payment.id)
         if payment.amount_cents != package.price_cents or payment.gateway_id != gateway.id:
             stk.close_payment(payment, why="The package or its gateway changed.", actor="payer")
-        elif is_of_browser(begun, device.browser_hash):
+        elif is_of_browser(begun, device.browser_hash) or (
+            idempotency_key and payment.idempotency_key == idempotency_key  # the same form at the same time
+        ):
             return Begun(payment, is_own=True)
         elif _is_over(payment):
             touch(payment.id, live_key=None)

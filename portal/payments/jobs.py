@@ -19,7 +19,7 @@ from portal.db import db, transaction
 from portal.gateways import breaker, connect, daraja
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import inbox, queries, settle, side_by_side, stk
+from portal.payments import hearsay, inbox, queries, settle, side_by_side, stk
 from portal.payments.models import InboxItem, Payment
 
 PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
@@ -111,6 +111,7 @@ def drain_inbox() -> None:
             break
         if settled == batch_rows():
             give_way()
+    hearsay.compare()
     queue.ring(queue.PAID)
     queue.ring(queue.REQUESTS)
 

@@ -1,4 +1,6 @@
-"""Messages to check: pasted by payers, held against the till's own phone by whoever stands at it."""
+"""Messages to check: pasted by payers, held against the till's own phone by whoever stands at it; and what another
+system alone said was paid, which is no money before somebody agrees.
+"""
 
 from typing import Any
 
@@ -13,8 +15,8 @@ from portal.audit import chain
 from portal.db import transaction
 from portal.errors import NotFound, Refused
 from portal.hotspot import unverified
-from portal.payments import claims
-from portal.payments.models import Claim
+from portal.payments import claims, hearsay
+from portal.payments.models import Claim, Hearsay
 from portal.staff import words
 from portal.staff.guard import actor, needs
 from portal.translations import said
@@ -24,6 +26,8 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/claims", "claims", listed)
     bp.add_url_rule("/claims/<uid>/accept", "claim_accept", accept, methods=["POST"])
     bp.add_url_rule("/claims/<uid>/refuse", "claim_refuse", refuse, methods=["POST"])
+    bp.add_url_rule("/hearsay/<uid>/agree", "hearsay_agree", agree, methods=["POST"])
+    bp.add_url_rule("/hearsay/<uid>/refuse", "hearsay_refuse", disagree, methods=["POST"])
 
 
 @needs(SEE_MONEY)
@@ -33,7 +37,19 @@ def listed() -> ResponseReturnValue:
     if items:
         with transaction():
             chain.record(g.tenant.id, "tenant", g.tenant.id, "looked_at_messages", actor=actor())
-    return render_template("staff/claims.html", items=items)
+    held = [_held(one) for one in hearsay.waiting(g.tenant.id)]
+    return render_template("staff/claims.html", items=items, held=held, held_count=hearsay.waiting_count(g.tenant.id))
+
+
+def _held(one: Hearsay) -> dict[str, Any]:
+    return {
+        "receipt": one.receipt,
+        "amount_cents": one.amount_cents,
+        "at": one.occurred_at,
+        "payer_shown": one.payer_shown or "–",
+        "agree_url": url_for("staff.hearsay_agree", uid=one.uid),
+        "refuse_url": url_for("staff.hearsay_refuse", uid=one.uid),
+    }
 
 
 def _shown(claim: Claim) -> dict[str, Any]:
@@ -79,6 +95,38 @@ def refuse(uid: str) -> ResponseReturnValue:
             claim = claims.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
             unverified.end_access(claim, actor=actor())
             receipt = claim.receipt
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.claims"), 303)
+    flash(_("%(receipt)s is refused.", receipt=receipt), "success")
+    return redirect(url_for("staff.claims"), 303)
+
+
+@needs(RECORD_MANUAL)
+def agree(uid: str) -> ResponseReturnValue:
+    """Another system was right: the money is booked, on this person's word."""
+    try:
+        with transaction():
+            receipt = hearsay.agree(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+        return redirect(url_for("staff.claims"), 303)
+    flash(_("%(receipt)s is accepted.", receipt=receipt), "success")
+    return redirect(url_for("staff.claims"), 303)
+
+
+@needs(RECORD_MANUAL)
+def disagree(uid: str) -> ResponseReturnValue:
+    """Another system was wrong: nothing is booked."""
+    try:
+        with transaction():
+            why = request.form.get("reason", "")
+            held = hearsay.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
+            receipt = held.receipt
     except NotFound:
         raise
     except Refused as error:

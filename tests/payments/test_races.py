@@ -86,6 +86,7 @@ def test_two_tabs_and_a_double_click_make_one_push(either_house: House) -> None:
     house = either_house
     package, phone = house.package(), new_phone()
     body = {"tenant": "mlima", "packageId": package, "phone": phone, "macAddress": "AA:BB:CC:DD:EE:FF"}
+    body |= {"idempotencyKey": "one-form"}
     answers = together(house, *[lambda: house.client().post("/api/portal/mpesa/initiate", json=body)] * THREADS)
     assert sorted(answer.status_code for answer in answers) == [200] * (THREADS - 1) + [201]
     assert len({answer.json["paymentId"] for answer in answers}) == 1
