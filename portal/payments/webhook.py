@@ -10,7 +10,7 @@ from portal import personal
 from portal.db import db
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments import hearsay, money_in
+from portal.payments import hearsay, money_in, receipt_questions
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.money_in import Arrival
 from portal.payments.outcome import Outcome
@@ -32,7 +32,8 @@ def settle(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) ->
         return _second_word(item, gateway, callback, known)
     if hearsay.hold(item, gateway, callback, callback.receipt, callback.amount_cents):
         why = f"Receipt {callback.receipt} is held until M-Pesa, a statement or a person agrees."
-        return Outcome("done", why, asks_receipt=callback.receipt)
+        receipt_questions.ask(gateway, callback.receipt)
+        return Outcome("done", why)
     held = hearsay.of_receipt(gateway, callback.receipt)
     if held is not None and held.amount_cents != callback.amount_cents:
         return Outcome("rejected", f"Receipt {callback.receipt} is held with another amount.")
