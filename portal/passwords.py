@@ -106,7 +106,7 @@ def mail_link(email: str) -> None:
     first = signin.first_membership(user) if user is not None and user.deactivated_at is None else None
     if user is None or first is None:
         return
-    address = link_for(links.make(user))
+    address = link_for(links.make(user, good_for=links.MAILED_FOR, is_mailed=True))
     turn = int(clock.now().timestamp()) // ONE_MAIL_EVERY_S
     text = _(
         "Somebody, probably you, asked for a new password at %(business)s.\n\n"
@@ -148,6 +148,8 @@ def choose(token: str) -> ResponseReturnValue:
             chosen = signin.hash_of(form.password.data or "")
             with transaction():
                 signin.change_password(linked.user_id, chosen, key=linked.key, actor=f"user:{linked.user_id}")
+                if linked.is_mailed:
+                    db.session.get_one(User, linked.user_id).is_proven = True
         except Refused as error:
             form.form_errors.append(said(error.message))
         else:

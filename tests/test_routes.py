@@ -17,7 +17,8 @@ from sqlalchemy import select
 from werkzeug.routing import Rule
 
 from portal import api, clock, personal, web
-from portal.accounts.models import User
+from portal.accounts import signin
+from portal.accounts.models import ApiKey, User
 from portal.accounts.tokens import new_api_key
 from portal.api.guard import EVERYBODY
 from portal.db import db, transaction
@@ -58,6 +59,8 @@ NAMES_OF = {
     ("undecided", "item_id"): "undecided",
     ("claims", "uid"): "claim",
     ("patients", "uid"): "patient",
+    ("people", "member_id"): "member",
+    ("keys", "key_id"): "api_key",
     ("reconcile", "uid"): "reconciliation",
     ("reconcile", "row_id"): "statement_row",
 }
@@ -143,12 +146,16 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         claim = Claim(**common, receipt="SKL1ABCD23", stated_cents=5_000, text_sealed=text)
         whose = {"tenant_id": gateway.tenant_id}
         compared = Reconciliation(**whose, gateway_id=gateway.id, source="statement", digest="d" * 64)
+        helper = signin.add_user(email="zuri@mlima.test", name="Zuri", password="long enough words")
+        member = signin.add_role(helper, gateway.tenant_id, "receptionist")
+        new_api_key(gateway.tenant_id, "shop")
         db.session.add_all([refund, claim, compared])
         db.session.flush()
         row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")
         db.session.add(row)
         db.session.flush()
         return {
+            "member": str(member.id), "api_key": str(db.session.query(ApiKey).filter_by(name="shop").one().id),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
             "refund": refund.uid, "claim": claim.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
@@ -269,7 +276,7 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         is_api = rule.rule.startswith("/api/")
         text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
         for kind, name in walked.things.items():  # type: ignore[attr-defined]
-            is_guessable = kind in ("invoice", "order", "statement_row", "undecided")
+            is_guessable = kind in ("invoice", "order", "statement_row", "undecided", "member", "api_key")
             assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"
         assert receipt(1) not in text and "Otieno" not in text, rule.rule
     assert rows_owned(walked) == before

@@ -97,6 +97,13 @@ AR        POST   /staff/manual/new
 ARCB      GET    /staff/payments
 ARCB      GET    /staff/payments.csv
 ARCB      GET    /staff/payments/<uid>
+A         GET    /staff/people
+A         POST   /staff/people
+A         POST   /staff/people/<int:member_id>/deactivate
+A         POST   /staff/people/<int:member_id>/link
+A         POST   /staff/people/<int:member_id>/role
+A         POST   /staff/people/keys
+A         POST   /staff/people/keys/<int:key_id>/revoke
 AB        GET    /staff/reconcile
 AB        POST   /staff/reconcile
 AB        GET    /staff/reconcile/<uid>

@@ -21,19 +21,21 @@ ALGORITHM, ISSUER = "HS256", "mlango-link"
 
 @dataclass(frozen=True)
 class Linked:
-    """Who may choose a password. key: what `signin.change_password` wants to be told."""
+    """Who may choose a password. key: what `signin.change_password` wants to be told. is_mailed: it was, to them."""
 
     user_id: int
     key: str
     email: str
+    is_mailed: bool
 
 
-def make(user: User, *, good_for: timedelta = MAILED_FOR) -> str:
-    """The token that ends the link's address."""
+def make(user: User, *, good_for: timedelta, is_mailed: bool = False) -> str:
+    """The token that ends the link's address. is_mailed: it goes to the person's own address, unseen by others."""
     claims = {
         "iss": ISSUER,
         "sub": str(user.id),
         "key": vault.digest(user.session_key),
+        "mailed": is_mailed,
         "exp": int((clock.now() + good_for).timestamp()),
     }
     return jwt.encode(claims, _key(), ALGORITHM)
@@ -52,7 +54,7 @@ def read(token: str) -> Linked:
     is_over = until < clock.now().timestamp()  # our clock, which may be moved, and not the machine's
     if is_over or user is None or user.deactivated_at is not None or claims["key"] != vault.digest(user.session_key):
         raise gone
-    return Linked(user.id, user.session_key, user.email)
+    return Linked(user.id, user.session_key, user.email, claims.get("mailed") is True)
 
 
 def _key() -> str:

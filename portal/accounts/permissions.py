@@ -6,6 +6,7 @@ SEE_MONEY, PLACE_MONEY, REQUEST_PAYMENT = "money:see", "money:place", "payment:r
 REFUND = "refund:create"
 RECORD_MANUAL, VOID_MANUAL = "money:record", "money:void"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
+MANAGE_PEOPLE = "people:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
 SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
 
@@ -19,6 +20,7 @@ ALL = frozenset(
         VOID_MANUAL,
         MANAGE_GATEWAYS,
         MANAGE_PACKAGES,
+        MANAGE_PEOPLE,
         SEE_CLINIC,
         WORK_CLINIC,
         APPROVE_APPOINTMENTS,

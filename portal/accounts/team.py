@@ -40,11 +40,11 @@ def invite(tenant_id: int, *, email: str, name: str, role: str, actor: str) -> U
     user = signin.by_email(email)
     if user is None:
         user = signin.add_user(email=email, name=name, password=new_token())  # that nobody knows: a link comes first
+        user.is_proven = False
     known = select(Membership.id).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)
     if db.session.scalar(known) is not None:
         raise Conflict("This person belongs to this business already.", fields={"email": "Belongs here already."})
-    signin.add_role(user, tenant_id, role)
-    chain.record(tenant_id, "user", user.id, "role_given", actor=actor, new=role)
+    _join(user, tenant_id, role, actor=actor)
     return user
 
 
@@ -52,15 +52,30 @@ def give_role(user: User, tenant_id: int, role: str, *, actor: str) -> None:
     """This role from now on, in place of any other they had here. The caller commits."""
     _refuse_unknown(role)
     mine = select(Membership).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)
-    membership = db.session.scalars(mine.with_for_update()).one_or_none()
+    membership = db.session.scalars(mine.with_for_update(of=Membership)).one_or_none()
     if membership is None:
-        signin.add_role(user, tenant_id, role)
-        chain.record(tenant_id, "user", user.id, "role_given", actor=actor, new=role)
+        _join(user, tenant_id, role, actor=actor)
         return
     before = "deactivated" if membership.deactivated_at else membership.role
     membership.role, membership.deactivated_at = role, None
     db.session.flush()
     chain.record(tenant_id, "user", user.id, "role_changed", actor=actor, old=before, new=role)
+
+
+def _join(user: User, tenant_id: int, role: str, *, actor: str) -> None:
+    """A role in one more tenant. What another tenant's administrator holds of this person must not open ours.
+
+    Links that were handed out end; and a person whom a tenant made, and whose address never answered a mail, may be
+    that tenant's own invention with a password of its choosing: it ends too, and a mailed link gives a new one.
+    """
+    elsewhere = select(Membership.id).where(Membership.user_id == user.id, Membership.tenant_id != tenant_id).limit(1)
+    if db.session.scalar(elsewhere) is not None:
+        if not user.is_proven:
+            user.password_hash = signin.hash_of(new_token())
+            db.session.flush()
+        sessions.end_all(user)
+    signin.add_role(user, tenant_id, role)
+    chain.record(tenant_id, "user", user.id, "role_given", actor=actor, new=role)
 
 
 def deactivate(membership: Membership, *, actor: str) -> None:

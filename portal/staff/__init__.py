@@ -17,6 +17,7 @@ from portal.staff import (
     kept,
     manual,
     payments,
+    people,
     reconcile,
     refunds,
     today,
@@ -27,5 +28,17 @@ bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
 bp.register_error_handler(CSRFError, kept.not_forged)
 bp.context_processor(guard.context)
-for _module in (today, payments, unmatched, claims, manual, appointments, invoices, refunds, reconcile, gateways):
+for _module in (
+    today,
+    payments,
+    unmatched,
+    claims,
+    manual,
+    appointments,
+    invoices,
+    refunds,
+    reconcile,
+    gateways,
+    people,
+):
     _module.open_doors(bp)

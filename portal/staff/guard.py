@@ -103,6 +103,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Invoices"), "staff.invoices", "print", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Reports"), "staff.reconcile", "chart", permissions.RECONCILE, True))
     stops.append((_("Settings"), "staff.gateways", "gear", permissions.MANAGE_GATEWAYS, True))
+    stops.append((_("People"), "staff.people", "key", permissions.MANAGE_PEOPLE, True))
     return [
         (label, url_for(endpoint), symbol, here.startswith(endpoint.rstrip("s")))
         for label, endpoint, symbol, permission, is_there in stops

@@ -54,6 +54,11 @@ def ask_keeping() -> ResponseReturnValue:
     return ask_to_sign_in(address)
 
 
+def ask_again() -> ResponseReturnValue:
+    """The sign-in page for who is signed in, but not freshly; then the form as it was typed."""
+    return ask_to_sign_in(_keep(current_user.id) or "/staff/")
+
+
 def not_forged(error: CSRFError) -> ResponseReturnValue:
     """A form of our own whose token belongs to a session before this one; any other is refused."""
     is_ours = request.headers.get("Sec-Fetch-Site") == "same-origin" and "HX-Request" not in request.headers
@@ -115,6 +120,6 @@ def take_up() -> None:
         return
     if kept["typed"]:
         g.typed_before = MultiDict([(name, value) for name, value in kept["typed"]])
-        flash(_("This was not sent: you had been signed out. Check what you typed, then send it."), "info")
+        flash(_("This was not sent: a sign-in was needed first. Check what you typed, then send it."), "info")
     else:
-        flash(_("That was not done: you had been signed out. Nothing was changed, so do it again."), "info")
+        flash(_("That was not done: a sign-in was needed first. Nothing was changed, so do it again."), "info")

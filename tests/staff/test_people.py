@@ -1,0 +1,166 @@
+"""An administrator's page of people: invited by a link, given roles, ended at once; never beyond their own business."""
+
+import re
+from typing import Any
+
+from portal.accounts import signin
+from portal.accounts.models import Membership, User
+from portal.audit.models import AuditEntry
+from portal.db import db, transaction
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+from tests.house import House, csrf_of, later
+
+NEW = "battery staple words"
+
+
+def post(browser: Any, path: str, **data: str) -> Any:
+    return browser.post(path, data=data | {"csrf_token": csrf_of(browser, "/staff/people")})
+
+
+def member_id(house: House, name: str, slug: str = "mlima") -> int:
+    tenant_id = house.tenant_id(slug)
+    with house.inside():
+        mine = db.session.query(Membership).join(User, User.id == Membership.user_id)
+        return mine.filter(User.email == f"{name}@mlima.test", Membership.tenant_id == tenant_id).one().id
+
+
+def link_in(page: Any) -> str | None:
+    found = re.search(r"http://127\.0\.0\.1:1(/password/new/[\w.-]+)", page.text)
+    return found.group(1) if found else None
+
+
+def test_somebody_new_comes_in_by_a_link_that_works_once(house: House) -> None:
+    """coverage.md S1."""
+    amina = house.browser_of("amina")
+    page = post(amina, "/staff/people", name="Zuri", email="Zuri@mlima.test", role="receptionist")
+    path = link_in(page)
+    assert page.status_code == 200 and path
+    later(6 * 86_400)
+    client = house.client()
+    answer = client.post(path, data={"password": NEW, "again": NEW, "csrf_token": csrf_of(client, path)})
+    assert answer.status_code == 303 and client.get(path).status_code == 410
+    data = {"email": "zuri@mlima.test", "password": NEW, "csrf_token": csrf_of(client, "/login")}
+    assert client.post("/login", data=data).headers["Location"] == "/staff/"
+    assert client.get("/staff/manual/new").status_code == 200 and client.get("/staff/people").status_code == 403
+
+
+def test_the_same_address_is_invited_once_and_wrong_ones_are_named(house: House) -> None:
+    amina = house.browser_of("amina")
+    for email, status in (("brian@mlima.test", 409), ("no address", 422), ("", 422)):
+        answer = post(amina, "/staff/people", name="Z", email=email, role="receptionist")
+        assert answer.status_code == status and link_in(answer) is None
+    assert post(amina, "/staff/people", name="Z", email="z@mlima.test", role="platform").status_code == 422
+    assert post(amina, "/staff/people", name="Z", email="z@mlima.test", role="patient").status_code == 422
+
+
+def test_a_role_changes_and_ends_from_the_next_request_on(either_house: House) -> None:
+    house = either_house
+    amina, brian, api = house.browser_of("amina"), house.browser_of("brian"), house.api("brian")
+    row = f"/staff/people/{member_id(house, 'brian')}"
+    assert post(amina, f"{row}/role", role="accountant").status_code == 303
+    assert brian.get("/staff/manual/new").status_code == 403 and api.get("/api/clinicians").status_code == 403
+    assert api.get("/api/audit").status_code == 200
+    assert post(amina, f"{row}/deactivate").status_code == 303
+    assert brian.get("/staff/").status_code == 403 and api.get("/api/audit").status_code == 401
+    assert post(amina, f"{row}/role", role="receptionist").status_code == 303
+    assert brian.get("/staff/manual/new").status_code == 200
+    with house.inside():
+        told = [
+            (one.action, one.old, one.new)
+            for one in db.session.query(AuditEntry).filter_by(subject_kind="user").order_by(AuditEntry.id)
+        ]
+    assert told == [
+        ("role_changed", "receptionist", "accountant"),
+        ("deactivated", "accountant", "deactivated"),
+        ("role_changed", "deactivated", "receptionist"),
+    ]
+
+
+def test_nobody_changes_their_own_role_another_businesss_people_or_patients(house: House) -> None:
+    amina, chege = house.browser_of("amina"), house.browser_of("chege")
+    own, brian, otieno = (member_id(house, name) for name in ("amina", "brian", "otieno"))
+    for what in ("role", "deactivate", "link"):
+        assert post(amina, f"/staff/people/{own}/{what}", role="receptionist").status_code == 409
+        assert post(chege, f"/staff/people/{brian}/{what}", role="receptionist").status_code == 404
+        assert post(amina, f"/staff/people/{otieno}/{what}", role="tenant_admin").status_code == 404
+    assert post(amina, f"/staff/people/{brian}/role", role="patient").status_code == 422
+    assert "Brian" not in chege.get("/staff/people").text and "Otieno" not in amina.get("/staff/people").text
+
+
+def test_an_administrators_link_takes_over_nobody_who_belongs_to_others_too(house: House) -> None:
+    """Otherwise a tenant invites another tenant's administrator, or the platform's, and takes a link for them."""
+    with house.app.app_context(), transaction():
+        signin.add_user(email="root@mlango.test", name="Root", password=NEW, is_platform_admin=True)
+    chege = house.browser_of("chege")
+    for email in ("amina@mlima.test", "root@mlango.test"):
+        page = post(chege, "/staff/people", name="Mine now", email=email, role="receptionist")
+        assert page.status_code == 303 and link_in(page) is None
+    amina_there = member_id(house, "amina", "bahari")
+    assert post(chege, f"/staff/people/{amina_there}/link").status_code == 303
+    with house.inside():
+        assert db.session.query(OutboxItem).filter_by(kind="email").count() >= 1, "it went to their own address"
+        assert db.session.query(User).filter_by(email="amina@mlima.test").one().name == "Amina"
+    assert post(chege, f"/staff/people/{amina_there}/deactivate").status_code == 303
+    assert house.browser_of("amina").get("/staff/gateways").status_code == 200, "only there"
+
+
+def test_a_person_whom_another_business_made_up_brings_no_password_or_link_of_theirs(house: House) -> None:
+    """Chege invites an address that is not his, chooses its password, and waits until Amina gives it a role."""
+    chege, client = house.browser_of("chege"), house.client()
+    path = link_in(post(chege, "/staff/people", name="Zuri", email="zuri@mlima.test", role="receptionist"))
+    assert path
+    client.post(path, data={"password": NEW, "again": NEW, "csrf_token": csrf_of(client, path)})
+    data = {"email": "zuri@mlima.test", "password": NEW, "csrf_token": csrf_of(client, "/login")}
+    assert client.post("/login", data=data).status_code == 303
+    with house.inside():
+        mine = db.session.query(Membership).join(User, User.id == Membership.user_id)
+        there = mine.filter(User.email == "zuri@mlima.test").one().id
+    held = link_in(post(chege, f"/staff/people/{there}/link"))
+    assert held and client.get(held).status_code == 200
+    answer = post(house.browser_of("amina"), "/staff/people", name="Z", email="zuri@mlima.test", role="tenant_admin")
+    assert answer.status_code == 303 and link_in(answer) is None
+    assert client.get("/staff/").status_code == 302 and client.get(held).status_code == 410
+    assert client.post("/login", data=data | {"csrf_token": csrf_of(client, "/login")}).status_code == 422
+    with house.inside():
+        item = db.session.query(OutboxItem).filter_by(kind="email").one()
+        mail = payload_of(item)
+    assert mail["to"] == "zuri@mlima.test"
+    path = str(re.search(r"/password/new/\S+", mail["text"]).group(0))  # type: ignore[union-attr]
+    client.post(path, data={"password": "her own words", "again": "her own words", "csrf_token": csrf_of(client, path)})
+    data |= {"password": "her own words", "csrf_token": csrf_of(client, "/login")}
+    assert client.post("/login", data=data).status_code == 303
+    with house.inside():
+        assert db.session.query(User).filter_by(email="zuri@mlima.test").one().is_proven
+
+
+def test_an_open_browser_makes_nobody_an_administrator(house: House) -> None:
+    amina, brian = house.browser_of("amina"), member_id(house, "brian")
+    later(16 * 60)
+    for path, data in (
+        ("/staff/people", {"name": "Z", "email": "z@mlima.test", "role": "tenant_admin"}),
+        (f"/staff/people/{brian}/role", {"role": "tenant_admin"}),
+        (f"/staff/people/{brian}/link", {}),
+        (f"/staff/people/{brian}/deactivate", {}),
+        ("/staff/people/keys", {"name": "shop"}),
+    ):
+        answer = post(amina, path, **data)
+        assert answer.status_code == 302 and answer.headers["Location"].startswith(
+            "/login?next=/staff/people?kept%3D"
+        ), path
+    assert house.browser_of("brian").get("/staff/gateways").status_code == 403
+
+
+def test_a_programs_key_is_shown_once_and_revoked_at_once(house: House) -> None:
+    amina, client = house.browser_of("amina"), house.client()
+    page = post(amina, "/staff/people/keys", name="shop").text
+    key = re.search(r"mlango_[0-9a-f]+", page)
+    assert key and key.group(0) not in amina.get("/staff/people").text
+    headers = {"X-API-Key": key.group(0)}
+    assert client.get("/api/transactions", headers=headers).status_code == 200
+    number = re.search(r"/staff/people/keys/(\d+)/revoke", page)
+    assert number
+    assert post(house.browser_of("chege"), number.group(0)).status_code == 404
+    assert post(amina, number.group(0)).status_code == 303
+    assert client.get("/api/transactions", headers=headers).status_code == 401
+    assert post(amina, "/staff/people/keys", name="").status_code == 422
