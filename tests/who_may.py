@@ -94,6 +94,7 @@ ARCB      GET    /staff/manual
 A         POST   /staff/manual/<uid>/void
 AR        GET    /staff/manual/new
 AR        POST   /staff/manual/new
+ARCB      POST   /staff/notices
 ARCB      GET    /staff/payments
 ARCB      GET    /staff/payments.csv
 ARCB      GET    /staff/payments/<uid>

@@ -51,9 +51,12 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
 
 @contract(page_of("Transaction"), query=(*FILTERS, "cursor"))
 def listed(provider: str = "") -> ResponseReturnValue:
-    """Money that arrived, one item a receipt, newest first."""
-    wanted = replace(search.read_wanted(request.args), provider=provider)
-    items, cursor = search.page(principal().tenant_id, wanted, cursor=request.args.get("cursor", ""))
+    """Money that arrived, one item a receipt, newest first. That a person looked is recorded."""
+    asking, wanted = principal(), replace(search.read_wanted(request.args), provider=provider)
+    if asking.user_id is not None:
+        with transaction():
+            chain.record(asking.tenant_id, "tenant", asking.tenant_id, "looked_at_payments", actor=asking.actor)
+    items, cursor = search.page(asking.tenant_id, wanted, cursor=request.args.get("cursor", ""))
     references = search.references_of(items)
     return jsonify(items=[shown(item, references[item.id]) for item in items], nextCursor=cursor)
 

@@ -4,6 +4,8 @@ Decided: every text is in the tenant's own language, not in that of the request 
 receptionist who reads English must not send English to a clinic's Swahili-speaking patients.
 """
 
+from typing import Any
+
 from flask_babel import force_locale
 from flask_babel import gettext as _
 
@@ -20,10 +22,12 @@ def _when(appointment: Appointment) -> str:
 def _tell_patient(appointment: Appointment, event: str, subject: str, text: str) -> None:
     patient, tenant_id = appointment.patient, appointment.tenant_id
     key = f"appointment/{appointment.id}/{event}"
+    is_test = appointment.invoice is not None and appointment.invoice.payment.is_sandbox
+    about: dict[str, Any] = {"expires_at": appointment.ends_at, "is_test": is_test}
     if msisdn := personal.open_phone(patient.phone_sealed, tenant_id):
-        tell.by_sms(tenant_id, key, msisdn=msisdn, text=text, expires_at=appointment.ends_at)
+        tell.by_sms(tenant_id, key, msisdn=msisdn, text=text, **about)
     if address := personal.open_text(patient.email_sealed, tenant_id):
-        tell.by_email(tenant_id, key, address=address, subject=subject, text=text, expires_at=appointment.ends_at)
+        tell.by_email(tenant_id, key, address=address, subject=subject, text=text, **about)
     if patient.user_id:
         tell.in_app(tenant_id, key, user_id=patient.user_id, text=text)
 

@@ -21,7 +21,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/appointments/<uid>/decline", "decline", decline, methods=["POST"])
 
 
-@needs(SEE_CLINIC)
+@needs(SEE_CLINIC, looks_at="appointments")
 def listed() -> ResponseReturnValue:
     """The newest appointments; those that wait come with their buttons."""
     may_approve = permissions.allows(g.role, APPROVE_APPOINTMENTS)

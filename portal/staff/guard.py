@@ -13,7 +13,8 @@ from sqlalchemy import select
 from portal.accounts import permissions
 from portal.accounts.permissions import STAFF_ROLES, Forbidden
 from portal.accounts.views import keep_session
-from portal.db import db
+from portal.audit import chain
+from portal.db import db, transaction
 from portal.gateways import connect
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
@@ -54,14 +55,20 @@ def _chosen() -> tuple[Tenant | None, str | None]:
     return chosen.tenant, chosen.role
 
 
-def needs(permission: str) -> Callable[[View], View]:
-    """Name the permission that a staff page needs."""
+def needs(permission: str, *, looks_at: str = "") -> Callable[[View], View]:
+    """Name the permission that a staff page needs, and what of people's payments it shows: that look is recorded.
+
+    What a page fetches by itself while it stays open is one look.
+    """
 
     def wrap(view: View) -> View:
         @wraps(view)
         def guarded(**arguments: Any) -> ResponseReturnValue:
             if not permissions.allows(g.role, permission):
                 raise Forbidden(_("Your role may not see this. Ask an administrator."))
+            if looks_at and "HX-Request" not in request.headers:
+                with transaction():
+                    chain.record(g.tenant.id, "tenant", g.tenant.id, f"looked_at_{looks_at}", actor=actor())
             return view(**arguments)
 
         guarded.permission = permission  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/invoices/new", "new_invoice", new_invoice, methods=["GET", "POST"])
 
 
-@needs(SEE_CLINIC)
+@needs(SEE_CLINIC, looks_at="invoices")
 def listed() -> ResponseReturnValue:
     """The newest invoices."""
     rows = [

@@ -74,7 +74,7 @@ def _before_id() -> int | None:
     return int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="money_by_hand")
 def listed() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
     items, cursor = manual.page(g.tenant.id, before_id=_before_id())
@@ -168,7 +168,7 @@ def void(uid: str) -> ResponseReturnValue:
     return redirect(url_for("staff.manual"), 303)
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="customers")
 def customer_list() -> ResponseReturnValue:
     """Customers and what they have with the business."""
     return _customers(CustomerForm(formdata=None))

@@ -54,7 +54,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/attempts/<token>/qr.png", "attempt_qr", attempt_qr)
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="payments")
 def listed() -> ResponseReturnValue:
     """Search by receipt, phone, reference, dates and state; an attempt that failed is found by its reference too."""
     wanted = search.read_wanted(request.args)
@@ -214,7 +214,7 @@ def _pretty(item: InboxItem) -> str:
         return body
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="attempt")
 def attempt(token: str) -> ResponseReturnValue:
     """One thing to be paid: its requests, what came, and every step with its time and reason; live as it changes."""
     payment = search.payment_of(g.tenant.id, token)

@@ -60,7 +60,7 @@ def _limited(view: Any) -> Any:
     return shared(REFUNDS, per=lambda: f"{g.tenant.id}:{actor()}", methods=["POST"])(view)
 
 
-@needs(REFUND)
+@needs(REFUND, looks_at="refunds")
 def listed() -> ResponseReturnValue:
     """Those that wait for a second administrator first, then all, newest first."""
     cursor = request.args.get("cursor", "")

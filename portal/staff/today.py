@@ -6,15 +6,17 @@ from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from sqlalchemy import ColumnElement, func, select
 
 from portal import clock
 from portal.accounts.permissions import SEE_MONEY
 from portal.clinic import appointments, people
 from portal.clinic.models import Appointment
-from portal.db import db
+from portal.db import db, transaction
 from portal.fulfilment import receipt_of
 from portal.gateways import connect
+from portal.notifications import notices
 from portal.payments import search
 from portal.payments.models import Transaction
 from portal.phone import as_shown
@@ -27,9 +29,10 @@ LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/", "today", today)
     bp.add_url_rule("/live", "live", live)
+    bp.add_url_rule("/notices", "notices_read", notices_read, methods=["POST"])
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="today")
 def today() -> ResponseReturnValue:
     """What a receptionist keeps open all day."""
     return render_template("staff/today.html", **_shown(_version(g.tenant)))
@@ -44,6 +47,7 @@ def _shown(version: str) -> dict[str, Any]:
         "stats": search.figures(tenant.id, environment),
         "appointments": None if seen is None else [row_of(one) for one in seen],
         "items": _items(tenant.id),
+        "notices": notices.unread(tenant.id, current_user.id),
         "live_url": url_for("staff.live", v=version),
         "to_place_url": url_for("staff.unmatched"),
     }
@@ -80,8 +84,9 @@ def _day() -> tuple[datetime, datetime]:
 
 def _version(tenant: Tenant) -> str:
     """What tells whether anything on this page changed: digits and hyphens."""
-    visits = repr(appointments.states_between(tenant.id, *_day())) if tenant.is_clinic else ""
-    return f"{_money_version(tenant.id)}-{zlib.crc32(visits.encode())}"
+    visits = appointments.states_between(tenant.id, *_day()) if tenant.is_clinic else []
+    told = [one.id for one in notices.unread(tenant.id, current_user.id)]
+    return f"{_money_version(tenant.id)}-{zlib.crc32(repr((visits, told)).encode())}"
 
 
 def _money_version(tenant_id: int) -> str:
@@ -121,3 +126,13 @@ def live() -> ResponseReturnValue:
     if request.args.get("v") == version:
         return "", 204
     return render_template("staff/_live.html", **_shown(version))
+
+
+@needs(SEE_MONEY)
+def notices_read() -> ResponseReturnValue:
+    """Somebody has read what stands on their page."""
+    last = request.form.get("last", "")
+    if last.isascii() and last.isdecimal() and len(last) < 19:
+        with transaction():
+            notices.read(g.tenant.id, current_user.id, int(last))
+    return redirect(url_for("staff.today"), 303)

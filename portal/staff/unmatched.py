@@ -40,7 +40,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
 
 
-@needs(SEE_MONEY)
+@needs(SEE_MONEY, looks_at="money_to_place")
 def unmatched() -> ResponseReturnValue:
     """Money that fits nothing exactly, with what it may be for."""
     may_refund = permissions.allows(g.role, REFUND)

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from portal.accounts.models import User
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.db import db, transaction
@@ -74,3 +75,29 @@ def test_the_audit_carries_no_phone_and_no_name(house: House) -> None:
         for row in db.session.query(AuditEntry):
             words = f"{row.why} {row.details} {row.old} {row.new} {row.actor}"
             assert push.msisdn not in words and push.msisdn[3:] not in words and "Payer" not in words
+
+
+@pytest.mark.property(69)
+def test_who_looked_at_a_list_of_payments_is_recorded_with_the_person(house: House) -> None:
+    """tests.md 69: lists and attempts were looked at and nothing was written."""
+    _number, token = house.invoice(300)
+    browser, tenant_id = house.browser_of("brian"), house.tenant_id()
+    pages = {
+        "/staff/": "today", "/staff/payments": "payments", "/staff/unmatched": "money_to_place",
+        "/staff/manual": "money_by_hand", "/staff/customers": "customers", "/staff/invoices": "invoices",
+        "/staff/appointments": "appointments", f"/staff/attempts/{token}": "attempt",
+    }  # fmt: skip
+    for path in pages:
+        assert browser.get(path).status_code == 200, path
+    assert browser.get("/staff/live", headers={"HX-Request": "true"}).status_code == 200  # the same look goes on
+    assert browser.get("/staff/refunds").status_code == 403
+    assert house.api("njeri").get("/api/transactions").status_code == 200
+    with house.inside():
+        looks = db.session.query(AuditEntry.action, AuditEntry.actor).filter(
+            AuditEntry.tenant_id == tenant_id, AuditEntry.action.startswith("looked_at_")
+        )
+        rows = [(row.action, row.actor) for row in looks.order_by(AuditEntry.id)]
+        ids = {user.email.split("@")[0]: f"user:{user.id}" for user in db.session.query(User)}
+    assert rows == [(f"looked_at_{what}", ids["brian"]) for what in pages.values()] + [
+        ("looked_at_payments", ids["njeri"])
+    ]

@@ -1,5 +1,6 @@
 """From booking to the confirmed appointment: what is not approved cannot be paid, what is paid is confirmed once."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -8,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal import clock
-from portal.db import db
+from portal.accounts.models import User
+from portal.clinic.models import Clinician
+from portal.db import db, transaction
+from portal.gateways.models import Gateway
+from portal.notifications import tell
 from portal.notifications.models import Notice
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
-from tests.house import House, c2b_body, new_phone, receipt
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 
 
 def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
@@ -63,19 +68,94 @@ def test_whatever_is_booked_waits_for_approval_and_cannot_be_paid(house: House, 
     assert asked.json["ResultCode"] == "C2B00012"
 
 
-@pytest.mark.property(2)
-def test_the_clinician_is_told_of_a_booking(house: House) -> None:
-    from portal.accounts.models import User
-    from portal.clinic.models import Clinician
-    from portal.db import transaction
-
+def is_wanjirus(house: House) -> None:
+    """The clinician signs in as Wanjiru."""
     tenant_id = house.tenant_id()
     with house.app.app_context(), transaction():
         user = db.session.query(User).filter_by(email="wanjiru@mlima.test").one()
         db.session.query(Clinician).filter_by(tenant_id=tenant_id).update({"user_id": user.id})
+
+
+@pytest.mark.property(2)
+def test_the_clinician_is_told_of_a_booking(house: House) -> None:
+    is_wanjirus(house)
     book(house)
     with house.inside():
         assert "waits for your approval" in db.session.query(Notice).one().text
+    assert "waits for your approval" in house.browser_of("wanjiru").get("/staff/").text
+
+
+@pytest.mark.property(25)
+@pytest.mark.property(35)
+@pytest.mark.property(62)
+def test_the_clinician_reads_of_the_payment_on_the_open_page_until_it_is_put_away(house: House) -> None:
+    """tests.md S1: the clinician was not told of a payment and no test noticed; coverage.md: notices on no page."""
+    is_wanjirus(house)
+    appointment = approved(house)
+    doctor, desk = house.browser_of("wanjiru"), house.browser_of("brian")
+    ask = re.search(r'id="live"[^>]*hx-get="([^"]+)"', doctor.get("/staff/").text)[1].replace("&amp;", "&")  # type: ignore[index]
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(5))
+    house.settle()
+    news = doctor.get(ask, headers={"HX-Request": "true"}).text
+    said = re.search(r"Paid and confirmed: \d\d/\d\d/\d{4} \d\d:\d\d", news)
+    assert said, "by the page's own poll"
+    assert "Paid and confirmed" not in desk.get("/staff/").text, "each person's own"
+    page = doctor.get("/staff/").text
+    last = re.search(r'name="last" value="(\d+)"', page)[1]  # type: ignore[index]
+    with house.app.app_context(), transaction():
+        told = db.session.get_one(Notice, int(last))
+        tell.in_app(told.tenant_id, "later", user_id=told.user_id, text="Something new")
+    for browser in (desk, doctor):
+        token = csrf_of(browser, "/staff/manual/new" if browser is desk else "/staff/")
+        assert browser.post("/staff/notices", data={"csrf_token": token, "last": last}).status_code == 303
+        assert ("Paid and confirmed" in doctor.get("/staff/").text) == (browser is desk)
+    assert "Something new" in doctor.get("/staff/").text, "what came meanwhile stays"
+
+
+@pytest.mark.property(78)
+def test_messages_about_test_money_say_so_and_those_about_real_money_do_not(house: House) -> None:
+    """coverage.md G6: no TEST in SMS or mail."""
+    appointment = approved(house)
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(5))
+    house.settle()
+    for channel in ("sms", "email"):
+        letters = [
+            letter for letter in told(house, channel) if "1,500" in letter["text"] or receipt(5) in letter["text"]
+        ]
+        assert len(letters) == 2
+        for letter in letters:
+            assert letter["text"].startswith("TEST, no real money: ")
+            assert letter.get("subject", "TEST, no real money: ").startswith("TEST, no real money: ")
+    with house.app.app_context(), transaction():
+        db.session.query(Gateway).filter_by(shortcode="600111").update({"environment": "production"})
+    approved(house)
+    assert "TEST" not in told(house, "sms")[-1]["text"] and "TEST" not in told(house, "email")[-1]["subject"]
+
+
+@pytest.mark.property(36)
+def test_paid_and_unpaid_are_told_apart_at_a_glance_in_the_clinicians_table(house: House) -> None:
+    """tests.md 36: texts were there, not that paid and unpaid differ: icon, word and colour."""
+    paid = approved(house)
+    house.callback(house.pushed(paid["paymentId"]), receipt=receipt(5))
+    house.settle()
+    approved(house, "onsite")
+    page = house.browser_of("wanjiru").get("/staff/appointments").text
+    cells = re.findall(r'data-label="Payment">(.*?)</td>', page, re.DOTALL)
+    looks = [re.search(r'class="chip (t-\w+)"><svg.*?d="([^"]+)".*?</svg>([^<]+)<', cell, re.DOTALL) for cell in cells]
+    unpaid, done = (look.groups() for look in looks if look)
+    assert (unpaid[0], unpaid[2]) == ("t-attention", "Due") and (done[0], done[2]) == ("t-success", "Paid")
+    assert unpaid[1] != done[1], "another icon"
+    assert receipt(5) in cells[1] and receipt(5) not in cells[0] and "KES 1,500" in cells[0]
+
+
+@pytest.mark.property(38)
+def test_a_payments_page_names_client_and_therapist(house: House) -> None:
+    """tests.md 38: no clinician was shown."""
+    appointment = approved(house)
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(5))
+    house.settle()
+    page = house.browser_of("brian").get(f"/staff/attempts/{appointment['paymentId']}").text
+    assert "Achieng" in page and "Dr Wanjiru" in page and receipt(5) in page
 
 
 @pytest.mark.property(3)
@@ -133,7 +213,10 @@ def test_a_failed_payment_leaves_the_appointment_approved_and_payable_at_once(ho
     again = house.client().post(f"/pay/{appointment['paymentId']}", data={"phone": push.msisdn})
     assert again.status_code == 303, "no wait after a plain decline"
     attempt = house.browser_of("wanjiru").get(f"/staff/attempts/{appointment['paymentId']}").text
-    assert str(code) in attempt
+    reason = {
+        1: "lacks the money", 1032: "The payer cancelled", 1037: "Phone off, busy", 2001: "a wrong PIN",
+    }[code]  # fmt: skip
+    assert f'<code class="muted">{code}</code>' in attempt and reason in attempt
     listed = house.browser_of("wanjiru").get("/staff/appointments").text
     assert "Due" in listed and "KES 1,500" in listed
 
