@@ -384,8 +384,9 @@ def gateway_test(slug: str, gateway_id: str | None) -> None:
 
     tenant_id = find.by_slug(slug).id
     outcome = try_out(tenant_id, gateway_id or connect.choose(tenant_id, "").uid, actor="command line")
+    verdict = {True: "works", False: "FAILS", None: "not proven"}
     for step in outcome.steps:
-        click.echo(f"{'works' if step.ok else 'FAILS'}  {step.label}: {step.detail}")
+        click.echo(f"{verdict[step.ok]}  {step.label}: {step.detail}")
     if not outcome.ok:
         raise SystemExit(1)
 

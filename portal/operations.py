@@ -15,6 +15,7 @@ from werkzeug.datastructures import WWWAuthenticate
 
 from portal import clock
 from portal.db import db
+from portal.gateways.models import Gateway
 from portal.outbox.models import OutboxItem
 from portal.payments import inbox, undecided
 from portal.payments.models import InboxItem, Push, Refund, Transaction
@@ -114,6 +115,8 @@ def metrics() -> Response:
     waiting.labels("payments_to_decide").set(db.session.scalar(to_decide) or 0)
     unknown = select(func.count()).where(Refund.state == "unknown")
     waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
+    refused = select(func.count()).where(Gateway.refused_at.is_not(None), Gateway.archived_at.is_(None))
+    waiting.labels("gateways_refused").set(db.session.scalar(refused) or 0)
     to_place = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0))
     count, cents = db.session.execute(to_place.where(Transaction.unallocated_cents > 0)).one()
     waiting.labels("money_to_place").set(count)

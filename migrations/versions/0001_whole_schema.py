@@ -242,6 +242,8 @@ def upgrade() -> None:
         sa.Column("tested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("test_passed", sa.Boolean(), nullable=True),
         sa.Column("test_message", sa.String(length=300), nullable=False),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refused_why", sa.String(length=300), nullable=False),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -43,6 +43,7 @@ def shown(gateway: Gateway) -> dict[str, Any]:
         "secretsKept": kept,
         "testedAt": clock.rfc3339(gateway.tested_at) if gateway.tested_at else None,
         "testPassed": gateway.test_passed,
+        "refusedAt": clock.rfc3339(gateway.refused_at) if gateway.refused_at else None,
         "urlsRegisteredAt": clock.rfc3339(gateway.urls_registered_at) if gateway.urls_registered_at else None,
         "certificateFingerprint": settings.fingerprint(gateway),
         "initiatorHalted": gateway.initiator_halted_why if gateway.initiator_halted_at else None,

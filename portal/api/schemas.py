@@ -155,6 +155,7 @@ COMPONENTS: dict[str, Schema] = {
         secretsKept=many(words(*_SECRETS)),
         testedAt=maybe(TIME),
         testPassed=maybe(FLAG),
+        refusedAt=maybe(TIME) | {"description": "Since when M-Pesa refuses its prompts for its settings."},
         urlsRegisteredAt=maybe(TIME),
         certificateFingerprint=maybe(TEXT),
         initiatorHalted=maybe(TEXT),
@@ -168,7 +169,7 @@ COMPONENTS: dict[str, Schema] = {
         | {"description": "Only after a switch between test and real money: what was open, by name."},
         optional=("switched",),
     ),
-    "GatewayTest": answered(steps=many(thing(label=TEXT, ok=FLAG, detail=TEXT))),
+    "GatewayTest": answered(steps=many(thing(label=TEXT, ok=maybe(FLAG), detail=TEXT))),
     "GatewayRemoved": answered(deleted=FLAG, archived=FLAG),
     "Registration": thing(
         version=words("v2", "v1"),

@@ -64,6 +64,8 @@ class Gateway(TenantOwned, Model):
     tested_at: Mapped[datetime | None]
     test_passed: Mapped[bool | None]
     test_message: Mapped[str] = mapped_column(String(300), default="")
+    refused_at: Mapped[datetime | None]  # M-Pesa refuses its prompts for its settings, not for a payer's reason
+    refused_why: Mapped[str] = mapped_column(String(300), default="")
     archived_at: Mapped[datetime | None]
 
     def keep_secret(self, name: str, value: str) -> None:

@@ -37,6 +37,9 @@ _NO_ANSWER = _l("No answer from the phone in time.")
 _AT_HAND = _l("Unlock the phone, keep it at hand, and try again.")
 _NOT_ACTIVE = _l("This M-Pesa account is not active.")
 _OTHER_NUMBER = _l("Pay from another number, or call Safaricom on 100.")
+NOT_SET_UP = "SETUP"  # ours: M-Pesa has many codes and wordings for it, and gives some of them to payers' faults too
+_NOT_SET_UP_HERE = _l("M-Pesa is not set up correctly here. You have not been charged.")
+_TELL_STAFF = _l("Trying again does not help. Please tell the staff.")
 _NOT_SET_UP = _l("The business has not set up its M-Pesa correctly.")
 _TELL_THEM = _l("You have not been charged. Please tell the business.")
 _FROM_SETTINGS = "Check shortcode, store number and type (PayBill or Buy Goods) in the gateway's settings."
@@ -44,6 +47,11 @@ _FROM_SETTINGS = "Check shortcode, store number and type (PayBill or Buy Goods) 
 _UNKNOWN = ResultCode(
     "", "not in Safaricom's tables", "unclear", _CHECKING, _WAIT_HERE, 60,
     "M-Pesa gave a code that we do not know. It is queried; if that stays silent, look in the M-Pesa portal.",
+)  # fmt: skip
+
+_REFUSED = ResultCode(
+    NOT_SET_UP, "refused for the gateway's own settings", "declined", _NOT_SET_UP_HERE, _TELL_STAFF, 0,
+    "M-Pesa refuses this gateway's requests. An administrator tests the connection in its settings.",
 )  # fmt: skip
 
 # Written closely, so that a person can proofread the whole table.
@@ -183,6 +191,8 @@ _OVERLOAD_CODES = frozenset(str(100_000_000 + n) for n in range(12))
 def explain(code: object) -> ResultCode:
     """The meaning of an STK result, from a callback or a query. Unknown codes are `unclear`, never closed."""
     key = _normal(code)
+    if key == NOT_SET_UP:
+        return _REFUSED
     return RESULT_CODES.get(key) or replace(_UNKNOWN, code=key)
 
 

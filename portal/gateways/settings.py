@@ -215,7 +215,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
         name in SECRET_FIELDS or values[name] != before[name] for name in INITIATOR_FIELDS & set(values)
     )
     _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
-    gateway.test_passed = None
+    gateway.test_passed = gateway.refused_at = None
+    gateway.refused_why = ""
     if is_other_initiator:  # a form sends every field back: saving a name says nothing of the initiator
         initiator.release(gateway, actor=actor)
     db.session.flush()
@@ -239,6 +240,7 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
 _ITS_OWN = {
     "id", "created_at", "hook_token", "previous_hook_token", "urls_registered_at", "pull_registered_at",
     "pulled_until", "balances", "balances_at", "tested_at", "test_passed", "test_message", "initiator_halted_at",
+    "refused_at", "refused_why",
     "initiator_halted_why",
 }  # fmt: skip
 

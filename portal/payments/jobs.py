@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from portal import clock, personal, queue
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.gateways import breaker, connect, daraja
+from portal.gateways import breaker, connect, daraja, refusals
 from portal.gateways.models import Gateway
 from portal.logs import logger
 from portal.payments import hearsay, inbox, queries, settle, side_by_side, stk
@@ -62,7 +62,8 @@ def send_push(push_id: int) -> None:
     if claimed is None:
         return
     try:
-        client = connect.client_for(db.session.get_one(Gateway, claimed.gateway_id))
+        gateway = db.session.get_one(Gateway, claimed.gateway_id)
+        client, was_refused = connect.client_for(gateway), gateway.refused_at is not None
         db.session.remove()  # no connection is held while M-Pesa thinks
         if breaker.is_open(claimed.gateway_id):
             raise daraja.Unreachable("M-Pesa has not answered the last prompts. This one waits a little.")
@@ -72,6 +73,9 @@ def send_push(push_id: int) -> None:
             breaker.failed(claimed.gateway_id, error)
         with transaction():
             stk.not_sent(push_id, error)
+        if refusals.is_ours(error):
+            with transaction():  # after the payment's: a switch of the gateway locks payments first, too
+                refusals.note(db.session.get_one(Gateway, claimed.gateway_id), error.message)
         return
     except daraja.DarajaError as error:
         breaker.failed(claimed.gateway_id, error)
@@ -80,6 +84,8 @@ def send_push(push_id: int) -> None:
         return
     with transaction():
         stk.accepted(push_id, answer)
+        if was_refused:
+            refusals.forget(claimed.gateway_id)
     breaker.answered(claimed.gateway_id)
 
 

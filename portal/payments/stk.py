@@ -16,7 +16,7 @@ from portal import clock, money, personal
 from portal.audit import chain
 from portal.db import db, new_token, upsert_nothing
 from portal.errors import Conflict, CoolDown, Refused
-from portal.gateways import connect, daraja, results
+from portal.gateways import connect, daraja, refusals, results
 from portal.gateways.models import Gateway
 from portal.payments import money_in, prompt_limits, wallets
 from portal.payments.models import InboxItem, Payment, Push
@@ -355,6 +355,8 @@ def not_sent(push_id: int, error: daraja.NotSent) -> None:
         )  # fmt: skip
         return
     code = "1001" if isinstance(error, daraja.SubscriberBusy) else None
+    if refusals.is_ours(error):
+        code = results.NOT_SET_UP
     move(
         push,
         State.UNCONFIRMED if push.state == State.UNCONFIRMED else State.SENDING,  # the sweeper may have been quicker

@@ -81,11 +81,40 @@ class GatewayForm(StaffForm):
     is_default = BooleanField(_l("Default for everything else"))
 
 
+# What is not the same at the other M-Pesa: asked for, or shown again, when test and real money are switched.
+OF_THE_OTHER = frozenset(
+    {"shortcode", "store_number", "account_number", "base_url", "consumer_key", "consumer_secret", "passkey",
+     "initiator_name", "initiator_password", "certificate", "certificate_file", "security_credential", "b2c_shortcode"}
+)  # fmt: skip
+OF_A_BANK, OF_THE_API = ("account_number",), OF_THE_OTHER - {"shortcode", "account_number"}
+
+
+class SwitchForm(GatewayForm):
+    """What a gateway needs at the other M-Pesa, and the question."""
+
+    is_meant = BooleanField(_l("Yes, I want to switch"), [InputRequired(_l("Say that you mean it."))])
+
+    @classmethod
+    def of(cls, one: Gateway) -> "SwitchForm":
+        """Without the fields that its kind does not have."""
+        values = settings.shown(one)
+        form = cls(data={name: values[NAMES[name]] for name in ("shortcode", "store_number", "account_number")})
+        wanted = OF_THE_OTHER if one.kind == "MPESA_API" else OF_THE_OTHER - OF_THE_API
+        if one.sub_kind != "BANK":
+            wanted = wanted - set(OF_A_BANK)
+        for name in [*NAMES, "certificate_file"]:
+            if name not in wanted:
+                del form[name]
+        return form
+
+
 def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/gateways", "gateways", listed)
     bp.add_url_rule("/gateways/new", "new_gateway", new_gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>", "gateway", gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>/test", "test_gateway", test_gateway, methods=["POST"])
+    bp.add_url_rule("/gateways/<uid>/money", "switch_gateway", switch_gateway, methods=["GET", "POST"])
+    bp.add_url_rule("/gateways/<uid>/remove", "remove_gateway", remove_gateway, methods=["POST"])
     bp.add_url_rule("/gateways/<uid>/default", "default_gateway", default_gateway, methods=["POST"])
     gateway_operations.open_doors(bp)
 
@@ -104,6 +133,9 @@ def listed() -> ResponseReturnValue:
             "edit_url": url_for("staff.gateway", uid=one.uid),
             "test_url": url_for("staff.test_gateway", uid=one.uid) if one.kind == "MPESA_API" else None,
             "default_url": url_for("staff.default_gateway", uid=one.uid),
+            "remove_url": url_for("staff.remove_gateway", uid=one.uid),
+            "refused_at": one.refused_at,
+            "refused_why": one.refused_why,
         }
         for one in settings.of_tenant(g.tenant.id)
     ]
@@ -121,8 +153,9 @@ def _purposes(one: Gateway) -> list[str]:
 
 def _given(form: GatewayForm) -> dict[str, Any]:
     """The form under the API's names; untouched secrets left out."""
-    values = {api_name: form[name].data for name, api_name in NAMES.items()}
-    values["certificate"] = _certificate(form)
+    values = {api_name: form[name].data for name, api_name in NAMES.items() if name in form}
+    if "certificate" in form:
+        values["certificate"] = _certificate(form)
     return {name: value for name, value in values.items() if not (name in settings.SECRET_FIELDS and not value)}
 
 
@@ -139,9 +172,9 @@ def _certificate(form: GatewayForm) -> str:
 
 def _blame(form: GatewayForm, error: Refused) -> None:
     for name, api_name in NAMES.items():
-        if api_name in error.fields:
+        if api_name in error.fields and name in form:
             form[name].errors = [*form[name].errors, error.fields[api_name]]
-    if not error.fields:
+    if not any(api_name in error.fields and name in form for name, api_name in NAMES.items()):
         form.form_errors.append(error.message)
 
 
@@ -164,9 +197,10 @@ def new_gateway() -> ResponseReturnValue:
 
 @needs(MANAGE_GATEWAYS)
 def gateway(uid: str) -> ResponseReturnValue:
-    """Change one; an empty secret keeps the one before."""
+    """Change one; an empty secret keeps the one before. Test and real money are switched on a page of their own."""
     one = settings.named(g.tenant.id, uid)
     form = GatewayForm()
+    del form.env
     if form.validate_on_submit():
         try:
             given = _given(form)
@@ -182,7 +216,51 @@ def gateway(uid: str) -> ResponseReturnValue:
     elif request.method == "GET":
         values = settings.shown(one)
         form = GatewayForm(data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS})
+        del form.env
     return _form_page(form, settings.named(g.tenant.id, uid))
+
+
+@needs(MANAGE_GATEWAYS)
+def switch_gateway(uid: str) -> ResponseReturnValue:
+    """From test money to real, or back: a step of its own, with a question, and the secrets of that M-Pesa."""
+    one = settings.named(g.tenant.id, uid)
+    other = "production" if one.is_sandbox else "sandbox"
+    form = SwitchForm.of(one)
+    if form.validate_on_submit():
+        try:
+            given = _given(form) | {"env": other}
+            with transaction():
+                one = settings.named(g.tenant.id, uid)
+                one, switched = environments.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
+        except Refused as error:
+            _blame(form, error)
+        else:
+            is_real = other == "production"
+            flash(_("Real money now. Test the connection.") if is_real else _("Test money now."), "success")
+            _tell(switched)
+            return redirect(url_for("staff.gateway", uid=uid), 303)
+    page = render_template(
+        "staff/gateway_switch.html",
+        form=form,
+        gateway=settings.named(g.tenant.id, uid),
+        to_real=other == "production",
+        back_url=url_for("staff.gateway", uid=uid),
+    )
+    return page, 422 if form.errors else 200
+
+
+@needs(MANAGE_GATEWAYS)
+def remove_gateway(uid: str) -> ResponseReturnValue:
+    """Delete it, or archive it where payments point at it."""
+    with transaction():
+        one = settings.named(g.tenant.id, uid)
+        name = one.name
+        was_deleted = settings.archive(one, is_used=api.is_used(one), actor=actor(), is_fresh_signin=is_fresh())
+    if was_deleted:
+        flash(_("%(name)s is deleted.", name=name), "success")
+    else:
+        flash(_("%(name)s is archived: payments point at it, so its records stay.", name=name), "success")
+    return redirect(url_for("staff.gateways"), 303)
 
 
 def _tell(switched: environments.Switched | None) -> None:
@@ -216,6 +294,8 @@ def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:
         form=form,
         gateway=one,
         kept=kept,
+        test_url=url_for("staff.test_gateway", uid=one.uid) if one and one.kind == "MPESA_API" else None,
+        switch_url=url_for("staff.switch_gateway", uid=one.uid) if one else None,
         fingerprint=settings.fingerprint(one) if one else None,
         operations=gateway_operations.shown(one) if one and one.kind == "MPESA_API" else None,
         back_url=url_for("staff.gateways"),
@@ -228,8 +308,9 @@ def test_gateway(uid: str) -> ResponseReturnValue:
     """Try it: sign-on, then shortcode and passkey. No money moves."""
     outcome = api.try_out(g.tenant.id, uid, actor=actor())
     if request.headers.get("HX-Request"):
-        return render_template("staff/_gateway_test.html", ok=outcome.ok, steps=outcome.steps, message=outcome.message)
-    flash(outcome.message, "success" if outcome.ok else "danger")
+        told = {"ok": outcome.ok, "proved": outcome.proves_all, "steps": outcome.steps, "message": outcome.message}
+        return render_template("staff/_gateway_test.html", **told)
+    flash(outcome.message, "success" if outcome.proves_all else "info" if outcome.ok else "danger")
     return redirect(url_for("staff.gateways"), 303)
 
 

@@ -15,7 +15,7 @@ from portal.clinic import appointments, people
 from portal.clinic.models import Appointment
 from portal.db import db, transaction
 from portal.fulfilment import receipt_of
-from portal.gateways import connect
+from portal.gateways import connect, settings
 from portal.notifications import notices
 from portal.payments import search
 from portal.payments.models import Transaction
@@ -50,6 +50,8 @@ def _shown(version: str) -> dict[str, Any]:
         "notices": notices.unread(tenant.id, current_user.id),
         "live_url": url_for("staff.live", v=version),
         "to_place_url": url_for("staff.unmatched"),
+        "refused": [one.name for one in settings.of_tenant(tenant.id) if one.refused_at],
+        "gateways_url": url_for("staff.gateways"),
     }
 
 

@@ -382,10 +382,10 @@ def test_a_session_and_a_fresh_sign_in_have_their_time(house: House) -> None:
     assert page.status_code == 200
     later(16 * 60)
     data = {
-        "name": "mlima paybill", "type": "MPESA_API", "sub_type": "PAYBILL", "shortcode": "600111", "env": "production",
-        "csrf_token": csrf_of(browser, f"/staff/gateways/{uid}"),
+        "shortcode": "600111", "is_meant": "y", "consumer_key": "k", "consumer_secret": "s", "passkey": "p",
+        "csrf_token": csrf_of(browser, f"/staff/gateways/{uid}/money"),
     }  # fmt: skip
-    answer = browser.post(f"/staff/gateways/{uid}", data=data)
+    answer = browser.post(f"/staff/gateways/{uid}/money", data=data)
     assert answer.status_code == 422 and "Sign in again" in answer.text
     clock.reset()
     assert house.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"

@@ -101,7 +101,7 @@ def test_an_administrator_adds_a_gateway_and_sees_exactly_what_is_wrong(open_hou
     mistakes = page.get_by_role("alert")
     for mistake in (
         "Paybill or till number: The shortcode has 5 to 7 digits and nothing else.",
-        "Another server than Safaricom's: Must be a web address",
+        "Another server than Safaricom's: Must be a public https address",
         "Consumer key: Enter the consumer key",
         "Passkey: Enter the passkey",
     ):

@@ -341,12 +341,11 @@ def test_the_page_tells_by_name_what_a_switch_closed(house: House) -> None:
     house.client().post("/api/portal/mpesa/initiate", json=body)
     with house.inside():
         reference = db.session.query(Payment).filter_by(purpose="hotspot").one().reference
-    client, path = house.browser_of("amina"), f"/staff/gateways/{gateway_of(house)}"
+    client, path = house.browser_of("amina"), f"/staff/gateways/{gateway_of(house)}/money"
     from tests.house import csrf_of
 
     given = {
-        "csrf_token": csrf_of(client, path), "name": "mlima paybill", "type": "MPESA_API", "sub_type": "PAYBILL",
-        "shortcode": "600111", "env": "production", "for_clinic": "y", "for_hotspot": "y", "is_default": "y",
+        "csrf_token": csrf_of(client, path), "shortcode": "600111", "is_meant": "y",
         "consumer_key": "k", "consumer_secret": "s", "passkey": "p", "base_url": "",
     }  # fmt: skip
     page = client.post(path, data=given, follow_redirects=True).text
