@@ -136,6 +136,8 @@ def test_a_success_that_fits_no_push_of_ours_opens_nothing_until_mpesa_agrees(ho
     assert money(house) == [] and house.status(token)["status"] == "processing"
     if what != "tenant":  # another tenant's gateway may not even hurry this one's questions
         assert next_query_at(house, push) <= clock.now() < before, "M-Pesa is asked at once"
+    else:  # tests.md A5
+        assert next_query_at(house, push) == before
     accepted(house.callback(push, receipt=receipt(1)))
     house.settle()
     assert house.status(token)["status"] == "paid" and money(house) == [receipt(1)] and house.books() == []

@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 import requests
 import responses
+from sqlalchemy.exc import IntegrityError
 
 from portal import clock
-from portal.db import db
+from portal.accounts.models import User
+from portal.audit.models import AuditEntry
+from portal.db import db, transaction
+from portal.errors import CoolDown
 from portal.gateways import breaker
-from portal.payments import jobs
-from portal.payments.models import Push
-from tests.house import House, Pushed, later, new_phone, receipt
+from portal.payments import jobs, stk
+from portal.payments.models import Payment, Push
+from portal.payments.money_in import lock_payment
+from tests.house import House, Pushed, c2b_body, later, new_phone, receipt
 
 DARAJA = "http://daraja.test"
 PUSH = f"{DARAJA}/mpesa/stkpush/v1/processrequest"
@@ -180,21 +185,147 @@ def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any)
 
 @pytest.mark.property(55)
 @pytest.mark.property(71)
-def test_an_unreachable_m_pesa_is_tried_once_more_after_30_s_and_then_told(house: House, daraja: Any) -> None:
-    daraja.post(PUSH, body=requests.ConnectionError("Name or service not known"))
+@pytest.mark.parametrize("server", ["unreachable", "too busy"])
+def test_an_unreachable_m_pesa_is_tried_once_more_after_30_s_and_then_told(
+    house: House, daraja: Any, server: str
+) -> None:
+    """tests.md C4, C5: once, and not before 30 s; the branch that said so was never reached."""
+    busy = {"errorCode": "500.003.02", "errorMessage": "System is busy. Please try again in few minutes."}
+    daraja.post(
+        PUSH, **({"status": 500, "json": busy} if server == "too busy" else {"body": requests.ConnectTimeout("no")})
+    )
+
+    def calls() -> int:
+        return sum(call.request.url == PUSH for call in daraja.calls)
+
     token = ask(house)
     house.work(rounds=1)
-    first = push_of(house).state
-    if first == "created":
-        assert "again in 30 seconds" in house.status(token)["message"]
+    first = calls()
+    assert (push_of(house).state, push_of(house).sends) == ("created", 1) and first >= 1
+    assert "We try again in 30 seconds; you have not been charged" in house.status(token)["message"]
+    later(28)
+    house.work(rounds=1)
+    assert calls() == first and push_of(house).sends == 1, "not before 30 s"
+    later(3)
+    house.work(rounds=1)
+    assert calls() == 2 * first and (push_of(house).state, push_of(house).sends) == ("declined", 2)
+    assert "We could not reach M-Pesa. You have not been charged." in house.status(token)["message"]
+    for seconds in (31, 60, 3_600):
+        later(seconds)
         house.work(rounds=1)
-        assert push_of(house).sends == 1, "not before 30 s"
-        later(31)
-        house.work(rounds=1)
-        assert push_of(house).sends == 2 and push_of(house).state == "declined"
-        assert "We could not reach M-Pesa" in house.status(token)["message"]
-    else:
-        assert first == "unconfirmed", "a broken connection may have carried the request"
+    assert calls() == 2 * first, "once more, and never again"
+
+
+def test_a_prompt_that_waited_two_minutes_rings_no_more(house: House, daraja: Any) -> None:
+    """tests.md C7: workers were away for an hour; the payer is gone, and would be asked out of the blue."""
+    daraja.post(PUSH, json=ACCEPTED)
+    _number, token = house.invoice(500)
+    with house.app.app_context():
+        with transaction():
+            payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
+            waiting = stk.request_push(payment_id, new_phone(), actor="test").push.id
+        later(119)
+        with transaction():
+            assert stk.claim(waiting, hook_url="http://test/hooks") is not None, "within two minutes it rings"
+    other = house.invoice(500)[1]
+    with house.app.app_context(), transaction():
+        payment_id = db.session.query(Payment.id).filter_by(token=other).scalar()
+        late = stk.request_push(payment_id, new_phone(), actor="test").push.id
+    later(121)
+    house.work(rounds=1)
+    assert not any(call.request.url == PUSH for call in daraja.calls)
+    with house.inside():
+        assert db.session.get_one(Push, late).state == "declined"
+    assert "We could not reach M-Pesa. You have not been charged." in house.status(other)["message"]
+
+
+def test_what_is_due_less_since_it_was_asked_for_is_not_asked_for(house: House, daraja: Any) -> None:
+    """tests.md C3: a part was paid by hand before the prompt was sent; the old amount was on the phone."""
+    daraja.post(PUSH, json=ACCEPTED)
+    number, token = house.invoice(250)
+    with house.app.app_context(), transaction():
+        payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
+        push_id = stk.request_push(payment_id, new_phone(), actor="test").push.id
+    by_hand = c2b_body(receipt=receipt(2), amount=100, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=by_hand)
+    house.settle()
+    house.work(rounds=1)
+    assert not any(call.request.url == PUSH for call in daraja.calls)
+    with house.inside():
+        assert db.session.get_one(Push, push_id).state == "cancelled"
+    assert house.status(token)["amountDue"] == 150
+    house.pushed(token)
+    assert push_of(house).amount_cents == 150_00, "what is due now can be asked for at once"
+
+
+def test_one_phone_is_asked_at_most_once_a_minute(house: House) -> None:
+    """tests.md C8: Safaricom's minute, counted from the sending."""
+    phone = new_phone()
+    (_one, first), (_two, second) = house.invoice(100), house.invoice(200)
+    house.pushed(first, phone)
+
+    def again() -> int:
+        with house.app.app_context():
+            try:
+                with transaction():
+                    payment_id = db.session.query(Payment.id).filter_by(token=second).scalar()
+                    stk.request_push(payment_id, phone, actor="test")
+            except CoolDown as error:
+                return error.retry_after_s or 0
+            return -1
+
+    said = []
+    for seconds in (0, 30, 28, 3):
+        later(seconds)
+        said.append(again())
+    assert 59 <= said[0] <= 60 and 29 <= said[1] <= 30 and 1 <= said[2] <= 2 and said[3] == -1
+
+
+@pytest.mark.property(67)
+def test_who_asked_a_phone_to_pay_is_on_record(house: House) -> None:
+    """tests.md PR67: the record of the asking itself, and not only of what came of it."""
+    _number, token = house.invoice(500)
+    brian = house.api("brian")
+    answer = brian.post("/api/mpesa/initiate", {"orderId": _number, "amount": 500, "phoneNumber": new_phone()})
+    assert answer.status_code == 201, answer.text
+    push = push_of(house)
+    with house.inside():
+        brians = db.session.query(User.id).filter_by(email="brian@mlima.test").scalar()
+        mine = db.session.query(AuditEntry).filter_by(subject_kind="push", subject_id=push.id, action="requested")
+        (entry,) = mine
+        assert (entry.actor, entry.new) == (f"user:{brians}", "created")
+        assert (entry.details["amount_cents"], entry.details["reference"]) == (500_00, push.reference)
+
+
+def test_a_payment_has_one_open_prompt_whatever_the_code_forgets(either_house: House) -> None:
+    """tests.md, second guards: the database's own index."""
+    _number, token = either_house.invoice(500)
+    pushed = either_house.pushed(token)
+    with either_house.app.app_context():
+        with pytest.raises(IntegrityError), transaction():
+            first = db.session.get_one(Push, pushed.push_id)
+            db.session.add(
+                Push(
+                    tenant_id=first.tenant_id, payment_id=first.payment_id, gateway_id=first.gateway_id,
+                    reference="ANOTHER", amount_cents=first.amount_cents, state="created",
+                )
+            )  # fmt: skip
+            db.session.flush()
+        db.session.remove()
+
+
+@pytest.mark.parametrize("is_paid", [True, False])
+def test_what_is_paid_is_not_closed(house: House, is_paid: bool) -> None:
+    """tests.md C6: closing is for what nobody paid; it would hide the money's payment from its page."""
+    number, token = house.invoice(500)
+    if is_paid:
+        body = c2b_body(receipt=receipt(1), amount=500, account=number)
+        house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+        house.settle()
+    with house.app.app_context(), transaction():
+        payment = lock_payment(db.session.query(Payment.id).filter_by(token=token).scalar())
+        stk.close_payment(payment, why="test", actor="test")
+    assert house.status(token)["status"] == ("paid" if is_paid else "cancelled")
 
 
 @pytest.mark.property(55)

@@ -1,11 +1,13 @@
 """What callbacks do to money, in whatever order, number and shape they come."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal import clock
 from portal.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from tests.house import House, c2b_body, new_phone, receipt, stk_body
@@ -37,6 +39,22 @@ def test_a_success_pays_the_invoice_once_however_often_it_is_told(house: House) 
         money = db.session.query(Transaction).one()
         assert money.phone_hash and money.phone_sealed and push.msisdn not in money.phone_sealed
     assert house.books() == []
+
+
+@pytest.mark.property(56)
+def test_a_payment_is_dated_by_m_pesa_not_by_when_we_heard_of_it(house: House) -> None:
+    """tests.md PR56: TransactionDate, in Nairobi's time, three hours before the callback came."""
+    _number, token = house.invoice(1_500)
+    push = house.pushed(token)
+    body = stk_body(push, receipt=receipt(1))
+    paid_at = (clock.now() - timedelta(hours=3)).replace(microsecond=0)
+    for item in body["Body"]["stkCallback"]["CallbackMetadata"]["Item"]:
+        if item["Name"] == "TransactionDate":
+            item["Value"] = int(clock.nairobi(paid_at).strftime("%Y%m%d%H%M%S"))
+    house.client().post(f"{house.hook()}/stk/{push.token}", json=body)
+    house.settle()
+    with house.inside():
+        assert db.session.query(Transaction).one().occurred_at == paid_at
 
 
 def test_the_same_success_worded_otherwise_is_still_one(house: House) -> None:
