@@ -27,7 +27,7 @@ from portal.limits import limiter
 from portal.payer import start
 from portal.payments.models import Claim, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
-from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt
+from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
 from tests.who_may import LETTERS, TABLE
 
@@ -282,6 +282,121 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
     assert rows_owned(walked) == before
 
 
+# Where an address has no place for it: mlima's things named in a body, a form or a query by another tenant.
+# `@kind` is mlima's, `&kind` is bahari's own; written by hand, as is what may be answered.
+NAMED_IN_BODIES: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/api/appointments", {"patientId": "@patient", "clinicianId": "&clinician"}),
+    ("POST", "/api/appointments", {"patientId": "&patient", "clinicianId": "@clinician"}),
+    ("POST", "/api/invoices", {"patientId": "@patient", "lines": [{"kind": "lab", "description": "x", "amount": 5}]}),
+    ("POST", "/api/invoices", {"patientId": "&patient", "appointmentId": "@appointment",
+                               "lines": [{"kind": "lab", "description": "x", "amount": 5}]}),
+    ("POST", "/api/mpesa/test-connection", {"gatewayId": "@gateway"}),
+    ("POST", "/api/payments/manual", {"customerId": "@customer", "amount": 5, "channel": "cash"}),
+    ("POST", "/api/payments/manual", {"reference": "@invoice", "amount": 5, "channel": "cash"}),
+    ("DELETE", "/api/payments/manual?ids=@manual&reason=r", {}),
+    ("DELETE", "/api/payments/manual?ids=&manual,@manual&reason=r", {}),
+    ("POST", "/api/customers/&customer/pay", {"reference": "@invoice"}),
+    ("POST", "/api/customers/@customer/pay", {"reference": "&invoice"}),
+    ("POST", "/api/portal/mpesa/initiate", {"tenant": "bahari", "packageId": "@package", "phone": "0722000444"}),
+    ("POST", "/api/portal/mpesa/verify-sms",
+     {"tenant": "bahari", "packageId": "@package", "smsText": "UKL0000002 Confirmed."}),
+    ("POST", "/staff/manual/new", {"reference": "@invoice", "amount": "5", "channel": "cash"}),
+    ("POST", "/staff/customers/&customer/pay", {"reference": "@invoice"}),
+    ("POST", "/staff/unmatched/&transaction", {"reference": "@invoice"}),
+    ("POST", "/staff/reconcile/list", {"gateway": "@gateway"}),
+    ("POST", "/staff/reconcile", {"gateway": "@gateway"}),
+]  # fmt: skip
+NAMED_IN_QUERIES = [
+    "/api/transactions?receipt=@receipt", "/api/transactions?q=@receipt", "/api/transactions?q=@invoice",
+    "/api/transactions.csv?receipt=@receipt", "/api/customers?q=@account", "/api/patients?cursor=999999",
+    "/api/transactions?phone=0722000111", "/api/appointments?cursor=999999", "/api/audit?cursor=999999",
+    "/api/payments/manual?cursor=999999", "/staff/payments?q=@receipt", "/staff/payments?q=@invoice",
+    "/staff/payments.csv?q=@receipt", "/staff/customers?q=@account", "/staff/unmatched?cursor=999999",
+    "/staff/manual?cursor=999999", "/staff/refunds?cursor=999999",
+]  # fmt: skip
+
+
+def named(things: dict[str, str], own: dict[str, str], text: Any) -> Any:
+    """The same with identifiers where `@kind` and `&kind` stood."""
+    if isinstance(text, dict):
+        return {name: named(things, own, value) for name, value in text.items()}
+    if not isinstance(text, str):
+        return text
+    text = re.sub(r"@(\w+)", lambda found: things[found.group(1)], text)
+    return re.sub(
+        r"&(customer|clinician|patient|invoice|manual|transaction)\b", lambda found: own[found.group(1)], text
+    )
+
+
+def own_things(house: House) -> dict[str, str]:
+    """Bahari's own: what it may name."""
+    chege = house.api("chege")
+    lost = c2b_body(receipt=receipt(51), amount=70, account="LOST", shortcode="600222")
+    stranger(house).post(f"{house.hook('bahari')}/c2b/confirmation", json=lost)
+    house.settle()
+    customer = chege.post("/api/customers", {"name": "Own", "phone": "0733000999"}).json["id"]
+    by_hand = {"customerId": customer, "amount": 30, "channel": "cash"}
+    return {
+        "customer": customer, "manual": chege.post("/api/payments/manual", by_hand).json["id"],
+        "patient": chege.post("/api/patients", {"name": "Own", "phone": "0733000998"}).json["id"],
+        "clinician": chege.get("/api/clinicians").json["items"][0]["id"],
+        "invoice": house.invoice(5, "bahari")[0],
+        "transaction": chege.get(f"/api/transactions?receipt={receipt(51)}").json["items"][0]["id"],
+    }  # fmt: skip
+
+
+def test_what_another_tenant_names_in_a_body_a_form_or_a_query_is_nobodys(walked: House) -> None:
+    """coverage.md G1: the walk had gone through the places of addresses only."""
+    own, chege, browser = own_things(walked), walked.api("chege"), walked.browser_of("chege")
+    theirs = dict(walked.things)  # type: ignore[attr-defined]
+    theirs |= {"receipt": receipt(1), "package": walked.package()}
+    theirs["clinician"] = walked.api("brian").get("/api/clinicians").json["items"][0]["id"]
+    theirs["invoice"] = next(number for number in numbers(walked, "mlima") if number not in numbers(walked, "bahari"))
+    theirs["account"] = walked.api("brian").get("/api/customers").json["items"][0]["accountNumber"]
+    booking = {
+        "kind": "onsite", "startsAt": clock.rfc3339(clock.now() + timedelta(days=5)), "durationMinutes": 30, "price": 5
+    }  # fmt: skip
+    before, token = rows_owned(walked), csrf_of(browser, "/staff/gateways/new")
+    for method, path, given in NAMED_IN_BODIES:
+        path, given = named(theirs, own, path), named(theirs, own, given)
+        if path == "/api/appointments":
+            given |= booking
+        if path.startswith("/api/"):
+            answer: Any = chege.client.open(path, method=method, headers=chege.headers, json=given)
+            assert answer.status_code in (404, 422), f"{method} {path}: {answer.status_code} {answer.text[:200]}"
+        else:
+            answer = browser.open(path, method=method, data=given | {"csrf_token": token})
+            assert answer.status_code in (303, 404, 422), f"{method} {path}: {answer.status_code}"
+        assert rows_owned(walked) == before, f"{method} {path}"
+    for path in NAMED_IN_QUERIES:
+        path = named(theirs, own, path)
+        answer = chege.get(path) if path.startswith("/api/") else browser.get(path)
+        assert answer.status_code == 200, path
+        text = answer.text.replace(path.partition("=")[2], "")
+        for name in (receipt(1), "Otieno", "Auma", theirs["transaction"], theirs["customer"], theirs["payment"]):
+            assert name not in text, f"{path} shows mlima's {name}"
+
+
+def numbers(house: House, slug: str) -> list[str]:
+    """Invoice numbers of a tenant."""
+    who = "chege" if slug == "bahari" else "brian"
+    return [item["number"] for item in house.api(who).get("/api/invoices").json["items"]]
+
+
+def test_a_callback_through_another_tenants_gateway_moves_nothing_of_ours(walked: House) -> None:
+    """The hooks' addresses name a gateway and a push: of two tenants, they fit nothing."""
+    _number, token = walked.invoice(700)
+    push = walked.pushed(token)
+    before = rows_owned(walked)
+    for body in (stk_body(push, receipt=receipt(61)), stk_body(push, code=1032)):
+        answer = stranger(walked).post(f"{walked.hook('bahari')}/stk/{push.token}", json=body)
+        assert answer.status_code == 200
+    confirmation = c2b_body(receipt=receipt(62), amount=700, account=push.reference)
+    stranger(walked).post(f"{walked.hook('bahari')}/c2b/confirmation", json=confirmation)
+    walked.settle()
+    assert rows_owned(walked) == before
+
+
 def test_the_tenant_in_an_address_or_a_session_gives_nobody_another_business(walked: House) -> None:
     browser = walked.browser_of("chege")
     assert "Bahari House" in browser.get("/staff/?tenant=mlima").text
@@ -396,6 +511,21 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) 
         assert answer.status_code not in (401, 403, 404) and answer.status_code < 500, (
             f"{method} {rule.rule}: {answer.text[:200]}"
         )
+
+
+def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: House) -> None:
+    """As above: an identifier that is nobody's would prove nothing. One that was used up above is found and refused."""
+    amina = walked.api("amina")
+    things = dict(walked.things)  # type: ignore[attr-defined]
+    things["clinician"] = amina.get("/api/clinicians").json["items"][0]["id"]
+    when = {"kind": "onsite", "startsAt": clock.rfc3339(clock.now() + timedelta(days=9)), "durationMinutes": 30}
+    for method, path, given in NAMED_IN_BODIES:
+        if not path.startswith("/api/") or "/portal/" in path:
+            continue
+        given = named(things, things, given) | (when | {"price": 5} if path == "/api/appointments" else {})
+        path = named(things, things, path)
+        answer = amina.client.open(path, method=method, headers=amina.headers, json=given)
+        assert answer.status_code not in (403, 404) and "no such" not in answer.text, f"{path}: {answer.text[:200]}"
 
 
 # --- forged requests

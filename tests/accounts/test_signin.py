@@ -389,3 +389,20 @@ def test_a_session_and_a_fresh_sign_in_have_their_time(house: House) -> None:
     assert answer.status_code == 422 and "Sign in again" in answer.text
     clock.reset()
     assert house.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"
+
+
+def test_a_page_behind_a_sign_in_is_never_compressed(house: House) -> None:
+    """tests.md X5: its size under compression would tell of the secrets in it (BREACH)."""
+    asked = {"Accept-Encoding": "gzip"}
+    staff, patient = house.browser_of("amina"), house.browser_of("otieno")
+    for browser, path in (
+        (staff, "/staff/"), (staff, "/staff/people"), (staff, "/staff/payments.csv"), (staff, "/password/"),
+        (patient, "/account/"), (stranger(house), "/login"), (stranger(house), "/password/forgotten"),
+    ):  # fmt: skip
+        answer = browser.get(path, headers=asked)
+        assert answer.status_code == 200 and "Content-Encoding" not in answer.headers, path
+    api = house.api("amina")
+    answer = api.client.get("/api/payment-gateways", headers=api.headers | asked)
+    assert answer.status_code == 200 and "Content-Encoding" not in answer.headers
+    page = stranger(house).get("/hotspot/mlima/", headers=asked)
+    assert page.headers["Content-Encoding"] == "gzip", "what strangers get is"

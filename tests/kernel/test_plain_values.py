@@ -97,6 +97,16 @@ def test_what_is_sealed_opens_only_with_its_key_in_its_place(text: str) -> None:
     assert ring.unseal(old.seal(text, "x"), "x") == text, "a rotated ring opens what the old key sealed"
 
 
+def test_what_a_phone_is_found_by_is_the_same_before_and_after_a_new_first_key() -> None:
+    """tests.md W2: hashed under the newest key, no customer would be found after a rotation."""
+    old, rotated = vault.KeyRing("a:" + "aa" * 32), vault.KeyRing("b:" + "bb" * 32 + ",a:" + "aa" * 32)
+    again = vault.KeyRing("c:" + "cc" * 32 + ",b:" + "bb" * 32 + ",a:" + "aa" * 32)
+    found_by = {ring.lookup("254712345678", "phone/1") for ring in (old, rotated, again)}
+    assert len(found_by) == 1 and rotated.current == "b"
+    assert old.lookup("254712345678", "phone/1") != old.lookup("254712345678", "phone/2")
+    assert vault.KeyRing("a:" + "ab" * 32).lookup("254712345678", "phone/1") not in found_by
+
+
 def test_two_seals_of_one_text_differ_and_its_lookup_is_the_same() -> None:
     ring = vault.KeyRing("a:" + "aa" * 32)
     assert ring.seal("x", "c") != ring.seal("x", "c") and ring.lookup("x", "c") == ring.lookup("x", "c") != ring.lookup(
