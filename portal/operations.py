@@ -17,7 +17,7 @@ from portal import clock
 from portal.db import db
 from portal.gateways.models import Gateway
 from portal.outbox.models import OutboxItem
-from portal.payments import inbox, undecided
+from portal.payments import inbox, search, undecided
 from portal.payments.models import InboxItem, Push, Refund, Transaction
 from portal.payments.spool import Spool
 from portal.tenants.models import Tenant
@@ -113,6 +113,10 @@ def metrics() -> Response:
     waiting.labels("inbox_dead").set(dead)
     to_decide = select(func.count()).select_from(InboxItem).where(undecided.waits())
     waiting.labels("payments_to_decide").set(db.session.scalar(to_decide) or 0)
+    unproved = select(func.count(), func.count(Transaction.contradicted_at)).where(search.is_provisional())
+    count, contradicted = db.session.execute(unproved).one()
+    waiting.labels("paid_without_receipt").set(count)
+    waiting.labels("payments_contradicted").set(contradicted)
     unknown = select(func.count()).where(Refund.state == "unknown")
     waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
     refused = select(func.count()).where(Gateway.refused_at.is_not(None), Gateway.archived_at.is_(None))

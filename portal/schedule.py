@@ -17,7 +17,7 @@ from portal.db import db, refresh_statistics
 from portal.logs import logger
 from portal.outbox.models import OutboxItem
 from portal.payments import jobs
-from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund
+from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
 
 EVERY_S = 2.0
 CHAIN_EVERY = 5
@@ -44,6 +44,7 @@ def waiting() -> list[queue.Bell]:
         (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
         (queue.REQUESTS, select(InboxItem.id).where(InboxItem.ask_at <= now)),
         (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),
+        (queue.REQUESTS, select(Transaction.id).where(Transaction.ask_next_at <= now)),
         (queue.CHAIN, select(AuditEntry.id).where(AuditEntry.seq.is_(None))),
     ]
     found = [bell for bell, rows in work if db.session.execute(rows.limit(1)).first() is not None]

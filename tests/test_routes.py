@@ -53,6 +53,7 @@ NAMES_OF = {
     ("transactions", "uid"): "transaction",
     ("payments", "uid"): "transaction",
     ("unmatched", "uid"): "transaction",
+    ("provisional", "uid"): "transaction",
     ("attempts", "token"): "payment",
     ("of", "token"): "payment",
     ("unplaced", "uid"): "transaction",
@@ -66,7 +67,7 @@ NAMES_OF = {
 }
 # What a door needs before it looks at whose thing is named.
 BODIES = {
-    "api.customers_pay": {"reference": "@invoice"}, "api.refunds_refund": {"amount": 1},
+    "api.customers_pay": {"reference": "@invoice"}, "api.customers_put_back": {"reference": "@invoice"}, "api.refunds_refund": {"amount": 1},
     "api.manual_void": {"reason": "r"},
 }  # fmt: skip
 

@@ -938,6 +938,10 @@ def upgrade() -> None:
         sa.Column("reversed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("void_why", sa.String(length=300), nullable=False),
+        sa.Column("ask_next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("contradicted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("contradiction", sa.String(length=300), nullable=False),
         sa.Column("note", sa.String(length=300), nullable=False),
         sa.Column("recorded_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -974,6 +978,20 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("push_id IS NULL"),
             postgresql_where=sa.text("push_id IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_transactions_provisional",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("receipt IS NULL AND merged_into_id IS NULL AND reversed_at IS NULL"),
+            postgresql_where=sa.text("receipt IS NULL AND merged_into_id IS NULL AND reversed_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_transactions_to_ask",
+            ["ask_next_at"],
+            unique=False,
+            sqlite_where=sa.text("ask_next_at IS NOT NULL"),
+            postgresql_where=sa.text("ask_next_at IS NOT NULL"),
         )
         batch_op.create_index("ix_transactions_occurred", ["tenant_id", "occurred_at", "id"], unique=False)
         batch_op.create_index("ix_transactions_payer", ["tenant_id", "phone_hash"], unique=False)

@@ -25,6 +25,7 @@ def open_doors(doors: Doors) -> None:
     doors.add("POST", "/customers", add, who=REQUEST_PAYMENT)
     doors.add("GET", "/customers/<uid>", one, who=SEE_MONEY)
     doors.add("POST", "/customers/<uid>/pay", pay, who=PLACE_MONEY)
+    doors.add("POST", "/customers/<uid>/put-back", put_back, who=PLACE_MONEY)
 
 
 def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str, Any]:
@@ -103,6 +104,27 @@ def pay(uid: str) -> ResponseReturnValue:
         paid=money.kes(paid_cents),
         amountDue=money.kes(payment.due_cents),
         status="paid" if payment.state == "paid" else "pending",
+        balance=money.kes(balance),
+    )
+
+
+@contract("PutBack", takes="WalletPayment")
+def put_back(uid: str) -> ResponseReturnValue:
+    """Undo what this customer's wallet paid on `reference`: it is theirs again, and due again. Twice is once."""
+    asking, given = principal(), body()
+    reference = text_of(given, "reference")
+    with transaction():
+        customer_id = customers.by_uid(asking.tenant_id, uid).id
+        payment_id = payable(asking.tenant_id, reference).id
+        put_cents = wallets.put_back(payment_id, actor=asking.actor, customer_id=customer_id)
+    queue.ring(queue.WITHDRAW)
+    payment = db.session.get_one(Payment, payment_id)
+    balance = wallets.balance_cents(db.session.get_one(Customer, customer_id), payment.environment)
+    return jsonify(
+        paymentId=payment.token,
+        reference=payment.reference,
+        putBack=money.kes(put_cents),
+        amountDue=money.kes(payment.due_cents),
         balance=money.kes(balance),
     )
 

@@ -117,6 +117,7 @@ _TRANSACTION: dict[str, Schema] = {
     "occurredAt": TIME,
     "state": words("allocated", "partly_allocated", "unallocated", "merged", "reversed", "void"),
     "environment": ENVIRONMENT,
+    "provisional": FLAG | {"description": "Known by our query alone: M-Pesa has told no receipt of it yet."},
 }
 _CUSTOMER: dict[str, Schema] = {
     "id": TEXT,
@@ -317,6 +318,7 @@ COMPONENTS: dict[str, Schema] = {
     "PaidFromWallet": thing(
         paymentId=TEXT, reference=TEXT, paid=KES, amountDue=KES, status=words("paid", "pending"), balance=KES
     ),
+    "PutBack": thing(paymentId=TEXT, reference=TEXT, putBack=KES, amountDue=KES, balance=KES),
     "NewPatient": thing(name=TEXT, phone=PHONE, email={"type": "string", "format": "email"}, optional=("email",)),
     "Patient": thing(id=TEXT, name=TEXT, phone=maybe(TEXT), email=maybe(TEXT)),
     "Clinician": thing(id=TEXT, name=TEXT, title=TEXT, fee=KES),
@@ -373,6 +375,7 @@ COMPONENTS: dict[str, Schema] = {
         today=_FIGURE,
         month=_FIGURE,
         successRate=maybe({"type": "number", "minimum": 0, "maximum": 1}),
+        provisional=_FIGURE | {"description": "Known by our query alone, without a receipt; in neither sum."},
         pending=COUNT,
         lastCallbackAt=maybe(TIME),
         environment=ENVIRONMENT,

@@ -46,6 +46,7 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
         "occurredAt": clock.rfc3339(item.occurred_at),
         "state": item.state,
         "environment": item.environment,
+        "provisional": item.is_provisional,
     }
 
 
@@ -132,6 +133,7 @@ def stats() -> ResponseReturnValue:
         today={"amount": money.kes(found.today_cents), "count": found.today_count},
         month={"amount": money.kes(found.month_cents), "count": found.month_count},
         successRate=found.success_rate,
+        provisional={"amount": money.kes(found.provisional_cents), "count": found.provisional_count},
         pending=found.pending,
         lastCallbackAt=clock.rfc3339(found.last_callback_at) if found.last_callback_at else None,
         environment=environment,

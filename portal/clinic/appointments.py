@@ -141,10 +141,10 @@ def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
 
 
-def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[Appointment]:
-    """Cancelled, and its payer's money is still here: to be refunded, or kept as credit. The oldest first."""
+def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[tuple[Appointment, Payment]]:
+    """(cancelled appointment, its payment) whose payer's money is still here: to be refunded. The oldest first."""
     kept = (
-        select(Appointment)
+        select(Appointment, Payment)
         .join(Invoice, Invoice.id == Appointment.invoice_id)
         .join(Payment, Payment.id == Invoice.payment_id)
         .where(
@@ -154,7 +154,7 @@ def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[Appointment]:
             Payment.refunded_cents < Payment.amount_cents,
         )
     )
-    return list(db.session.scalars(kept.order_by(Appointment.id).limit(limit)))
+    return [(one, payment) for one, payment in db.session.execute(kept.order_by(Appointment.id).limit(limit))]
 
 
 def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) -> None:

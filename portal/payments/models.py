@@ -153,6 +153,10 @@ class Push(TenantOwned, Model):
         self.checkout_hash = personal.checkout_hash(checkout_request_id)
 
 
+# Known by a query alone: see `provisional`.
+PROVISIONAL = "receipt IS NULL AND merged_into_id IS NULL AND reversed_at IS NULL"
+
+
 class Transaction(TenantOwned, Model):
     """Money that M-Pesa says has moved. Known by its receipt, once per tenant and environment, whoever told us.
 
@@ -177,6 +181,8 @@ class Transaction(TenantOwned, Model):
             where="unallocated_cents > 0",
         ),
         _partial("ix_transactions_manual", "tenant_id", "id", where="provider = 'manual'"),
+        _partial("ix_transactions_provisional", "tenant_id", "id", where=PROVISIONAL),
+        _partial("ix_transactions_to_ask", "ask_next_at", where="ask_next_at IS NOT NULL"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -201,6 +207,10 @@ class Transaction(TenantOwned, Model):
     reversed_at: Mapped[datetime | None]  # M-Pesa took it back from us
     voided_at: Mapped[datetime | None]  # a payment recorded by hand, taken back with a reason
     void_why: Mapped[str] = mapped_column(String(300), default="")
+    ask_next_at: Mapped[datetime | None]  # its receipt is not known: M-Pesa is asked about its prompt
+    contradicted_at: Mapped[datetime | None]  # M-Pesa's words about it differ: a person decides, no refund leaves
+    seen_at: Mapped[datetime | None]  # a person has found at M-Pesa what has no receipt here
+    contradiction: Mapped[str] = mapped_column(String(300), default="")
     note: Mapped[str] = mapped_column(String(300), default="")
     recorded_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     gateway: Mapped[Gateway | None] = relationship()
@@ -210,6 +220,11 @@ class Transaction(TenantOwned, Model):
     @property
     def is_gone(self) -> bool:
         return self.reversed_at is not None or self.voided_at is not None
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether only M-Pesa's answer to a query tells of it."""
+        return self.receipt is None and self.merged_into_id is None and not self.is_gone
 
     @property
     def state(self) -> str:

@@ -6,7 +6,7 @@ payment, push, transaction.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
@@ -27,6 +27,9 @@ PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
 UNKNOWN_ACCOUNT, SEVERAL_FIT = "unknown account", "several fit"
 KNOWS_PAYER = frozenset({"stk", "query", "c2b", "status", "pull"})  # channels by which M-Pesa says who paid
 OTHER_ENVIRONMENT = "other environment"  # test money for what real money pays now, or the reverse
+
+
+FIRST_ASKED_AFTER = timedelta(minutes=2)  # a callback or an echo mostly brings the receipt before
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
             payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
             payer_name_sealed=personal.seal_text(arrival.payer_name, tenant_id),
             occurred_at=arrival.occurred_at,
+            ask_next_at=None if arrival.receipt else clock.now() + FIRST_ASKED_AFTER,
         ).returning(Transaction)
     ).one_or_none()
     if booked is None:  # another worker booked it between our look and our insert
@@ -208,6 +212,8 @@ def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
     if booked.receipt is None and arrival.receipt is not None:
         booked.receipt = arrival.receipt
         booked.occurred_at = arrival.occurred_at
+        booked.ask_next_at = booked.contradicted_at = None
+        booked.contradiction = ""
         why = ""
         if arrival.amount_cents > booked.amount_cents:
             extra = arrival.amount_cents - booked.amount_cents

@@ -226,10 +226,15 @@ def _write(
             _("This money came in test mode, or before it: it cannot go back through a gateway of the other money."),
             code="other_environment",
         )
+    if booked.contradicted_at is not None:
+        raise Conflict(
+            _("M-Pesa's words about this payment differ. First decide whether it was paid: see Money to place."),
+            code="contradicted",
+        )
     initiator.refuse_if_halted(gateway)
     msisdn = _check(booked, amount_cents, method)
     tenant = db.session.get_one(Tenant, booked.tenant_id)
-    needs_second = in_all_cents > tenant.refund_approval_above_cents
+    needs_second = in_all_cents > tenant.refund_approval_above_cents or booked.receipt is None
     refund = Refund(
         tenant_id=booked.tenant_id,
         transaction_id=booked.id,
@@ -400,6 +405,10 @@ def begin(refund_id: int) -> MpesaRequest | None:
         return None
     if db.session.get_one(Transaction, refund.transaction_id).is_gone:
         fail(refund, "M-Pesa has reversed this payment itself meanwhile.", actor="worker")
+        return None
+    if db.session.get_one(Transaction, refund.transaction_id).contradicted_at is not None:
+        refund.failure = "M-Pesa's words about this payment differ: it waits until a person decides."
+        refund.next_at = clock.now() + timedelta(minutes=10)
         return None
     gateway = db.session.get_one(Gateway, refund.gateway_id)
     if not initiator.can_ask(gateway):

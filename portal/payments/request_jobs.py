@@ -8,8 +8,8 @@ from portal.db import db, transaction
 from portal.gateways import connect, daraja, initiator
 from portal.gateways.models import Gateway
 from portal.logs import logger
-from portal.payments import receipt_questions, refunds, requests, side_by_side
-from portal.payments.models import MpesaRequest, Refund, Transaction
+from portal.payments import provisional, receipt_questions, refunds, requests, side_by_side
+from portal.payments.models import MpesaRequest, Push, Refund, Transaction
 
 ASK_ABOUT_AFTER = timedelta(minutes=5)
 THREADS, SENDING_SESSION = 8, timedelta(seconds=120)
@@ -18,6 +18,8 @@ THREADS, SENDING_SESSION = 8, timedelta(seconds=120)
 def send_due() -> None:
     """Send what waits, and ask about what has no answer. One that fails is put off and stops no other."""
     _ask_about_receipts()
+    with transaction():
+        provisional.ask_due()
     due = refunds.due()
     db.session.rollback()
     for refund_id in due:
@@ -141,6 +143,9 @@ def _call_about(  # type: ignore[no-untyped-def]
 def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict[str, Any]):  # type: ignore[no-untyped-def]
     if what == "receipt":
         return lambda: client.transaction_status(transaction_id=value, **doors)
+    if what == "push":
+        merchant_id = db.session.get_one(Push, int(value)).merchant_request_id or ""
+        return lambda: client.transaction_status(originator_conversation_id=merchant_id, **doors)
     refund = db.session.get_one(Refund, int(value))
     if refund.method == "reversal":
         receipt = db.session.get_one(Transaction, refund.transaction_id).receipt or ""

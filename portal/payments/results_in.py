@@ -13,7 +13,17 @@ from portal import clock, personal
 from portal.db import db
 from portal.gateways import initiator, messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, receipt_questions, refund_answers, refunds, requests, success, undecided
+from portal.payments import (
+    accounts,
+    money_in,
+    provisional,
+    receipt_questions,
+    refund_answers,
+    refunds,
+    requests,
+    success,
+    undecided,
+)  # fmt: skip
 from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.outcome import Outcome
 
@@ -37,6 +47,8 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
             why = refund_answers.take_result(refund, result, gateway)
     elif request.kind == "balance":
         why = _balance(gateway, result)
+    elif what == "push":
+        why = provisional.take_status(gateway, int(value), result)
     elif _cannot_tell(result) and requests.put_back(request, f"{result.result_code} {result.result_desc}"):
         initiator.note(gateway, result.result_code, result.result_desc)
         return Outcome("done", f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")

@@ -14,8 +14,8 @@ from portal.audit import chain
 from portal.db import db
 from portal.gateways import messages, results
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, results_in, success, webhook
-from portal.payments.models import InboxItem, Payment, Push
+from portal.payments import accounts, money_in, provisional, results_in, success, webhook
+from portal.payments.models import InboxItem, Payment, Push, Transaction
 from portal.payments.money_in import Arrival, lock_payment
 from portal.payments.outcome import Outcome
 from portal.payments.states import State, move
@@ -110,7 +110,7 @@ def _stk_success(
     if known is not None and known.push_id is None and known.amount_cents != callback.amount_cents:
         return Outcome("rejected", f"Receipt {callback.receipt} is known with another amount.", push.id)
     if known is None or known.channel == webhook.CHANNEL:  # else M-Pesa has told of this very money
-        if why := _oddity(item, push, callback):
+        if why := _oddity(item, push, callback, before[1]):
             is_unsettled = push.state != State.SUCCEEDED
             return Outcome("waiting", why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
     success.succeed(
@@ -125,8 +125,13 @@ def _stk_success(
     return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
 
 
-def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback) -> str:
-    """What forbids to believe this success before M-Pesa is asked, whatever became of the push; empty where nothing."""
+def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback, answered: Transaction | None) -> str:
+    """What forbids to believe this success before M-Pesa is asked, whatever became of the push; empty where nothing.
+
+    answered: the money that answers the push already.
+    """
+    if answered is not None and answered.receipt not in (None, callback.receipt):
+        return "Its prompt was paid by another receipt."
     if callback.amount_cents != push.amount_cents:
         return "It states another amount than was asked for."
     if item.is_foreign:
@@ -150,6 +155,8 @@ def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> A
 
 def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
     state = State(push.state)
+    if state == State.SUCCEEDED and provisional.contradict(push, f"{actor}: {code} {description}"):
+        return Outcome("done", f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id)
     if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
         return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push.id)
     kind = results.explain(code).kind
@@ -234,6 +241,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
             return
     if push.state == State.SUCCEEDED:
         return
+    refused_with = push.result_code if push.state in (State.DECLINED, State.CANCELLED) else None
     told = accounts.told_by_status(push)
     unknown_receipt = Arrival(
         channel="query",
@@ -251,6 +259,8 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
         why="M-Pesa says paid when asked." if told else "M-Pesa says paid when asked; its receipt is to follow.",
         actor="stk query",
     )
+    if refused_with is not None:
+        provisional.contradict(push, f"M-Pesa had refused it with {refused_with}, and says paid when asked.")
 
 
 def _is_borne_out(item: InboxItem, push: Push, gateway: Gateway, callback: messages.StkCallback) -> bool:

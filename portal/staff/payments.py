@@ -12,7 +12,7 @@ from sqlalchemy import select, union
 from portal import personal
 from portal.accounts import permissions
 from portal.accounts.models import User
-from portal.accounts.permissions import RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
+from portal.accounts.permissions import PLACE_MONEY, RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
 from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.clinic import appointments, invoices
@@ -20,7 +20,7 @@ from portal.db import db, transaction
 from portal.fulfilment import receipts_of
 from portal.gateways import results
 from portal.payments import accounts, manual, qr, refunds, search, status, stk
-from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.phone import as_shown
 from portal.staff import refunds as refund_pages
 from portal.staff import words
@@ -71,6 +71,7 @@ def listed() -> ResponseReturnValue:
             "reference": references[item.id],
             "state": item.state,
             "environment": item.environment,
+            "is_provisional": item.is_provisional,
             "amount_cents": item.amount_cents,
             "url": url_for("staff.payment", uid=item.uid),
         }
@@ -121,6 +122,7 @@ def one(uid: str) -> ResponseReturnValue:
         "payer": " ".join(filter(None, (name, as_shown(item.payer_shown)))) or "–",
         "channel": CHANNELS.get(item.channel, item.channel),
         "environment": item.environment,
+        "is_provisional": item.is_provisional,
         "reference": item.account,
         "occurred_at": item.occurred_at,
         "state": item.state,
@@ -242,6 +244,9 @@ def attempt(token: str) -> ResponseReturnValue:
         "created_at": payment.created_at,
         "payer": invoices.payer_name(invoice) if invoice else "",
         "poll_url": url_for("staff.attempt", token=token, v=version),
+        "put_back_url": url_for("staff.put_back", token=token)
+        if permissions.allows(g.role, PLACE_MONEY) and any(one.customer_id for one in _standing(payment))
+        else None,
         "qr_url": url_for("staff.attempt_qr", token=token) if is_open else None,
     }
     return render_template(
@@ -275,6 +280,12 @@ def _state_of(payment: Payment, push: Push | None) -> str:
     word = status.status_word(payment, push)
     has_part = payment.state == "open" and payment.allocated_cents > 0
     return "part_paid" if has_part and word not in ("processing", "timed_out") else word
+
+
+def _standing(payment: Payment) -> list[Allocation]:
+    """What pays it now."""
+    given = select(Allocation).where(Allocation.payment_id == payment.id, Allocation.taken_back_at.is_(None))
+    return list(db.session.scalars(given))
 
 
 def _refund_action(payment: Payment) -> list[dict[str, str]]:

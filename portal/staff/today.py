@@ -17,7 +17,7 @@ from portal.db import db, transaction
 from portal.fulfilment import receipt_of
 from portal.gateways import connect, settings
 from portal.notifications import notices
-from portal.payments import search
+from portal.payments import provisional, search
 from portal.payments.models import Transaction
 from portal.phone import as_shown
 from portal.staff.guard import needs
@@ -45,6 +45,7 @@ def _shown(version: str) -> dict[str, Any]:
     seen = appointments.between(tenant.id, *_day()) if tenant.is_clinic else None
     return {
         "stats": search.figures(tenant.id, environment),
+        "unproved_count": _unproved(tenant.id),
         "appointments": None if seen is None else [row_of(one) for one in seen],
         "items": _items(tenant.id),
         "notices": notices.unread(tenant.id, current_user.id),
@@ -88,7 +89,13 @@ def _version(tenant: Tenant) -> str:
     """What tells whether anything on this page changed: digits and hyphens."""
     visits = appointments.states_between(tenant.id, *_day()) if tenant.is_clinic else []
     told = [one.id for one in notices.unread(tenant.id, current_user.id)]
-    return f"{_money_version(tenant.id)}-{zlib.crc32(repr((visits, told)).encode())}"
+    also = zlib.crc32(repr((visits, told, _unproved(tenant.id))).encode())
+    return f"{_money_version(tenant.id)}-{also}"
+
+
+def _unproved(tenant_id: int) -> int:
+    """How many payments without a receipt wait for a person's word; beyond a hundred it does not matter."""
+    return len(provisional.to_decide(tenant_id)) + len(provisional.without_receipt(tenant_id))
 
 
 def _money_version(tenant_id: int) -> str:

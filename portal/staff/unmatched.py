@@ -11,10 +11,11 @@ from portal import money as cash
 from portal import personal, queue
 from portal.accounts import permissions
 from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
+from portal.clinic import appointments, people
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.gateways import connect, messages
-from portal.payments import accounts, money_in, search, stk, undecided, wallets
+from portal.payments import accounts, money_in, provisional, refunds, search, stk, undecided, wallets
 from portal.payments.models import Transaction
 from portal.phone import as_shown, for_screens, normalise_msisdn
 from portal.staff import words
@@ -34,7 +35,9 @@ SUGGESTIONS = 3
 
 def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/attempts/<token>/close", "attempt_close", close, methods=["POST"])
+    bp.add_url_rule("/attempts/<token>/put-back", "put_back", put_back, methods=["POST"])
     bp.add_url_rule("/unmatched", "unmatched", unmatched)
+    bp.add_url_rule("/unmatched/provisional/<uid>", "decide_paid", decide_paid, methods=["POST"])
     bp.add_url_rule("/unmatched/undecided/<int:item_id>", "decide", decide, methods=["POST"])
     bp.add_url_rule("/unmatched/<uid>", "place", place, methods=["POST"])
     bp.add_url_rule("/unmatched/<uid>/keep", "keep", keep, methods=["POST"])
@@ -63,7 +66,76 @@ def unmatched() -> ResponseReturnValue:
         }
         for item in search.to_place(g.tenant.id, connect.environment_of(g.tenant.id))
     ]
-    return render_template("staff/unmatched.html", items=items, owed=_owed(), undecided=_undecided())
+    return render_template(
+        "staff/unmatched.html",
+        items=items,
+        owed=_owed(),
+        undecided=_undecided(),
+        contradicted=[_unproved(one) for one in provisional.to_decide(g.tenant.id)],
+        without_receipt=[_unproved(one) for one in provisional.without_receipt(g.tenant.id)],
+        cancelled=_cancelled(may_refund),
+    )
+
+
+def _unproved(one: Transaction) -> dict[str, Any]:
+    """Money that M-Pesa called paid when asked, and of which it told no receipt."""
+    return {
+        "reference": search.references_of([one])[one.id],
+        "amount_cents": one.amount_cents,
+        "at": one.occurred_at,
+        "payer": one.payer_shown or "–",
+        "why": one.contradiction,
+        "url": url_for("staff.payment", uid=one.uid),
+        "decide_url": url_for("staff.decide_paid", uid=one.uid),
+    }
+
+
+@needs(PLACE_MONEY)
+def decide_paid(uid: str) -> ResponseReturnValue:
+    """Say whether M-Pesa has money of which it told no receipt, or contradictory things."""
+    was_paid = request.form.get("outcome") == "paid"
+    try:
+        with transaction():
+            provisional.decide(g.tenant.id, uid, was_paid=was_paid, actor=actor())
+    except NotFound:
+        raise
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        queue.ring(queue.WITHDRAW)
+        flash(_("Noted. The books say so too."), "success")
+    return redirect(url_for("staff.unmatched"), 303)
+
+
+def _cancelled(may_refund: bool) -> list[dict[str, Any]]:
+    """Appointments that were cancelled after they were paid: nobody has the money's worth."""
+    return [
+        {
+            "reference": one.invoice_number,
+            "patient": people.name_of(one.patient),
+            "kept_cents": payment.allocated_cents - payment.refunded_cents,
+            "at": one.starts_at,
+            "url": url_for("staff.attempt", token=payment.token),
+            "refund_url": url_for("staff.refund_new", token=payment.token)
+            if may_refund and refunds.may_go_back(payment)[0]
+            else None,
+        }
+        for one, payment in appointments.cancelled_with_money(g.tenant.id)
+    ]
+
+
+@needs(PLACE_MONEY)
+def put_back(token: str) -> ResponseReturnValue:
+    """Undo what was paid from credit: it is the customer's again, and due again."""
+    payment_id = search.payment_of(g.tenant.id, token).id
+    with transaction():
+        put = wallets.put_back(payment_id, actor=actor())
+    queue.ring(queue.WITHDRAW)
+    if put:
+        flash(_("%(amount)s is the customer's credit again.", amount=cash.format_kes(put)), "success")
+    else:
+        flash(_("Nothing of this was paid from credit."), "info")
+    return redirect(url_for("staff.attempt", token=token), 303)
 
 
 def _undecided() -> list[dict[str, Any]]:

@@ -1,0 +1,348 @@
+"""Money that only M-Pesa's answer to a query tells of: delivered, told apart, asked about again, and decided."""
+
+from typing import Any
+
+import pytest
+
+from portal.accounts import signin
+from portal.db import db, transaction
+from portal.gateways.daraja import StkAnswer
+from portal.payments import queries, receipt_questions, refunds, request_jobs
+from portal.payments.models import InboxItem, MpesaRequest, Refund, Transaction
+from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
+from tests.payments.test_refunds import with_initiator
+
+
+def paid_by_query(house: House, amount: int = 500) -> tuple[str, str, Pushed]:
+    """(number, token, push) of an invoice that M-Pesa called paid when asked."""
+    number, token = house.invoice(amount)
+    push = house.pushed(token, "254712345678")
+    answers_paid(house, push)
+    assert house.status(token)["status"] == "paid"
+    return number, token, push
+
+
+def answers_paid(house: House, push: Pushed) -> None:
+    with house.app.app_context(), transaction():
+        queries.take_answer(push.push_id, StkAnswer("paid", "0", "The service request is processed successfully."))
+
+
+def second_administrator(house: House) -> None:
+    tenant_id = house.tenant_id()
+    with house.app.app_context(), transaction():
+        user = signin.add_user(email="zuri@mlima.test", name="Zuri", password="correct horse")
+        signin.add_role(user, tenant_id, "tenant_admin")
+
+
+def money(house: House) -> Transaction:
+    with house.inside():
+        found = db.session.query(Transaction).one()
+        db.session.expunge(found)
+        return found
+
+
+def press(house: House, outcome: str) -> str:
+    """Press a button of the first card on "Money to place"; the page afterwards."""
+    client = house.browser_of("brian")
+    page = client.get("/staff/unmatched").text
+    path = next(
+        part.split('"', 1)[0] for part in page.split('action="')[1:] if part.startswith("/staff/unmatched/prov")
+    )
+    data = {"outcome": outcome, "csrf_token": csrf_of(client, "/staff/unmatched")}
+    return client.post(path, data=data, follow_redirects=True).text
+
+
+def refund(house: House, token: str, **body: Any) -> Any:
+    return house.api("amina").post(f"/api/mpesa/{token}/refund", json=body)
+
+
+@pytest.mark.parametrize("callback_first", [False, True])
+def test_a_contradiction_holds_refunds_until_a_person_decides(house: House, callback_first: bool) -> None:
+    """fidelity.md 2: query says 0, the server's own 1032 says otherwise, in either order."""
+    with_initiator(house)
+    if callback_first:
+        _number, token = house.invoice(500)
+        push = house.pushed(token, "254712345678")
+        house.callback(push, code=1032)
+        house.settle()
+        answers_paid(house, push)
+    else:
+        _number, token, push = paid_by_query(house)
+        assert "without a receipt" not in house.browser_of("brian").get("/staff/unmatched").text
+        house.callback(push, code=1032)
+        house.settle()
+    assert house.status(token)["status"] == "paid", "what it opened stays open until somebody decides"
+    assert "To decide: 1 payment" in house.browser_of("brian").get("/staff/").text
+    assert "paid or not?" in house.browser_of("brian").get("/staff/unmatched").text
+    held = refund(house, token)
+    assert held.status_code == 409 and held.json["error"] == "contradicted"
+    assert 'mlango_waiting{what="payments_contradicted"} 1.0' in house.client().get("/metrics").text
+    press(house, "paid")
+    assert "To decide" not in house.browser_of("brian").get("/staff/").text
+    answer = refund(house, token)
+    assert answer.status_code == 200 and answer.json["data"]["needsApproval"] is True
+    assert house.books() == []
+
+
+def test_what_was_not_paid_after_all_is_owed_again(house: House) -> None:
+    """fidelity.md 2: a person finds that M-Pesa does not have it; what it bought ends."""
+    number, token, push = paid_by_query(house)
+    house.callback(push, code=1)
+    house.settle()
+    press(house, "not")
+    house.work()
+    assert house.status(token)["amountDue"] == 500 and house.books() == []
+    assert "paid or not?" not in house.browser_of("brian").get("/staff/unmatched").text
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=500, account=number)
+    )
+    house.settle()
+    assert house.status(token)["status"] == "paid" and house.books() == []
+
+
+def test_an_approved_refund_waits_while_m_pesa_contradicts_itself(house: House) -> None:
+    """fidelity.md 2: money must not go out on it, though two people said yes before."""
+    with_initiator(house)
+    second_administrator(house)
+    _number, token, push = paid_by_query(house)
+    uid = refund(house, token).json["data"]["refundId"]
+    assert house.api("zuri").post(f"/api/refunds/{uid}/approve", json={}).status_code == 200
+    house.callback(push, code=1032)
+    house.settle()
+    with house.app.app_context():
+        with transaction():
+            assert refunds.begin(db.session.query(Refund.id).scalar()) is None
+        one = db.session.query(Refund).one()
+        assert one.state == "approved" and "differ" in one.failure and one.next_at is not None
+
+
+def test_money_without_a_receipt_goes_back_only_with_a_second_persons_yes(house: House) -> None:
+    """fidelity.md 2: below the limit too; with its receipt the limit alone decides."""
+    with_initiator(house)
+    _number, token, push = paid_by_query(house)
+    first = refund(house, token, amount=100)
+    assert first.status_code == 200 and first.json["data"]["needsApproval"] is True
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    second = refund(house, token, amount=200)
+    assert second.json["data"]["needsApproval"] is False
+
+
+def test_the_receipt_ends_the_contradiction(house: House) -> None:
+    """fidelity.md 2: M-Pesa's own record of the money is above both of its words."""
+    _number, token, push = paid_by_query(house)
+    house.callback(push, code=1032)
+    house.settle()
+    assert money(house).contradicted_at is not None
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=500, account=push.reference)
+    )
+    house.settle()
+    found = money(house)
+    assert (found.receipt, found.contradicted_at, found.ask_next_at) == (receipt(1), None, None)
+    assert "To decide" not in house.browser_of("brian").get("/staff/").text and house.books() == []
+
+
+def test_a_second_success_with_another_receipt_is_asked_about_before_it_is_booked(house: House) -> None:
+    """fidelity.md 3: one prompt is paid once; M-Pesa confirms the other receipt, or does not."""
+    with_initiator(house)
+    _number, token = house.invoice(500)
+    push = house.pushed(token, "254712345678")
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    for other in (2, 3):
+        house.callback(push, receipt=receipt(other))
+    house.settle()
+    assert money(house).receipt == receipt(1), "nothing of the others is booked"
+    later(130)
+    assert receipt(2) in house.browser_of("brian").get("/staff/unmatched").text
+    with house.app.app_context(), transaction():
+        receipt_questions.ask_due()
+    with house.inside():
+        asked = [one.subject for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+        assert asked == [f"receipt:{receipt(2)}", f"receipt:{receipt(3)}"]
+    _status_of(house, f"receipt:{receipt(2)}", ReceiptNo=receipt(2), Amount=500)
+    _status_of(house, f"receipt:{receipt(3)}", code=2032)
+    with house.inside():
+        booked = {one.receipt: one for one in db.session.query(Transaction)}
+        assert sorted(booked) == [receipt(1), receipt(2)]
+        assert (booked[receipt(2)].unallocated_cents, booked[receipt(2)].unplaced_why) == (50_000, "paid twice")
+    assert house.books() == []
+
+
+def test_the_same_success_twice_asks_nobody(house: House) -> None:
+    """fidelity.md 3: a repetition is none."""
+    with_initiator(house)
+    _number, token = house.invoice(500)
+    push = house.pushed(token)
+    path = f"{house.hook()}/stk/{push.token}"
+    body = stk_body(push, receipt=receipt(1))
+    house.client().post(path, json=body)
+    house.client().post(path, json=body | {"again": 1})
+    house.settle()
+    with house.inside():
+        assert db.session.query(MpesaRequest).count() == 0
+        assert db.session.query(InboxItem).filter_by(state="waiting").count() == 0
+    assert money(house).receipt == receipt(1)
+
+
+def _status_of(house: House, subject: str, code: int = 0, **told: Any) -> None:
+    """M-Pesa's answer to the question about this subject."""
+    with house.inside():
+        question = db.session.query(MpesaRequest).filter_by(subject=subject).order_by(MpesaRequest.id.desc()).first()
+        assert question is not None, subject
+        token = question.token
+    given = {"TransactionStatus": "Completed", "CreditPartyName": "600111 - MLIMA", "DebitPartyName": "254712345678"}
+    values = [{"Key": key, "Value": value} for key, value in (given | told).items()] if code == 0 else []
+    result = {
+        "ResultType": 0, "ResultCode": code, "ResultDesc": "", "TransactionID": "T", "ConversationID": f"AG_{token}",
+        "OriginatorConversationID": f"o-{token}", "ResultParameters": {"ResultParameter": values},
+    }  # fmt: skip
+    answer = house.client().post(f"{house.hook()}/result/{token}", json={"Result": result})
+    assert answer.status_code == 200
+    house.settle()
+
+
+def ask(house: House) -> list[str]:
+    """Let the worker ask what is due; the subjects that were written down."""
+    with house.app.app_context():
+        with transaction():
+            from portal.payments import provisional
+
+            provisional.ask_due()
+        found = [one.subject for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+        with transaction():
+            db.session.query(MpesaRequest).filter(MpesaRequest.state == "created").update(
+                {"state": "answered", "next_at": None}
+            )
+        return found
+
+
+def test_a_prompt_without_a_receipt_is_asked_about_again(house: House) -> None:
+    """fidelity.md 6: by transaction status, five times in a day, as long as no receipt is known."""
+    with_initiator(house)
+    _number, _token, push = paid_by_query(house)
+    assert ask(house) == [], "a callback mostly brings it within two minutes"
+    subject = f"push:{push.push_id}"
+    for turn, seconds in enumerate((121, 480, 3_000, 18_000, 64_801), 1):
+        later(seconds)
+        assert ask(house) == [subject] * turn
+    later(86_400)
+    assert len(ask(house)) == 5
+    assert money(house).ask_next_at is None
+
+
+def test_the_scheduler_finds_what_is_to_be_asked(house: House) -> None:
+    """fidelity.md 6: the row is the to-do list."""
+    from portal import queue, schedule
+
+    with_initiator(house)
+    paid_by_query(house)
+    with house.inside():
+        assert queue.REQUESTS not in schedule.waiting()
+    later(121)
+    with house.inside():
+        assert queue.REQUESTS in schedule.waiting()
+    with house.app.app_context():
+        request_jobs.send_due()
+        db.session.remove()
+        assert db.session.query(MpesaRequest).count() == 1
+
+
+def test_m_pesas_answer_brings_the_receipt(house: House) -> None:
+    """fidelity.md 6: what is asked by its MerchantRequestID is answered with receipt and amount."""
+    with_initiator(house)
+    _number, token, push = paid_by_query(house)
+    later(121)
+    ask(house)
+    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=400)
+    assert money(house).receipt is None, "another amount than was asked for proves nothing"
+    _reopen(house, push)
+    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=500)
+    assert money(house).receipt == receipt(7) and house.status(token)["receipt"] == receipt(7)
+    assert house.books() == []
+
+
+def test_m_pesas_failing_answer_contradicts_and_its_ignorance_says_nothing(house: House) -> None:
+    """fidelity.md 6: nobody documents that a prompt is found so."""
+    with_initiator(house)
+    _number, _token, push = paid_by_query(house)
+    later(121)
+    ask(house)
+    _status_of(house, f"push:{push.push_id}", code=2032)
+    assert money(house).contradicted_at is None
+    _reopen(house, push)
+    _status_of(house, f"push:{push.push_id}", TransactionStatus="Failed")
+    assert money(house).contradicted_at is not None
+
+
+def _reopen(house: House, push: Pushed) -> None:
+    with house.app.app_context(), transaction():
+        db.session.query(MpesaRequest).filter_by(subject=f"push:{push.push_id}").update({"state": "sent"})
+
+
+def test_a_gateway_that_cannot_ask_is_not_asked_with(house: House) -> None:
+    """fidelity.md 6: re-asked where the gateway can."""
+    paid_by_query(house)
+    later(121)
+    assert ask(house) == []
+
+
+def test_money_without_a_receipt_is_told_apart(house: House) -> None:
+    """fidelity.md 6: in the lists, the figures and the metrics; listed to staff after an hour."""
+    _number, _token, push = paid_by_query(house)
+    amina, brian = house.api("amina"), house.browser_of("brian")
+    assert amina.get("/api/transactions").json["items"][0]["provisional"] is True
+    stats = amina.get("/api/payments/mpesa/stats").json
+    assert stats["provisional"] == {"amount": 500, "count": 1} and stats["today"] == {"amount": 0, "count": 0}
+    assert "Without a receipt" in brian.get("/staff/payments").text
+    uid = amina.get("/api/transactions").json["items"][0]["id"]
+    assert "may prove not to have been paid" in brian.get(f"/staff/payments/{uid}").text
+    assert 'mlango_waiting{what="paid_without_receipt"} 1.0' in house.client().get("/metrics").text
+    assert "for an hour" not in brian.get("/staff/unmatched").text
+    later(3_601)
+    brian, amina = house.browser_of("brian"), house.api("amina")
+    assert "for an hour" in brian.get("/staff/unmatched").text and "To decide: 1 payment" in brian.get("/staff/").text
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    stats = amina.get("/api/payments/mpesa/stats").json
+    assert stats["provisional"] == {"amount": 0, "count": 0} and stats["today"] == {"amount": 500, "count": 1}
+    assert amina.get("/api/transactions").json["items"][0]["provisional"] is False
+    assert "for an hour" not in brian.get("/staff/unmatched").text
+    assert 'mlango_waiting{what="paid_without_receipt"} 0.0' in house.client().get("/metrics").text
+
+
+def test_another_business_decides_nothing_here(house: House) -> None:
+    """What a person says of money is said by the business's own people."""
+    from portal.errors import NotFound
+    from portal.payments import provisional
+
+    _number, token, _push = paid_by_query(house)
+    uid, theirs = money(house).uid, house.tenant_id("bahari")
+    with house.app.app_context(), pytest.raises(NotFound), transaction():
+        provisional.decide(theirs, uid, was_paid=False, actor="user:9")
+    assert house.status(token)["status"] == "paid"
+
+
+def test_a_decision_is_made_once(either_house: House) -> None:
+    """On both databases: two people press at once, one of them is told."""
+    from portal.errors import Conflict
+    from portal.payments import provisional
+    from tests.payments.test_races import together
+
+    house, tenant_id = either_house, either_house.tenant_id()
+    _number, _token, push = paid_by_query(house)
+    house.callback(push, code=1032)
+    house.settle()
+    uid = money(house).uid
+
+    def press_not() -> str:
+        try:
+            with transaction():
+                provisional.decide(tenant_id, uid, was_paid=False, actor="user:1")
+            return "taken back"
+        except Conflict:
+            return "too late"
+
+    assert sorted(together(house, *([press_not] * 4))) == ["taken back", *["too late"] * 3]
+    assert house.books() == []
