@@ -234,7 +234,7 @@ def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: Ho
     wait_until(lambda: _undecided(served))
     assert money(served) == [(None, 50_00, 0)]
     brian = served.browser_of("brian")
-    assert "To decide" not in brian.get("/staff/unmatched").text, "the callbacks may tell them apart meanwhile"
+    assert 'id="undecided"' not in brian.get("/staff/unmatched").text, "the callbacks may tell them apart meanwhile"
     later(130)
     served.work()
     page = brian.get("/staff/unmatched").text
