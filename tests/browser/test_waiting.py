@@ -1,0 +1,79 @@
+"""What the page of a payer does while nothing has happened yet, and that it stops when all has."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from tests.browser.journeys import buy, portal
+from tests.house import new_phone
+
+
+def asked_of(page: Page, part: str) -> list[str]:
+    """The addresses with this part that the page asks for from now on."""
+    seen: list[str] = []
+
+    def note(request: Request) -> None:
+        if part in request.url:
+            seen.append(request.url)
+
+    page.on("request", note)
+    return seen
+
+
+@pytest.mark.property(8)
+def test_a_wrong_number_is_told_while_it_is_typed_and_nobody_is_asked(served, page_at, no_problems):
+    """tests.md 8: nothing showed that a wrong number is told at once: it needs no answer from anywhere."""
+    page: Any = page_at(360)
+    page.goto(portal(served))
+    asked, hint = asked_of(page, "/"), page.locator("#phone-live")
+    page.type("#phone", "0812")
+    expect(hint).to_have_text("Write it like 0712 345 678 or 0110 123 456.")
+    expect(hint).to_have_class("hint live bad")
+    page.fill("#phone", "")
+    page.type("#phone", "0712 345")
+    expect(hint).to_have_text("")  # not wrong yet
+    page.locator("#phone").blur()
+    expect(hint).to_have_class("hint live bad")
+    page.fill("#phone", "")
+    page.type("#phone", "0712345678")
+    expect(hint).to_have_text("This number looks right.")
+    assert asked == []
+
+
+@pytest.mark.property(17)
+def test_a_button_says_that_it_works_until_the_answer_is_there(served, page_at, no_problems):
+    """tests.md 17: no indicator was looked for."""
+    page: Any = page_at(360)
+    page.goto(portal(served))
+    # the answer is long in coming: what leaves the page is counted and held
+    page.evaluate("""() => { window.sent = 0; document.querySelector("main form").addEventListener("submit",
+        event => { event.preventDefault(); window.sent += 1 }) }""")
+    page.fill("#phone", "0712345678")
+    pay = page.locator("main form button.primary")
+    pay.click()
+    expect(pay).to_have_text("Sending…")
+    expect(pay).to_have_class("btn primary wide big busy")
+    pay.click()  # an impatient second tap
+    assert page.evaluate("window.sent") == 1
+
+
+@pytest.mark.property(16)
+@pytest.mark.property(18)
+def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house, phones, page_at, no_problems):
+    """tests.md 16, 18: that polling ends was read off an attribute; here the page is given ten minutes more."""
+    page: Any = page_at(360)
+    page.clock.install()
+    msisdn = new_phone()
+    buy(page, open_house, msisdn)
+    expect(page.locator("#payment [aria-current=step]")).to_have_text("Enter your M-Pesa PIN")
+    asked = asked_of(page, "/status")
+    page.clock.run_for(5_000)
+    page.wait_for_function("true")
+    assert asked, "within five seconds it asks"
+    phones.enter_pin(msisdn)
+    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+    asked.clear()
+    page.clock.run_for(600_000)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => done()))")
+    assert asked == []
