@@ -441,13 +441,18 @@ def ledger_check() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--tenant", "slug", default="", help="Whose statement it is; default: whose shortcode it names.")
 @click.option("--gateway", "gateway_id", default="", help="Of that tenant's gateways; default: its default one.")
+@click.option("--accept", "is_accepted", is_flag=True, help="Book what was missing. Without this it is compared only.")
 @_in_app
-def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
-    """Compare M-Pesa's statement with our books; exit code 1 where something differs."""
+def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) -> None:
+    """Compare M-Pesa's statement with our books; exit code 1 where something differs.
+
+    Nothing is booked without --accept: it says that an operator believes this file.
+    """
     from portal import queue
     from portal.gateways import connect, settings
     from portal.reconciliation import runs
     from portal.reconciliation.files import MOST_BYTES, StatementError
+    from portal.reconciliation.rows import CREATED
     from portal.tenants import find
 
     if gateway_id and not slug:
@@ -464,12 +469,27 @@ def reconcile_file(file: Path, slug: str, gateway_id: str) -> None:
     except StatementError as error:
         _fail(*error.problems)
         return
-    counts = runs.counts_by_id(runs.run(gateway.id, statement, user_id=None, actor="command line"))
-    queue.ring(queue.PAID)
+    made_id = runs.run(gateway.id, statement, user_id=None, actor="command line")
+    if is_accepted:
+        _accept_statement(made_id)
+    counts = runs.counts_by_id(made_id)
     for bucket, number in counts.items():
         click.echo(f"{bucket:<14}{number:>8}")
+    if runs.is_draft(made_id):
+        click.echo(f"Nothing was booked. {counts[CREATED]} payments are missing here: book them with --accept.")
+    queue.ring(queue.PAID)
     if runs.differences_in(counts):
         raise SystemExit(1)
+
+
+def _accept_statement(made_id: int) -> None:
+    from portal.errors import Conflict
+    from portal.reconciliation import runs
+
+    try:
+        runs.accept(made_id, user_id=None, actor="command line")
+    except Conflict as error:
+        _fail(f"Nothing was booked. {error.message}")
 
 
 @main.command("import")

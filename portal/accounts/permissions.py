@@ -9,6 +9,7 @@ MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 MANAGE_PEOPLE = "people:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
 SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
+ACCEPT_STATEMENT = "statements:accept"
 
 ALL = frozenset(
     {
@@ -26,6 +27,7 @@ ALL = frozenset(
         APPROVE_APPOINTMENTS,
         SEE_AUDIT,
         RECONCILE,
+        ACCEPT_STATEMENT,
     }
 )
 OF_ROLE: dict[str, frozenset[str]] = {

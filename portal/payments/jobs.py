@@ -130,14 +130,14 @@ def _drain_batch() -> int:
         except Exception as error:
             if _is_about_locks(error):
                 _wait_a_moment()
-            elif _is_passing(error):
+            elif is_passing(error):
                 raise
             else:
                 return _settle_due(one_by_one=True)
     return _settle_due(one_by_one=True)
 
 
-def _is_passing(error: Exception) -> bool:
+def is_passing(error: Exception) -> bool:
     """Whether the whole batch should be tried again later: the database was at fault, not a row."""
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_about_locks(error))
 
@@ -207,7 +207,7 @@ def _settle_each(items: list[InboxItem], *, one_by_one: bool) -> list[int]:
                 if asked := _settle(item):
                     hurried.append(asked)
         except Exception as error:
-            if not one_by_one or _is_passing(error):
+            if not one_by_one or is_passing(error):
                 raise
             _put_off(item_id, error)
     return hurried

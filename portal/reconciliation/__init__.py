@@ -5,7 +5,9 @@
 
 What holds:
 - a row is in exactly one bucket: matched, created here, different, missing at M-Pesa, or M-Pesa's own;
-- money that was missing is booked from the row and placed by the same rules as any payment by hand;
+- a statement is a draft, and books nothing, until its own totals are checked and an administrator accepts it;
+- money that was missing is booked from the row then, and placed by the same rules as any payment by hand;
+- one row that cannot be taken stops no other: it is listed with its number;
 - the same records again change nothing; a run that was cut off goes on where it stopped.
 
 Decided: a layout is found by its headings and never asked for, because people export what their portal offers.

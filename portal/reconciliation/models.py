@@ -1,30 +1,55 @@
 """A comparison with M-Pesa's records, and every row of it."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.db import Model, TenantOwned, new_uid
+from portal.errors import Sentence
 from portal.gateways.models import Gateway
+
+STATEMENT, PULL = "statement", "pull"
 
 
 class Reconciliation(TenantOwned, Model):
-    """One look at M-Pesa's own records: an uploaded statement, or pulled transactions. Every row is in one bucket."""
+    """One look at M-Pesa's own records: an uploaded statement, or pulled transactions. Every row is in one bucket.
+
+    A statement is a draft until an administrator accepts it: its rows say what would be booked, and nothing is.
+    `content_sealed` is its file, kept until then. `unproved`: what its totals lack or where they do not add up.
+    """
 
     __tablename__ = "reconciliations"
-    __table_args__ = (UniqueConstraint("tenant_id", "gateway_id", "digest"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "gateway_id", "environment", "digest"),)
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
+    environment: Mapped[str] = mapped_column(String(10))  # as the gateway was: a switch to real money accepts no test
     source: Mapped[str] = mapped_column(String(20))  # statement, pull
     layout: Mapped[str] = mapped_column(String(20), default="")
     digest: Mapped[str] = mapped_column(String(64))  # of the file: the same one twice is one reconciliation
     since: Mapped[datetime | None]
     until: Mapped[datetime | None]
     counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    name: Mapped[str] = mapped_column(String(80), default="")  # of the file
+    content_sealed: Mapped[str | None] = mapped_column(Text, deferred=True)
+    unproved: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # a sentence's template and values
+    accepted_at: Mapped[datetime | None]
+    accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    booked_at: Mapped[datetime | None]  # all that was accepted is booked
     made_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     gateway: Mapped[Gateway] = relationship()
+
+    @property
+    def why_unproved(self) -> Sentence | None:
+        """Why its totals cannot be checked; None where they were, and add up."""
+        template = self.unproved.get("template")
+        return Sentence(template, **self.unproved["values"]) if template else None
+
+    @property
+    def is_draft(self) -> bool:
+        return self.source == STATEMENT and self.booked_at is None
 
 
 class StatementRow(TenantOwned, Model):
@@ -45,6 +70,7 @@ class StatementRow(TenantOwned, Model):
         ),
     )
 
+    is_draft: Mapped[bool] = mapped_column(default=False)  # it says what would be booked
     reconciliation_id: Mapped[int] = mapped_column(ForeignKey("reconciliations.id"))
     row_number: Mapped[int]
     receipt: Mapped[str] = mapped_column(String(20), default="")

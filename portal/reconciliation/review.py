@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from portal import clock
 from portal.accounts.models import Membership, User
@@ -11,8 +11,9 @@ from portal.accounts.permissions import OF_ROLE, RECONCILE
 from portal.audit import chain
 from portal.db import db, owned
 from portal.errors import NotFound, Refused, Sentence
+from portal.payments.models import Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
-from portal.reconciliation.rows import BUCKETS, FLAGGED, MISSING_THERE
+from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED, MISSING_THERE
 from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP
 
 PAGE_ROWS = 100
@@ -79,14 +80,28 @@ def _rows(made: Reconciliation) -> Iterator[Any]:
     )
 
 
+def missing_cents(made: Reconciliation) -> int:
+    """What the rows sum to that were missing here."""
+    missing = select(func.coalesce(func.sum(StatementRow.paid_in_cents), 0))
+    of_report = (StatementRow.reconciliation_id == made.id, StatementRow.bucket == CREATED)
+    return int(db.session.scalar(missing.where(*of_report)) or 0)
+
+
+def transactions_of(rows: list[StatementRow]) -> dict[int, Transaction]:
+    """The money that these rows are about, by its id."""
+    ids = {row.transaction_id for row in rows if row.transaction_id is not None}
+    found = db.session.scalars(select(Transaction).where(Transaction.id.in_(ids))) if ids else ()
+    return {one.id: one for one in found}
+
+
 def open_differences(made: Reconciliation) -> int:
     """How many flagged rows nobody has explained yet."""
-    flagged = select(StatementRow.id).where(
+    flagged = select(func.count()).where(
         StatementRow.reconciliation_id == made.id,
         StatementRow.bucket.in_(FLAGGED),
         StatementRow.resolved_at.is_(None),
     )
-    return len(db.session.scalars(flagged).all())
+    return db.session.scalar(flagged) or 0
 
 
 def people(tenant_id: int) -> list[User]:

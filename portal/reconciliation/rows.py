@@ -23,7 +23,7 @@ from portal.payments import money_in, refunds, success
 from portal.payments.models import Refund, Transaction
 from portal.payments.outcome import Outcome
 from portal.phone import without_phone
-from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
+from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
     "matched",
@@ -90,7 +90,7 @@ def judge(row: Row, known: Known) -> Verdict:
     if identity in known.seen:
         return Verdict(MATCHED, "It is in these records twice.", _id_of(known, row.receipt))
     known.seen.add(identity)
-    if not row.signed_cents or row.status.lower() not in ("completed", "complete", "success"):
+    if not row.signed_cents or row.status.lower() not in COMPLETED:
         return _not_completed(row, known)
     if row.nature == PAYMENT:
         return _payment(row, known)

@@ -1,33 +1,47 @@
 """Our books against M-Pesa's own records: a statement, or pulled transactions, row by row, into buckets that add up.
 
-`run` opens its own transactions, one a batch, because a month is too much for one: callbacks wait meanwhile. Each
-batch commits its rows with what they booked, so that a run that was cut off goes on where it stopped when the same
-file comes again; a whole one changes nothing then.
+`run` and `accept` open their own transactions, one a batch, because a month is too much for one: callbacks wait
+meanwhile. Each batch commits its rows with what they booked, so that what was cut off goes on where it stopped when it
+is asked for again; a whole one changes nothing then.
 
+Decided: a statement is believed by an administrator, not by whoever brings the file. `run` makes a draft: it does all
+that accepting would do, and takes it back, so that the draft shows what would be booked by the very rules that book.
+`accept` then does it again for good, with what became known meanwhile. M-Pesa's own list, which it gave to us, needs
+nobody's word.
+Decided: one row that cannot be taken stops no other. It is listed with its number among the differences.
 Decided: rows are taken oldest first whatever the file's order, so that a payment is booked before its reversal.
-Decided: a run happens while the person waits, instead of in a worker: the file is not kept anywhere.
+Decided: a run happens while the person waits, instead of in a worker. The file is kept, sealed, until it is accepted.
 """
 
+import base64
 import hashlib
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portal import personal
+from portal import clock, personal
 from portal.audit import chain
 from portal.db import db, new_uid, transaction, upsert_nothing
-from portal.errors import PortalError, Refused
+from portal.errors import Conflict, PortalError, Refused, Sentence
 from portal.gateways.messages import PulledTransaction
 from portal.gateways.models import Gateway
+from portal.logs import logger
 from portal.payments import accounts, pull
+from portal.payments.jobs import is_passing
 from portal.payments.models import Refund, Transaction, Witness
 from portal.phone import without_phone
-from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.reconciliation.models import PULL, STATEMENT, Reconciliation, StatementRow
 from portal.reconciliation.rows import (
     BUCKETS,
+    DIFFERENT,
     FLAGGED,
+    MATCHED,
     MISSING_THERE,
     Known,
     Verdict,
@@ -35,12 +49,15 @@ from portal.reconciliation.rows import (
     look_up,
     post_internal,
 )
-from portal.reconciliation.statements import PAYOUT, REVERSAL, Row, Statement, read, shortcode_in
+from portal.reconciliation.statements import PAYMENT, PAYOUT, REVERSAL, Row, Statement, read, shortcode_in
 
 BATCH_ROWS = 200
 LISTED_AFTER = timedelta(minutes=15)  # what is younger may not be in M-Pesa's list yet
-STATEMENT, PULL = "statement", "pull"
+SEEN_AT_ONCE = 500  # receipts looked up by one statement
 WHOLE = "rows"  # in `counts` once every row has its bucket
+
+
+_Lacking = tuple[int, str, str]  # transaction, receipt and kind of what M-Pesa's records lack
 
 
 class DoNotAddUp(PortalError):
@@ -70,8 +87,64 @@ def gateway_of(content: bytes, *, name: str) -> Gateway:
 
 
 def run(gateway_id: int, statement: Statement, *, user_id: int | None, actor: str) -> int:
-    """Reconcile a statement; the id of its report, for the same file again the one it had. Opens transactions."""
-    return _Run(gateway_id, statement, source=STATEMENT, user_id=user_id, actor=actor).work()
+    """Compare a statement with our books; the id of its report, for the same file again the one it had.
+
+    Nothing is booked until the report is accepted. Opens transactions.
+    """
+    return _Run(gateway_id, statement, source=STATEMENT, user_id=user_id, actor=actor, is_draft=True).work()
+
+
+def accept(reconciliation_id: int, *, user_id: int | None, actor: str) -> None:
+    """An administrator believes this statement: what was missing is booked and placed. Opens transactions.
+
+    Done once, however often it is asked for; cut off, it goes on where it stopped. Raises Conflict where the
+    comparison is not whole, where the gateway went from test to real money since, or where the file's own totals
+    cannot be checked.
+    """
+    with transaction():
+        made = _locked(reconciliation_id)
+        if not made.is_draft:
+            return
+        _refuse_unless_acceptable(made)
+        if made.accepted_at is None:
+            made.accepted_at, made.accepted_by_id = clock.now(), user_id
+            chain.record(made.tenant_id, "reconciliation", made.id, "accepted", actor=actor, new=made.digest[:12])
+        gateway, name = made.gateway, made.name
+        content = _unpacked(personal.open_text(made.content_sealed, made.tenant_id) or "")
+        gateway_id, shortcodes = gateway.id, _own_shortcodes(gateway)
+    statement = read(content, name=name, shortcodes=shortcodes)
+    _Run(gateway_id, statement, source=STATEMENT, user_id=user_id, actor=actor).book(reconciliation_id)
+
+
+def _refuse_unless_acceptable(made: Reconciliation) -> None:
+    if WHOLE not in made.counts:
+        raise Conflict(Sentence("This comparison was cut off. Choose the same file again, then accept it."))
+    if made.environment != made.gateway.environment:
+        raise Conflict(
+            Sentence(
+                "This gateway went from test to real money, or back, since. Choose the file again, then accept it."
+            )
+        )
+    if unproved := made.why_unproved:
+        raise Conflict(unproved, code="not_proved")
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
+
+
+def _locked(reconciliation_id: int) -> Reconciliation:
+    """Two people who send or accept the same file at once take turns."""
+    return db.session.scalars(
+        select(Reconciliation)
+        .where(Reconciliation.id == reconciliation_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
 
 
 def run_list(gateway_id: int, *, user_id: int | None, actor: str) -> int | None:
@@ -97,17 +170,7 @@ def run_pulled(
     Pulls overlap: rows that an earlier pull reported are left out, and so is money of ours that it missed before.
     """
     gateway = db.session.get_one(Gateway, gateway_id)
-    seen = set(
-        db.session.scalars(
-            select(StatementRow.receipt)
-            .join(Reconciliation)
-            .where(
-                Reconciliation.gateway_id == gateway_id,
-                Reconciliation.source == PULL,
-                StatementRow.completed_at >= since,
-            )
-        )
-    )
+    seen = _reported_before(gateway, [one.receipt for one in pulled])
     rows = [_pulled_row(number, one, until) for number, one in enumerate(pulled, 1) if one.receipt not in seen]
     everything = frozenset(one.receipt for one in pulled)
     missing = _missing_there(gateway, since, until, everything, unreported=True)
@@ -123,6 +186,23 @@ def run_pulled(
         until=until,
     )
     return _Run(gateway_id, statement, source=PULL, user_id=user_id, actor=actor, also_there=everything).work()
+
+
+def _reported_before(gateway: Gateway, receipts: list[str]) -> set[str]:
+    found: set[str] = set()
+    for first in range(0, len(receipts), SEEN_AT_ONCE):
+        of_receipts = select(StatementRow.receipt).join(Reconciliation)
+        found |= set(
+            db.session.scalars(
+                of_receipts.where(
+                    StatementRow.tenant_id == gateway.tenant_id,
+                    StatementRow.receipt.in_(receipts[first : first + SEEN_AT_ONCE]),
+                    Reconciliation.gateway_id == gateway.id,
+                    Reconciliation.source == PULL,
+                )
+            )
+        )
+    return found
 
 
 def _pulled_row(number: int, one: PulledTransaction, until: datetime) -> Row:
@@ -152,7 +232,9 @@ class _Run:
         user_id: int | None,
         actor: str,
         also_there: frozenset[str] = frozenset(),
+        is_draft: bool = False,
     ) -> None:
+        self.is_draft = is_draft
         self.gateway_id, self.statement, self.source = gateway_id, statement, source
         self.user_id, self.actor, self.also_there = user_id, actor, also_there
         self.rows = sorted(statement.rows, key=lambda row: (row.completed_at, row.nature == REVERSAL, row.number))
@@ -162,24 +244,34 @@ class _Run:
     def work(self) -> int:
         with transaction():
             reconciliation_id, is_whole = self._open()
-        if is_whole:
-            return reconciliation_id
+        if not is_whole:
+            self._take_all(reconciliation_id)
+        return reconciliation_id
+
+    def book(self, reconciliation_id: int) -> None:
+        """Do for good what the draft of this report shows."""
+        self._take_all(reconciliation_id)
+
+    def _take_all(self, reconciliation_id: int) -> None:
         for first in range(0, len(self.rows), BATCH_ROWS):
             with transaction():
                 self._take(reconciliation_id, self.rows[first : first + BATCH_ROWS])
         with transaction():
             self._close(reconciliation_id)
-        return reconciliation_id
 
     def _open(self) -> tuple[int, bool]:
         gateway = db.session.get_one(Gateway, self.gateway_id)
         db.session.execute(
             upsert_nothing(
                 Reconciliation,
-                unique=["tenant_id", "gateway_id", "digest"],
+                unique=["tenant_id", "gateway_id", "environment", "digest"],
                 tenant_id=gateway.tenant_id,
                 uid=new_uid(),
                 gateway_id=gateway.id,
+                environment=gateway.environment,
+                name=self.statement.name[:80],
+                content_sealed=self._kept(gateway.tenant_id),
+                unproved=_told(self.statement.unproved),
                 source=self.source,
                 layout=self.statement.layout,
                 digest=self.statement.digest,
@@ -192,49 +284,121 @@ class _Run:
             select(Reconciliation).where(
                 Reconciliation.tenant_id == gateway.tenant_id,
                 Reconciliation.gateway_id == gateway.id,
+                Reconciliation.environment == gateway.environment,
                 Reconciliation.digest == self.statement.digest,
             )
         ).one()
         return made.id, WHOLE in made.counts
 
-    def _lock(self, reconciliation_id: int) -> Reconciliation:
-        """Two people who send the same file at once take turns."""
-        return db.session.scalars(
-            select(Reconciliation)
-            .where(Reconciliation.id == reconciliation_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        ).one()
+    def _kept(self, tenant_id: int) -> str | None:
+        return personal.seal_text(_packed(self.statement.content), tenant_id) if self.is_draft else None
 
     def _take(self, reconciliation_id: int, rows: list[Row]) -> None:
-        self._lock(reconciliation_id)
+        made = _locked(reconciliation_id)
+        if made.booked_at is not None:
+            return
         numbers = [row.number for row in rows]
-        taken = set(
-            db.session.scalars(
-                select(StatementRow.row_number).where(
+        before = {
+            row.row_number: row
+            for row in db.session.scalars(
+                select(StatementRow).where(
                     StatementRow.reconciliation_id == reconciliation_id, StatementRow.row_number.in_(numbers)
                 )
             )
-        )
-        gateway = db.session.get_one(Gateway, self.gateway_id)
+        }
+        is_taken = {number for number, row in before.items() if self.is_draft or not row.is_draft}
+        self.seen |= {(row.receipt, row.nature, row.signed_cents) for row in rows if row.number in is_taken}
+        left = [row for row in rows if row.number not in is_taken]
+        verdicts = self._judged(db.session.get_one(Gateway, self.gateway_id), left)
+        values = [
+            self._value(reconciliation_id, made.tenant_id, row, verdict)
+            for row, verdict in verdicts
+            if row.number not in before
+        ]
+        for row, verdict in verdicts:
+            if row.number in before:
+                self._revise(before[row.number], verdict)
+        if values:
+            self._carry_resolutions(made.tenant_id, values)
+            db.session.execute(insert(StatementRow), values)
+        if not self.is_draft:
+            self._bear_witness(made.tenant_id, verdicts)
+
+    def _judged(self, gateway: Gateway, rows: list[Row]) -> list[tuple[Row, Verdict]]:
+        """Each row with its bucket, what was missing booked; in a draft all of that is taken back again.
+
+        Without savepoints as long as no row is at fault, then each in its own.
+        """
+        seen = set(self.seen)
+        try:
+            with self._sheltered():
+                known = self._known(gateway, rows)
+                verdicts = [(row, judge(row, known)) for row in rows]
+                post_internal(known)
+        except Exception as error:
+            if is_passing(error):
+                raise
+            self.seen = seen
+            with self._sheltered():
+                verdicts = [(row, self._judged_alone(gateway, row)) for row in rows]
+        return self._without_what_was_taken_back(verdicts) if self.is_draft else verdicts
+
+    @contextmanager
+    def _sheltered(self) -> Iterator[None]:
+        savepoint = db.session.begin_nested()
+        try:
+            yield
+        except BaseException:
+            savepoint.rollback()
+            raise
+        if self.is_draft:
+            savepoint.rollback()
+        else:
+            savepoint.commit()
+
+    def _known(self, gateway: Gateway, rows: list[Row]) -> Known:
         known = look_up(gateway, rows, channel=self.source)
         known.seen, known.reversed_in_file = self.seen, self.reversed
         known.names_reversed = self.statement.layout in ("legacy", "store")
-        values = []
-        for row in rows:
-            if row.number in taken:
-                self.seen.add((row.receipt, row.nature, row.signed_cents))
-                continue
-            values.append(self._value(reconciliation_id, gateway.tenant_id, row, judge(row, known)))
-        post_internal(known)
-        if values:
-            self._carry_resolutions(gateway.tenant_id, values)
-            db.session.execute(insert(StatementRow), values)
-            self._bear_witness(known, values)
+        return known
+
+    def _judged_alone(self, gateway: Gateway, row: Row) -> Verdict:
+        try:
+            with db.session.begin_nested():
+                known = self._known(gateway, [row])
+                verdict = judge(row, known)
+                post_internal(known)
+            return verdict
+        except Exception as error:
+            if is_passing(error):
+                raise
+            logger.error("statement_row_not_taken", gateway=gateway.id, row=row.number, error=repr(error)[:300])
+            reason = str(error) if isinstance(error, PortalError) else type(error).__name__
+            why = f"Row {row.number}, {row.receipt}, could not be taken: {reason} Nothing was booked."
+            return Verdict(DIFFERENT, why[:300])
+
+    @staticmethod
+    def _without_what_was_taken_back(verdicts: list[tuple[Row, Verdict]]) -> list[tuple[Row, Verdict]]:
+        """The verdicts of a draft: they name no transaction that exists no more."""
+        named = {verdict.transaction_id for _row, verdict in verdicts} - {None}
+        there = set(db.session.scalars(select(Transaction.id).where(Transaction.id.in_(named)))) if named else set()
+        return [
+            (row, verdict if verdict.transaction_id in there else replace(verdict, transaction_id=None))
+            for row, verdict in verdicts
+        ]
+
+    def _revise(self, row: StatementRow, verdict: Verdict) -> None:
+        """What the draft said of this row is now so, or something else is."""
+        if (row.bucket, row.why) != (verdict.bucket, verdict.why[:300]):
+            told = self._verdict(row.tenant_id, verdict) | {"resolved_at": None, "resolution": ""}
+            for name, value in told.items():
+                setattr(row, name, value)
+        row.transaction_id, row.is_draft = verdict.transaction_id, False
 
     def _value(self, reconciliation_id: int, tenant_id: int, row: Row, verdict: Verdict) -> dict[str, Any]:
         return {
             "tenant_id": tenant_id,
+            "is_draft": self.is_draft,
             "reconciliation_id": reconciliation_id,
             "row_number": row.number,
             "receipt": row.receipt,
@@ -280,13 +444,14 @@ class _Run:
                     "owner_id": earlier.owner_id,
                 }
 
-    def _bear_witness(self, known: Known, values: list[dict[str, Any]]) -> None:
+    def _bear_witness(self, tenant_id: int, verdicts: list[tuple[Row, Verdict]]) -> None:
         """M-Pesa's records speak for a transaction as a callback does."""
-        told = {v["transaction_id"] for v in values if v["bucket"] == "matched" and v["kind"] == "payment"}
-        rows = [
-            {"tenant_id": known.gateway.tenant_id, "transaction_id": one, "channel": known.channel}
-            for one in sorted(told - {None})
-        ]
+        told = {
+            verdict.transaction_id
+            for row, verdict in verdicts
+            if verdict.bucket == MATCHED and row.nature == PAYMENT and verdict.transaction_id is not None
+        }
+        rows = [{"tenant_id": tenant_id, "transaction_id": one, "channel": self.source} for one in sorted(told)]
         if rows:
             dialect: Any = postgresql if db.engine.dialect.name == "postgresql" else sqlite
             db.session.execute(
@@ -294,8 +459,8 @@ class _Run:
             )
 
     def _close(self, reconciliation_id: int) -> None:
-        made = self._lock(reconciliation_id)
-        if WHOLE in made.counts:
+        made = _locked(reconciliation_id)
+        if made.booked_at is not None or (self.is_draft and WHOLE in made.counts):
             return
         gateway = db.session.get_one(Gateway, self.gateway_id)
         if self.statement.since and self.statement.until and self.statement.holds_customers_money:
@@ -303,29 +468,49 @@ class _Run:
             missing = _missing_there(
                 gateway, self.statement.since, self.statement.until, there, unreported=self.source == PULL
             )
-            values = [self._missing_value(made, item) for item in missing]
+            lacking = {(item.id, item.receipt or "", PAYMENT): item for item in missing}
+            refunds: dict[_Lacking, Refund] = {}
             if self.source == STATEMENT:
-                values += [self._missing_refund(made, one) for one in self._refunds_lacking(gateway, there)]
+                refunds = {_lacking_refund(one): one for one in self._refunds_lacking(gateway, there)}
+            drafted = self._confirm_drafted(made, {*lacking, *refunds})
+            values = [self._missing_value(made, item) for key, item in lacking.items() if key not in drafted]
+            values += [self._missing_refund(made, one) for key, one in refunds.items() if key not in drafted]
             if values:
                 self._carry_resolutions(gateway.tenant_id, values)
                 db.session.execute(insert(StatementRow), values)
+        db.session.flush()
         counts = counts_of(made)
         if sum(counts.values()) - counts[MISSING_THERE] != len(self.rows):
             raise DoNotAddUp(
                 f"Reconciliation {made.id}: {counts} must add up to {len(self.rows)} rows of {self.statement.name}."
             )
         made.counts = counts | {WHOLE: len(self.rows)}
+        if not self.is_draft:
+            made.booked_at, made.content_sealed = clock.now(), None
         chain.record(
-            made.tenant_id, "reconciliation", made.id, "reconciled", actor=self.actor,
+            made.tenant_id, "reconciliation", made.id, "compared" if self.is_draft else "reconciled", actor=self.actor,
             new=made.digest[:12], details=made.counts,
         )  # fmt: skip
+
+    def _confirm_drafted(self, made: Reconciliation, lacking: "set[_Lacking]") -> "set[_Lacking]":
+        """What the draft said is missing at M-Pesa, and is still; what came meanwhile is missing no more."""
+        drafted = select(StatementRow).where(StatementRow.reconciliation_id == made.id, StatementRow.row_number == 0)
+        confirmed = set()
+        for row in db.session.scalars(drafted).all():
+            key = (row.transaction_id or 0, row.receipt, row.kind)
+            if key in lacking:
+                row.is_draft = self.is_draft
+                confirmed.add(key)
+            elif row.is_draft:
+                db.session.delete(row)
+        return confirmed
 
     def _missing_value(self, made: Reconciliation, item: Transaction) -> dict[str, Any]:
         why = "M-Pesa's records of this time lack it."
         if item.receipt is None:
             why = "M-Pesa's receipt of it is not known, and no row of these records fits it."
         return {
-            "tenant_id": made.tenant_id, "reconciliation_id": made.id, "row_number": 0,
+            "tenant_id": made.tenant_id, "is_draft": self.is_draft, "reconciliation_id": made.id, "row_number": 0,
             "receipt": item.receipt or "", "completed_at": item.occurred_at, "kind": "payment",
             "details_sealed": None, "account": item.account, "paid_in_cents": item.amount_cents,
             "withdrawn_cents": 0, "balance_cents": None, "resolved_at": None, "resolution": "",
@@ -359,12 +544,16 @@ class _Run:
             MISSING_THERE, "Here this refund went out; M-Pesa's records of this time lack it.", refund.transaction_id
         )
         return {
-            "tenant_id": made.tenant_id, "reconciliation_id": made.id, "row_number": 0,
+            "tenant_id": made.tenant_id, "is_draft": self.is_draft, "reconciliation_id": made.id, "row_number": 0,
             "receipt": refund.receipt or "", "completed_at": refund.ended_at,
             "kind": PAYOUT if refund.method == "b2c" else REVERSAL,
             "details_sealed": None, "account": "", "paid_in_cents": 0, "withdrawn_cents": refund.amount_cents,
             "balance_cents": None, "resolved_at": None, "resolution": "",
         } | self._verdict(made.tenant_id, verdict)  # fmt: skip
+
+
+def _lacking_refund(refund: Refund) -> _Lacking:
+    return refund.transaction_id, refund.receipt or "", PAYOUT if refund.method == "b2c" else REVERSAL
 
 
 def _missing_there(
@@ -396,6 +585,10 @@ def _missing_there(
     return [item for item in found if item.receipt not in there]
 
 
+def _told(sentence: Sentence | None) -> dict[str, Any]:
+    return {} if sentence is None else {"template": sentence.template, "values": sentence.values}
+
+
 def counts_of(made: Reconciliation) -> dict[str, int]:
     """How many rows each bucket holds, as the table says."""
     held = select(StatementRow.bucket, func.count()).where(StatementRow.reconciliation_id == made.id)
@@ -406,6 +599,11 @@ def counts_of(made: Reconciliation) -> dict[str, int]:
 def counts_by_id(reconciliation_id: int) -> dict[str, int]:
     """The same of the report with this id."""
     return counts_of(db.session.get_one(Reconciliation, reconciliation_id))
+
+
+def is_draft(reconciliation_id: int) -> bool:
+    """Whether the report with this id waits to be accepted."""
+    return db.session.get_one(Reconciliation, reconciliation_id).is_draft
 
 
 def differences_in(counts: dict[str, int]) -> int:

@@ -13,6 +13,7 @@ Decided: columns are found by name wherever they stand, because Safaricom's expo
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from portal.money import CENTS, format_kes
 from portal.reconciliation.files import HEAD_ROWS, StatementError, read_rows
 
 MOST_ROWS, PROBLEMS_TOLD = 200_000, 5
+COMPLETED = ("completed", "complete", "success")
 # What a row is about, whatever the layout calls it.
 PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL = "payment", "charge", "sweep", "payout", "reversal"
 _COLUMNS = {
@@ -47,6 +49,12 @@ _LABELS = {
     "accountholder": "holder", "organization": "holder", "organisation": "holder", "shortcode": "shortcode",
     "account": "account", "timeperiod": "period", "openingbalance": "opening", "closingbalance": "closing",
     "totalpaidin": "paid_in", "totalwithdrawn": "withdrawn",
+}  # fmt: skip
+# What the first cell of a row below the others may say instead of a receipt, and whether its columns are sums.
+_FOOTERS = {
+    "total": True, "totals": True, "grandtotal": True, "totalamount": True,
+    "openingbalance": False, "closingbalance": False, "totalpaidin": False, "totalwithdrawn": False,
+    "endofstatement": False, "endofreport": False,
 }  # fmt: skip
 _RECEIPT = re.compile(r"[A-Z0-9]{8,12}")
 _DAY_FIRST = re.compile(r"(\d\d)[-/.](\d\d)[-/.](\d{4})[ T]+(\d\d):(\d\d)(?::(\d\d))?", re.ASCII)
@@ -108,6 +116,8 @@ class Statement:
     account: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    unproved: Sentence | None = None  # why its totals cannot be checked; None: they were, and add up
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def holds_customers_money(self) -> bool:
@@ -133,8 +143,11 @@ def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
                 own=" / ".join(sorted(shortcodes)),
             )
         )
-    found = _Reader(name, layout, places).read(rows)
-    _check_totals(preamble, found, name)
+    reader = _Reader(name, layout, places)
+    found = reader.read(rows)
+    stated = reader.footer | preamble
+    _check_totals(stated, found, name)
+    unproved = _prove(stated, found, name)
     _check_months(found, name)
     since, until = _period(preamble, found)
     return Statement(
@@ -146,6 +159,8 @@ def read(content: bytes, *, name: str, shortcodes: set[str]) -> Statement:
         account=preamble.get("account", ""),
         since=since,
         until=until,
+        unproved=unproved,
+        content=content,
     )
 
 
@@ -209,6 +224,7 @@ class _Reader:
     def __init__(self, name: str, layout: str, places: dict[str, int]) -> None:
         self.name, self.layout, self.places = name, layout, places
         self.problems: list[Sentence] = []
+        self.footer: dict[str, str] = {}  # what rows of totals below the others say
         self.shift = 0
         self.names = {ours: _COLUMNS[layout][ours] for ours in places}
 
@@ -228,6 +244,8 @@ class _Reader:
                 )
             if is_first:
                 is_first, self.shift = False, self._shift_of(cells)
+            if self._is_footer(cells):
+                continue
             row = self._row(number, cells)
             if len(self.problems) >= PROBLEMS_TOLD:
                 break
@@ -236,6 +254,22 @@ class _Reader:
         if self.problems:
             raise StatementError(*self.problems)
         return found
+
+    def _is_footer(self, cells: list[str]) -> bool:
+        """Whether this is a row of totals, and no movement: it says so, and has neither receipt nor time."""
+        label = _bare(next(filter(None, cells), ""))
+        if label not in _FOOTERS or _RECEIPT.fullmatch(self._cell(cells, "receipt")):
+            return False
+        if any(_instant(cell) for cell in cells):
+            return False
+        amounts = [cell for cell in cells if _cents(cell) is not None]
+        if label in _LABELS and len(amounts) == 1:
+            self.footer.setdefault(_LABELS[label], amounts[0])
+        elif _FOOTERS[label]:
+            for column in ("paid_in", "withdrawn"):
+                if self._cell(cells, column):
+                    self.footer.setdefault(column, self._cell(cells, column))
+        return True
 
     def _cell(self, cells: list[str], column: str) -> str:
         place = self.places.get(column, -1)
@@ -371,6 +405,58 @@ def _check_totals(preamble: dict[str, str], rows: list[Row], name: str) -> None:
                     total=format_kes(abs(said)),
                 )  # fmt: skip
             )
+
+
+def _prove(stated: dict[str, str], rows: list[Row], name: str) -> Sentence | None:
+    """Why these rows cannot be shown to be all that the statement holds; None where its own figures show it.
+
+    By its totals of both sides (`_check_totals` compared them), by its opening and closing balance, or, where it
+    states neither, by the balances beside its rows: each follows from another one, but for the first.
+    Raises StatementError where the balances that it states contradict its rows.
+    """
+    moved = [row for row in rows if row.signed_cents and row.status.lower() in COMPLETED]
+    opening, closing = _cents(stated.get("opening", "")), _cents(stated.get("closing", ""))
+    if opening is not None and closing is not None:
+        reached = opening + sum(row.signed_cents for row in moved)
+        if reached != closing:
+            raise StatementError(
+                Sentence(
+                    "%(file)s is not whole: its rows lead from its opening balance to %(reached)s, its own closing "
+                    "balance says %(closing)s. Export it again.",
+                    file=name,
+                    reached=format_kes(reached),
+                    closing=format_kes(closing),
+                )
+            )
+        return None
+    if all(_cents(stated.get(label, "")) is not None for label in ("paid_in", "withdrawn")):
+        return None
+    return _prove_by_rows(moved)
+
+
+def _prove_by_rows(rows: list[Row]) -> Sentence | None:
+    missing = Sentence(
+        "It states neither its totals paid in and withdrawn nor its opening and closing balance, and not every row "
+        "has a balance. Export the organisation's statement whole, with its first lines."
+    )
+    if len(rows) < 2 or any(row.balance_cents is None for row in rows):
+        return missing if rows else None
+    after = Counter(row.balance_cents for row in rows)
+    begins = 0
+    for row in sorted(rows, key=lambda one: (one.completed_at, one.number)):
+        before = (row.balance_cents or 0) - row.signed_cents
+        if after[before] > 0:
+            after[before] -= 1
+            continue
+        begins += 1
+        if begins > 1:
+            return Sentence(
+                "It states no totals, and the balance of row %(row)s, %(receipt)s, follows from no other row: rows are "
+                "missing or were changed. Export it again.",
+                row=row.number,
+                receipt=row.receipt,
+            )
+    return None
 
 
 def _check_months(rows: list[Row], name: str) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy import select
 from wtforms import SelectField
 
 from portal import clock, personal, queue
+from portal.accounts import permissions
 from portal.accounts.models import User
-from portal.accounts.permissions import RECONCILE
+from portal.accounts.permissions import ACCEPT_STATEMENT, RECONCILE
 from portal.audit import chain
 from portal.db import db, transaction
 from portal.errors import NotFound, Refused
@@ -25,7 +26,7 @@ from portal.payments.models import Transaction
 from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
-from portal.reconciliation.rows import BUCKETS, FLAGGED
+from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED
 from portal.staff.guard import actor, needs
 from portal.staff.kept import StaffForm
 from portal.translations import said
@@ -38,6 +39,7 @@ NAMES = {
     "missing_there": _l("Missing at M-Pesa"),
     "internal": _l("M-Pesa's own"),
 }
+WOULD_BE_BOOKED = _l("Missing here")
 KINDS = {
     "payment": _l("Payment"),
     "charge": _l("Charge"),
@@ -64,6 +66,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/reconcile", "reconcile_upload", upload, methods=["POST"])
     bp.add_url_rule("/reconcile/list", "reconcile_list", compare_list, methods=["POST"])
     bp.add_url_rule("/reconcile/<uid>", "reconcile_report", report)
+    bp.add_url_rule("/reconcile/<uid>/accept", "reconcile_accept", accept, methods=["POST"])
     bp.add_url_rule("/reconcile/<uid>.csv", "reconcile_csv", as_csv)
     bp.add_url_rule("/reconcile/<uid>/<int:row_id>/owner", "reconcile_assign", assign, methods=["POST"])
     bp.add_url_rule("/reconcile/<uid>/<int:row_id>/resolve", "reconcile_resolve", resolve, methods=["POST"])
@@ -121,6 +124,7 @@ def _report(made: Reconciliation) -> dict[str, Any]:
         "until": made.until,
         "counts": made.counts,
         "is_whole": runs.WHOLE in made.counts,
+        "is_draft": made.is_draft,
         "to_review": review.open_differences(made),
         "url": url_for("staff.reconcile_report", uid=made.uid),
     }
@@ -134,7 +138,7 @@ def _names(ids: set[int | None]) -> dict[int, str]:
 
 @needs(RECONCILE)
 def upload() -> ResponseReturnValue:
-    """Take a statement in: its rows are compared, what was missing is booked, and the report is shown."""
+    """Compare a statement: a draft of what accepting it would book is shown, and nothing is booked."""
     form = _form()
     if not form.validate_on_submit():
         return _list(form, [], 422)
@@ -175,6 +179,35 @@ def compare_list() -> ResponseReturnValue:
     return _to_report(tenant_id, made_id, "listed")
 
 
+@needs(ACCEPT_STATEMENT)
+def accept(uid: str) -> ResponseReturnValue:
+    """Believe a statement: what was missing here is booked and placed."""
+    made_id = review.by_uid(g.tenant.id, uid).id
+    try:
+        runs.accept(made_id, user_id=current_user.id, actor=actor())
+    except Refused as error:
+        flash(said(error.message), "danger")
+    else:
+        queue.ring(queue.PAID)
+        flash(_("Accepted: what was missing here is booked."), "success")
+    return redirect(url_for("staff.reconcile_report", uid=uid), 303)
+
+
+def _draft(made: Reconciliation, counts: dict[str, int]) -> dict[str, Any] | None:
+    """What a report that nobody accepted yet says of itself; None where all of it is booked."""
+    if not made.is_draft:
+        return None
+    unproved = made.why_unproved
+    may_accept = permissions.allows(g.role, ACCEPT_STATEMENT) and runs.WHOLE in made.counts and unproved is None
+    return {
+        "missing": counts[CREATED],
+        "missing_cents": review.missing_cents(made),
+        "unproved": said(unproved) if unproved else None,
+        "was_cut_off": made.accepted_at is not None,
+        "accept_url": url_for("staff.reconcile_accept", uid=made.uid) if may_accept else None,
+    }
+
+
 @needs(RECONCILE)
 def report(uid: str) -> ResponseReturnValue:
     """One report: counts, business days, and its rows by bucket. Rows name payers, so the look is recorded."""
@@ -188,19 +221,22 @@ def report(uid: str) -> ResponseReturnValue:
     after_id = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
     rows = review.rows_of(made, bucket, after_id=after_id)
     names = _names({row.owner_id for row in rows})
+    money = review.transactions_of(rows)
     counts = runs.counts_of(made)
     return render_template(
         "staff/reconcile_report.html",
         report=_report(made),
+        draft=_draft(made, counts),
         counts=[
-            (one, NAMES[one], counts[one], url_for("staff.reconcile_report", uid=uid, bucket=one)) for one in BUCKETS
+            (one, _name(one, made), counts[one], url_for("staff.reconcile_report", uid=uid, bucket=one))
+            for one in BUCKETS
         ],
         total=sum(counts.values()),
         all_url=url_for("staff.reconcile_report", uid=uid),
         bucket=bucket,
         days=review.days_of(made),
         kinds=KINDS,
-        rows=[_row(row, uid, names) for row in rows],
+        rows=[_row(row, made, names, money) for row in rows],
         people=[(one.id, one.name) for one in review.people(g.tenant.id)],
         csv_url=url_for("staff.reconcile_csv", uid=uid, bucket=bucket or None),
         next_url=url_for("staff.reconcile_report", uid=uid, bucket=bucket or None, after=rows[-1].id)
@@ -209,8 +245,14 @@ def report(uid: str) -> ResponseReturnValue:
     )
 
 
-def _row(row: StatementRow, uid: str, names: dict[int, str]) -> dict[str, Any]:
-    item = db.session.get(Transaction, row.transaction_id) if row.transaction_id else None
+def _name(bucket: str, made: Reconciliation) -> str:
+    return str(WOULD_BE_BOOKED if bucket == CREATED and made.is_draft else NAMES[bucket])
+
+
+def _row(
+    row: StatementRow, made: Reconciliation, names: dict[int, str], money: dict[int, Transaction]
+) -> dict[str, Any]:
+    item, uid = money.get(row.transaction_id or 0), made.uid
     return {
         "id": row.id,
         "number": row.row_number,
@@ -220,7 +262,7 @@ def _row(row: StatementRow, uid: str, names: dict[int, str]) -> dict[str, Any]:
         "details": personal.open_text(row.details_sealed, row.tenant_id) or "",
         "account": row.account,
         "moved_cents": row.paid_in_cents - row.withdrawn_cents,
-        "bucket": NAMES[row.bucket],
+        "bucket": _name(row.bucket, made),
         "why": row.why,
         "url": url_for("staff.payment", uid=item.uid) if item else None,
         "is_flagged": row.bucket in FLAGGED,

@@ -19,9 +19,14 @@ def shillings(amount_cents: int, *, grouped: bool = False) -> str:
 
 
 def table(
-    lines: list[Line], layout: str, *, shortcode: str = "600111", sums: tuple[int, int] | None = None
+    lines: list[Line],
+    layout: str,
+    *,
+    shortcode: str = "600111",
+    sums: tuple[int, int] | None = None,
+    has_footer: bool = False,
 ) -> list[list[str]]:
-    """The cells of a statement, preamble and headings included."""
+    """The cells of a statement, preamble and headings included; has_footer: its totals stand below its rows."""
     into = sum(line[3] for line in lines if line[3] > 0)
     out = sum(line[3] for line in lines if line[3] < 0)
     if layout == "legacy":
@@ -32,7 +37,17 @@ def table(
         ]  # fmt: skip
     else:
         head = [list(NEWER if layout == "newer" else STORE)]
-    return head + [_row(line, layout) for line in lines]
+    return head + [_row(line, layout) for line in lines] + ([_footer(into, out, layout)] if has_footer else [])
+
+
+def _footer(into: int, out: int, layout: str) -> list[str]:
+    headings = list({"legacy": LEGACY, "newer": NEWER, "store": STORE}[layout])
+    cells = [""] * len(headings)
+    cells[0] = "Total"
+    sides = ("CREDIT_AMOUNT", "DEBIT_AMOUNT") if layout == "store" else ("Paid In", "Withdrawn")
+    for side, amount in zip(sides, (into, abs(out)), strict=True):
+        cells[next(place for place, name in enumerate(headings) if name.startswith(side))] = shillings(amount)
+    return cells
 
 
 def _row(line: Line, layout: str) -> list[str]:
