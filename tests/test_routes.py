@@ -146,7 +146,8 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         text = personal.seal_text("SKL1ABCD23 Confirmed.", gateway.tenant_id)
         claim = Claim(**common, receipt="SKL1ABCD23", stated_cents=5_000, text_sealed=text)
         whose = {"tenant_id": gateway.tenant_id}
-        compared = Reconciliation(**whose, gateway_id=gateway.id, source="statement", digest="d" * 64)
+        told = {"environment": "sandbox", "source": "statement", "digest": "d" * 64}
+        compared = Reconciliation(**whose, gateway_id=gateway.id, **told)
         helper = signin.add_user(email="zuri@mlima.test", name="Zuri", password="long enough words")
         member = signin.add_role(helper, gateway.tenant_id, "receptionist")
         new_api_key(gateway.tenant_id, "shop")

@@ -109,6 +109,7 @@ AB        GET    /staff/reconcile
 AB        POST   /staff/reconcile
 AB        GET    /staff/reconcile/<uid>
 AB        GET    /staff/reconcile/<uid>.csv
+A         POST   /staff/reconcile/<uid>/accept
 AB        POST   /staff/reconcile/<uid>/<int:row_id>/owner
 AB        POST   /staff/reconcile/<uid>/<int:row_id>/resolve
 AB        POST   /staff/reconcile/list
