@@ -16,7 +16,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
-from tests.house import House, later, new_phone, receipt
+from tests.house import House, c2b_body, later, new_phone, receipt
 
 MAC = "AA:BB:CC:00:11:22"
 ROUTER = {"mac": MAC, "ip": "10.5.50.77", "identity": "m1", "link-login-only": "http://10.5.50.1/login"}
@@ -487,3 +487,40 @@ def test_language_links_keep_what_the_router_told_after_an_error(house: House) -
         for part in ("mac=AA", "identity=m1", "link-login-only=http"):
             assert part in link[1]
         assert house.client().get(link[1].replace("&amp;", "&")).status_code == 200
+
+
+# --- pages that keep their word
+
+
+@pytest.mark.parametrize("is_clinic", [False, True])
+def test_a_page_that_promises_to_show_a_payment_by_hand_goes_on_asking(house: House, is_clinic: bool) -> None:
+    """use.md 1: after a cancel, and on a clinic's "Ready to pay", it promised and asked no more."""
+    token = house.invoice(50)[1] if is_clinic else buy(house)
+    path = f"/pay/{token}" if is_clinic else f"/hotspot/mlima/wait/{token}"
+    if not is_clinic:
+        house.callback(ring(house, token), code=1032)
+        house.settle()
+    page = house.client().get(path).text
+    assert "This page shows the payment when it has arrived." in page and 'hx-trigger="every 10s' in page
+    assert 'http-equiv="refresh"' not in page, "without JavaScript nothing typed is lost"
+    with house.inside():
+        reference = db.session.query(Payment.reference).filter_by(token=token).scalar()
+    poll = page.split('hx-get="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
+    assert house.client().get(poll).status_code == 204
+    body = c2b_body(receipt=receipt(5), amount=50, account=reference)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.settle()
+    shown = house.client().get(poll)
+    assert shown.status_code == 200 and receipt(5) in shown.text and "hx-trigger" not in shown.text
+    assert "<title>Paid · Mlima House</title>" in shown.text, "the tab's title stays true"
+
+
+def test_a_waiting_prompt_is_named_with_its_countdown_when_another_package_is_chosen(house: House) -> None:
+    """use.md 12."""
+    browser = house.client()
+    token = buy(house, browser)
+    ring(house, token)
+    form = {"package": house.package("1 hour"), "phone": LOCAL} | ROUTER
+    page = browser.post("/hotspot/mlima/", data=form)
+    assert page.status_code == 429 and 'data-countdown="' in page.text
+    assert f"/wait/{token}" in page.text and "Wrong package? Cancel the request on your phone" in page.text

@@ -1,0 +1,280 @@
+"""A pasted message proves itself, or opens nothing; who proves nothing learns nothing."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from portal import clock
+from portal.db import db, transaction
+from portal.gateways.models import Gateway
+from portal.payments import receipt_questions, sms_claim
+from portal.payments.models import Claim, MpesaRequest, Transaction
+from portal.payments.sms import parse_sms
+from portal.tenants.models import Tenant
+from tests.house import House, c2b_body, later, new_phone, receipt
+from tests.payments.test_claims import grants, message, without_api
+
+MINE, THEIRS = "254723456789", "254734567890"
+
+
+def arrive(house: House, number: int = 1, *, amount: int = 50, phone: str = MINE, account: str = "WIFI") -> None:
+    """Money by hand, as M-Pesa tells of it, without a home."""
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).filter_by(slug="mlima").one().refuses_unknown_accounts = False
+    body = c2b_body(receipt=receipt(number), amount=amount, account=account)
+    body |= {"TransTime": clock.daraja_timestamp(clock.now()), "MSISDN": phone}
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+
+
+def by_paybill(code: str, *, amount: int = 50, account: str = "WIFI", to: str = "MLIMA HOUSE", ago_s: float = 0) -> str:
+    at = clock.nairobi(clock.now() - timedelta(seconds=ago_s))
+    when = f"{at.day}/{at.month}/{at:%y} at {at.hour % 12 or 12}:{at:%M} {at:%p}"
+    return (
+        f"{code} Confirmed. Ksh{amount}.00 sent to {to} for account {account} on {when} "
+        "New M-PESA balance is Ksh1.00. Transaction cost, Ksh0.00."
+    )
+
+
+def paste(house: House, text: str, **more: Any) -> dict[str, Any]:
+    given = {"tenant": "mlima", "packageId": house.package(), "smsText": text} | more
+    answer = house.client().post("/api/portal/mpesa/verify-sms", json=given)
+    assert answer.status_code == 200, answer.text
+    return answer.json  # type: ignore[return-value]
+
+
+def able_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if an initiator were set up: questions are written down, and nobody answers them."""
+    monkeypatch.setattr(receipt_questions.initiator, "can_ask", lambda _gateway: True)
+    monkeypatch.setattr("portal.payments.requests.initiator.refuse_if_halted", lambda _gateway: None)
+
+
+# --- what a message has to say
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"{receipt(1)} Confirmed. Ksh50.00 sent to M", "incomplete_message"),
+        (f"{receipt(1)} Confirmed. Ksh50.00 sent to MLIMA HOUSE for account WIFI", "incomplete_message"),
+        (f"{receipt(1)} Confirmed. Ksh50.00 sent to MLIMA HOUSE for account WIFI on 21/11/26", "incomplete_message"),
+    ],
+)
+def test_a_message_without_date_time_and_business_takes_nobodys_money(house: House, text: str, reason: str) -> None:
+    """safety.md 3: `… sent to M` took somebody else's KES 20."""
+    arrive(house)
+    said = paste(house, text)
+    assert said["status"] == "rejected" and said["reason"] in (reason, "not_a_payment")
+    assert paste(house, by_paybill(receipt(1)))["status"] == "verified", "it is still there for who paid"
+
+
+@pytest.mark.parametrize("to", ["M", "MLIMA", "HOUSE", "LIMA HOUSE", "SOMEBODY ELSE"])
+def test_one_strict_rule_says_whose_name_it_is(house: House, to: str) -> None:
+    """safety.md 3: one letter passed."""
+    arrive(house)
+    assert paste(house, by_paybill(receipt(1), to=to))["reason"] == "other_merchant"
+
+
+@pytest.mark.parametrize("to", ["MLIMA HOUSE", "Mlima House", "MLIMA HOUSE LIMITED-NRB 4", "MLIMA HOU"])
+def test_a_name_that_m_pesa_cut_or_lengthened_is_ours(house: House, to: str) -> None:
+    arrive(house)
+    assert paste(house, by_paybill(receipt(1), to=to))["status"] == "verified"
+
+
+def test_at_a_banks_paybill_the_account_says_whose_it_is(house: House) -> None:
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        gateway.sub_kind, gateway.account_number = "BANK", "412233"
+    with house.inside():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        assert sms_claim.names_us(tenant, gateway, "Equity Paybill Account", account="412233")
+        assert not sms_claim.names_us(tenant, gateway, "MLIMA HOUSE", account="999")
+        assert not sms_claim.names_us(tenant, gateway, "Equity Paybill Account")
+
+
+@pytest.mark.parametrize(("ago_s", "reason"), [(0, "verified"), (86_300, "verified"), (86_500, "too_old")])
+def test_a_message_is_good_for_as_long_as_the_tenant_says(house: House, ago_s: int, reason: str) -> None:
+    arrive(house)
+    text = by_paybill(receipt(1))
+    later(ago_s)
+    assert paste(house, text)["reason"] == reason
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).filter_by(slug="mlima").one().message_hours = 48
+    assert paste(house, text)["reason"] in ("verified", "already_used")
+
+
+@pytest.mark.parametrize(("off_s", "status"), [(-540, "verified"), (-780, "rejected"), (540, "verified")])
+def test_its_time_is_m_pesas_time_within_ten_minutes(house: House, off_s: int, status: str) -> None:
+    """tests.md F3: ten days of tolerance were noticed by no test."""
+    arrive(house)
+    assert paste(house, by_paybill(receipt(1), ago_s=-off_s))["status"] == status
+
+
+def test_a_message_of_another_account_is_not_its_money(house: House) -> None:
+    """tests.md F4."""
+    arrive(house, account="WIFI7")
+    assert paste(house, by_paybill(receipt(1), account="WIFI8"))["status"] == "rejected"
+    assert paste(house, by_paybill(receipt(1), account="wifi 7"))["status"] == "verified"
+
+
+def test_the_payers_number_is_compared_where_both_are_known(house: House) -> None:
+    """safety.md 3: the payer's phone was never compared."""
+    arrive(house)
+    assert paste(house, by_paybill(receipt(1)), phone=THEIRS)["status"] == "rejected"
+    assert paste(house, by_paybill(receipt(1)), phone=MINE)["status"] == "verified"
+
+
+def test_every_real_message_to_a_business_says_all_that_is_asked_for() -> None:
+    """None of the real forms lacks anything: who pastes all of it is never refused for what M-Pesa left out."""
+    samples = json.loads((Path(__file__).parent / "sms_samples.json").read_text())
+    texts = [one["text"] for one in (samples if isinstance(samples, list) else samples["samples"])]
+    assert len(texts) == 51
+    to_business = [text for text in texts if parse_sms(text).is_payment_to_business]
+    assert len(to_business) >= 19 and all(sms_claim.stated_in(text) is not None for text in to_business)
+
+
+# --- who proves nothing learns nothing
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_wrong_guesses_get_one_answer_and_cost_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """safety.md 2: `amount_differs`, `already_used` and `asking_mpesa` told a guesser which receipts exist."""
+    for number in (1, 2, 3, 4):
+        arrive(house, number)
+    if asks:
+        able_to_ask(monkeypatch)
+    assert paste(house, by_paybill(receipt(2)))["status"] == "verified"
+    wrong = {
+        "unknown": by_paybill(receipt(9)),
+        "amount": by_paybill(receipt(1), amount=60),
+        "time": by_paybill(receipt(3), ago_s=3_600),
+        "account": by_paybill(receipt(4), account="OTHER"),
+        "used, with another time": by_paybill(receipt(2), ago_s=3_600),
+    }
+    answers, statements = {}, {}
+    for what, text in wrong.items():
+        count = [0]
+
+        def counted(*_any: Any, count: list[int] = count) -> None:
+            count[0] += 1
+
+        with house.app.app_context():
+            engine = db.engine
+        event.listen(engine, "before_cursor_execute", counted)
+        answers[what] = paste(house, text)
+        event.remove(engine, "before_cursor_execute", counted)
+        statements[what] = count[0]
+    assert len({json.dumps(one, sort_keys=True) for one in answers.values()}) == 1, answers
+    assert set(answers["unknown"]) == {"status", "reason", "message"}
+    assert len(set(statements.values())) == 1, statements
+
+
+def test_only_who_holds_the_whole_message_is_told_that_it_was_used(house: House) -> None:
+    arrive(house)
+    assert paste(house, by_paybill(receipt(1)))["status"] == "verified"
+    assert paste(house, by_paybill(receipt(1)))["reason"] == "already_used"
+
+
+def test_messages_with_a_new_mac_each_time_are_counted_by_the_network(house: House) -> None:
+    """safety.md 2, money.md B24 (t10)."""
+    body = {"tenant": "mlima", "packageId": house.package()}
+    said = [
+        house.client()
+        .post(
+            "/api/portal/mpesa/verify-sms",
+            json=body
+            | {"smsText": by_paybill(receipt(n)), "macAddress": f"AA:BB:CC:00:00:{n:02X}", "phone": new_phone()},
+        )
+        .status_code
+        for n in range(62)
+    ]
+    assert said == [200] * 60 + [429] * 2
+
+
+def test_forged_messages_of_one_network_leave_room_for_an_honest_payers_question(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md B24 (h1): 40 of them filled the gateway's open questions."""
+    able_to_ask(monkeypatch)
+    for n in range(41):
+        assert paste(house, by_paybill(receipt(n)))["status"] in ("queued", "rejected")
+    with house.inside():
+        assert db.session.query(MpesaRequest).count() == 8
+    same = paste(house, by_paybill(receipt(77)))
+    assert (same["status"], same["reason"]) == ("queued", "asking_mpesa"), "not refused for others' forgeries"
+    body = {"tenant": "mlima", "packageId": house.package(), "smsText": by_paybill(receipt(78))}
+    other = (
+        house.client()
+        .post("/api/portal/mpesa/verify-sms", json=body, environ_base={"REMOTE_ADDR": "198.51.100.7"})
+        .json
+    )
+    assert other["status"] == "queued"
+    with house.inside():
+        assert db.session.query(MpesaRequest).count() == 9, "M-Pesa is asked about it"
+
+
+# --- a policy of `open`
+
+
+def test_a_policy_of_open_counts_the_network_and_the_tenant(house: House) -> None:
+    """money.md B24 (t13): twelve accesses for twelve MAC addresses of one browser."""
+    without_api(house, policy="open")
+    body = {"tenant": "mlima", "packageId": house.package()}
+
+    def opened(n: int, address: str) -> bool:
+        given = body | {"smsText": message(receipt(n)), "macAddress": f"AA:BB:CC:DD:{n // 256:02X}:{n % 256:02X}"}
+        answer = house.client().post("/api/portal/mpesa/verify-sms", json=given, environ_base={"REMOTE_ADDR": address})
+        return "credentials" in (answer.json or {})
+
+    assert sum(opened(n, "192.0.2.1") for n in range(12)) == 6
+    assert sum(opened(n, f"198.51.100.{n}") for n in range(20, 50)) == 14, "20 a day in all"
+    with house.app.app_context(), transaction():
+        for claim in db.session.query(Claim).filter(Claim.opened_at.is_not(None)).limit(5):
+            claim.state = "accepted"
+    assert opened(60, "203.0.113.9"), "what the staff found is not counted any more"
+    assert len(grants(house)) == 21
+
+
+def test_a_message_that_contradicts_m_pesa_is_never_opened_unchecked(house: House) -> None:
+    without_api(house, policy="open")
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        db.session.add(
+            Transaction(
+                tenant_id=gateway.tenant_id, gateway_id=gateway.id, environment=gateway.environment, channel="c2b",
+                receipt=receipt(1), amount_cents=500, unallocated_cents=500, occurred_at=clock.now(),
+            )
+        )  # fmt: skip
+    said = paste(house, message(receipt(1)), macAddress="AA:BB:CC:DD:EE:01")
+    assert said["status"] == "queued" and grants(house) == []
+
+
+# --- by the amount
+
+
+@pytest.mark.parametrize(("amount", "name"), [(20, "1 hour"), (49, "1 hour"), (50, "1 day"), (500, "1 day")])
+def test_i_have_paid_takes_the_dearest_package_that_the_money_covers(house: House, amount: int, name: str) -> None:
+    """use.md 3: who paid KES 50 got one hour."""
+    arrive(house, amount=amount)
+    page = house.client().get("/hotspot/mlima/paid").text
+    assert '<option value="">' in page and "What my payment covers" in page
+    answer = house.client().post("/hotspot/mlima/paid", data={"sms_text": by_paybill(receipt(1), amount=amount)})
+    assert answer.status_code == 303, answer.text
+    token = answer.location.split("/wait/")[1].split("?")[0]
+    with house.inside():
+        from portal.payments.models import Payment
+
+        assert db.session.query(Payment.title).filter_by(token=token).scalar() == name
+
+
+def test_money_that_covers_no_package_is_told_the_price(house: House) -> None:
+    arrive(house, amount=10)
+    answer = house.client().post("/hotspot/mlima/paid", data={"sms_text": by_paybill(receipt(1), amount=10)})
+    assert answer.status_code == 422 and "You paid KES 10; this package costs KES 20" in answer.text
