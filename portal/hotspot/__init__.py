@@ -1,8 +1,11 @@
 """Internet that is paid for: packages, purchases by a device, and the access they open.
 
 Decided: one live payment per tenant, package, phone and device, kept by a unique key, so two tabs meet in one prompt.
-Decided: username and password are the receipt, since every payer holds it in an SMS already; where it is not known yet
-they are random and never change. The clock of a package starts when the money arrives, not at the click.
+Decided: the user name is the receipt, since every payer holds it in an SMS already; the password is random, because a
+receipt is seen by others. It is shown on the paid page and sent by SMS, and asked on a device that did not pay.
+Decided: a MAC address is no secret. By it alone a device is told that a payment waits or access runs, and is let in by
+a sign-in for itself, once; all else asks for the browser's cookie or for the number that paid.
+The clock of a package starts when the money arrives, not at the click; or when what runs on the device is over.
 Nothing that the router's redirect tells (MAC, identity, login address) is trusted for money or tenancy; a login address
 is used only if it is private or registered, or it would be an open door for codes.
 """

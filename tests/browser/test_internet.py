@@ -48,8 +48,10 @@ def test_internet_is_bought_and_opens_without_a_reload(open_house, phones, page_
     expect(status).to_contain_text("1 day left, until")
     way_in = customer.locator("form", has=customer.get_by_role("button", name="Connect now"))
     assert way_in.get_attribute("action") == ROUTER["link-login-only"]
+    password = customer.locator("#wifi-word").inner_text().replace(" ", "").strip()
+    assert len(password) == 8 and password != code
     fields = {one.get_attribute("name"): one.get_attribute("value") for one in way_in.locator("input").all()}
-    assert fields == {"username": code, "password": code, "dst": ROUTER["link-orig"]}
+    assert fields == {"username": code, "password": password, "dst": ROUTER["link-orig"]}
     expect(customer.get_by_role("link", name="I have paid")).to_be_hidden()
     assert is_same_document(customer)
     expect(handset.get_by_text(f"{code} Confirmed")).to_be_visible()
@@ -151,7 +153,7 @@ def test_a_message_of_a_payment_by_hand_opens_the_internet_once(open_house, phon
     paste("Hello, I have paid, open it", "1 day, KES 50")
     expect(page.get_by_role("alert")).to_contain_text("This is not an M-Pesa message.")
     paste(paid["message"].replace("Ksh50.00", "Ksh500.00"), "1 day, KES 50")
-    expect(page.get_by_role("alert")).to_contain_text("does not match the payment that M-Pesa told us of")
+    expect(page.get_by_role("alert")).to_contain_text("M-Pesa has not told us of this payment.")
     paste(paid["message"], "1 day, KES 50")
     expect(page.get_by_role("heading", name="Paid")).to_be_visible()
     expect(page.get_by_role("button", name="Connect now")).to_be_visible()
@@ -168,7 +170,7 @@ def test_a_customer_away_from_the_router_learns_how_to_use_the_code(open_house, 
     page.goto(f"{open_house.url}/hotspot/mlima/code")
     page.fill("#code", "NOT A CODE")
     page.get_by_role("button", name="Connect now").click()
-    expect(page.get_by_role("alert")).to_contain_text("This code is not known here, or its time is over.")
+    expect(page.get_by_role("alert")).to_contain_text("This code and password are not known here, or their time is over.")
     page.fill("#code", code)
     page.get_by_role("button", name="Connect now").click()
     expect(page.get_by_text("Your code is good.")).to_be_visible()
