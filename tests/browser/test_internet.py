@@ -170,7 +170,9 @@ def test_a_customer_away_from_the_router_learns_how_to_use_the_code(open_house, 
     page.goto(f"{open_house.url}/hotspot/mlima/code")
     page.fill("#code", "NOT A CODE")
     page.get_by_role("button", name="Connect now").click()
-    expect(page.get_by_role("alert")).to_contain_text("This code and password are not known here, or their time is over.")
+    expect(page.get_by_role("alert")).to_contain_text(
+        "This code and password are not known here, or their time is over."
+    )
     page.fill("#code", code)
     page.get_by_role("button", name="Connect now").click()
     expect(page.get_by_text("Your code is good.")).to_be_visible()
