@@ -132,7 +132,11 @@ def scheduler() -> None:
 @main.command()
 @click.option("--port", default=8001, show_default=True)
 @click.option("--data", default="var/simulator", show_default=True, type=click.Path(path_type=Path))
-@click.option("--strict", is_flag=True, help="Callbacks to public https addresses only, as in production.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse what Safaricom's documents refuse: local addresses, overlong references, another's PartyB.",
+)
 def simulator(port: int, data: Path, strict: bool) -> None:
     """A Daraja of your own, with phones."""
     from portal.processes import is_taken

@@ -184,6 +184,30 @@ def test_a_confirmation_without_a_token_books_nothing(house: House) -> None:
     assert money(house) == [] and house.status(token)["status"] == "pending"
 
 
+def test_validation_looks_at_the_amount_too(house: House) -> None:
+    """coverage.md P-6: of an account that is known, and more than is due, C2B00013; a part is welcome."""
+
+    def ask(slug: str, account: str, amount: int) -> str:
+        shortcode = {"mlima": "600111", "bahari": "600222"}[slug]
+        asked = c2b_body(receipt=receipt(1), amount=amount, account=account, shortcode=shortcode)
+        return str(post(house, f"{house.hook(slug)}/c2b/validation", asked).json["ResultCode"])
+
+    number, token = house.invoice(500)
+    assert [ask("mlima", number, amount) for amount in (501, 5_000, 500, 499, 1)] == [
+        "C2B00013",
+        "C2B00013",
+        "0",
+        "0",
+        "0",
+    ]
+    theirs, _token = house.invoice(500, slug="bahari")
+    assert ask("bahari", theirs, 5_000) == "0", "who refuses no unknown account keeps a surplus, too"
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(2))
+    house.settle()
+    assert ask("mlima", number, 500) == "C2B00012"
+
+
 def test_validation_answers_within_the_contract(house: House) -> None:
     number, token = house.invoice(500)
 

@@ -15,6 +15,7 @@ from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.fulfilment import receipt_of
 from portal.gateways import connect, settings
+from portal.gateways.models import Gateway
 from portal.hotspot import access, packages, purchases
 from portal.hotspot.purchases import Device
 from portal.limits import network, refuse_guessers, wrong_guess
@@ -48,13 +49,20 @@ def on_sale() -> ResponseReturnValue:
 
 @contract("Configured", query=("tenant",))
 def check() -> ResponseReturnValue:
-    """Whether this tenant can be paid by M-Pesa, and whether that is a test."""
+    """Whether this tenant's gateway can ask a phone to pay, and whether that is a test.
+
+    One without API is paid by hand only: what stands behind a button that prompts is not there.
+    """
     tenant = find.by_slug(request.args.get("tenant"))
     try:
         gateway = connect.choose(tenant.id, "hotspot")
     except Refused:
         return jsonify(configured=False, env=None)
-    return jsonify(configured=not settings.problems(settings.shown(gateway)), env=gateway.environment)
+    return jsonify(configured=_can_prompt(gateway), env=gateway.environment)
+
+
+def _can_prompt(gateway: Gateway) -> bool:
+    return gateway.kind == "MPESA_API" and not settings.problems(settings.shown(gateway))
 
 
 @contract("Validity", query=("tenant",))

@@ -301,7 +301,7 @@ def claim(push_id: int, *, hook_url: str) -> Claimed | None:
             msisdn=personal.open_phone(push.phone_sealed, push.tenant_id) or "",
             amount_shillings=money.shillings(push.amount_cents),
             reference=push.reference,
-            description=payment.reference,
+            description=payment.tenant.name,  # the 13 characters that M-Pesa takes of who asks (property 12)
             callback_url=f"{hook_url}/{gateway.hook_token}/stk/{push.token}",
         ),
     )

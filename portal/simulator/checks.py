@@ -33,11 +33,14 @@ def whole_shillings(value: Any, *, most: int | None = MAX_SHILLINGS) -> int | No
     return int(text) if most is None or int(text) <= most else None
 
 
-def callback_url(value: Any, *, is_strict: bool) -> str | None:
-    """An address that Daraja would call: https to a public host; loopback and private hosts unless strict.
+def registered_url(value: Any, *, is_strict: bool) -> str | None:
+    """An address for C2B. Safaricom refuses there, and only there, those that hold certain words, in any case."""
+    url = callback_url(value, is_strict=is_strict)
+    return None if url is None or any(word in url.lower() for word in FORBIDDEN_WORDS) else url
 
-    Safaricom refuses addresses that contain certain words anywhere, in any case.
-    """
+
+def callback_url(value: Any, *, is_strict: bool) -> str | None:
+    """An address that Daraja would call: https to a public host; loopback and private hosts unless strict."""
     if not isinstance(value, str) or len(value) > 2000 or any(character.isspace() for character in value):
         return None
     try:
@@ -47,8 +50,6 @@ def callback_url(value: Any, *, is_strict: bool) -> str | None:
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-        return None
-    if any(word in value.lower() for word in FORBIDDEN_WORDS):
         return None
     private = _is_private(host)
     if is_strict and (private or parts.scheme != "https"):

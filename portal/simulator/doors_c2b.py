@@ -3,7 +3,7 @@
 from flask import Blueprint, request
 
 from portal.simulator import checks, organisations, receipts
-from portal.simulator.doors import Answer, Call, door, invalid
+from portal.simulator.doors import Answer, Call, DarajaError, door, invalid
 
 BAD = "400.003.02"
 blueprint = Blueprint("c2b", __name__)
@@ -22,19 +22,19 @@ def register(call: Call) -> Answer:
     number = checks.shortcode(call.body.get("ShortCode"))
     organisation = organisations.owned(store, number, consumer_key=call.consumer_key) if number is not None else None
     if number is None or organisation is None:
-        raise invalid("ShortCode", code=BAD)
+        raise _bad(call, "ShortCode")
     response_type = call.text("ResponseType")
     if response_type not in ("Completed", "Cancelled"):
-        raise invalid("ResponseType", code=BAD)
+        raise _bad(call, "ResponseType")
     is_strict = bool(store.setting("strict", False))
-    confirmation = checks.callback_url(call.body.get("ConfirmationURL"), is_strict=is_strict)
+    confirmation = checks.registered_url(call.body.get("ConfirmationURL"), is_strict=is_strict)
     if confirmation is None:
-        raise invalid("ConfirmationURL", code=BAD)
+        raise _bad(call, "ConfirmationURL")
     validation = ""
     if call.text("ValidationURL"):
-        validation = checks.callback_url(call.body.get("ValidationURL"), is_strict=is_strict) or ""
+        validation = checks.registered_url(call.body.get("ValidationURL"), is_strict=is_strict) or ""
         if not validation:
-            raise invalid("ValidationURL", code=BAD)
+            raise _bad(call, "ValidationURL")
     store.run(
         "INSERT OR REPLACE INTO c2b_urls (organisation_id, shortcode, version,"
         " response_type, confirmation_url,"
@@ -59,6 +59,9 @@ def simulate(call: Call) -> Answer:
     command = call.text("CommandID")
     if command not in ("CustomerPayBillOnline", "CustomerBuyGoodsOnline"):
         raise invalid("CommandID", code=BAD)
+    till = receiver["kind"] == "BUYGOODS" and number == receiver["till"]
+    if command == "CustomerBuyGoodsOnline" and not till and call.store.setting("strict", False):
+        raise invalid("CommandID", code=BAD)  # a paybill has no till to pay
     shillings = checks.whole_shillings(call.body.get("Amount"))
     if shillings is None:
         raise invalid("Amount", code=BAD)
@@ -71,6 +74,11 @@ def simulate(call: Call) -> Answer:
     payload = {"msisdn": msisdn, "shortcode": number, "account": account, "amount_cents": shillings * 100}
     call.store.add_job("hand_payment", payload, after_s=0.5)
     return _accepted("Accept the service request successfully.")
+
+
+def _bad(call: Call, field: str) -> DarajaError:
+    """Safaricom documents two words for it; which field it was helps whoever tries a client out."""
+    return DarajaError(400, BAD, "Bad Request") if call.store.setting("strict", False) else invalid(field, code=BAD)
 
 
 def _version() -> int:

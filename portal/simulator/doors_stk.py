@@ -7,6 +7,7 @@ import re
 import sqlite3
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask import Blueprint, Response
 
@@ -17,8 +18,10 @@ from portal.simulator.doors import Answer, Call, DarajaError, door, html_answer,
 
 TYPES = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
 HANG_S = 35.0
-# Documented as 12; Safaricom's sandbox was seen to take 15, so a little more is let through.
-MAX_REFERENCE = 20
+# Documented as 12 and 13; Safaricom's sandbox was seen to take 15, so a little more is let through unless strict.
+MAX_REFERENCE, STRICT_REFERENCE, STRICT_DESCRIPTION = 20, 12, 13
+STRICT_AGE = timedelta(days=1)  # a Timestamp is the time of the request
+MISPAID = "mispaid"
 SUBSCRIBER_LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
 _TIMESTAMP = re.compile(r"\d{14}", re.ASCII)
 blueprint = Blueprint("stk", __name__)
@@ -47,7 +50,7 @@ def push(call: Call) -> Answer:
     timestamp = _timestamp(call)
     asked = _read_push(call)
     organisation = _merchant(call, number, timestamp)
-    behaviour = behaviours.of_phone(store, asked.msisdn)
+    behaviour = _of_parties(call, organisation, asked) or behaviours.of_phone(store, asked.msisdn)
     if faults.take(store, "callbackBeforeAnswer", shortcodes=organisations.numbers_of(organisation)):
         behaviour = behaviours.BEHAVIOURS["09"]
     if behaviour.door == "busy":
@@ -57,7 +60,7 @@ def push(call: Call) -> Answer:
         made = prompts.ring(
             store,
             organisation=organisation,
-            receiver=_receiver(call, organisation, asked.payee_number, asked.kind),
+            receiver=organisation if behaviour.name == MISPAID else _receiver(call, organisation, asked),
             kind=asked.kind,
             msisdn=asked.msisdn,
             amount_cents=asked.shillings * 100,
@@ -75,7 +78,7 @@ def _read_push(call: Call) -> _Asked:
     """The fields in order; the first bad one is named. Daraja calls a missing TransactionDesc Remarks."""
     body, is_strict = call.body, bool(call.store.setting("strict", False))
     reference, description = call.text("AccountReference"), call.text("TransactionDesc")
-    kind = call.text("TransactionType")
+    kind, most_reference = call.text("TransactionType"), STRICT_REFERENCE if is_strict else MAX_REFERENCE
     found = {
         "TransactionType": kind if kind in TYPES else None,
         "Amount": checks.whole_shillings(body.get("Amount")),
@@ -83,8 +86,8 @@ def _read_push(call: Call) -> _Asked:
         "PartyB": checks.shortcode(body.get("PartyB")),
         "PhoneNumber": checks.msisdn(body.get("PhoneNumber")),
         "CallBackURL": checks.callback_url(body.get("CallBackURL"), is_strict=is_strict),
-        "AccountReference": reference if 1 <= len(reference) <= MAX_REFERENCE else None,
-        "Remarks": description or None,
+        "AccountReference": reference if 1 <= len(reference) <= most_reference else None,
+        "Remarks": None if is_strict and len(description) > STRICT_DESCRIPTION else description or None,
     }
     for field, value in found.items():
         if value is None:
@@ -131,7 +134,9 @@ def query(call: Call) -> Answer:
 
 def _timestamp(call: Call) -> str:
     timestamp = call.text("Timestamp")
-    if not _TIMESTAMP.fullmatch(timestamp) or clock.parse_daraja_timestamp(timestamp) is None:
+    at = clock.parse_daraja_timestamp(timestamp) if _TIMESTAMP.fullmatch(timestamp) else None
+    is_old = at is not None and abs(call.store.now() - at) > STRICT_AGE and call.store.setting("strict", False)
+    if at is None or is_old:
         raise invalid("Timestamp")
     return timestamp
 
@@ -150,7 +155,20 @@ def _merchant(call: Call, number: str, timestamp: str) -> sqlite3.Row:
     return organisation
 
 
-def _receiver(call: Call, organisation: sqlite3.Row, number: str, kind: str) -> sqlite3.Row:
+def _of_parties(call: Call, organisation: sqlite3.Row, asked: _Asked) -> Behaviour | None:
+    """Strict: a paybill asks for itself alone. Another's number is refused by callback, as Safaricom documents."""
+    if (
+        not call.store.setting("strict", False)
+        or asked.kind != "CustomerPayBillOnline"
+        or asked.payee_number in organisations.numbers_of(organisation)
+    ):
+        return None
+    code = "2028" if organisations.payee(call.store, asked.payee_number) is not None else "SFC_IC0003"
+    return Behaviour(MISPAID, f"the receiving number is not the asking one's ({code})", code, 0.5)
+
+
+def _receiver(call: Call, organisation: sqlite3.Row, asked: _Asked) -> sqlite3.Row:
+    number, kind = asked.payee_number, asked.kind
     if number in organisations.numbers_of(organisation) and (
         organisation["kind"] != "BUYGOODS" or number == organisation["till"]
     ):

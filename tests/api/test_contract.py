@@ -658,3 +658,44 @@ def test_another_gateway_becomes_the_default_when_it_is_removed(house: House) ->
     assert first["isDefault"] and not second["isDefault"]
     assert amina.delete(f"/api/payment-gateways/{first['id']}").status_code == 200
     assert [one["isDefault"] for one in amina.get("/api/payment-gateways").json["items"]] == [True]
+
+
+def test_a_portal_is_told_whether_phones_can_be_asked_to_pay(house: House) -> None:
+    """coverage.md: `mpesa/check` said configured for a gateway that can prompt nobody."""
+
+    def check(slug: str = "mlima") -> dict[str, Any]:
+        return stranger(house).get(f"/api/portal/mpesa/check?tenant={slug}").json  # type: ignore[no-any-return]
+
+    assert check() == {"configured": True, "env": "sandbox"}
+    amina = house.api("amina")
+    by_hand = {"type": "MPESA_NO_API", "name": "Till", "subType": "BUYGOODS", "shortcode": "500100", "forHotspot": True}
+    made = amina.post("/api/payment-gateways", by_hand | {"isDefault": True})
+    assert made.status_code == 201 and check() == {"configured": False, "env": "sandbox"}
+    valid = stranger(house).get("/api/portal/mpesa/validate?tenant=mlima").json
+    assert valid == {"valid": True, "errors": []}, "it is complete for what it is"
+    for one in amina.get("/api/payment-gateways").json["items"]:
+        amina.delete(f"/api/payment-gateways/{one['id']}")
+    assert check() == {"configured": False, "env": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "n" * 61), ("displayName", "n" * 61), ("initiatorName", "n" * 61), ("accountNumber", "1" * 21),
+        ("accountNumber", "no digits"), ("accountNumber", "12;34"), ("accountNumber", "-12"),
+        ("baseUrl", "https://a.example/" + "x" * 200),
+    ],
+)  # fmt: skip
+def test_a_gateways_overlong_or_malformed_field_is_named(house: House, field: str, value: str) -> None:
+    """coverage.md G7: named to whoever wrote it, before a database refuses or cuts it."""
+    given = {
+        "type": "MPESA_API", "subType": "BANK", "name": "n", "shortcode": "600999", "storeNumber": "600111",
+        "accountNumber": "0102 03-A4", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
+    }  # fmt: skip
+    amina = house.api("amina")
+    said = refused(amina.post("/api/payment-gateways", given | {field: value}), 422, "invalid_fields")
+    assert set(said["fields"]) == {field}
+    uid = amina.post("/api/payment-gateways", given).json["id"]
+    assert set(refused(amina.put(f"/api/payment-gateways/{uid}", {field: value}), 422, "invalid_fields")["fields"]) == {
+        field
+    }

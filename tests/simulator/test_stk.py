@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from portal import clock
 from portal.simulator.behaviours import BEHAVIOURS
 from portal.simulator.organisations import OrganisationSpec
 from tests.simulator.stage import PUSH, QUERY, TIMESTAMP, opened, password
@@ -317,11 +318,81 @@ def test_a_push_can_pay_a_bank_and_tells_no_c2b(daraja):
     assert [path for path, _ in daraja.listener.heard if path == "/confirmation"] == []
 
 
+def now_signed(**changes):
+    """Signature of this minute, and an address that strict takes."""
+    timestamp = clock.daraja_timestamp(clock.now())
+    signed = {"Timestamp": timestamp, "Password": password(timestamp=timestamp)}
+    return signed | {"CallBackURL": "https://pay.example.invalid/hook"} | changes
+
+
 def test_strict_takes_only_public_https(tmp_path):
     with opened(tmp_path, strict=True) as daraja:
-        assert error(daraja.push())[2] == "Bad Request - Invalid CallBackURL"
-        assert daraja.push(CallBackURL="https://10.0.0.1/hook").status_code == 400
-        assert daraja.push(CallBackURL="https://pay.example.invalid/hook").status_code == 200
+        local = f"{daraja.listener.url}/hook"
+        assert error(daraja.push(**now_signed(CallBackURL=local)))[2] == "Bad Request - Invalid CallBackURL"
+        assert daraja.push(**now_signed(CallBackURL="https://10.0.0.1/hook")).status_code == 400
+        assert daraja.push(**now_signed()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"AccountReference": "INV-123456789"}, "AccountReference"),
+        ({"TransactionDesc": "Payment of 123"}, "Remarks"),
+        ({"Timestamp": "20200101000000", "Password": password(timestamp="20200101000000")}, "Timestamp"),
+    ],
+)
+def test_strict_refuses_what_the_documents_refuse_and_the_default_takes_it(tmp_path, changes, named):
+    """fidelity.md, simulator against the documents: 13 characters, 14 characters, a Timestamp of 2020."""
+    with opened(tmp_path, strict=True) as daraja:
+        assert error(daraja.push(**now_signed(**changes)))[2] == f"Bad Request - Invalid {named}"
+        longest = now_signed(AccountReference="INV-12345678", TransactionDesc="Payment of 12")
+        assert daraja.push("254712345601", **longest).status_code == 200
+        daraja.control(strict=False)
+        assert daraja.push(**now_signed(**changes)).status_code == 200, "any client works by default"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_words_of_c2b_registration_are_no_fault_in_a_callback_address(tmp_path, strict):
+    """fidelity.md: Safaricom states them for C2B registration only."""
+    with opened(tmp_path, strict=strict) as daraja:
+        url = "https://pay.example.invalid/mpesa/query/sql/exe"
+        assert daraja.push(**now_signed(CallBackURL=url)).status_code == 200
+        assert daraja.register(ConfirmationURL=url, ValidationURL=url).status_code == 400
+
+
+@pytest.mark.parametrize(("party", "code"), [("999888", "SFC_IC0003"), ("600000", 2028)])
+def test_strict_lets_a_paybill_ask_for_itself_alone(tmp_path, party, code):
+    """fidelity.md: CustomerPayBillOnline with another PartyB was paid; 2028 and SFC_IC0003 are documented."""
+    other = OrganisationSpec("OTHER", "600000", "PAYBILL", consumer_key="o", consumer_secret="o", passkey="o")
+    with opened(tmp_path, other) as daraja:
+        url = f"{daraja.listener.url}/hooks"
+        daraja.control(strict=True)
+        # strict takes no loopback address: the listener's is put in the place of the one that it took
+        assert daraja.push(**now_signed(PartyB=party)).status_code == 200
+        daraja.app.extensions["simulator"].store.run("UPDATE pushes SET callback_url = ?", url)
+        daraja.control(clock={"moveSeconds": 5})
+        told = daraja.hear(1)[0]["Body"]["stkCallback"]
+        assert told["ResultCode"] == code and "CallbackMetadata" not in told
+
+
+def test_strict_registers_and_simulates_as_documented(tmp_path):
+    """fidelity.md: a plain "Bad Request"; a till payment on a paybill was accepted."""
+    with opened(tmp_path, strict=True) as daraja:
+        url = "https://pay.example.invalid/hook"
+        for wrong in (
+            {"ShortCode": "1"},
+            {"ResponseType": "x"},
+            {"ConfirmationURL": "http://x"},
+            {"ValidationURL": "sql"},
+        ):
+            told = error(daraja.register(**{"ConfirmationURL": url, "ValidationURL": url} | wrong))
+            assert told[1:] == ("400.003.02", "Bad Request"), wrong
+        assert daraja.register(ConfirmationURL=url, ValidationURL=url).status_code == 200
+        by_hand = {"ShortCode": "174379", "Amount": 5, "Msisdn": "254712345601", "BillRefNumber": "A"}
+        till = daraja.post("/mpesa/c2b/v2/simulate", by_hand | {"CommandID": "CustomerBuyGoodsOnline"})
+        assert till.status_code == 400
+        paybill = daraja.post("/mpesa/c2b/v2/simulate", by_hand | {"CommandID": "CustomerPayBillOnline"})
+        assert paybill.status_code == 200
 
 
 def test_the_password_is_the_portals_own_test_vector():
