@@ -114,3 +114,54 @@ def test_a_number_that_is_taken_here_is_not_overwritten(house: House, bring: Any
     number, _token = house.invoice(900)
     said = bring("--write", invoices=INVOICES.replace("inv-77", number))
     assert said.exit_code == 1 and f"{number} is something else here already" in said.output
+
+
+def issue(house: House, amount: int = 300) -> Any:
+    body = {"payer": {"name": "New"}, "lines": [{"kind": "other", "description": "x", "amount": amount}]}
+    return house.api("brian").post("/api/invoices", body)
+
+
+def test_an_imported_number_stops_no_invoice(either_house: House, tmp_path: Path) -> None:
+    """money.md A17, on both databases: numbers that were brought are passed over, however many there are."""
+    from portal import takeover
+    from portal.tenants.models import Tenant
+
+    rows = "".join(f"INV{number},Asha,,Old visit,700\n" for number in (*range(1001, 1504), 1505))
+    with either_house.inside():
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        plan = takeover.check(tenant, {"invoices": f"{INVOICE_HEAD}{rows}".encode()})
+        assert takeover.write(tenant, plan, actor="test") == {"invoices": 504}
+        db.session.remove()
+    made = [issue(either_house) for _n in range(3)]
+    assert [one.status_code for one in made] == [201, 201, 201], made[0].text
+    assert [one.json["number"] for one in made] == ["INV1504", "INV1506", "INV1507"]
+    with either_house.inside():
+        assert db.session.query(Payment).filter_by(reference="INV1001").one().amount_cents == 70_000
+
+
+def test_an_appointment_whose_number_was_imported_since_gets_another(house: House, bring: Any) -> None:
+    """money.md A17, of the same kind: the number is taken when it is booked, the invoice issued when it is approved."""
+    from tests.clinic.test_appointments import book
+
+    booked = book(house, price=1_500).json
+    number = booked["invoiceNumber"]
+    assert bring("--write", invoices=f"{INVOICE_HEAD}{number},Asha,,Old visit,700\n").exit_code == 0
+    approved = house.api("wanjiru").post(f"/api/appointments/{booked['id']}/approve")
+    assert approved.status_code == 200 and approved.json["invoiceNumber"] not in ("", number)
+    assert approved.json["amountDue"] == 1_500
+
+
+def test_money_recorded_by_hand_passes_over_imported_receipts(house: House, bring: Any) -> None:
+    """money.md A17, of the same kind: CASH1001 of an earlier system stops no cash here."""
+    said = bring("--write", transactions=f"{MONEY_HEAD}CASH1001,300,,,2026-01-05 09:30\n")
+    assert said.exit_code == 0, said.output
+    number, _token = house.invoice(500)
+    given = {"channel": "cash", "reference": number, "amount": 500}
+    recorded = house.api("brian").post("/api/payments/manual", given)
+    assert recorded.status_code == 201 and recorded.json["receipt"] == "CASH1002"
+
+
+def test_an_invoice_is_not_brought_under_the_name_of_a_customers_account(house: House, bring: Any) -> None:
+    """What a payer types to pay into a wallet pays no invoice of the same name."""
+    said = bring("--write", invoices=f"{INVOICE_HEAD}C1001,A,,Lab,5\n")
+    assert said.exit_code == 1 and "C1001 is how customers' accounts are called" in said.output

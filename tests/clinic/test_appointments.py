@@ -17,6 +17,8 @@ from portal.notifications import tell
 from portal.notifications.models import Notice
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments import refunds
+from portal.payments.models import Payment
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 
 
@@ -280,3 +282,84 @@ def test_a_meeting_opens_only_when_paid_and_near(house: House) -> None:
     assert "https://meet.example/" in house.client().get(f"/join/{token}").text
     clock.move(timedelta(hours=3))
     assert "This session is over" in house.client().get(f"/join/{token}").text
+
+
+def cancelled(house: House, uid: str) -> None:
+    answer = house.api("brian").post(f"/api/appointments/{uid}/cancel", {"reason": "ill"})
+    assert answer.status_code == 200 and answer.json["status"] == "cancelled", answer.text
+
+
+def by_hand(house: House, amount: int, number: str, code: str) -> None:
+    body = c2b_body(receipt=code, amount=amount, account=number)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.work()
+
+
+def test_a_part_paid_appointment_that_is_cancelled_is_payable_no_more(house: House) -> None:
+    """money.md A18: its part waits to be placed, and so does what still comes for it."""
+    one = approved(house, "onsite", 1_000)
+    token = one["payUrl"].rpartition("/")[2]
+    by_hand(house, 300, one["invoiceNumber"], receipt(1))
+    ringing = house.pushed(token)
+    cancelled(house, one["id"])
+    assert house.status(token)["status"] == "cancelled"
+    assert house.client().post(f"/pay/{token}", data={"phone": "0712345678"}).status_code == 409
+    house.callback(ringing, receipt=receipt(2))
+    house.work()
+    page = house.browser_of("brian").get("/staff/unmatched").text
+    for code, amount in ((receipt(1), "KES 300"), (receipt(2), "KES 700")):
+        assert code in page and amount in page
+    assert "can no longer be paid" in page and house.books() == []
+
+
+def test_a_paid_appointment_that_is_cancelled_waits_for_its_refund(house: House) -> None:
+    """money.md A18: nobody forgets the money of what will not take place."""
+    from tests.payments.test_refunds import with_initiator
+
+    with_initiator(house)
+    one = approved(house, "onsite", 1_000)
+    token = one["payUrl"].rpartition("/")[2]
+    push = house.pushed(token, "254712345678")
+    house.callback(push, receipt=receipt(1))
+    house.work()
+    amina = house.browser_of("amina")
+    assert "Cancelled, and paid" not in amina.get("/staff/unmatched").text
+    cancelled(house, one["id"])
+    page = amina.get("/staff/unmatched").text
+    assert "Cancelled, and paid" in page and one["invoiceNumber"] in page and f"/staff/refunds/of/{token}" in page
+    with house.app.app_context(), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        sent = refunds.ask_for(payment.id, amount_cents=None, method="b2c", user_id=1, why="", actor="user:1")
+        refunds.done(refunds.lock(sent[0].id), receipt=None, actor="test")
+    assert "Cancelled, and paid" not in amina.get("/staff/unmatched").text and house.books() == []
+
+
+def test_an_appointment_is_approved_once_by_two_at_once(either_house: House) -> None:
+    """tests.md S2, on both databases: one invoice, one conflict."""
+    from tests.payments.test_races import together
+
+    house = either_house
+    uid = book(house).json["id"]
+    headers = house.api("wanjiru").headers
+    path = f"/api/appointments/{uid}/approve"
+    said = together(house, *([lambda: house.client().post(path, headers=headers).status_code] * 4))
+    assert sorted(said) == [200, 409, 409, 409]
+    with house.inside():
+        assert db.session.query(Payment).count() == 1
+
+
+def test_of_a_move_that_lost_its_race_nothing_is_written(house: House) -> None:
+    """tests.md S2: read as it was, changed by somebody else since: the guarded UPDATE decides."""
+    from sqlalchemy import update
+    from sqlalchemy.orm.attributes import set_committed_value
+
+    from portal.clinic import appointments
+    from portal.clinic.models import Appointment
+    from portal.errors import Conflict
+
+    book(house)
+    with house.app.app_context(), pytest.raises(Conflict, match="Somebody else"), transaction():
+        stale = db.session.query(Appointment).one()
+        db.session.execute(update(Appointment).values(status="declined").execution_options(synchronize_session=False))
+        set_committed_value(stale, "status", "pending_approval")
+        appointments.cancel(stale, why="", actor="test")

@@ -268,3 +268,36 @@ def test_the_api_books_all_cash_and_keeps_what_is_over_to_be_placed(house: House
     assert cash(house, reference=number, amount=2_000).json["amount"] == 2_000
     with house.inside():
         assert db.session.query(Transaction).one().unallocated_cents == 100_000
+
+
+def test_a_key_is_for_one_reference(house: House) -> None:
+    """money.md B26: the same key for another invoice, or for a wallet, is a conflict and records nothing."""
+    (first, _token), (second, other) = house.invoice(500), house.invoice(500)
+    brian = house.api("brian")
+    given = {"channel": "cash", "amount": 500, "idempotencyKey": "x1"}
+    assert brian.post("/api/payments/manual", given | {"reference": first}).status_code == 201
+    assert brian.post("/api/payments/manual", given | {"reference": first}).status_code == 201, "told again"
+    customer = brian.post("/api/customers", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    for named in ({"reference": second}, {"customerId": customer}):
+        refused = brian.post("/api/payments/manual", given | named)
+        assert refused.status_code == 409 and refused.json["error"] == "idempotency_conflict"
+    assert house.status(other)["amountDue"] == 500
+    with house.inside():
+        assert db.session.query(Transaction).count() == 1
+
+
+def test_one_key_for_two_references_at_once_records_one(either_house: House) -> None:
+    """money.md B26 on both databases: no lock is shared, the unique id decides."""
+    from tests.payments.test_races import together
+
+    house = either_house
+    numbers = [house.invoice(500)[0] for _n in range(4)]
+    headers = house.api("brian").headers
+
+    def record(number: str) -> int:
+        body = {"channel": "cash", "amount": 500, "idempotencyKey": "x1", "reference": number}
+        return house.client().post("/api/payments/manual", json=body, headers=headers).status_code
+
+    said = together(house, *[lambda number=number: record(number) for number in numbers])  # type: ignore[misc]
+    assert sorted(said) == [201, 409, 409, 409]
+    assert house.books() == []

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.errors import Conflict
+from portal.hotspot.models import AccessGrant
 from portal.payments import manual, wallets
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment, Transaction
@@ -212,4 +214,95 @@ def test_a_wallet_holds_what_went_in_less_what_went_out(house: House, steps: lis
         with house.inside():
             has = wallets.balance_cents(db.session.get_one(Customer, owner_id), "sandbox")
         assert has == held * 100, "below zero is what a customer owes"
+    assert house.books() == []
+
+
+def paid_from_wallet(house: House, amount: int = 1_000) -> tuple[str, str, str]:
+    """(number, token, customer id) of an invoice that a customer's credit paid."""
+    brian = house.api("brian")
+    uid = brian.post("/api/customers", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    brian.post("/api/payments/manual", {"channel": "cash", "customerId": uid, "amount": 1_000})
+    number, token = house.invoice(amount)
+    assert brian.post(f"/api/customers/{uid}/pay", {"reference": number}).status_code == 200
+    return number, token, uid
+
+
+def test_what_credit_paid_is_put_back(house: House) -> None:
+    """money.md A19: the invoice is due again, the wallet has its money, and the refund says where to look."""
+    number, token, uid = paid_from_wallet(house)
+    assert house.status(token)["status"] == "paid"
+    said = house.api("amina").post(f"/api/mpesa/{token}/refund", json={})
+    assert said.status_code == 422 and "Put it back into the customer's wallet" in said.json["message"]
+    brian = house.api("brian")
+    for put in (1_000, 0):  # sent twice, it is once
+        answer = brian.post(f"/api/customers/{uid}/put-back", {"reference": number})
+        assert answer.status_code == 200 and answer.json["putBack"] == put
+        assert (answer.json["amountDue"], answer.json["balance"]) == (1_000, 1_000)
+    assert house.books() == []
+    assert brian.post(f"/api/customers/{uid}/pay", {"reference": number}).json["status"] == "paid", "and paid again"
+    assert house.books() == []
+
+
+def test_staff_put_back_what_credit_paid(house: House) -> None:
+    """money.md A19: from the page of what was paid."""
+    _number, token, uid = paid_from_wallet(house)
+    client = house.browser_of("brian")
+    assert f"/staff/attempts/{token}/put-back" in client.get(f"/staff/attempts/{token}").text
+    data = {"csrf_token": csrf_of(client, f"/staff/attempts/{token}")}
+    page = client.post(f"/staff/attempts/{token}/put-back", data=data, follow_redirects=True).text
+    assert "KES 1,000 is the customer&#39;s credit again" in page
+    assert f"{token}/put-back" not in page
+    assert house.api("brian").get(f"/api/customers/{uid}").json["balance"] == 1_000
+    assert house.status(token)["amountDue"] == 1_000 and house.books() == []
+
+
+def test_an_invoice_that_credit_paid_may_be_voided(house: House) -> None:
+    """money.md A19: voiding says "refund first" no longer."""
+    number, token, uid = paid_from_wallet(house)
+    tenant_id = house.tenant_id()
+    with house.app.app_context(), transaction():
+        invoices.void(invoices.by_number(tenant_id, number), why="Wrong patient", actor="test")
+    assert house.status(token)["status"] == "cancelled"
+    assert house.api("brian").get(f"/api/customers/{uid}").json["balance"] == 1_000 and house.books() == []
+
+
+def test_credit_put_back_ends_what_it_bought(house: House) -> None:
+    """money.md A19: access that a wallet paid for closes."""
+    brian = house.api("brian")
+    uid = brian.post("/api/customers", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    brian.post("/api/payments/manual", {"channel": "cash", "customerId": uid, "amount": 1_000})
+    begun = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
+    token = house.client().post("/api/portal/mpesa/initiate", json=begun).json["paymentId"]
+    assert brian.post(f"/api/customers/{uid}/pay", {"reference": token}).json["status"] == "paid"
+    house.work()
+    with house.inside():
+        assert db.session.query(AccessGrant).one().ended_at is None
+    assert brian.post(f"/api/customers/{uid}/put-back", {"reference": token}).json["putBack"] == 50
+    house.work()
+    with house.inside():
+        assert db.session.query(AccessGrant).one().ended_at is not None
+    assert house.books() == []
+
+
+def test_a_part_that_credit_paid_returns_when_the_offer_closes(house: House) -> None:
+    """money.md A18, of the same kind: closed with credit on it, the credit is its owner's again."""
+    from portal.payments import stk
+    from portal.payments.money_in import lock_payment
+
+    _number, token, uid = paid_from_wallet(house, 1_500)
+    assert house.status(token)["amountDue"] == 500
+    with house.app.app_context(), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        stk.close_payment(lock_payment(payment.id), why="test", actor="test")
+    assert house.api("brian").get(f"/api/customers/{uid}").json["balance"] == 1_000 and house.books() == []
+
+
+def test_a_wallet_is_put_back_once_by_two_at_once(either_house: House) -> None:
+    """money.md A19 on both databases."""
+    house = either_house
+    number, _token, uid = paid_from_wallet(house)
+    headers = house.api("brian").headers
+    path = f"/api/customers/{uid}/put-back"
+    ask = lambda: house.client().post(path, json={"reference": number}, headers=headers).json["putBack"]  # noqa: E731
+    assert sorted(together(house, *([ask] * 4))) == [0, 0, 0, 1_000]
     assert house.books() == []
