@@ -117,11 +117,22 @@ def withdraw_unpaid() -> None:
         with transaction():
             due = select(Payment).where(Payment.withdraw_at <= clock.now()).order_by(Payment.withdraw_at)
             payments = db.session.scalars(due.limit(batch_rows()).with_for_update(skip_locked=True)).all()
-            told = [one for payment in payments for one in _withdraw(payment)]
+            told = [one for payment in payments for one in _withdraw_guarded(payment.id)]
         for channel, message in told:
             queue.publish(channel, message)
         if len(payments) < batch_rows():
             return
+
+
+def _withdraw_guarded(payment_id: int) -> list[tuple[str, str]]:
+    try:
+        with db.session.begin_nested():
+            return _withdraw(db.session.get_one(Payment, payment_id))
+    except Exception as error:
+        logger.error("withdrawal_failed", payment=payment_id, error=repr(error)[:300])
+        payment = db.session.get_one(Payment, payment_id)
+        payment.withdraw_at = clock.now() + timedelta(seconds=RETRY_AFTER_S[-1])
+        return []
 
 
 def _withdraw(payment: Payment) -> list[tuple[str, str]]:

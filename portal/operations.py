@@ -13,11 +13,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import WWWAuthenticate
 
-from portal import clock
+from portal import clock, queue
 from portal.db import db
 from portal.gateways.models import Gateway
 from portal.outbox.models import OutboxItem
-from portal.payments import inbox, search, undecided
+from portal.payments import inbox, search, stuck, undecided
 from portal.payments.models import InboxItem, Push, Refund, Transaction
 from portal.payments.spool import Spool
 from portal.tenants.models import Tenant
@@ -25,7 +25,7 @@ from portal.tenants.models import Tenant
 bp = Blueprint("operations", __name__)
 DAY = timedelta(hours=24)
 ROOM_NEEDED_BYTES = 50 * 1024 * 1024
-WORKER_SEEN_WITHIN_S = 60
+SEEN_WITHIN_S = 60
 
 
 @bp.get("/healthz")
@@ -36,9 +36,10 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 once database, Redis, worker and scheduler are there; what is missing otherwise."""
+    """200 once database, Redis, a worker for each queue and a scheduler are there; what is missing otherwise."""
     checks: dict[str, Any] = {"database": _database(), "redis": _redis(), "disk": _disk()}
-    checks["worker"], checks["scheduler"] = _seen("worker"), _seen("scheduler")
+    checks |= {f"worker_{name}": _seen(f"worker_{name}") for name in queue.QUEUES}
+    checks["scheduler"] = _seen("scheduler")
     spool: Spool = current_app.extensions["spool"]
     body = {"ready": all(checks.values()), "checks": checks, "spooled": spool.depth()}
     if checks["database"]:
@@ -73,10 +74,10 @@ def _disk() -> bool:
     return shutil.disk_usage(current_app.config["PORTAL"].data_dir).free > ROOM_NEEDED_BYTES
 
 
-def say_alive(process: str) -> None:
+def say_alive(process: str, *, for_s: int = SEEN_WITHIN_S) -> None:
     """Leave a sign of life for `/readyz`. Never raises."""
     try:
-        current_app.extensions["redis"].set(f"alive:{process}", "1", ex=WORKER_SEEN_WITHIN_S)
+        current_app.extensions["redis"].set(f"alive:{process}", "1", ex=for_s)
     except redis.RedisError:
         current_app.logger.warning("redis away: no sign of life left")
 
@@ -111,6 +112,8 @@ def metrics() -> Response:
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
     dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0
     waiting.labels("inbox_dead").set(dead)
+    for what, count in stuck.counts().items():
+        waiting.labels(f"stuck_{what}").set(count)
     to_decide = select(func.count()).select_from(InboxItem).where(undecided.waits())
     waiting.labels("payments_to_decide").set(db.session.scalar(to_decide) or 0)
     unproved = select(func.count(), func.count(Transaction.contradicted_at)).where(search.is_provisional())
@@ -127,4 +130,6 @@ def metrics() -> Response:
     Gauge("mlango_unplaced_cents", "Money without a home, in cents", registry=registry).set(cents)
     spool: Spool = current_app.extensions["spool"]
     Gauge("mlango_spooled", "Callbacks on this machine's disk", registry=registry).set(spool.depth())
+    odd = Gauge("mlango_spool_set_aside_bytes", "What this machine's spool could not bring in", registry=registry)
+    odd.set(spool.set_aside_bytes())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

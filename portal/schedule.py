@@ -16,13 +16,14 @@ from portal.audit.models import AuditEntry
 from portal.db import db, refresh_statistics
 from portal.logs import logger
 from portal.outbox.models import OutboxItem
-from portal.payments import jobs
+from portal.payments import jobs, retention
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
 
 EVERY_S = 2.0
 CHAIN_EVERY = 5
 CLOSE_EVERY = 300
 STATISTICS_EVERY = 1_800  # rounds: an hour
+FORGET_EVERY = 1_800  # an hour
 PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
@@ -64,6 +65,8 @@ def sweep(turn: int) -> bool:
         _guarded("close_forgotten", jobs.close_forgotten)
     if turn % STATISTICS_EVERY == 0:
         _guarded("refresh_statistics", refresh_statistics)
+    if turn % FORGET_EVERY == 0:
+        _guarded("let_go_of_old", retention.sweep)
     if turn % PULL_EVERY == 0:
         queue.ring(queue.PULL)
     return is_well

@@ -10,6 +10,7 @@ from rq.serializers import JSONSerializer
 from portal import operations, queue
 from portal.db import db
 
+BUSY_S = 180  # how long one job may keep a worker from saying so: longer than a session of sending
 IDLE_S = 45  # how long an idle worker sleeps before it says that it is alive; its maintenance runs between
 
 
@@ -20,10 +21,15 @@ class AppWorker(SimpleWorker):
 
     def heartbeat(self, *arguments: Any, **named: Any) -> None:
         super().heartbeat(*arguments, **named)
+        self._say_alive(operations.SEEN_WITHIN_S)
+
+    def _say_alive(self, for_s: int) -> None:
         with self.app.app_context():
-            operations.say_alive("worker")
+            for name in self.queue_names():
+                operations.say_alive(f"worker_{name}", for_s=for_s)
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
+        self._say_alive(BUSY_S)
         with self.app.app_context():
             try:
                 return super().perform_job(job, queue)
@@ -40,6 +46,5 @@ def work(app: Flask, names: list[str]) -> None:
     queues = [Queue(name, connection=client, serializer=JSONSerializer) for name in names]
     AppWorker.app = app
     worker = AppWorker(queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30)
-    with app.app_context():
-        operations.say_alive("worker")
+    worker._say_alive(operations.SEEN_WITHIN_S)
     worker.work(logging_level="WARNING")

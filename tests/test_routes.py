@@ -24,6 +24,7 @@ from portal.api.guard import EVERYBODY
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.limits import limiter
+from portal.outbox.models import OutboxItem
 from portal.payer import start
 from portal.payments.models import Claim, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
@@ -58,6 +59,8 @@ NAMES_OF = {
     ("of", "token"): "payment",
     ("unplaced", "uid"): "transaction",
     ("undecided", "item_id"): "undecided",
+    ("callbacks", "item_id"): "stuck_callback",
+    ("messages", "item_id"): "stuck_message",
     ("claims", "uid"): "claim",
     ("patients", "uid"): "patient",
     ("people", "member_id"): "member",
@@ -156,8 +159,14 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")
         db.session.add(row)
         db.session.flush()
+        dead = {"kind": "stk", "dedupe": "d" * 64, "gateway_id": gateway.id, "body_sealed": text, "state": "dead"}
+        callback = InboxItem(**whose, **dead)
+        message = OutboxItem(**whose, kind="sms", key="k", payload_sealed=text, state="dead")
+        db.session.add_all([callback, message])
+        db.session.flush()
         return {
             "member": str(member.id), "api_key": str(db.session.query(ApiKey).filter_by(name="shop").one().id),
+            "stuck_callback": str(callback.id), "stuck_message": str(message.id),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
             "refund": refund.uid, "claim": claim.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
@@ -278,7 +287,8 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         is_api = rule.rule.startswith("/api/")
         text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
         for kind, name in walked.things.items():  # type: ignore[attr-defined]
-            is_guessable = kind in ("invoice", "order", "statement_row", "undecided", "member", "api_key")
+            guessable = "invoice order statement_row undecided member api_key stuck_callback stuck_message".split()
+            is_guessable = kind in guessable
             assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"
         assert receipt(1) not in text and "Otieno" not in text, rule.rule
     assert rows_owned(walked) == before

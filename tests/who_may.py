@@ -121,6 +121,9 @@ A         GET    /staff/refunds/of/<token>
 A         POST   /staff/refunds/of/<token>
 A         GET    /staff/refunds/unplaced/<uid>
 A         POST   /staff/refunds/unplaced/<uid>
+ARCB      GET    /staff/stuck
+A         POST   /staff/stuck/callbacks/<int:item_id>
+A         POST   /staff/stuck/messages/<int:item_id>
 ARCB      GET    /staff/unmatched
 AR        POST   /staff/unmatched/<uid>
 AR        POST   /staff/unmatched/<uid>/keep

@@ -376,6 +376,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_outbox_dead",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
+        batch_op.create_index(
             "ix_outbox_due",
             ["next_at"],
             unique=False,
@@ -857,6 +864,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("dedupe", name=op.f("uq_inbox_dedupe")),
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_inbox_emptied",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("body_sealed = ''"),
+            postgresql_where=sa.text("body_sealed = ''"),
+        )
         batch_op.create_index(
             "ix_inbox_dead",
             ["tenant_id", "id"],
@@ -1449,6 +1463,9 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_outbox_tenant_id"))
         batch_op.drop_index(
             "ix_outbox_due", sqlite_where=sa.text("state = 'new'"), postgresql_where=sa.text("state = 'new'")
+        )
+        batch_op.drop_index(
+            "ix_outbox_dead", sqlite_where=sa.text("state = 'dead'"), postgresql_where=sa.text("state = 'dead'")
         )
 
     op.drop_table("outbox")

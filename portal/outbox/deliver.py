@@ -23,9 +23,13 @@ LEASE = timedelta(seconds=90)  # longer than any carrier's timeouts: a killed wo
 
 
 def deliver_due() -> None:
-    """Carry out everything that is due, one at a time."""
+    """Carry out everything that is due, one at a time. What cannot even be written down comes up again by its lease."""
     while item_id := _claim():
-        deliver(item_id)
+        try:
+            deliver(item_id)
+        except Exception as error:
+            db.session.rollback()
+            logger.error("outbox_item_left", item=item_id, error=repr(error)[:300])
 
 
 def _claim() -> int | None:
@@ -45,12 +49,13 @@ def _claim() -> int | None:
 def deliver(item_id: int) -> None:
     """Carry out one claimed item and write down what came of it."""
     item = db.session.get_one(OutboxItem, item_id)
-    kind, key, attempts, payload = item.kind, item.key, item.attempts, payload_of(item)
-    if item.expires_at is not None and item.expires_at < clock.now():
+    kind, key, attempts, expires_at = item.kind, item.key, item.attempts, item.expires_at
+    if expires_at is not None and expires_at < clock.now():
         _record(item_id, "skipped", error="Too late to be of use.")
         return
-    db.session.remove()
     try:
+        payload = payload_of(item)
+        db.session.remove()
         provider_id = import_attribute(CARRIERS[kind])(current_app.config["PORTAL"], key, payload)
     except Exception as error:
         if type(error).__name__ == "NothingToCarryWith":

@@ -19,6 +19,13 @@ class OutboxItem(TenantOwned, Model):
     __table_args__ = (
         UniqueConstraint("tenant_id", "key"),
         Index(
+            "ix_outbox_dead",
+            "tenant_id",
+            "id",
+            sqlite_where=text("state = 'dead'"),
+            postgresql_where=text("state = 'dead'"),
+        ),
+        Index(
             "ix_outbox_due",
             "next_at",
             sqlite_where=text("state = 'new'"),

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from portal import clock, personal, vault
 from portal.db import Instant, core_transaction, db, hurry, upsert_nothing
+from portal.errors import Conflict
 from portal.gateways.models import Gateway, RetiredHook
 from portal.logs import logger
 from portal.payments import tokenless
@@ -282,6 +283,8 @@ def replay(item_id: int) -> None:
     Whoever asks for this has looked at it: that it came from an unlisted address counts no more.
     """
     item = db.session.get_one(InboxItem, item_id)
+    if not item.body_sealed:
+        raise Conflict(f"Callback {item_id} was settled so long ago that its body is not kept any more.")
     item.is_foreign = False
     item.state, item.attempts, item.next_at = "new", 0, clock.now()
 

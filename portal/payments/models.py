@@ -439,6 +439,7 @@ class InboxItem(Model):
         UniqueConstraint("dedupe"),
         _partial("ix_inbox_new", "id", where="state = 'new'"),
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
+        _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
         _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
         _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
         _partial("ix_inbox_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),

@@ -308,10 +308,10 @@ def _newest_ended(tenant_id: int, environment: str) -> dict[str, int]:
 
 
 def _pending(tenant_id: int, environment: str) -> int:
-    """How many pushes of the last 30 days have no outcome yet: those at work now, and those nobody could tell of."""
+    """How many pushes of the last 30 days have no outcome yet: those at work now, and those still asked about."""
     open_now: ColumnElement[bool] = literal_column(f"stk_pushes.{OPEN_PUSH}")  # spelt as the index has it
     total = 0
-    for has_none in (open_now, Push.state == State.UNCONFIRMED):
+    for has_none in (open_now, (Push.state == State.UNCONFIRMED) & Push.next_query_at.is_not(None)):
         waiting = select(func.count()).select_from(Push).join(Payment)
         total += (
             db.session.scalar(

@@ -18,6 +18,7 @@ from portal.db import db, new_token, upsert_nothing
 from portal.errors import Conflict, CoolDown, Refused
 from portal.gateways import connect, daraja, refusals, results
 from portal.gateways.models import Gateway
+from portal.logs import logger
 from portal.payments import money_in, prompt_limits, wallets
 from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.money_in import lock_payment
@@ -406,20 +407,21 @@ def expire(limit: int = 200) -> int:
         .with_for_update(of=Payment, skip_locked=True)
     )
     for push in db.session.scalars(late).all():
-        why = (
-            "No answer within 120 seconds."
-            if push.state == State.AWAITING_PIN
-            else "Its sender vanished before the answer."
-        )
-        moved += move(
-            push,
-            State(push.state),
-            State.UNCONFIRMED,
-            why=why,
-            actor="sweeper",
-            next_query_at=now if push.checkout_hash else None,
-        )
+        push_id = push.id
+        try:
+            with db.session.begin_nested():
+                moved += _expire(push)
+        except Exception as error:  # one at fault keeps no other from being asked about
+            logger.error("push_not_expired", push=push_id, error=repr(error)[:300])
     return moved
+
+
+def _expire(push: Push) -> bool:
+    why = "No answer within 120 seconds."
+    if push.state == State.SENDING:
+        why = "Its sender vanished before the answer."
+    ask_at = clock.now() if push.checkout_hash else None
+    return move(push, State(push.state), State.UNCONFIRMED, why=why, actor="sweeper", next_query_at=ask_at)
 
 
 def due_to_send(without: Collection[int] = ()) -> list[tuple[int, int]]:

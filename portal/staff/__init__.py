@@ -20,6 +20,7 @@ from portal.staff import (
     people,
     reconcile,
     refunds,
+    stuck,
     today,
     unmatched,
 )  # fmt: skip
@@ -32,6 +33,7 @@ for _module in (
     today,
     payments,
     unmatched,
+    stuck,
     claims,
     manual,
     appointments,

@@ -18,7 +18,7 @@ from portal.db import db, transaction
 from portal.gateways import connect
 from portal.gateways.settings import of_tenant
 from portal.logs import bind
-from portal.payments import claims
+from portal.payments import claims, stuck
 from portal.staff import kept
 from portal.tenants.models import Tenant
 
@@ -104,6 +104,8 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     checking = _("Messages to check (%(number)s)", number=unchecked) if unchecked else _("Messages to check")
     has_no_api = any(claims.takes(gateway) for gateway in of_tenant(tenant.id))
     stops.append((checking, "staff.claims", "sms", permissions.SEE_MONEY, bool(unchecked) or has_no_api))
+    left = sum(stuck.counts(tenant.id).values())
+    stops.append((_("Stuck (%(number)s)", number=left), "staff.stuck", "alert", permissions.SEE_MONEY, bool(left)))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))
     stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))

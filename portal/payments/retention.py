@@ -1,0 +1,72 @@
+"""What is not kept for ever: words and questions that were dealt with long ago, and messages that were delivered.
+
+    callbacks          their bodies go after 400 days; the rows stay, small, since their digests keep a repeat from
+                       being settled anew and transactions point at them
+    questions          about receipts and balances go after 400 days; those of refunds stay: their conversation ids are
+                       what keeps a pay-out from being sent twice
+    messages           go after 180 days, once delivered or skipped
+
+Nothing that waits, is under way or was given up is touched: a person or M-Pesa still has a word to say about it.
+Decided: 400 days, because a year's books are closed and disputed within a year and a month; what the money was, who
+paid and who decided what stays in transactions, ledger and audit for good.
+Rows are looked at in the order of their ids, in small transactions, from where the last look ended: the cost is that
+of what became old since, not of all there is.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from portal import clock
+from portal.db import db, transaction
+from portal.outbox.models import OutboxItem
+from portal.payments.models import InboxItem, MpesaRequest
+
+WORDS_KEPT_FOR, MESSAGES_KEPT_FOR = timedelta(days=400), timedelta(days=180)
+BATCH_ROWS, MOST_BATCHES = 500, 20
+
+
+def sweep() -> None:
+    """Let go of what is old enough, as much as one run may take. Opens its own transactions; safe twice at once."""
+    emptied = db.session.scalar(select(func.max(InboxItem.id)).where(InboxItem.body_sealed == "")) or 0
+    _each_old(InboxItem, InboxItem.received_at, WORDS_KEPT_FOR, _empty, after=emptied)
+    _each_old(MpesaRequest, MpesaRequest.created_at, WORDS_KEPT_FOR, _forget_questions)
+    _each_old(OutboxItem, OutboxItem.created_at, MESSAGES_KEPT_FOR, _forget_messages)
+
+
+def _each_old(
+    model: Any, at: Any, kept_for: timedelta, let_go: Callable[[Sequence[int]], None], *, after: int = 0
+) -> None:
+    before = clock.now() - kept_for
+    for _batch in range(MOST_BATCHES):
+        with transaction():
+            rows = db.session.execute(select(model.id, at).where(model.id > after).order_by(model.id).limit(BATCH_ROWS))
+            old = [row_id for row_id, came in rows if came < before]
+            if old:
+                let_go(old)
+                after = old[-1]
+        if len(old) < BATCH_ROWS:
+            return
+
+
+def _empty(ids: Sequence[int]) -> None:
+    settled = update(InboxItem).where(InboxItem.id.in_(ids), InboxItem.state.in_(("done", "rejected")))
+    db.session.execute(settled.values(body_sealed="").execution_options(synchronize_session=False))
+
+
+def _forget_questions(ids: Sequence[int]) -> None:
+    answered = delete(MpesaRequest).where(
+        MpesaRequest.id.in_(ids),
+        MpesaRequest.state.in_(("answered", "failed", "unknown")),
+        MpesaRequest.next_at.is_(None),
+        MpesaRequest.kind.in_(("status", "balance")),
+        ~MpesaRequest.subject.startswith("refund:"),
+    )
+    db.session.execute(answered.execution_options(synchronize_session=False))
+
+
+def _forget_messages(ids: Sequence[int]) -> None:
+    ended = delete(OutboxItem).where(OutboxItem.id.in_(ids), OutboxItem.state.in_(("done", "skipped")))
+    db.session.execute(ended.execution_options(synchronize_session=False))
