@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import responses
 
+from portal import clock
 from portal.config import Config
 from portal.db import db, transaction
 from portal.notifications import channels, tell
+from portal.outbox import deliver
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from tests.conftest import _close, _house
@@ -200,3 +202,108 @@ def test_a_certificate_that_nobody_vouches_for_gets_neither_mail_nor_password(
     with pytest.raises(channels.CannotCarry) as refused:
         channels.send_email(config_with(tmp_path, sink, credentials), "k", LETTER)
     assert not refused.value.is_permanent and sink.passwords == [] and sink.mails == []
+
+
+class Carrier:
+    """Stands for a provider: what it does is chosen by the test; what was brought to it is remembered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.brought: list[str] = []
+        self.fails_with: Exception | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
+        monkeypatch.setitem(deliver.CARRIERS, "email", "carrier")
+        monkeypatch.setattr(deliver, "import_attribute", lambda _name: self)
+
+    def __call__(self, _config: object, key: str, _payload: object) -> str:
+        self.brought.append(key)
+        self.meanwhile()
+        if self.fails_with is not None:
+            raise self.fails_with
+        return "id-1"
+
+
+def carry(house: House) -> None:
+    with house.inside():
+        deliver_due()
+
+
+def item_of(house: House) -> tuple[str, int, int]:
+    """(state, attempts, seconds until its next turn)."""
+    with house.inside():
+        item = db.session.query(OutboxItem).one()
+        return item.state, item.attempts, round((item.next_at - clock.now()).total_seconds())
+
+
+def test_a_message_is_tried_on_the_whole_schedule_and_then_dead(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests.md T2: dead after the second failure went unnoticed."""
+    write(house)
+    carrier = Carrier(monkeypatch)
+    carrier.fails_with = ConnectionError("the provider is away")
+    carry(house)
+    for tries, pause_s in enumerate((5, 30, 120, 600, 3_600, 21_600), start=1):
+        state, attempts, wait_s = item_of(house)
+        assert (state, attempts, wait_s) == ("new", tries, pause_s)
+        later(pause_s - 2)
+        carry(house)
+        assert len(carrier.brought) == tries, "not before its time"
+        later(3)
+        carry(house)
+        assert len(carrier.brought) == tries + 1
+    assert item_of(house)[:2] == ("dead", 7)
+    later(86_400 * 30)
+    carry(house)
+    assert len(carrier.brought) == 7
+
+
+def test_while_one_carrier_is_at_it_no_other_takes_the_same_message(
+    either_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests.md T1: a lease of one second went unnoticed: a provider may take half a minute to answer."""
+    house = either_house
+    write(house)
+    carrier = Carrier(monkeypatch)
+
+    def another_worker_looks() -> None:
+        carrier.meanwhile = lambda: None
+        later(85)
+        carry(house)
+
+    carrier.meanwhile = another_worker_looks
+    carry(house)
+    assert carrier.brought == ["email/k1"] and states(house) == [("done", "")]
+
+
+def test_a_message_whose_worker_was_killed_comes_up_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests.md T1: the other side of the lease."""
+    write(house)
+    carrier = Carrier(monkeypatch)
+    with house.inside():
+        assert deliver._claim() is not None  # and here the worker dies
+    later(89)
+    carry(house)
+    assert carrier.brought == []
+    later(2)
+    carry(house)
+    assert carrier.brought == ["email/k1"]
+
+
+def test_a_message_that_cannot_be_opened_is_given_up_in_its_time_and_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md D, proved: its payload was read outside the `try`, and every run ended there, for ever."""
+    write(house)
+    with house.app.app_context():
+        with transaction():
+            bad = db.session.query(OutboxItem).one()
+            bad.payload_sealed = bad.payload_sealed.replace("v1.test.", "v1.gone.")
+            tell.by_email(1, "k2", address="brian@example.com", subject="Paid", text="Receipt SKL1ABCD24")
+        db.session.remove()
+    carrier = Carrier(monkeypatch)
+    carry(house)
+    assert carrier.brought == ["email/k2"]
+    for pause_s in (5, 30, 120, 600, 3_600, 21_600):
+        later(pause_s + 1)
+        carry(house)
+    (state, why), other = states(house)
+    assert state == "dead" and "not in the ring" in why and other == ("done", "")
+    assert carrier.brought == ["email/k2"]

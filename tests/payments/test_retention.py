@@ -1,0 +1,138 @@
+"""What was dealt with long ago is let go of; what waits, was given up, or keeps a double away stays."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal import clock
+from portal.db import db, transaction
+from portal.errors import Conflict
+from portal.gateways.models import Gateway
+from portal.outbox.models import OutboxItem
+from portal.payments import inbox, retention
+from portal.payments.models import InboxItem, MpesaRequest, Transaction
+from tests.house import House, later, receipt, stk_body
+
+DAY_S = 86_400
+
+
+def sweep(house: House) -> None:
+    with house.inside():
+        retention.sweep()
+
+
+def test_the_bodies_of_settled_callbacks_go_after_400_days_and_a_repeat_is_still_known(either_house: House) -> None:
+    """money.md D: nothing pruned the inbox."""
+    house = either_house
+    token = house.invoice(100)[1]
+    push = house.pushed(token)
+    path, said = f"{house.hook()}/stk/{push.token}", stk_body(push, receipt=receipt(1))
+    assert house.client().post(path, json=said).status_code == 200
+    house.settle()
+    later(399 * DAY_S)
+    sweep(house)
+    with house.inside():
+        assert db.session.query(InboxItem).one().body_sealed != ""
+    later(2 * DAY_S)
+    sweep(house)
+    with house.inside():
+        item = db.session.query(InboxItem).one()
+        assert item.body_sealed == "" and item.state == "done" and "Paid, receipt" in item.outcome
+        with pytest.raises(Conflict, match="not kept any more"), transaction():
+            inbox.replay(item.id)
+    assert house.client().post(path, json=said).status_code == 200
+    house.settle()
+    with house.inside():
+        assert db.session.query(InboxItem).count() == 1 and db.session.query(Transaction).count() == 1
+    assert house.books() == []
+
+
+def test_what_waits_or_was_given_up_keeps_its_words(either_house: House) -> None:
+    """money.md D: the sweep must never remove what somebody still has to decide."""
+    house = either_house
+    for n in range(5):
+        house.callback(house.pushed(house.invoice(100 + n)[1]), receipt=receipt(n))
+    states = ["new", "waiting", "dead", "done", "rejected"]
+    with house.app.app_context():
+        with transaction():
+            for item, state in zip(db.session.query(InboxItem).order_by(InboxItem.id), states, strict=True):
+                item.state = state
+        db.session.remove()
+    later(500 * DAY_S)
+    sweep(house)
+    with house.inside():
+        kept = {item.state: item.body_sealed != "" for item in db.session.query(InboxItem)}
+    assert kept == {"new": True, "waiting": True, "dead": True, "done": False, "rejected": False}
+
+
+def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_house: House) -> None:
+    """money.md D: nothing pruned mpesa_requests; a pay-out's conversation id is what keeps a second one away."""
+    house = either_house
+    asked: list[tuple[str, str, str]] = [
+        ("status", "receipt:UKL1ABCD21", "answered"), ("status", "receipt:UKL1ABCD22", "failed"),
+        ("balance", "gateway", "unknown"), ("status", "receipt:UKL1ABCD23", "sent"), ("status", "refund:7", "answered"),
+        ("b2c", "refund:7", "answered"), ("reversal", "refund:8", "unknown"), ("status", "receipt:UKL1ABCD24", "created"),
+    ]  # fmt: skip
+    with house.app.app_context():
+        with transaction():
+            gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+            for kind, subject, state in asked:
+                is_open = state in ("sent", "created")
+                whose: dict[str, Any] = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id}
+                row = MpesaRequest(**whose, kind=kind, subject=subject, state=state)
+                db.session.add(row)
+                db.session.flush()
+                row.next_at = clock.now() if is_open else None
+        db.session.remove()
+    later(399 * DAY_S)
+    sweep(house)
+    with house.inside():
+        assert db.session.query(MpesaRequest).count() == 8
+    later(2 * DAY_S)
+    sweep(house)
+    with house.inside():
+        left = [(one.kind, one.subject) for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+    assert left == [
+        ("status", "receipt:UKL1ABCD23"), ("status", "refund:7"), ("b2c", "refund:7"), ("reversal", "refund:8"),
+        ("status", "receipt:UKL1ABCD24"),
+    ]  # fmt: skip
+
+
+def test_delivered_messages_go_after_180_days_and_what_waits_or_is_dead_stays(either_house: House) -> None:
+    """money.md D: nothing pruned the outbox."""
+    house, tenant_id = either_house, either_house.tenant_id()
+    with house.app.app_context():
+        with transaction():
+            for state in ("done", "skipped", "new", "dead"):
+                db.session.add(OutboxItem(tenant_id=tenant_id, kind="sms", key=state, payload_sealed="x", state=state))
+        db.session.remove()
+    later(179 * DAY_S)
+    sweep(house)
+    with house.inside():
+        assert db.session.query(OutboxItem).count() == 4
+    later(2 * DAY_S)
+    sweep(house)
+    with house.inside():
+        assert {item.state for item in db.session.query(OutboxItem)} == {"new", "dead"}
+
+
+def test_a_run_takes_bounded_batches_and_the_next_goes_on_from_there(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md D: letting go must not hold the database for long, and must come to its end."""
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    monkeypatch.setattr(retention, "MOST_BATCHES", 2)
+    tenant_id, long_ago = house.tenant_id(), clock.now() - timedelta(days=500)
+    with house.app.app_context():
+        with transaction():
+            for n in range(9):
+                said = {"kind": "stk", "dedupe": f"{n}", "body_sealed": "x", "state": "done"}
+                db.session.add(InboxItem(**said, tenant_id=tenant_id, received_at=long_ago))
+        db.session.remove()
+    emptied = []
+    for _run in range(3):
+        sweep(house)
+        with house.inside():
+            emptied.append(db.session.query(InboxItem).filter_by(body_sealed="").count())
+    assert emptied == [4, 8, 9]
