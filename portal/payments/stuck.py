@@ -5,15 +5,16 @@
     delivery   something paid that could not be given out; it is tried again by itself
     prompt     a request whose outcome M-Pesa never told, after the last question about it
 
-Payments by hand that wait are not here: they are decided where money is placed (`undecided`).
+Money that somebody told of, and that waits, is not here: it is decided where money is placed (`undecided`).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
 from portal import clock
 from portal.audit import chain
@@ -22,10 +23,8 @@ from portal.errors import Conflict, NotFound
 from portal.outbox.models import OutboxItem
 from portal.payments import inbox
 from portal.payments.models import InboxItem, Payment, Push
-from portal.payments.states import State
 
 SHOWN = 50
-DECIDED_ELSEWHERE = ("c2b", "claim")
 STILL_RINGING_FOR = timedelta(minutes=10)  # a callback may yet come, without our asking
 LISTED_FOR = timedelta(days=30)  # older prompts: M-Pesa's statement is what tells of them
 
@@ -42,25 +41,29 @@ class Stuck:
     payment_token: str | None = None
 
 
-def _conditions() -> dict[str, tuple[type[Any], ColumnElement[bool]]]:
-    return {
-        "callback": (
-            InboxItem,
-            (InboxItem.state == "dead") | ((InboxItem.state == "waiting") & InboxItem.kind.not_in(DECIDED_ELSEWHERE)),
-        ),
-        "message": (OutboxItem, OutboxItem.state == "dead"),
-        "delivery": (
-            Payment,
-            and_(Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.fulfil_error != ""),
-        ),
-        "prompt": (Push, is_without_end()),
-    }
+def _kinds() -> list[tuple[str, type[Any], ColumnElement[bool]]]:
+    """(kind, table, which rows): the states spelt as the partial indexes have them, so that these are used."""
+    is_decided_elsewhere = InboxItem.kind.in_(("c2b", "claim")) | (
+        (InboxItem.kind == "stk") & InboxItem.receipt.is_not(None)
+    )
+    is_undelivered = and_(_is("payments.state = 'paid' AND payments.fulfilled_at IS NULL"), Payment.fulfil_error != "")
+    return [
+        ("callback", InboxItem, _is("inbox.state = 'dead'")),
+        ("callback", InboxItem, and_(_is("inbox.state = 'waiting'"), ~is_decided_elsewhere)),
+        ("message", OutboxItem, _is("outbox.state = 'dead'")),
+        ("delivery", Payment, is_undelivered),
+        ("prompt", Push, is_without_end()),
+    ]
+
+
+def _is(spelt: str) -> ColumnElement[bool]:
+    return literal_column(spelt)
 
 
 def is_without_end() -> ColumnElement[bool]:
     """Whether a push's outcome is unknown and nobody asks for it any more."""
     return and_(
-        Push.state == State.UNCONFIRMED,
+        _is("stk_pushes.state = 'unconfirmed'"),
         Push.next_query_at.is_(None),
         Push.sent_at < clock.now() - STILL_RINGING_FOR,
         Push.created_at > clock.now() - LISTED_FOR,
@@ -69,17 +72,17 @@ def is_without_end() -> ColumnElement[bool]:
 
 def counts(tenant_id: int | None = None) -> dict[str, int]:
     """How many of each kind, of a tenant or of all."""
-    found = {}
-    for kind, (model, condition) in _conditions().items():
+    found: Counter[str] = Counter()
+    for kind, model, condition in _kinds():
         mine = select(func.count()).select_from(model).where(condition)
-        found[kind] = db.session.scalar(mine if tenant_id is None else mine.where(model.tenant_id == tenant_id)) or 0
-    return found
+        found[kind] += db.session.scalar(mine if tenant_id is None else mine.where(model.tenant_id == tenant_id)) or 0
+    return dict(found)
 
 
 def of_tenant(tenant_id: int) -> list[Stuck]:
     """What is stuck, each kind's newest first."""
     found: list[Stuck] = []
-    for kind, (model, condition) in _conditions().items():
+    for kind, model, condition in _kinds():
         newest = select(model).where(model.tenant_id == tenant_id, condition).order_by(model.id.desc()).limit(SHOWN)
         found += [_shown(kind, row) for row in db.session.scalars(newest)]
     return found
@@ -110,7 +113,8 @@ def replay_callback(tenant_id: int, item_id: int, *, actor: str) -> None:
     Raises NotFound, Conflict.
     """
     item = _mine(InboxItem, tenant_id, item_id)
-    if item.state not in ("dead", "waiting") or item.kind in DECIDED_ELSEWHERE and item.state == "waiting":
+    is_stuck = [which for kind, _model, which in _kinds() if kind == "callback"]
+    if db.session.scalar(select(InboxItem.id).where(InboxItem.id == item.id, or_(*is_stuck))) is None:
         raise Conflict(_("It is not stuck any more."))
     inbox.replay(item.id)
     chain.record(tenant_id, "inbox", item.id, "replayed", actor=actor, why=item.outcome)
