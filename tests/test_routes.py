@@ -26,7 +26,7 @@ from portal.gateways.models import Gateway
 from portal.limits import limiter
 from portal.outbox.models import OutboxItem
 from portal.payer import start
-from portal.payments.models import Claim, InboxItem, Payment, Refund, Transaction
+from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
@@ -54,7 +54,6 @@ NAMES_OF = {
     ("transactions", "uid"): "transaction",
     ("payments", "uid"): "transaction",
     ("unmatched", "uid"): "transaction",
-    ("provisional", "uid"): "transaction",
     ("attempts", "token"): "payment",
     ("of", "token"): "payment",
     ("unplaced", "uid"): "transaction",
@@ -62,6 +61,8 @@ NAMES_OF = {
     ("callbacks", "item_id"): "stuck_callback",
     ("messages", "item_id"): "stuck_message",
     ("claims", "uid"): "claim",
+    ("hearsay", "uid"): "hearsay",
+    ("provisional", "uid"): "transaction",
     ("patients", "uid"): "patient",
     ("people", "member_id"): "member",
     ("keys", "key_id"): "api_key",
@@ -154,7 +155,9 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         helper = signin.add_user(email="zuri@mlima.test", name="Zuri", password="long enough words")
         member = signin.add_role(helper, gateway.tenant_id, "receptionist")
         new_api_key(gateway.tenant_id, "shop")
-        db.session.add_all([refund, claim, compared])
+        told = {**whose, "receipt": receipt(9), "amount_cents": 500, "occurred_at": clock.now()}
+        hearsay = Hearsay(**told, gateway_id=gateway.id, environment="sandbox", state="held")
+        db.session.add_all([refund, claim, compared, hearsay])
         db.session.flush()
         row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")
         db.session.add(row)
@@ -168,7 +171,7 @@ def rows_of(house: House, token: str) -> dict[str, str]:
             "member": str(member.id), "api_key": str(db.session.query(ApiKey).filter_by(name="shop").one().id),
             "stuck_callback": str(callback.id), "stuck_message": str(message.id),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
-            "refund": refund.uid, "claim": claim.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
+            "refund": refund.uid, "claim": claim.uid, "hearsay": hearsay.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
 
 
@@ -181,7 +184,7 @@ def rules(house: House, *prefixes: str) -> list[tuple[str, Rule]]:
         if rule.rule.startswith(prefixes) and not rule.endpoint.startswith("hooks.")
     ]
     order = {"GET": 0, "PUT": 1, "POST": 2, "DELETE": 3}
-    return sorted(found, key=lambda one: (order[one[0]], one[1].rule))
+    return sorted(found, key=lambda one: (order[one[0]], one[1].rule.endswith("/remove"), one[1].rule))
 
 
 PLACE = re.compile(r"<(?:(\w+):)?(\w+)>")
@@ -395,6 +398,21 @@ def numbers(house: House, slug: str) -> list[str]:
     return [item["number"] for item in house.api(who).get("/api/invoices").json["items"]]
 
 
+def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: House) -> None:
+    """An identifier that is nobody's would prove nothing. One that was used up above is found and refused."""
+    amina = walked.api("amina")
+    things = dict(walked.things)  # type: ignore[attr-defined]
+    things["clinician"] = amina.get("/api/clinicians").json["items"][0]["id"]
+    when = {"kind": "onsite", "startsAt": clock.rfc3339(clock.now() + timedelta(days=9)), "durationMinutes": 30}
+    for method, path, given in NAMED_IN_BODIES:
+        if not path.startswith("/api/") or "/portal/" in path:
+            continue
+        given = named(things, things, given) | (when | {"price": 5} if path == "/api/appointments" else {})
+        path = named(things, things, path)
+        answer = amina.client.open(path, method=method, headers=amina.headers, json=given)
+        assert answer.status_code not in (403, 404) and "no such" not in answer.text, f"{path}: {answer.text[:200]}"
+
+
 def test_a_callback_through_another_tenants_gateway_moves_nothing_of_ours(walked: House) -> None:
     """The hooks' addresses name a gateway and a push: of two tenants, they fit nothing."""
     _number, token = walked.invoice(700)
@@ -512,8 +530,8 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) 
     amina, browser = walked.api("amina"), walked.browser_of("amina")
     token = csrf_of(browser, "/staff/gateways/new")
     for method, rule in rules(walked, "/staff", "/api/"):
-        if not rule.arguments:
-            continue
+        if not rule.arguments or (method, rule.rule) == ("DELETE", "/api/payment-gateways/<uid>"):
+            continue  # the page has removed that gateway by then
         if rule.rule.startswith("/api/"):
             given = body_of(walked, rule)
             answer = amina.client.open(path_of(walked, rule), method=method, headers=amina.headers, json=given)
@@ -525,27 +543,12 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) 
         )
 
 
-def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: House) -> None:
-    """As above: an identifier that is nobody's would prove nothing. One that was used up above is found and refused."""
-    amina = walked.api("amina")
-    things = dict(walked.things)  # type: ignore[attr-defined]
-    things["clinician"] = amina.get("/api/clinicians").json["items"][0]["id"]
-    when = {"kind": "onsite", "startsAt": clock.rfc3339(clock.now() + timedelta(days=9)), "durationMinutes": 30}
-    for method, path, given in NAMED_IN_BODIES:
-        if not path.startswith("/api/") or "/portal/" in path:
-            continue
-        given = named(things, things, given) | (when | {"price": 5} if path == "/api/appointments" else {})
-        path = named(things, things, path)
-        answer = amina.client.open(path, method=method, headers=amina.headers, json=given)
-        assert answer.status_code not in (403, 404) and "no such" not in answer.text, f"{path}: {answer.text[:200]}"
-
-
 # --- forged requests
 
 
 # Written by hand: the payers' forms, which carry no authority, and M-Pesa's callbacks, which carry tokens.
 WITHOUT_CSRF = {
-    "hotspot.buy", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.validation",
+    "hotspot.buy", "hotspot.by_number", "hotspot.connect_device", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.validation",
     "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation", "hooks.result",
     "hooks.timeout",
 }  # fmt: skip

@@ -21,6 +21,7 @@ ARCBK     GET    /api/customers
 ARCK      POST   /api/customers
 ARCBK     GET    /api/customers/<uid>
 AR        POST   /api/customers/<uid>/pay
+AR        POST   /api/customers/<uid>/put-back
 ARC       GET    /api/invoices
 ARC       POST   /api/invoices
 ARC       GET    /api/invoices/<number>
@@ -65,6 +66,7 @@ ARC       POST   /staff/appointments/<uid>/approve
 ARC       POST   /staff/appointments/<uid>/decline
 ARCB      GET    /staff/attempts/<token>
 AR        POST   /staff/attempts/<token>/close
+AR        POST   /staff/attempts/<token>/put-back
 ARCB      GET    /staff/attempts/<token>/qr.png
 ARCB      GET    /staff/claims
 AR        POST   /staff/claims/<uid>/accept
@@ -78,14 +80,19 @@ A         POST   /staff/gateways/<uid>
 A         GET    /staff/gateways/<uid>/balance
 A         POST   /staff/gateways/<uid>/balance
 A         POST   /staff/gateways/<uid>/default
+A         GET    /staff/gateways/<uid>/money
+A         POST   /staff/gateways/<uid>/money
 A         POST   /staff/gateways/<uid>/pull
 A         POST   /staff/gateways/<uid>/register
 A         POST   /staff/gateways/<uid>/register-pull
+A         POST   /staff/gateways/<uid>/remove
 A         POST   /staff/gateways/<uid>/release
 A         POST   /staff/gateways/<uid>/rotate
 A         POST   /staff/gateways/<uid>/test
 A         GET    /staff/gateways/new
 A         POST   /staff/gateways/new
+AR        POST   /staff/hearsay/<uid>/agree
+AR        POST   /staff/hearsay/<uid>/refuse
 ARC       GET    /staff/invoices
 ARC       GET    /staff/invoices/new
 ARC       POST   /staff/invoices/new
@@ -127,6 +134,7 @@ A         POST   /staff/stuck/messages/<int:item_id>
 ARCB      GET    /staff/unmatched
 AR        POST   /staff/unmatched/<uid>
 AR        POST   /staff/unmatched/<uid>/keep
+AR        POST   /staff/unmatched/provisional/<uid>
 AR        POST   /staff/unmatched/undecided/<int:item_id>
 """
 
