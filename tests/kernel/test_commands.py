@@ -90,3 +90,52 @@ def test_a_product_is_set_up_from_nothing_and_proves_its_books(settings: dict[st
     assert ledger.returncode == 0 and "sums to zero" in ledger.stdout
     assert portal("keys", "rotate", **settings).returncode == 0
     assert portal("inbox", "replay", "--dead", **settings).returncode == 0
+
+
+def test_every_setting_is_read_from_its_own_variable() -> None:
+    """tests.md: config was half covered. Expectations are written out, never read from the code."""
+    from portal.config import Config
+
+    config = Config.from_environment(
+        {
+            "PORTAL_SECRET_KEY": "s" * 32, "PORTAL_DATA_KEYS": "a:" + "aa" * 32, "REDIS_URL": "redis://r:1/2",
+            "DATABASE_URL": "postgres://u:p@h/d", "PORTAL_DATA": "/srv/mlango", "TRUSTED_PROXIES": "2",
+            "MPESA_CALLBACK_URL": "https://pay.example.co.ke/api/mpesa/callback", "WEB_THREADS": "3",
+            "MPESA_CALLBACK_ADDRESSES": "1.2.3.4, 5.6.7.8", "SMTP_URL": "smtp://m:25", "MAIL_FROM": "a@b.test",
+            "AT_USERNAME": "u", "AT_API_KEY": "k", "AT_BASE_URL": "https://sms.test/", "AT_SENDER": "MLIMA",
+            "METRICS_TOKEN": "m" * 32,
+        }
+    )  # fmt: skip
+    assert config.database_url == "postgresql+psycopg://u:p@h/d" and not config.is_sqlite
+    assert config.public_url == "https://pay.example.co.ke", "the sources' callback address names the host"
+    assert not config.development and str(config.data_dir) == "/srv/mlango"
+    assert (config.trusted_proxies, config.web_threads, config.redis_url) == (2, 3, "redis://r:1/2")
+    assert config.callback_addresses == ("1.2.3.4", "5.6.7.8")
+    assert (config.smtp_url, config.mail_from, config.metrics_token) == ("smtp://m:25", "a@b.test", "m" * 32)
+    assert (config.sms_username, config.sms_api_key) == ("u", "k")
+    assert (config.sms_base_url, config.sms_sender) == ("https://sms.test", "MLIMA")
+    shown = repr(config)
+    assert not [secret for secret in ("s" * 32, "aa" * 32, "u:p@h", "r:1", "m:25", "m" * 32) if secret in shown]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"PORTAL_SECRET_KEY": "s" * 31}, "PORTAL_SECRET_KEY"), ({"PORTAL_DATA_KEYS": ""}, "PORTAL_DATA_KEYS"),
+        ({"REDIS_URL": ""}, "REDIS_URL"), ({"PUBLIC_URL": "pay.example"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://pay.example"}, "PUBLIC_URL"), ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
+        ({"WEB_THREADS": "many"}, "WEB_THREADS"), ({"METRICS_TOKEN": "short"}, "METRICS_TOKEN"),
+    ],
+)  # fmt: skip
+def test_each_wrong_setting_is_named(given: dict[str, str], named: str) -> None:
+    from portal.config import Config
+    from portal.errors import Misconfigured
+
+    right = {
+        "PORTAL_SECRET_KEY": "s" * 32, "PORTAL_DATA_KEYS": "a:" + "aa" * 32, "REDIS_URL": "redis://r",
+        "PUBLIC_URL": "https://pay.example",
+    }  # fmt: skip
+    assert Config.from_environment(right).public_url == "https://pay.example"
+    with pytest.raises(Misconfigured) as refused:
+        Config.from_environment(right | given)
+    assert len(refused.value.problems) == 1 and named in refused.value.problems[0]
