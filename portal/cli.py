@@ -522,6 +522,11 @@ def import_files(slug: str, is_for_real: bool, **given: Any) -> None:
         return
     new = takeover.write(tenant, plan, actor="command line")
     click.echo("Written: " + (", ".join(f"{number} new {kind}" for kind, number in new.items()) or "nothing") + ".")
+    if takeover.is_test(tenant):
+        click.echo(
+            "This business is in test mode: balances and past payments count as test money. Bring the same files again"
+            " once it takes real money. Open invoices are then asked for with real money by themselves."
+        )
 
 
 @main.group()

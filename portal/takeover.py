@@ -6,7 +6,9 @@ Three CSV files, each with a heading line, with commas or semicolons:
     transactions   receipt, amount (KES), phone (may be empty), account (may be empty), time (2026-11-21 14:05, Nairobi)
 
 Everything is checked before anything is written, and every mistake is named with its file and line. What is written
-is found again by its phone, number or receipt, so the same files, or corrected ones, change nothing twice.
+is found again by its phone, number or receipt, so the same files, or corrected ones, change nothing twice. Balances
+and past payments are test money or real money, as the business takes it on that day: brought in test mode, they are
+brought again after going live.
 """
 
 import csv
@@ -69,6 +71,11 @@ def check(tenant: Tenant, files: dict[str, bytes]) -> Plan:
             plan.rows[kind].append(row)
     plan.problems += _beyond_us(tenant, plan.rows)
     return plan
+
+
+def is_test(tenant: Tenant) -> bool:
+    """Whether what is brought now counts as test money."""
+    return connect.environment_of(tenant.id) == "sandbox"
 
 
 def write(tenant: Tenant, plan: Plan, *, actor: str) -> dict[str, int]:

@@ -116,6 +116,22 @@ def test_a_number_that_is_taken_here_is_not_overwritten(house: House, bring: Any
     assert said.exit_code == 1 and f"{number} is something else here already" in said.output
 
 
+def test_what_was_brought_in_test_mode_is_brought_again_after_going_live(house: House, bring: Any) -> None:
+    """money.md A2: balances and past payments of an earlier system are real; the command says when they are not."""
+    files = {"customers": CUSTOMERS, "invoices": INVOICES, "transactions": TRANSACTIONS}
+    assert "Bring the same files again once it takes real money" in bring("--write", **files).output
+    from tests.payments.test_environments import switch
+
+    assert switch(house)["switched"]["askedAnew"] == ["INV77"]
+    said = bring("--write", **files)
+    assert said.exit_code == 0 and "test mode" not in said.output
+    assert "0 new invoices, 2 new transactions" in said.output
+    amina = house.api("amina")
+    assert amina.get("/api/customers?q=0712000111").json["items"][0]["balance"] == 250.5
+    assert house.books() == []
+    assert "0 new customers, 0 new invoices, 0 new transactions" in bring("--write", **files).output
+
+
 def issue(house: House, amount: int = 300) -> Any:
     body = {"payer": {"name": "New"}, "lines": [{"kind": "other", "description": "x", "amount": amount}]}
     return house.api("brian").post("/api/invoices", body)

@@ -9,7 +9,9 @@ What holds, whatever crashes when:
 - a push is committed before M-Pesa hears of it, and what may have rung is asked about, never sent again;
 - a callback is kept on disk before it is acknowledged; settling it twice changes nothing;
 - a payment is never over-allocated; what is too much, too late or unknown stays visible until staff give it a home;
-- nothing of value opens on a callback that does not fit a push by token, gateway, id and amount.
+- nothing of value opens on a callback that does not fit a push by token, gateway, id and amount;
+- a payment, its money and its refund are of one environment, test or real; what fits none of it waits to be placed;
+- money known by a query alone is provisional: told apart, asked about again, and sent back only by two persons' word.
 
 Decided: states move by one compare-and-set UPDATE over a graph that is data, instead of reading, thinking and writing.
 Decided: locks are taken in one order (payment, push, transaction; a refund before its transaction), so that two

@@ -382,7 +382,7 @@ def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
 
 
 def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None:
-    """money_in.py:98 of tests.md, its second guard: allocate refuses whoever asks."""
+    """Rule 11: the guard under the pages, whoever asks."""
     from portal.errors import Conflict
 
     by_hand(house, 500, "NOBODY", receipt(1))
