@@ -1,0 +1,113 @@
+"""How the product writes: inside one transaction and nowhere else, and durably (tests.md: db.py:117, 152, 162)."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from portal import fulfilment
+from portal.audit import chain
+from portal.audit import jobs as audit_jobs
+from portal.db import core_transaction, db, transaction
+from portal.errors import PortalError
+from portal.payments import jobs, stk
+from portal.payments.models import Payment, Push
+from portal.tenants.models import Tenant
+from tests.house import House, later
+
+
+@pytest.fixture
+def inside(house: House) -> Iterator[None]:
+    with house.inside():
+        yield
+
+
+def test_a_transaction_inside_a_transaction_is_refused(inside: None) -> None:
+    """tests.md, second guards: db.py:117. The inner one would commit half of the outer one's work."""
+    with transaction():
+        with pytest.raises(PortalError, match="inside transaction"), transaction():
+            pytest.fail("the inner one began")
+        db.session.query(Tenant).update({"name": "kept"})
+    assert db.session.query(Tenant).filter_by(name="kept").count() == 2
+
+
+def test_on_sqlite_what_is_committed_is_on_the_disk(inside: None) -> None:
+    """tests.md, second guards: db.py:152 (synchronous=FULL): else a power cut takes acknowledged callbacks back."""
+    with db.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_on_sqlite_nothing_is_written_outside_a_transaction(inside: None) -> None:
+    """tests.md, second guards: db.py:162 (query_only): it would wait in no line for the one writer's lock."""
+    write = text("UPDATE tenants SET name = 'written'")
+    with pytest.raises(OperationalError, match="readonly"):
+        db.session.execute(write)
+    db.session.rollback()
+    with core_transaction() as connection:
+        connection.execute(write)
+    assert db.session.query(Tenant).filter_by(name="written").count() == 2
+    db.session.rollback()
+    with pytest.raises(OperationalError, match="readonly"):
+        db.session.execute(write)
+
+
+def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """money.md C30, the same kind: all that was late was moved in one piece."""
+    first, second = (house.pushed(house.invoice(100)[1]).push_id for _n in range(2))
+    later(130)
+    real = stk.move
+
+    def move(push: Push, *given: object, **named: object) -> bool:
+        if push.id == first:
+            raise ValueError("a bad row")
+        return real(push, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stk, "move", move)
+    with house.inside():
+        jobs.expire_pushes()
+        assert [db.session.get_one(Push, one).state for one in (first, second)] == ["awaiting_pin", "unconfirmed"]
+
+
+def test_a_withdrawal_that_fails_is_put_off_and_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """money.md C30, the same kind."""
+    from portal import clock
+
+    tokens = [house.invoice(100)[1] for _n in range(2)]
+    with house.app.app_context():
+        with transaction():
+            db.session.query(Payment).update({"withdraw_at": clock.now()})
+        bad = db.session.query(Payment.id).filter_by(token=tokens[0]).scalar()
+        db.session.remove()
+    real = fulfilment._withdraw
+
+    def withdraw(payment: Payment) -> list[tuple[str, str]]:
+        if payment.id == bad:
+            raise ValueError("a bad row")
+        return real(payment)
+
+    monkeypatch.setattr(fulfilment, "_withdraw", withdraw)
+    with house.inside():
+        fulfilment.withdraw_unpaid()
+        left = {payment.id: payment.withdraw_at for payment in db.session.query(Payment)}
+        assert left.pop(bad) > clock.now() and set(left.values()) == {None}
+
+
+def test_one_tenants_audit_that_cannot_be_chained_stops_no_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md C30, the same kind."""
+    chained: list[int] = []
+
+    def chain_tenant(tenant_id: int) -> int:
+        chained.append(tenant_id)
+        if len(chained) == 1:
+            raise ValueError("a bad row")
+        return 0
+
+    monkeypatch.setattr(chain, "chain_tenant", chain_tenant)
+    with house.inside():
+        audit_jobs.chain_all()
+    assert len(chained) == 2 and len(set(chained)) == 2

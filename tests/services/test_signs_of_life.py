@@ -1,0 +1,71 @@
+"""`/readyz` asks for a worker of each queue: a dead push worker is not hidden by one that settles."""
+
+from typing import Any
+
+import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from portal import operations, queue
+from portal.worker import AppWorker
+from tests.house import House
+
+
+def worker_of(house: House, *names: str) -> AppWorker:
+    client = house.app.extensions["redis"]
+    AppWorker.app = house.app
+    queues = [Queue(name, connection=client, serializer=JSONSerializer) for name in names]
+    return AppWorker(queues, connection=client, serializer=JSONSerializer)
+
+
+def checks(house: House) -> dict[str, Any]:
+    answer = house.client().get("/readyz").json
+    assert answer is not None
+    found: dict[str, Any] = answer["checks"]
+    return found
+
+
+def test_each_queue_must_have_a_worker(house: House) -> None:
+    """coverage.md O2: any worker stood for all."""
+    with house.inside():
+        operations.say_alive("scheduler")
+    worker_of(house, "money", "outside").heartbeat()
+    said = checks(house)
+    assert (said["worker_push"], said["worker_money"], said["worker_outside"]) == (False, True, True)
+    assert house.client().get("/readyz").status_code == 503
+    worker_of(house, "push").heartbeat()
+    assert checks(house)["worker_push"] is True and house.client().get("/readyz").status_code == 200
+
+
+def test_a_worker_that_is_busy_sending_counts_as_alive_for_as_long_as_that_takes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """coverage.md O2: a session of sending lasts longer than a sign of life."""
+    redis = house.app.extensions["redis"]
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "rq.SimpleWorker.perform_job", lambda *_given: seen.append(redis.ttl("alive:worker_push")) or True
+    )
+    worker_of(house, "push").perform_job(None, None)  # type: ignore[arg-type]
+    assert len(seen) == 1 and 170 <= seen[0] <= 180
+
+
+def test_the_thread_that_rings_outlives_a_bell_that_cannot_be_rung(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md C30, the same kind: the ringer's thread died of the first error and never rang again."""
+    from tests.house import wait_until
+
+    rung: list[str] = []
+
+    def ring(bell: queue.Bell) -> None:
+        rung.append(bell.name)
+        if len(rung) == 1:
+            raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr(queue, "ring", ring)
+    ringer = queue.Ringer(house.app, queue.DRAIN)
+    ringer.ring()
+    wait_until(lambda: len(rung) == 1)
+    ringer.ring()
+    wait_until(lambda: len(rung) == 2)
