@@ -31,6 +31,7 @@ ALLOWED = {
     "cancelled": set(),
     "declined": set(),
 }
+PAGE_ROWS = 50
 SHORTEST_MINUTES, LONGEST_MINUTES = 5, 600
 
 
@@ -196,7 +197,7 @@ def states_between(tenant_id: int, start: datetime, end: datetime) -> list[tuple
     return [(row.id, row.status) for row in db.session.execute(found.order_by(Appointment.id))]
 
 
-def latest(tenant_id: int, limit: int = 50, before_id: int | None = None) -> list[Appointment]:
+def latest(tenant_id: int, limit: int = PAGE_ROWS, before_id: int | None = None) -> list[Appointment]:
     """The newest appointments."""
     mine = select(Appointment).where(Appointment.tenant_id == tenant_id)
     if before_id:

@@ -21,7 +21,7 @@ from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
 
 LINE_KINDS = ("consultation", "lab", "medication", "other")
-MOST_LINES = 100
+MOST_LINES, PAGE_ROWS = 100, 50
 LOOK_AHEAD = 500  # numbers looked at together, past those that an import brought
 MOST_TRIES = 5
 
@@ -206,7 +206,9 @@ def payer_name(invoice: Invoice) -> str:
     return personal.open_text(invoice.payer_name_sealed, invoice.tenant_id) or "Anonymised"
 
 
-def latest(tenant_id: int, limit: int = 50) -> list[Invoice]:
+def latest(tenant_id: int, limit: int = PAGE_ROWS, before_id: int | None = None) -> list[Invoice]:
     """The newest invoices."""
     mine = select(Invoice).join(Payment).where(Invoice.tenant_id == tenant_id)
+    if before_id is not None:
+        mine = mine.where(Invoice.id < before_id)
     return list(db.session.scalars(mine.order_by(Invoice.id.desc()).limit(limit)))

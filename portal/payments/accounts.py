@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
-from sqlalchemy import or_, select
+from sqlalchemy import literal_column, or_, select
 
 from portal import clock, personal
 from portal.db import db
@@ -149,21 +149,41 @@ def told_by_status(push: Push) -> Transaction | None:
     return of_payer[0] if len(of_payer) == 1 else None
 
 
-def suggestions_for(money: Transaction, *, most: int) -> list[Payment]:
-    """What homeless money may be for, likeliest first: an account that was nearly typed right, the same amount, the
-    same phone. Open payments only; a person decides.
+def suggestions(homeless: list[Transaction], *, most: int) -> dict[int, list[Payment]]:
+    """What each of these may be for, by its id, likeliest first: an account that was nearly typed right, the same
+    amount, the same phone. Open payments only; a person decides. What is open is read once for all of them.
     """
-    if money.unplaced_why == SEVERAL_FIT and money.gateway is not None:
-        pushes = _alike(money.gateway, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
-        asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == "open"}
-        return list(asked_for.values())[:most]
+    open_now: dict[tuple[int, str], list[Payment]] = {}
+    found = {}
+    for money in homeless:
+        where = (money.tenant_id, money.environment)
+        if where not in open_now:
+            open_now[where] = _newest_open(*where)
+        found[money.id] = _of_several(money, most) or _likeliest(money, open_now[where], most)
+    return found
+
+
+def _newest_open(tenant_id: int, environment: str) -> list[Payment]:
     open_here = select(Payment).where(
-        Payment.tenant_id == money.tenant_id,
-        Payment.environment == money.environment,
-        Payment.state == "open",
-        Payment.purpose != "hotspot",
+        Payment.tenant_id == tenant_id,
+        Payment.environment == environment,
+        literal_column("payments.state = 'open' AND payments.purpose <> 'hotspot'"),  # spelt as the index has it
     )
-    newest = list(db.session.scalars(open_here.order_by(Payment.id.desc()).limit(SUGGESTED_FROM)))
+    return list(db.session.scalars(open_here.order_by(Payment.id.desc()).limit(SUGGESTED_FROM)))
+
+
+def _of_several(money: Transaction, most: int) -> list[Payment]:
+    """What the prompts asked for that a till's money fits."""
+    if money.unplaced_why != SEVERAL_FIT or money.gateway is None:
+        return []
+    pushes = _alike(money.gateway, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
+    asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == "open"}
+    return list(asked_for.values())[:most]
+
+
+def _likeliest(money: Transaction, newest: list[Payment], most: int) -> list[Payment]:
+    if money.unplaced_why == SEVERAL_FIT and money.gateway is not None:
+        return []
     typed = messages.normalise_account(money.account) if money.unplaced_why == UNKNOWN_ACCOUNT else ""
     nearly = get_close_matches(typed, [one.reference for one in newest], n=most, cutoff=NEARLY) if typed else []
     by_name = [one for reference in nearly for one in newest if one.reference == reference]

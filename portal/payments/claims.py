@@ -31,6 +31,7 @@ from portal.tenants.models import Tenant
 # so the network it pastes from and the tenant as a whole are counted too. What staff accepted is not counted there.
 NETWORK_TIMES, TENANT_TIMES = 3, 10
 CHANNEL = "sms"
+SHOWN = 50  # of the messages that wait, at once
 
 
 def takes(gateway: Gateway) -> bool:
@@ -172,9 +173,11 @@ def is_open_unverified(payment: Payment) -> bool:
     return claim is not None and claim.opened_at is not None and claim.state == "queued"
 
 
-def waiting(tenant_id: int, *, limit: int = 50) -> list[Claim]:
+def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) -> list[Claim]:
     """Claims that staff have to look at, oldest first."""
     queued = select(Claim).where(Claim.tenant_id == tenant_id, Claim.state == "queued")
+    if after_id is not None:
+        queued = queued.where(Claim.id > after_id)
     return list(db.session.scalars(queued.order_by(Claim.id).limit(limit)))
 
 

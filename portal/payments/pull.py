@@ -18,11 +18,12 @@ from sqlalchemy import select
 from portal import clock, money, queue
 from portal.audit import chain
 from portal.db import db, transaction
-from portal.errors import Conflict
+from portal.errors import Conflict, PortalError
 from portal.gateways import connect, daraja, messages, settings
 from portal.gateways.models import Gateway
 from portal.logs import logger
 from portal.payments import money_in, success, undecided
+from portal.payments.jobs import is_passing
 from portal.payments.models import Transaction, Witness
 
 LONGEST = timedelta(hours=48)
@@ -142,6 +143,7 @@ def _pages(client: daraja.DarajaClient, since: datetime, until: datetime) -> Ite
 
 
 def _take_batch(gateway_id: int, rows: list[messages.PulledTransaction], since: datetime, until: datetime) -> Pulled:
+    """Take these rows in, each for itself: one that cannot be taken is left to staff, under its receipt."""
     new = failed = 0
     with transaction():
         gateway = db.session.get_one(Gateway, gateway_id)
@@ -151,8 +153,23 @@ def _take_batch(gateway_id: int, rows: list[messages.PulledTransaction], since: 
                     new += _take(gateway, row, _when(row, since, until))
             except Exception as error:
                 logger.error("pulled_row_not_taken", gateway=gateway_id, error=repr(error)[:300])
-                failed += 1
+                failed += not _is_left_to_staff(gateway, row, _when(row, since, until), error)
     return Pulled(len(rows), new, failed)
+
+
+def _is_left_to_staff(gateway: Gateway, row: messages.PulledTransaction, at: datetime, error: Exception) -> bool:
+    """Whether a person sees this row now. False: the database was at fault, and it is asked for again."""
+    if is_passing(error):
+        return False
+    reason = str(error) if isinstance(error, PortalError) else type(error).__name__
+    try:
+        with db.session.begin_nested():
+            why = f"From M-Pesa's list: it could not be taken. {reason}"
+            undecided.leave(gateway, _as_payment(gateway, row, at), why=why)
+        return True
+    except Exception as again:
+        logger.error("pulled_row_not_kept", gateway=gateway.id, error=repr(again)[:300])
+        return False
 
 
 def _when(row: messages.PulledTransaction, since: datetime, until: datetime) -> datetime:
@@ -167,16 +184,7 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
     """Take one row in by the rules of a payment by hand; True for a receipt that was not known."""
     if _NOT_PAID_IN.search(row.transaction_type.lower()):
         return False  # charges, sweeps and pay-outs are the statement's
-    paid = messages.C2bPayment(
-        transaction_type=row.transaction_type,
-        receipt=row.receipt,
-        amount_cents=row.amount_cents,
-        occurred_at=occurred_at,
-        shortcode=gateway.shortcode,
-        account=row.account,
-        payer=row.payer,
-        first_name=row.sender if not row.sender.isdigit() else "",
-    )
+    paid = _as_payment(gateway, row, occurred_at)
     arrival = success.arrival_by_hand("pull", paid, occurred_at)
     known = money_in.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
     if known is not None and not _may_learn_its_home(known):
@@ -189,6 +197,19 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
     elif known is not None and row.account and not known.account:
         known.account = row.account[:40]
     return known is None and outcome.state == "done"
+
+
+def _as_payment(gateway: Gateway, row: messages.PulledTransaction, occurred_at: datetime) -> messages.C2bPayment:
+    return messages.C2bPayment(
+        transaction_type=row.transaction_type,
+        receipt=row.receipt,
+        amount_cents=row.amount_cents,
+        occurred_at=occurred_at,
+        shortcode=gateway.shortcode,
+        account=row.account,
+        payer=row.payer,
+        first_name=row.sender if not row.sender.isdigit() else "",
+    )
 
 
 def _may_learn_its_home(known: Transaction) -> bool:

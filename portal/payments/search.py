@@ -19,6 +19,7 @@ from portal.payments.states import State
 from portal.phone import normalise_msisdn
 
 PAGE_ROWS = 50
+PLACED_ROWS = 25  # each with its suggestions
 RECENT, JUDGED = timedelta(days=30), 1_000  # what a success rate is judged by: how old, and how many
 STATES = ("allocated", "partly_allocated", "unallocated", "merged", "reversed", "void")
 
@@ -195,12 +196,17 @@ def is_for_staff(environment: str) -> ColumnElement[bool]:
     return Transaction.environment.in_({environment, "production"})
 
 
-def to_place(tenant_id: int, environment: str, limit: int = 50) -> list[Transaction]:
-    """Money without a home, oldest first. environment: as for `is_for_staff`."""
+def to_place(
+    tenant_id: int, environment: str, *, after_id: int | None = None, rows: int = PLACED_ROWS
+) -> tuple[list[Transaction], int | None]:
+    """(money without a home, oldest first, the id to go on after or None). environment: as for `is_for_staff`."""
     homeless = select(Transaction).where(
         Transaction.tenant_id == tenant_id, Transaction.unallocated_cents > 0, is_for_staff(environment)
     )
-    return list(db.session.scalars(homeless.order_by(Transaction.id).limit(limit)))
+    if after_id is not None:
+        homeless = homeless.where(Transaction.id > after_id)
+    found = list(db.session.scalars(homeless.order_by(Transaction.id).limit(rows + 1)))
+    return found[:rows], found[rows - 1].id if len(found) > rows else None
 
 
 def is_provisional() -> ColumnElement[bool]:

@@ -45,12 +45,12 @@ class Undecided:
     candidates: list[Push]
 
 
-def of_tenant(tenant_id: int) -> list[Undecided]:
-    """What waits, oldest first; what anybody could have sent comes last, so that it hides nothing."""
+def of_tenant(tenant_id: int, *, skipped: int = 0) -> list[Undecided]:
+    """What waits, oldest first, SHOWN at once; what anybody could have sent comes last, so that it hides nothing."""
     mine = select(InboxItem).where(InboxItem.tenant_id == tenant_id, waits())
     by_trust = case((InboxItem.kind == "claim", 1), else_=0)
     found = []
-    for item in db.session.scalars(mine.order_by(by_trust, InboxItem.id).limit(SHOWN)):
+    for item in db.session.scalars(mine.order_by(by_trust, InboxItem.id).offset(skipped).limit(SHOWN)):
         paid = _read(item)
         found.append(Undecided(item, paid, _candidates(item, paid)))
     return found

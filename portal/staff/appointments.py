@@ -11,7 +11,7 @@ from portal.api.clinic import pay_url
 from portal.clinic import appointments
 from portal.db import transaction
 from portal.errors import NotFound, Refused
-from portal.staff.guard import actor, needs
+from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
 
 
@@ -25,8 +25,9 @@ def open_doors(bp: Blueprint) -> None:
 def listed() -> ResponseReturnValue:
     """The newest appointments; those that wait come with their buttons."""
     may_approve = permissions.allows(g.role, APPROVE_APPOINTMENTS)
+    found = appointments.latest(g.tenant.id, before_id=read_id("cursor"))
     rows = []
-    for one in appointments.latest(g.tenant.id):
+    for one in found:
         waits = one.status == "pending_approval" and may_approve
         rows.append(
             row_of(one)
@@ -35,7 +36,8 @@ def listed() -> ResponseReturnValue:
                 "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
             }
         )
-    return render_template("staff/appointments.html", appointments=rows)
+    next_url = url_for("staff.appointments", cursor=found[-1].id) if len(found) == appointments.PAGE_ROWS else None
+    return render_template("staff/appointments.html", appointments=rows, next_url=next_url)
 
 
 @needs(APPROVE_APPOINTMENTS)

@@ -18,7 +18,7 @@ from portal.hotspot import unverified
 from portal.payments import claims, hearsay
 from portal.payments.models import Claim, Hearsay
 from portal.staff import words
-from portal.staff.guard import actor, needs
+from portal.staff.guard import actor, needs, read_id
 from portal.translations import said
 
 
@@ -33,12 +33,15 @@ def open_doors(bp: Blueprint) -> None:
 @needs(SEE_MONEY)
 def listed() -> ResponseReturnValue:
     """What waits to be checked, oldest first. That somebody read the messages is recorded."""
-    items = [_shown(claim) for claim in claims.waiting(g.tenant.id)]
+    found = claims.waiting(g.tenant.id, after_id=read_id("after"))
+    next_url = url_for("staff.claims", after=found[-1].id) if len(found) == claims.SHOWN else None
+    items = [_shown(claim) for claim in found]
     if items:
         with transaction():
             chain.record(g.tenant.id, "tenant", g.tenant.id, "looked_at_messages", actor=actor())
     held = [_held(one) for one in hearsay.waiting(g.tenant.id)]
-    return render_template("staff/claims.html", items=items, held=held, held_count=hearsay.waiting_count(g.tenant.id))
+    held_count = hearsay.waiting_count(g.tenant.id)
+    return render_template("staff/claims.html", items=items, held=held, held_count=held_count, next_url=next_url)
 
 
 def _held(one: Hearsay) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def needs(permission: str, *, looks_at: str = "") -> Callable[[View], View]:
     return wrap
 
 
+def read_id(name: str) -> int | None:
+    """The row id that this page's address goes on from; None where it names none that could be one."""
+    given = request.args.get(name, "")
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None
+
+
 def actor() -> str:
     """How the audit names who is signed in."""
     return f"user:{current_user.id}"

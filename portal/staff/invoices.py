@@ -13,7 +13,7 @@ from portal.clinic import invoices
 from portal.db import transaction
 from portal.errors import Refused
 from portal.payer.forms import PhoneField
-from portal.staff.guard import actor, needs
+from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept import StaffForm
 from portal.translations import said
 
@@ -44,6 +44,7 @@ def open_doors(bp: Blueprint) -> None:
 @needs(SEE_CLINIC, looks_at="invoices")
 def listed() -> ResponseReturnValue:
     """The newest invoices."""
+    found = invoices.latest(g.tenant.id, before_id=read_id("cursor"))
     rows = [
         {
             "number": one.number,
@@ -55,9 +56,14 @@ def listed() -> ResponseReturnValue:
             "url": url_for("staff.attempt", token=one.payment.token),
             "pay_url": url_for("pay.show", token=one.payment.token),
         }
-        for one in invoices.latest(g.tenant.id)
+        for one in found
     ]
-    return render_template("staff/invoices.html", invoices=rows, new_url=url_for("staff.new_invoice"))
+    return render_template(
+        "staff/invoices.html",
+        invoices=rows,
+        new_url=url_for("staff.new_invoice"),
+        next_url=url_for("staff.invoices", cursor=found[-1].id) if len(found) == invoices.PAGE_ROWS else None,
+    )
 
 
 @needs(WORK_CLINIC)

@@ -93,10 +93,10 @@ def listed() -> ResponseReturnValue:
 @needs(SEE_MONEY)
 def as_csv() -> ResponseReturnValue:
     """What the search finds, for a spreadsheet."""
-    text = csv_of(g.tenant.id, search.read_wanted(request.args))
+    wanted = search.read_wanted(request.args)
     with transaction():
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_transactions", actor=actor())
-    return Response(text, mimetype="text/csv", headers={"Content-Disposition": 'attachment; filename="payments.csv"'})
+    return csv_of(g.tenant.id, wanted, name="payments.csv")
 
 
 @needs(SEE_MONEY)

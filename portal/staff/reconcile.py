@@ -1,11 +1,10 @@
 """Reconciliation: a statement uploaded, its report, and the differences that people look into."""
 
-import csv
-import io
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -27,6 +26,7 @@ from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED
+from portal.spreadsheets import csv_lines
 from portal.staff.guard import actor, needs
 from portal.staff.kept import StaffForm
 from portal.translations import said
@@ -278,36 +278,30 @@ def _row(
 @needs(RECONCILE)
 def as_csv(uid: str) -> ResponseReturnValue:
     """The report's rows for a spreadsheet; cells that a spreadsheet would run are made text."""
-    made = review.by_uid(g.tenant.id, uid)
-    text = "".join(_csv_lines(made, request.args.get("bucket", "")))
     with transaction():
+        review.by_uid(g.tenant.id, uid)
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_reconciliation", actor=actor())
+    lines = csv_lines(COLUMNS, _csv_rows(review.by_uid(g.tenant.id, uid), request.args.get("bucket", "")))
     headers = {"Content-Disposition": f'attachment; filename="reconciliation-{uid[:8]}.csv"'}
-    return Response(text, mimetype="text/csv", headers=headers)
+    return Response(stream_with_context(lines), mimetype="text/csv", headers=headers)
 
 
-def _csv_lines(made: Reconciliation, bucket: str) -> Iterator[str]:
+def _csv_rows(made: Reconciliation, bucket: str) -> Iterator[list[object]]:
     names = {one.id: one.name for one in review.people(made.tenant_id)}
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
     for row in review.every_row_of(made, bucket):
-        text = [
-            row.kind, row.account, _shillings(row.paid_in_cents), _shillings(row.withdrawn_cents), row.bucket, row.why,
-            names.get(row.owner_id or 0, ""), clock.rfc3339(row.resolved_at) if row.resolved_at else "", row.resolution,
+        yield [
+            row.row_number or "", row.receipt, _local(row.completed_at), row.kind, row.account,
+            _shillings(row.paid_in_cents), _shillings(row.withdrawn_cents), row.bucket, row.why,
+            names.get(row.owner_id or 0, ""), _local(row.resolved_at), row.resolution,
         ]  # fmt: skip
-        completed = f"{clock.nairobi(row.completed_at):%Y-%m-%d %H:%M:%S}" if row.completed_at else ""
-        writer.writerow([row.row_number or "", *map(_harmless, [row.receipt, completed, *text])])
-    yield out.getvalue()
+
+
+def _local(at: datetime | None) -> str:
+    return f"{clock.nairobi(at):%Y-%m-%d %H:%M:%S}" if at else ""
 
 
 def _shillings(amount_cents: int) -> str:
     return f"{amount_cents // 100}.{amount_cents % 100:02d}" if amount_cents else ""
-
-
-def _harmless(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 @needs(RECONCILE)

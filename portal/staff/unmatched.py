@@ -16,10 +16,10 @@ from portal.db import db, transaction
 from portal.errors import NotFound, Refused
 from portal.gateways import connect, messages
 from portal.payments import accounts, money_in, provisional, refunds, search, stk, undecided, wallets
-from portal.payments.models import Transaction
+from portal.payments.models import Payment, Transaction
 from portal.phone import as_shown, for_screens, normalise_msisdn
 from portal.staff import words
-from portal.staff.guard import actor, needs
+from portal.staff.guard import actor, needs, read_id
 from portal.translations import said
 
 WHY_SHOWN = {
@@ -47,6 +47,8 @@ def open_doors(bp: Blueprint) -> None:
 def unmatched() -> ResponseReturnValue:
     """Money that fits nothing exactly, with what it may be for."""
     may_refund = permissions.allows(g.role, REFUND)
+    homeless, after_id = search.to_place(g.tenant.id, connect.environment_of(g.tenant.id), after_id=read_id("after"))
+    likely = accounts.suggestions(homeless, most=SUGGESTIONS)
     items = [
         {
             "receipt": item.receipt or _("No receipt yet"),
@@ -55,7 +57,7 @@ def unmatched() -> ResponseReturnValue:
             "payer": as_shown(item.payer_shown) or personal.open_text(item.payer_name_sealed, g.tenant.id) or "–",
             "account": item.account,
             "why": WHY_SHOWN.get(item.unplaced_why, _l("It is not known yet what it was for.")),
-            "suggestions": _suggestions(item),
+            "suggestions": _suggestions(item, likely[item.id]),
             "form_action": url_for("staff.place", uid=item.uid),
             "keep_url": url_for("staff.keep", uid=item.uid) if not item.credited_cents else None,
             "is_test": item.environment == "sandbox",
@@ -64,13 +66,18 @@ def unmatched() -> ResponseReturnValue:
             if may_refund and item.provider == "mpesa" and item.gateway_id is not None
             else None,
         }
-        for item in search.to_place(g.tenant.id, connect.environment_of(g.tenant.id))
+        for item in homeless
     ]
+    skipped = read_id("decide_after") or 0
+    waiting = undecided.of_tenant(g.tenant.id, skipped=skipped)
+    more = skipped + undecided.SHOWN if len(waiting) == undecided.SHOWN else None
     return render_template(
         "staff/unmatched.html",
         items=items,
+        next_url=url_for("staff.unmatched", after=after_id) if after_id else None,
+        next_to_decide_url=url_for("staff.unmatched", decide_after=more) if more else None,
         owed=_owed(),
-        undecided=_undecided(),
+        undecided=_undecided(waiting),
         contradicted=[_unproved(one) for one in provisional.to_decide(g.tenant.id)],
         without_receipt=[_unproved(one) for one in provisional.without_receipt(g.tenant.id)],
         cancelled=_cancelled(may_refund),
@@ -138,7 +145,7 @@ def put_back(token: str) -> ResponseReturnValue:
     return redirect(url_for("staff.attempt", token=token), 303)
 
 
-def _undecided() -> list[dict[str, Any]]:
+def _undecided(waiting: list[undecided.Undecided]) -> list[dict[str, Any]]:
     """Payments by hand of which nothing is booked until somebody says what they are."""
     return [
         {
@@ -160,7 +167,7 @@ def _undecided() -> list[dict[str, Any]]:
             ],
             "decide_url": url_for("staff.decide", item_id=one.item.id),
         }
-        for one in undecided.of_tenant(g.tenant.id)
+        for one in waiting
     ]
 
 
@@ -220,7 +227,7 @@ def close(token: str) -> ResponseReturnValue:
     return redirect(url_for("staff.unmatched"), 303)
 
 
-def _suggestions(item: Transaction) -> list[dict[str, Any]]:
+def _suggestions(item: Transaction, likely: list[Payment]) -> list[dict[str, Any]]:
     """What it may be for; a person decides."""
     return [
         {
@@ -229,7 +236,7 @@ def _suggestions(item: Transaction) -> list[dict[str, Any]]:
             "due_cents": payment.due_cents,
             "action_url": url_for("staff.place", uid=item.uid),
         }
-        for payment in accounts.suggestions_for(item, most=SUGGESTIONS)
+        for payment in likely
     ]
 
 

@@ -1,0 +1,243 @@
+"""Lists that grow are paged to their end, files are whole, and what one page costs does not grow with its rows."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from bench import history
+from portal import clock
+from portal.api import transactions as api_transactions
+from portal.clinic.models import Appointment, Clinician, Patient
+from portal.db import db, transaction
+from portal.errors import Conflict
+from portal.gateways.messages import PayerId, PulledTransaction
+from portal.gateways.models import Gateway
+from portal.payments import accounts, money_in, pull
+from portal.payments.models import Claim, InboxItem, Payment, Transaction
+from portal.payments.proof import problems
+from portal.spreadsheets import harmless
+from tests.house import House, c2b_body, receipt
+
+
+def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") -> None:
+    """Money of these numbers that fits nothing."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for number in range(first, last + 1):
+            arrival = money_in.Arrival("c2b", 5_000 + number, clock.now(), receipt(number), account)
+            money_in.book(gateway, arrival).unplaced_why = money_in.UNKNOWN_ACCOUNT
+
+
+def walked(client: Any, path: str, pattern: str) -> list[str]:
+    """What the pages show, each after the other by its own link."""
+    found: list[str] = []
+    for _page in range(20):
+        page = client.get(path).text
+        found += re.findall(pattern, page)
+        links = re.findall(r'href="([^"]*\?(?:after|cursor|decide_after)=\d+)"', page)
+        if not links:
+            return found
+        path = links[-1].replace("&amp;", "&")
+    raise AssertionError(f"{path} never ends")
+
+
+def test_money_to_place_is_paged_to_its_end(house: House) -> None:
+    """money.md C32: the list was cut at 50, oldest first, without a next page."""
+    homeless(house, 1, 60)
+    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
+    assert shown == [receipt(number) for number in range(1, 61)]
+
+
+def test_what_waits_to_be_decided_is_paged_to_its_end(house: House) -> None:
+    """money.md C32, of the other list on that page."""
+    for number in range(1, 61):
+        body = c2b_body(receipt=receipt(number), amount=20, account="X", shortcode="999999")
+        assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
+    assert shown == [receipt(number) for number in range(1, 61)]
+
+
+def test_invoices_are_paged_to_their_end(house: House) -> None:
+    """Rule 14."""
+    numbers = [house.invoice(100)[0] for _one in range(60)]
+    shown = walked(house.browser_of("amina"), "/staff/invoices", r'href="/staff/attempts/[0-9a-f]+">([^<]+)<')
+    assert shown == numbers[::-1]
+
+
+def test_appointments_are_paged_to_their_end(house: House) -> None:
+    """Rule 14."""
+    with house.app.app_context(), transaction():
+        patient, clinician = db.session.query(Patient).first(), db.session.query(Clinician).first()
+        assert patient is not None and clinician is not None
+        for number in range(60):
+            db.session.add(
+                Appointment(
+                    tenant_id=patient.tenant_id, patient_id=patient.id, clinician_id=clinician.id, kind="onsite",
+                    starts_at=clock.now() + timedelta(days=1, minutes=number), duration_minutes=30,
+                    price_cents=100_000, invoice_number=f"INV-{number}",
+                )
+            )  # fmt: skip
+    shown = walked(house.browser_of("amina"), "/staff/appointments", r'action="/staff/appointments/([^/"]+)/approve"')
+    assert len(shown) == len(set(shown)) == 60
+
+
+def test_messages_to_check_are_paged_to_their_end(house: House) -> None:
+    """Rule 14."""
+    from portal import personal
+
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        gateway.kind = "MPESA_NO_API"
+    tokens = [house.invoice(100)[1] for _one in range(60)]
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for number, token in enumerate(tokens, 1):
+            payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
+            said = personal.seal_text("UKL Confirmed.", gateway.tenant_id)
+            db.session.add(
+                Claim(
+                    tenant_id=gateway.tenant_id, gateway_id=gateway.id, environment="sandbox", receipt=receipt(number),
+                    payment_id=payment_id, stated_cents=100, text_sealed=said,
+                )
+            )  # fmt: skip
+    shown = walked(house.browser_of("amina"), "/staff/claims", r"UKL\d{7}")
+    assert sorted(set(shown)) == [receipt(number) for number in range(1, 61)]
+
+
+def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_page(house: House) -> None:
+    """money.md C32, 1.1 s: what is open was read anew for every row."""
+    for _one in range(5):
+        house.invoice(100)
+    homeless(house, 1, 1)
+    with house.inside():
+        asked: list[str] = []
+        listener = lambda *seen: asked.append(seen[2])  # noqa: E731
+        event.listen(db.engine, "before_cursor_execute", listener)
+        one = db.session.query(Transaction).all()
+        accounts.suggestions(one, most=3)
+        for_one = len(asked)
+    homeless(house, 2, 40)
+    with house.inside():
+        asked.clear()
+        many = db.session.query(Transaction).all()
+        assert len(many) == 40 and len(accounts.suggestions(many, most=3)) == 40
+        event.remove(db.engine, "before_cursor_execute", listener)
+    assert len(asked) == for_one
+
+
+def test_a_file_of_payments_is_whole_and_sent_as_it_is_read(house: House) -> None:
+    """Rule 14, coverage S2: it ended after 50,000 rows without a word."""
+    with house.app.app_context():
+        history.fill(first=1, last=50_120, ends=50_120)
+    answer = house.browser_of("amina").get("/staff/payments.csv", buffered=False)
+    assert answer.status_code == 200 and answer.is_streamed and answer.content_length is None
+    lines = b"".join(answer.response).decode().splitlines()
+    assert len(lines) == 50_121 and len({line.split(",")[1] for line in lines[1:]}) == 50_120
+
+
+def test_a_file_of_payments_has_names_and_nairobis_time(house: House) -> None:
+    """use.md 25; a program's key, which may stand in an address, reads no names."""
+    body = c2b_body(receipt=receipt(1), amount=20, account="=1+1")
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    with house.inside():
+        at = db.session.query(Transaction).one().occurred_at
+    local = f"{at + timedelta(hours=3):%Y-%m-%d %H:%M:%S}"
+    for text_of in (house.browser_of("njeri").get("/staff/payments.csv").text,
+                    house.api("amina").get("/api/transactions.csv").text):  # fmt: skip
+        head, row = text_of.splitlines()
+        assert head.endswith("payerName,occurredAtNairobi") and row.endswith(f"JOHN,{local}")
+        assert ",'=1+1," in row
+    with house.app.app_context():
+        names = list(api_transactions._csv_rows(house.tenant_id(), api_transactions.search.Wanted(), False))
+    assert names[0][-2] is None
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "＝"])
+def test_no_cell_of_any_file_is_run_by_a_spreadsheet(start: str) -> None:
+    """house.md: the guard stood twice, with different sets."""
+    assert harmless(f"{start}cmd|' /C calc'!A0") == f"'{start}cmd|' /C calc'!A0"
+    assert (harmless("JOHN"), harmless(None), harmless(5)) == ("JOHN", "", "5")
+
+
+def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 11: it was only logged, and asked for again until M-Pesa listed it no more."""
+    number, token = house.invoice(1_500)
+    book = money_in._insert
+
+    def refuse(gateway: Any, arrival: Any, push: Any) -> Any:
+        if arrival.receipt == receipt(2):
+            raise Conflict("Test money cannot pay a real payment.")
+        return book(gateway, arrival, push)
+
+    monkeypatch.setattr(money_in, "_insert", refuse)
+    payer = PayerId("masked", "2547****126")
+    rows = [
+        PulledTransaction(receipt(one), 150_000, clock.now(), payer, "c2b-pay-bill-debit", account)
+        for one, account in ((1, "X"), (2, "BAD"), (3, number))
+    ]
+    with house.app.app_context():
+        gateway_id = db.session.query(Gateway.id).filter_by(shortcode="600111").scalar()
+        db.session.rollback()
+        since, until = clock.now() - timedelta(hours=1), clock.now() + timedelta(seconds=5)
+        assert pull._take_batch(gateway_id, rows, since, until) == pull.Pulled(rows=3, new=2, failed=0)
+        why = "From M-Pesa's list: it could not be taken. Test money cannot pay a real payment."
+        assert db.session.query(InboxItem).filter_by(state="waiting").one().outcome == why
+    house.settle()
+    assert house.status(token)["status"] == "paid"
+    assert receipt(2) in house.browser_of("amina").get("/staff/unmatched").text and house.books() == []
+
+
+def test_the_last_24_hours_are_24_hours_at_any_time_of_day(house: House) -> None:
+    """house.md, money.md E: they began at midnight in Greenwich, three in the morning in Nairobi."""
+    _number, token = house.invoice(20)
+    house.pushed(token)
+    now = clock.now()
+    clock.move(now.replace(hour=0, minute=30) + timedelta(days=1) - now)  # half an hour after that midnight
+    if clock.now() - now < timedelta(minutes=31):
+        clock.move(timedelta(hours=1))
+    with house.inside():
+        made_at = clock.now() - timedelta(hours=23)
+    with house.app.app_context(), transaction():
+        db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": made_at.replace(tzinfo=None)})
+    assert 'mlango_pushes{state="sending"} 1.0' in metrics(house) or "mlango_pushes{" in metrics(house)
+    with house.app.app_context(), transaction():
+        earlier = (clock.now() - timedelta(hours=25)).replace(tzinfo=None)
+        db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": earlier})
+    assert "mlango_pushes{" not in metrics(house)
+
+
+def metrics(house: House) -> str:
+    """What a night watch reads."""
+    from portal import operations
+
+    with house.app.app_context(), house.app.test_request_context("/metrics"):
+        view = operations.metrics
+        return view().get_data(as_text=True)  # type: ignore[union-attr]
+
+
+def test_the_check_of_the_books_takes_all_the_time_it_needs(either_house: House) -> None:
+    """money.md D: on a large ledger PostgreSQL ended it after 15 seconds."""
+    house = either_house
+    with house.app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            assert problems() == []
+            return
+        limits: list[str] = []
+
+        def look(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+            if "FROM ledger" in statement or "FROM allocations" in statement or "FROM payments" in statement:
+                limits.append(cursor.execute("SHOW statement_timeout").fetchone()[0])
+
+        event.listen(db.engine, "before_cursor_execute", look)
+        assert problems() == []
+        event.remove(db.engine, "before_cursor_execute", look)
+        db.session.remove()
+        assert limits and set(limits) == {"0"}
+        assert db.session.scalar(text("SHOW statement_timeout")) == "15s"
