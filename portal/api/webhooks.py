@@ -32,8 +32,9 @@ def open_doors(doors: Doors) -> None:
 
 @contract("Accepted", takes="Callback", query=("key",))
 def take() -> ResponseReturnValue:
-    """Take an STK callback's body as another system passed it on: hearsay, held until M-Pesa, a statement or a person
-    agrees. Key: `X-API-Key`; outside production also `key` in the address.
+    """Take an STK callback's body as another system passed it on; key: `X-API-Key`.
+
+    It is hearsay, held until M-Pesa, a statement or a person agrees. Outside production the key may stand in the address.
     """
     key = request.headers.get("X-API-Key") or ""
     if not key and current_app.config["PORTAL"].development:

@@ -59,10 +59,10 @@ def is_refused(answer: Any, *statuses: int) -> Any:
 @pytest.mark.property(7)
 @pytest.mark.property(8)
 def test_every_kenyan_way_to_write_a_phone_is_one_number(open_house: House) -> None:
-    tokens = set()
+    tokens, browser = set(), stranger(open_house)  # known again by its cookie
     for text in GOOD_PHONES:
         ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": text}
-        answer = stranger(open_house).post("/api/portal/mpesa/initiate", json=ask)
+        answer = browser.post("/api/portal/mpesa/initiate", json=ask)
         if answer.status_code == 201 or "112345678" not in text:
             tokens.add(answer.json.get("paymentId", answer.json.get("error")))
     assert len(tokens) == 2, "0712345678 and 0112345678, each asked once"
