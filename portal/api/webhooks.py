@@ -34,7 +34,7 @@ def open_doors(doors: Doors) -> None:
 def take() -> ResponseReturnValue:
     """Take an STK callback's body as another system passed it on; key: `X-API-Key`.
 
-    It is hearsay, held until M-Pesa, a statement or a person agrees. Outside production the key may stand in the address.
+    It is hearsay, held until M-Pesa, a statement or a person agrees. The address may carry the key outside production.
     """
     key = request.headers.get("X-API-Key") or ""
     if not key and current_app.config["PORTAL"].development:
