@@ -363,3 +363,15 @@ def test_of_a_move_that_lost_its_race_nothing_is_written(house: House) -> None:
         db.session.execute(update(Appointment).values(status="declined").execution_options(synchronize_session=False))
         set_committed_value(stale, "status", "pending_approval")
         appointments.cancel(stale, why="", actor="test")
+
+
+def test_an_early_guest_is_told_when_the_door_opens(house: House) -> None:
+    """use.md: the early join page named no time."""
+    day = clock.nairobi(clock.now() + timedelta(days=2))
+    uid = book(house, startsAt=f"{day:%Y-%m-%d}T18:05:00+03:00").json["id"]
+    appointment = house.api("wanjiru").post(f"/api/appointments/{uid}/approve").json
+    house.callback(house.pushed(appointment["paymentId"]), receipt=receipt(5))
+    house.settle()
+    link = house.api("wanjiru").get(f"/api/appointments/{uid}").json["meetingUrl"]
+    page = house.client().get(f"/join/{link.rsplit('/', 1)[1]}").text
+    assert f"The door opens here at {day:%d/%m/%Y} 17:50." in page

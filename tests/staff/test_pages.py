@@ -367,3 +367,15 @@ def test_nobody_speaks_of_health_at_a_wifi_business(house: House) -> None:
     with house.app.app_context(), transaction():
         db.session.query(Tenant).filter_by(slug="mlima").one().is_clinic = False
     assert not any("about health" in browser.get(path).text for path in paths)
+
+
+def test_a_payer_of_too_much_is_promised_only_what_is_so(house: House) -> None:
+    """use.md 23: the page promised credit, while the money waited for staff to place or return it."""
+    number, token = house.invoice(300)
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=500, account=number)
+    )
+    house.settle()
+    page = house.client().get(f"/pay/{token}").text
+    assert "You sent KES 200 more than was due. The staff see it, and place it or send it back." in page
+    assert "credit" not in page
