@@ -221,7 +221,8 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     payment_id = push.payment_id
     payment = lock_payment(payment_id)
     db.session.refresh(push)
-    for item in _waiting_for(push):
+    told = accounts.told_by_status(push) if push.state != State.SUCCEEDED else None
+    for item in _to_believe(push, told):
         body = personal.open_text(item.body_sealed, gateway.tenant_id) or ""
         callback = messages.parse_stk_callback(body.encode())
         if callback.result_code == "0" and _is_borne_out(item, push, gateway, callback):
@@ -242,7 +243,6 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     if push.state == State.SUCCEEDED:
         return
     refused_with = push.result_code if push.state in (State.DECLINED, State.CANCELLED) else None
-    told = accounts.told_by_status(push)
     unknown_receipt = Arrival(
         channel="query",
         amount_cents=push.amount_cents,
@@ -261,6 +261,17 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     )
     if refused_with is not None:
         provisional.contradict(push, f"M-Pesa had refused it with {refused_with}, and says paid when asked.")
+
+
+def _to_believe(push: Push, told: Transaction | None) -> list[InboxItem]:
+    """The waiting callbacks that a query's "paid" may speak of. Where they name several receipts it cannot say which is
+    true; and where M-Pesa told of money that can be nothing but this push's, it is that receipt.
+    """
+    waiting = _waiting_for(push)
+    named = {item.receipt for item in waiting if item.receipt}
+    if told is not None:
+        return [item for item in waiting if item.receipt == told.receipt]
+    return waiting if len(named) <= 1 else []
 
 
 def _is_borne_out(item: InboxItem, push: Push, gateway: Gateway, callback: messages.StkCallback) -> bool:

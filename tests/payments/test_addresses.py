@@ -216,6 +216,19 @@ def test_an_odd_amount_that_m_pesa_confirms_is_booked(house: House, is_query_fir
     assert to_decide(house) == [] and house.books() == []
 
 
+def test_of_two_successes_that_nobody_may_believe_a_query_chooses_none(house: House) -> None:
+    """Its address is secret, and might have leaked: which receipt is true, M-Pesa says of each, or a person."""
+    token, pushed = asked_prompt(house)
+    for n in (1, 2):
+        called_back(house, pushed, ANYBODY, receipt=receipt(n))
+    query_says(house, pushed, "0")
+    assert house.status(token)["status"] == "paid" and money(house) == [(None, 20_00, 0)]
+    later(150)
+    assert to_decide(house) == [(receipt(1), 20_00), (receipt(2), 20_00)]
+    called_back(house, pushed, SAFARICOM, receipt=receipt(2))
+    assert money(house) == [(receipt(2), 20_00, 0)] and house.books() == []
+
+
 def test_m_pesas_word_about_a_receipt_of_another_payer_pays_nobodys_prompt(house: House) -> None:
     """A callback that names a stranger's receipt: its money is the stranger's."""
     token, pushed = asked_prompt(house)
