@@ -10,6 +10,8 @@ What holds, whatever crashes when:
 - a callback is kept on disk before it is acknowledged; settling it twice changes nothing;
 - a payment is never over-allocated; what is too much, too late or unknown stays visible until staff give it a home;
 - nothing of value opens on a callback that does not fit a push by token, gateway, id and amount;
+- what was acknowledged is never dropped: what nobody may believe yet is asked about until M-Pesa answers, and shown;
+- money is M-Pesa's per tenant, environment and number, not per gateway row: one paybill may be entered twice;
 - a payment, its money and its refund are of one environment, test or real; what fits none of it waits to be placed;
 - money known by a query alone is provisional: told apart, asked about again, and sent back only by two persons' word.
 
