@@ -155,7 +155,7 @@ def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> A
 
 def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
     state = State(push.state)
-    if state == State.SUCCEEDED and provisional.contradict(push, f"{actor}: {code} {description}"):
+    if state == State.SUCCEEDED and provisional.contradict(push, f"M-Pesa: {code} {description}"):
         return Outcome("done", f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id)
     if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
         return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push.id)
