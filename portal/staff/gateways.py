@@ -86,6 +86,7 @@ OF_THE_OTHER = frozenset(
     {"shortcode", "store_number", "account_number", "base_url", "consumer_key", "consumer_secret", "passkey",
      "initiator_name", "initiator_password", "certificate", "certificate_file", "security_credential", "b2c_shortcode"}
 )  # fmt: skip
+PREFILLED = ("shortcode", "store_number", "account_number", "initiator_name", "b2c_shortcode")
 OF_A_BANK, OF_THE_API = ("account_number",), OF_THE_OTHER - {"shortcode", "account_number"}
 
 
@@ -98,10 +99,12 @@ class SwitchForm(GatewayForm):
     def of(cls, one: Gateway) -> "SwitchForm":
         """Without the fields that its kind does not have."""
         values = settings.shown(one)
-        form = cls(data={name: values[NAMES[name]] for name in ("shortcode", "store_number", "account_number")})
+        form = cls(data={name: values[NAMES[name]] for name in PREFILLED})
         wanted = OF_THE_OTHER if one.kind == "MPESA_API" else OF_THE_OTHER - OF_THE_API
         if one.sub_kind != "BANK":
             wanted = wanted - set(OF_A_BANK)
+        if one.sub_kind == "PAYBILL":
+            wanted = wanted - {"store_number"}
         for name in [*NAMES, "certificate_file"]:
             if name not in wanted:
                 del form[name]
