@@ -85,8 +85,10 @@ def one(uid: str) -> ResponseReturnValue:
 
 @contract("Gateway", takes="GatewayChange")
 def changed(uid: str) -> ResponseReturnValue:
-    """Change a gateway; what is not named stays. Switching test and real money needs a fresh sign-in, and tells by name
-    what it closed."""
+    """Change a gateway; what is not named stays.
+
+    Switching test and real money needs a fresh sign-in, and tells by name what it closed.
+    """
     asking, given = principal(), body()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
