@@ -1,6 +1,7 @@
 """Safaricom's doors: whatever comes is acknowledged alike, nothing that was acknowledged is lost,
 and a claim opens nothing."""
 
+import io
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from portal import clock
-from portal.db import db
+from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.payments import inbox, jobs
 from portal.payments.models import InboxItem, Push, Transaction
@@ -431,3 +432,22 @@ def test_a_gateway_with_a_long_name_is_removed_on_either_database(either_house: 
     }  # fmt: skip
     uid = amina.post("/api/payment-gateways", given).json["id"]
     assert amina.delete(f"/api/payment-gateways/{uid}").status_code == 200
+
+
+def test_a_body_that_states_no_length_is_held_to_the_same_size(house: House) -> None:
+    """tests.md, second guards: hooks.py:37. What is too large is read no further and kept nowhere."""
+    path = f"{house.hook()}/c2b/confirmation"
+    for size, is_kept in ((64 * 1024, True), (64 * 1024 + 1, False)):
+        answer = house.client().post(
+            path,
+            input_stream=io.BytesIO(b"x" * size),
+            headers={"Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        accepted(answer)
+        with house.inside():
+            assert (db.session.query(InboxItem).count() == 1) is is_kept
+        with house.app.app_context():
+            with transaction():
+                db.session.query(InboxItem).delete()
+            db.session.remove()
