@@ -43,7 +43,7 @@ def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_
     expect(counter.locator("tbody tr")).to_have_count(1)
     counter.get_by_role("link", name="Clear").click()
     counter.locator("summary", has_text="Phone, dates, state").click()
-    counter.get_by_label("Phone").fill(local(msisdn))
+    counter.get_by_label("Phone", exact=True).fill(local(msisdn))
     counter.get_by_role("button", name="Search").click()
     expect(counter.locator("tbody tr")).to_have_count(1)
     counter.get_by_role("link", name=receipt).click()
