@@ -833,6 +833,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("appointments", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_appointments_clinician_id"), ["clinician_id"], unique=False)
+        batch_op.create_index(
+            "ix_appointments_cancelled",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'cancelled'"),
+            postgresql_where=sa.text("status = 'cancelled'"),
+        )
         batch_op.create_index("ix_appointments_day", ["tenant_id", "starts_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_appointments_patient_id"), ["patient_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_appointments_tenant_id"), ["tenant_id", "id"], unique=False)
@@ -1365,6 +1372,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_appointments_tenant_id"))
         batch_op.drop_index(batch_op.f("ix_appointments_patient_id"))
         batch_op.drop_index("ix_appointments_day")
+        batch_op.drop_index(
+            "ix_appointments_cancelled",
+            sqlite_where=sa.text("status = 'cancelled'"),
+            postgresql_where=sa.text("status = 'cancelled'"),
+        )
         batch_op.drop_index(batch_op.f("ix_appointments_clinician_id"))
 
     op.drop_table("appointments")

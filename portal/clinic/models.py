@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.db import Model, TenantOwned, new_token, new_uid
@@ -67,12 +67,16 @@ class InvoiceLine(TenantOwned, Model):
     amount_cents: Mapped[int] = mapped_column(BigInteger)
 
 
+_CANCELLED = text("status = 'cancelled'")
+
+
 class Appointment(TenantOwned, Model):
     """A time with a clinician. `join_token` is the meeting's unguessable name; it opens only once confirmed."""
 
     __tablename__ = "appointments"
     __table_args__ = (
         Index("ix_appointments_day", "tenant_id", "starts_at"),
+        Index("ix_appointments_cancelled", "tenant_id", "id", sqlite_where=_CANCELLED, postgresql_where=_CANCELLED),
         UniqueConstraint("tenant_id", "invoice_number"),
         CheckConstraint("kind IN ('virtual', 'onsite')", name="kind"),
     )
