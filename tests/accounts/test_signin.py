@@ -399,7 +399,7 @@ def test_a_page_behind_a_sign_in_is_never_compressed(house: House) -> None:
         (staff, "/staff/"), (staff, "/staff/people"), (staff, "/staff/payments.csv"), (staff, "/password/"),
         (patient, "/account/"), (stranger(house), "/login"), (stranger(house), "/password/forgotten"),
     ):  # fmt: skip
-        answer = browser.get(path, headers=asked)
+        answer = browser.get(path, headers=asked, buffered=True)
         assert answer.status_code == 200 and "Content-Encoding" not in answer.headers, path
     api = house.api("amina")
     answer = api.client.get("/api/payment-gateways", headers=api.headers | asked)
