@@ -210,6 +210,8 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
 def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
     """Fill in what a query could not tell: the receipt, and the amount if it was more than we asked for."""
     if booked.receipt is None and arrival.receipt is not None:
+        if booked.is_gone:
+            _restore(booked, arrival)
         booked.receipt = arrival.receipt
         booked.occurred_at = arrival.occurred_at
         booked.ask_next_at = booked.contradicted_at = None
@@ -243,6 +245,27 @@ def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
         for allocation in booked.allocations:
             touch(allocation.payment_id)
     return booked
+
+
+def _restore(booked: Transaction, arrival: Arrival) -> None:
+    """A person had found that M-Pesa does not have it, and its receipt came after all: it is money again.
+
+    What went back of it meanwhile, or is on its way, is no part of what it may pay.
+    """
+    now = clock.now()
+    for back in db.session.scalars(
+        select(Refund).where(Refund.transaction_id == booked.id, Refund.state != "failed")
+    ).all():
+        back.payment_id = None
+    kept = booked.amount_cents - booked.refunded_cents
+    lines = {post.CLEARING: booked.amount_cents, post.SUSPENSE: -kept, post.REFUNDS_DUE: -booked.refunded_cents}
+    lines = {account: cents for account, cents in lines.items() if cents}
+    post.post(booked.tenant_id, booked.environment, "restored", booked.uid, occurred_at=now, lines=lines)
+    booked.unallocated_cents, booked.reversed_at = kept, None
+    chain.record(
+        booked.tenant_id, "transaction", booked.id, "restored", actor=arrival.channel, new=arrival.receipt,
+        why="M-Pesa told its receipt after a person had found that it was not paid.",
+    )  # fmt: skip
 
 
 def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transaction:

@@ -96,7 +96,9 @@ def _gone_since(payment: Payment, push: Push | None) -> Transaction | None:
 
 def _taken_back(status: str, gone: Transaction, push: Push | None) -> Standing:
     """It was paid, and is not any more."""
-    if gone.reversed_at:
+    if gone.receipt is None:
+        headline, sentence = _("Not paid"), _("The staff found that M-Pesa does not have this payment.")
+    elif gone.reversed_at:
         headline = _("Your money went back")
         sentence = _("M-Pesa reversed your payment %(receipt)s, so this is not paid any more.", receipt=gone.receipt)
     else:

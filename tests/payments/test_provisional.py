@@ -100,6 +100,47 @@ def test_what_was_not_paid_after_all_is_owed_again(house: House) -> None:
     assert house.status(token)["status"] == "paid" and house.books() == []
 
 
+@pytest.mark.parametrize("told_by", ["callback", "echo"])
+def test_a_receipt_that_comes_after_a_person_found_nothing_is_money_again(house: House, told_by: str) -> None:
+    """Its payer paid: what M-Pesa has is never booked as gone, whoever looked too early."""
+    _number, token, push = paid_by_query(house)
+    house.callback(push, code=1)
+    house.settle()
+    press(house, "not")
+    house.work()
+    assert "M-Pesa does not have this payment" in house.status(token)["message"]
+    if told_by == "callback":
+        house.callback(push, receipt=receipt(1))
+    else:
+        body = c2b_body(receipt=receipt(1), amount=500, account=push.reference)
+        house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
+    house.work()
+    assert house.status(token)["status"] == "paid" and house.status(token)["receipt"] == receipt(1)
+    found = money(house)
+    assert (found.amount_cents, found.unallocated_cents, found.reversed_at) == (50_000, 0, None)
+    assert house.books() == []
+
+
+def test_what_went_back_before_its_receipt_came_is_no_part_of_the_money_again(house: House) -> None:
+    """A refund that was on its way when a person found nothing counts, and only what is left pays."""
+    with_initiator(house)
+    second_administrator(house)
+    _number, token, push = paid_by_query(house)
+    uid = refund(house, token, amount=200).json["data"]["refundId"]
+    assert house.api("zuri").post(f"/api/refunds/{uid}/approve", json={}).status_code == 200
+    with house.app.app_context(), transaction():
+        refund_id = db.session.query(Refund.id).scalar()
+        assert refunds.begin(refund_id) is not None
+    house.callback(push, code=1)
+    house.settle()
+    press(house, "not")
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    with house.app.app_context(), transaction():
+        refunds.done(refunds.lock(refund_id), receipt=receipt(2), actor="test")
+    assert house.status(token)["amountDue"] == 200 and house.books() == []
+
+
 def test_an_approved_refund_waits_while_m_pesa_contradicts_itself(house: House) -> None:
     """fidelity.md 2: money must not go out on it, though two people said yes before."""
     with_initiator(house)
