@@ -91,6 +91,7 @@ def web(host: str, port: int, workers: int) -> None:
     command = [
         sys.executable, "-m", "granian", "--interface", "rsgi", "--host", host, "--port", str(port),
         "--workers", str(count), "--backlog", "1024", "--no-ws",
+        "--http", "1",  # an idle connection of HTTP/2 would hold its place for ever
         "--http1-header-read-timeout", str(HEADERS_WITHIN_S * 1000),
         "--no-access-log", "--log-level", "warning", "--factory", "portal.front:create",
     ]  # fmt: skip

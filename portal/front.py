@@ -8,6 +8,8 @@ Decided: Granian's RSGI and not WSGI, because there a thread waits for the body,
 whole process, and nothing above WSGI can take the thread back.
 Decided: a body has ten seconds and what its length needs at 8 KB a second: a statement of 20 MB may come over a slow
 line, a callback that comes slower than that comes again.
+Decided: the deadline moves with what has come, and so does the room that is taken: who announces 20 MB and sends
+nothing has ten seconds, and keeps nobody else's statement out.
 Decided: large bodies share 64 MB in each process, so that strangers cannot fill its memory before anybody looks at who
 they are; callbacks are small and are never turned away by it.
 """
@@ -74,17 +76,30 @@ class Front:
         declared = _declared_length(scope.headers)
         if declared is not None and declared > LARGEST_BYTES:
             return b""  # not read: the application sees its length and says that it is too large
-        room = LARGEST_BYTES if declared is None else declared
-        reserved = room if room > SMALL_BYTES and scope.method not in ("GET", "HEAD") else 0
-        if self._large_bytes + reserved > LARGE_TOGETHER_BYTES:
-            raise _Refused(503)
-        self._large_bytes += reserved
         try:
-            async with asyncio.timeout(BODY_WITHIN_S + (declared or 0) / SLOWEST_BYTES_A_S):
-                return await _read(protocol, declared, most=room)
+            async with asyncio.timeout(BODY_WITHIN_S) as deadline:
+                if declared is not None and declared <= SMALL_BYTES:
+                    return bytes(await protocol())
+                return await self._large(protocol, deadline)
         except TimeoutError:
             logger.warning("slow_body", client=_address(scope.client), declared=declared)
             raise _Refused(408) from None
+
+    async def _large(self, protocol: Any, deadline: asyncio.Timeout) -> bytes:
+        """A body of many pieces, as fast as they must come. What has come takes its room until all is there."""
+        ends_at, body, reserved = deadline.when() or 0.0, bytearray(), 0
+        try:
+            async for piece in protocol:
+                body += piece
+                if len(body) > LARGEST_BYTES:
+                    raise _Refused(413)
+                if len(body) > SMALL_BYTES:
+                    if self._large_bytes + len(body) - reserved > LARGE_TOGETHER_BYTES:
+                        raise _Refused(503)
+                    self._large_bytes += len(body) - reserved
+                    reserved = len(body)
+                deadline.reschedule(ends_at + len(body) / SLOWEST_BYTES_A_S)
+            return bytes(body)
         finally:
             self._large_bytes -= reserved
 
@@ -109,18 +124,6 @@ class Front:
                 close()
         content.seek(0)
         return started[0], started[1], content
-
-
-async def _read(protocol: Any, declared: int | None, *, most: int) -> bytes:
-    if declared is not None:
-        return bytes(await protocol())
-    pieces, size = [], 0
-    async for piece in protocol:
-        size += len(piece)
-        if size > most:
-            raise _Refused(413)
-        pieces.append(bytes(piece))
-    return b"".join(pieces)
 
 
 async def _send(protocol: Any, status: int, headers: Headers, content: IO[bytes]) -> None:
@@ -170,6 +173,8 @@ def environ_of(scope: Any, body: bytes) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in scope.headers.items():
+        if "_" in name:  # reads like another's name here: X_Forwarded_For as the proxy's X-Forwarded-For
+            continue
         key = "HTTP_" + name.upper().replace("-", "_")
         joined = "; " if name == "cookie" else ","
         environ[key] = f"{environ[key]}{joined}{value}" if key in environ else value

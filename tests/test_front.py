@@ -118,6 +118,17 @@ def test_the_real_server_tells_the_product_all_of_a_request(web: Web) -> None:
     assert large.status_code == 413
 
 
+def test_the_real_server_speaks_http_1_alone(web: Web) -> None:
+    """A thousand idle connections of HTTP/2, which nothing ends, held every place there is."""
+    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    with socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE_S) as idle:
+        idle.sendall(hello)
+        said = b""
+        while piece := idle.recv(4096):  # until it is closed
+            said += piece
+    assert said == b"" or said.startswith(b"HTTP/1.1 400")
+
+
 # ---- without a network
 
 
@@ -203,11 +214,24 @@ def test_a_body_that_does_not_come_is_answered_408_and_holds_no_thread(monkeypat
 def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
     monkeypatch.setattr(front, "SLOWEST_BYTES_A_S", 1e12)
-    large = [(scope(("content-length", str(20 * 1024 * 1024))), Sender(never_ends=True)) for _n in range(5)]
-    callback = Sender([b"x" * 60_000])
-    made = served(echo, *large, (scope(("content-length", "60000")), callback))
-    assert sorted(sender.said[0] for _scope, sender in large) == [408, 408, 408, 503, 503]
-    assert callback.said[0] == 200 and made._large_bytes == 0
+    size = 20 * 1024 * 1024
+    for method, header in (("POST", ("content-length", str(size))), ("GET", ("transfer-encoding", "chunked"))):
+        large = [(scope(header, method=method), Sender([b"x" * size], never_ends=True)) for _n in range(5)]
+        callback = Sender([b"x" * 60_000])
+        made = served(echo, *large, (scope(("content-length", "60000")), callback))
+        assert sorted(sender.said[0] for _scope, sender in large) == [408, 408, 408, 503, 503], method
+        assert callback.said[0] == 200 and made._large_bytes == 0
+
+
+def test_a_large_body_that_is_announced_and_does_not_come_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three that announced 20 MB held all the room for 45 minutes, and a callback in chunks was turned away."""
+    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
+    announced = [(scope(("content-length", str(20 * 1024 * 1024))), Sender([b"x"], never_ends=True)) for _n in range(5)]
+    statement, callback = Sender([b"x" * 100_000] * 3), Sender([b"x" * 100])
+    several = (scope(("content-length", "300000")), statement), (scope(("transfer-encoding", "chunked")), callback)
+    served(echo, *announced, *several)
+    assert [sender.said[0] for _scope, sender in announced] == [408] * 5, "at once, not after 20 MB at 8 KB a second"
+    assert (statement.said[0], len(statement.said[2])) == (200, 300_000) and callback.said[0] == 200
 
 
 def test_more_than_was_ever_allowed_is_not_read() -> None:
@@ -238,6 +262,19 @@ def test_a_request_is_told_as_wsgi_tells_it() -> None:
     ipv6 = scope()
     ipv6.client = "[2001:db8::1]:51000"
     assert environ_of(ipv6, b"")["REMOTE_ADDR"] == "2001:db8::1"
+
+
+def test_a_name_with_an_underscore_is_nobody_elses_header() -> None:
+    """`X_Forwarded_For` passes some proxies as it is, and became the last of what the proxy itself had said."""
+    environ = environ_of(
+        scope(
+            ("x-forwarded-for", "41.90.1.1"), ("x_forwarded_for", "1.2.3.4"), ("x_forwarded_proto", "http"),
+            ("content-length", "2"), ("content_length", "900"), ("x_api_key", "k"), ("wsgi_input", "x"),
+        ),
+        b"{}",
+    )  # fmt: skip
+    assert environ["HTTP_X_FORWARDED_FOR"] == "41.90.1.1" and environ["CONTENT_LENGTH"] == "2"
+    assert not {"HTTP_X_FORWARDED_PROTO", "HTTP_X_API_KEY", "HTTP_WSGI_INPUT"} & set(environ)
 
 
 def test_an_answer_of_any_size_arrives_whole_with_each_of_its_headers() -> None:
