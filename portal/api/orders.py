@@ -35,14 +35,19 @@ def open_doors(doors: Doors) -> None:
     doors.add("GET", "/mpesa/status/<appointment_id>", appointment_status, who=ANYONE_SIGNED_IN)
 
 
-def shown(payment: Payment, push: Push | None) -> dict[str, Any]:
-    """A payment under the order contract's names."""
+def shown(payment: Payment, push: Push | None, *, knows_checkout_id: bool) -> dict[str, Any]:
+    """A payment under the order contract's names.
+
+    knows_checkout_id: whether the asker named the CheckoutRequestID, or the phone whose digits end it; nobody else
+    reads it whole.
+    """
+    checkout_id = push.checkout_request_id if push else None
     msisdn = personal.open_phone(push.phone_sealed if push else payment.phone_sealed, payment.tenant_id)
     return {
         "id": payment.token,
         "provider": "mpesa",
         "orderId": payment.order_id or payment.reference,
-        "mpesaCheckoutRequestId": mask_checkout(push.checkout_request_id) if push else None,
+        "mpesaCheckoutRequestId": checkout_id if knows_checkout_id else mask_checkout(checkout_id),
         "mpesaReceiptNumber": receipt_of(payment),
         "status": status.status_word(payment, push),
         "amount": money.kes(payment.amount_cents),
@@ -79,7 +84,7 @@ def initiate() -> ResponseReturnValue:
         "checkoutRequestId": push.checkout_request_id,
         "merchantRequestId": push.merchant_request_id,
         "responseCode": "0" if push.checkout_hash else None,
-        "payment": shown(payment, push),
+        "payment": shown(payment, push, knows_checkout_id=True),
     }
     return jsonify(success=True, message=stands.sentence or stands.headline, data=data), 201 if is_new else 200
 
@@ -179,13 +184,14 @@ def _refuse_strangers(asking: Principal, payment: Payment) -> None:
 
 
 def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturnValue:
+    """push: the one whose CheckoutRequestID was asked for, if that is how the payment was named."""
     if payment is None:
         raise NotFound("There is no such payment here.")
     _refuse_strangers(principal(), payment)
     view.hurry_up(payment.id)
     payment = db.session.query(Payment).filter_by(id=payment.id).one()
-    push = db.session.get(Push, push.id) if push else status.last_push(payment)
-    return jsonify(success=True, data=shown(payment, push))
+    told = db.session.get(Push, push.id) if push else status.last_push(payment)
+    return jsonify(success=True, data=shown(payment, told, knows_checkout_id=push is not None))
 
 
 def find_payment(tenant_id: int, name: str) -> tuple[Payment | None, Push | None]:

@@ -626,15 +626,22 @@ def test_a_payment_id_stands_wherever_a_checkout_id_does(house: House) -> None:
 
 
 def test_a_payment_read_back_spells_no_phone_in_its_checkout_id(house: House) -> None:
-    """safety.md 9: the number was masked, and stood in full at the end of the CheckoutRequestID beside it."""
-    _number, token = house.invoice(100)
+    """safety.md 9: the number was masked, and stood in full at the end of the CheckoutRequestID beside it.
+
+    Who names the CheckoutRequestID holds it already, and finds it unchanged in the answer.
+    """
+    number, token = house.invoice(100)
     push = house.pushed(token, "254722345678")
     assert push.checkout_id.endswith("722345678")
-    for name in (token, push.checkout_id):
-        told = house.api("brian").get(f"/api/mpesa/query/{name}")
+    for path in (f"query/{token}", f"order/{number}"):
+        told = house.api("brian").get(f"/api/mpesa/{path}")
         assert told.status_code == 200 and told.json["data"]["id"] == token
         assert told.json["data"]["mpesaCheckoutRequestId"] == push.checkout_id[:-9] + "*****5678"
         assert "722345678" not in told.text
+    told = house.api("brian").get(f"/api/mpesa/query/{push.checkout_id}")
+    assert told.json["data"]["id"] == token
+    assert told.json["data"]["mpesaCheckoutRequestId"] == push.checkout_id
+    assert told.text.count("722345678") == 1
 
 
 def test_what_is_cancelled_is_due_nothing(house: House) -> None:
