@@ -229,6 +229,39 @@ def test_of_two_successes_that_nobody_may_believe_a_query_chooses_none(house: Ho
     assert money(house) == [(receipt(2), 20_00, 0)] and house.books() == []
 
 
+def test_a_part_that_is_stated_from_anywhere_is_not_booked_by_a_query(house: House) -> None:
+    """A query states no amount: a forged part would make a payer who paid all owe the rest."""
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, ANYBODY, receipt=receipt(2), amount=5)
+    query_says(house, pushed, "0")
+    assert house.status(token)["status"] == "paid" and money(house) == [(None, 20_00, 0)]
+    later(150)
+    assert to_decide(house) == [(receipt(2), 5_00)] and house.books() == []
+
+
+def test_a_query_after_the_success_books_no_second_receipt(house: House) -> None:
+    """A query that was under way tells again what is known: that word is of the receipt that paid, not of another."""
+    token, pushed = asked_prompt(house)
+    called_back(house, pushed, ANYBODY, receipt=receipt(2))
+    called_back(house, pushed, SAFARICOM, receipt=receipt(1))
+    query_says(house, pushed, "0")
+    assert house.status(token)["status"] == "paid" and money(house) == [(receipt(1), 20_00, 0)]
+    assert house.books() == []
+
+
+def test_a_query_gives_no_prompt_the_receipt_that_paid_another(house: House) -> None:
+    """The waiting success named a receipt that M-Pesa since told of another prompt: both are paid, each by its own."""
+    token, pushed = asked_prompt(house)
+    other = house.invoice(20)[1]
+    in_production(house)
+    rings = house.pushed(other)
+    called_back(house, pushed, ANYBODY, receipt=receipt(1))
+    called_back(house, rings, SAFARICOM, receipt=receipt(1))
+    query_says(house, pushed, "0")
+    assert [house.status(one)["status"] for one in (token, other)] == ["paid", "paid"]
+    assert money(house) == [(receipt(1), 20_00, 0), (None, 20_00, 0)] and house.books() == []
+
+
 def test_m_pesas_word_about_a_receipt_of_another_payer_pays_nobodys_prompt(house: House) -> None:
     """A callback that names a stranger's receipt: its money is the stranger's."""
     token, pushed = asked_prompt(house)

@@ -9,7 +9,7 @@ from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.payments import inbox, results_in, settle, undecided
 from portal.payments.models import InboxItem, Push, Transaction
-from tests.house import House, Pushed, c2b_body, later, receipt
+from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
 from tests.payments.test_corners import answer
 from tests.payments.test_refunds import with_initiator
 
@@ -279,4 +279,18 @@ def test_the_same_receipt_may_be_money_of_two_tenants(either_house: House) -> No
     with house.inside():
         assert db.session.query(Transaction).filter_by(receipt=receipt(1)).count() == 2
         assert db.session.query(InboxItem).filter_by(state="done").count() == 2
+    assert house.books() == []
+
+
+def test_the_same_receipt_may_answer_prompts_of_two_tenants(either_house: House) -> None:
+    """tests.md B4, the look-up that the callback of a prompt makes: another tenant's money would refuse it."""
+    house = either_house
+    token, second = house.invoice(100)[1], house.invoice(100, slug="bahari")[1]
+    for one, slug in ((token, "mlima"), (second, "bahari")):
+        pushed = house.pushed(one)
+        house.client().post(f"{house.hook(slug)}/stk/{pushed.token}", json=stk_body(pushed, receipt=receipt(1)))
+        house.settle()
+    assert [house.status(one)["receipt"] for one in (token, second)] == [receipt(1), receipt(1)]
+    with house.inside():
+        assert db.session.query(Transaction).filter_by(receipt=receipt(1)).count() == 2
     assert house.books() == []
