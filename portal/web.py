@@ -98,7 +98,8 @@ def lang_url(code: str) -> str:
     keep = [(key, value) for key, value in request.args.items(multi=True) if key not in ("lang", "v")]
     known = {key for key, _value in keep}
     keep += [(key, value) for key, value in g.get("carried", {}).items() if key not in known]
-    return str(g.get("page_path", request.path)) + "?" + urlencode([*keep, ("lang", code)])
+    path = str(g.get("page_path", request.path)).partition("?")[0]  # what `url_for` makes carries the language already
+    return path + "?" + urlencode([*keep, ("lang", code)])
 
 
 def grouped(code: str | None) -> str:

@@ -105,6 +105,8 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
     if result.rowcount != 1:
         raise Conflict("Somebody else changed this appointment just now. Load it again.")
     db.session.expire(appointment)
+    if old == "pending_approval":
+        letters.decided(appointment)
     chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)
 
 

@@ -77,6 +77,7 @@ def issue(
         amount_cents=total_cents,
         phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
         phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
+        actor=actor,
     )
     number = payment.reference
     invoice = Invoice(

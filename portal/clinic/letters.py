@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from portal import clock, personal
 from portal.clinic.models import Appointment, Clinician, Invoice
 from portal.money import format_kes
-from portal.notifications import tell
+from portal.notifications import notices, tell
 
 
 def _when(appointment: Appointment) -> str:
@@ -47,6 +47,11 @@ def booked(appointment: Appointment) -> None:
             "booked",
             _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
         )
+
+
+def decided(appointment: Appointment) -> None:
+    """Nobody reads any more that it waits for approval."""
+    notices.settle(appointment.tenant_id, f"appointment/{appointment.id}/booked/clinician")
 
 
 def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> None:

@@ -385,7 +385,8 @@ def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn
     gateway = connect.choose(tenant.id, "hotspot")
     try:
         package = packages.for_sale(tenant.id, package_uid) if package_uid else _covered(tenant, text)
-        stated = sms_claim.read(tenant, gateway, text, price_cents=package.price_cents)
+        least_cents = min((one.price_cents for one in packages.on_sale(tenant.id)), default=package.price_cents)
+        stated = sms_claim.read(tenant, gateway, text, price_cents=package.price_cents, least_cents=least_cents)
     except NotFound:
         raise
     except Refused as error:
@@ -398,7 +399,11 @@ def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn
             payment_id = payment.id
             outcome = _outcome("verified", examined.reason, _("Your payment was found."), payment.token)
         elif examined.reason == "already_used":
-            outcome = _outcome("rejected", "already_used", _("This payment has already been used."))
+            sentence = _(
+                "This payment has already been used. If it was yours, choose “I have a code” and enter its code and"
+                " password."
+            )
+            outcome = _outcome("rejected", "already_used", sentence)
         elif claims.takes(gateway):
             outcome = _queued(tenant, gateway, package, text, device, msisdn, examined, stated)
         else:

@@ -60,8 +60,11 @@ def stated_in(text: str) -> Stated | None:
     return Stated(sms.receipt, sms.amount_cents, at, sms.account or "")
 
 
-def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> Stated:
-    """What the message says, if it may be a payment to us for this price. Raises Refused; its code is the reason."""
+def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int, least_cents: int) -> Stated:
+    """What the message says, if it may be a payment to us for this price. Raises Refused; its code is the reason.
+
+    least_cents: the price of the cheapest thing on sale, so that nobody is sent to look for a cheaper one.
+    """
     sms = parse_sms(text)
     if sms.receipt is None:
         raise Refused(
@@ -87,6 +90,12 @@ def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int) -> St
             _("This message is not of the last %(hours)s hours. Show it to the staff.", hours=tenant.message_hours),
             code="too_old",
         )
+    if stated.amount_cents < least_cents:
+        raise Refused(
+            _("You paid %(paid)s; the cheapest package costs %(price)s. Ask the staff to keep your money for you or"
+              " send it back.", paid=format_kes(stated.amount_cents), price=format_kes(least_cents)),
+            code="wrong_amount",
+        )  # fmt: skip
     if stated.amount_cents < price_cents:
         raise Refused(
             _("You paid %(paid)s; this package costs %(price)s. Choose one that your payment covers.",

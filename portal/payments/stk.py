@@ -60,6 +60,7 @@ def open_payment(
     title: str,
     amount_cents: int,
     live_key: str | None = None,
+    actor: str = "payer",
     **columns: Any,
 ) -> Payment:
     """Write down one thing to be paid, or return the open one with the same `live_key`. The caller commits.
@@ -90,7 +91,7 @@ def open_payment(
             "payment",
             payment_id,
             "opened",
-            actor="payer",
+            actor=actor,
             new=reference,
             details={"amount_cents": amount_cents},
         )

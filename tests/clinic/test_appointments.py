@@ -87,6 +87,21 @@ def test_the_clinician_is_told_of_a_booking(house: House) -> None:
     assert "waits for your approval" in house.browser_of("wanjiru").get("/staff/").text
 
 
+@pytest.mark.property(2)
+@pytest.mark.parametrize("decision", ["approve", "decline", "cancel"])
+def test_a_notice_that_a_visit_waits_goes_with_the_decision(house: House, decision: str) -> None:
+    """The clinician's Today went on saying "waits for your approval" of visits that were approved long ago."""
+    is_wanjirus(house)
+    first, second = book(house).json["id"], book(house).json["id"]
+    assert house.browser_of("wanjiru").get("/staff/").text.count("waits for your approval") == 2
+    answer = house.api("brian" if decision == "cancel" else "wanjiru").post(
+        f"/api/appointments/{first}/{decision}", json={"reason": "Away."}
+    )
+    assert answer.status_code == 200, answer.text
+    assert house.browser_of("wanjiru").get("/staff/").text.count("waits for your approval") == 1, "the other waits on"
+    assert house.api("wanjiru").get(f"/api/appointments/{second}").json["status"] == "pending_approval"
+
+
 @pytest.mark.property(25)
 @pytest.mark.property(35)
 @pytest.mark.property(62)

@@ -1,7 +1,10 @@
 """The captive portal: from a package to the router's login, on a browser that keeps nothing."""
 
 import hashlib
+import html
+import re
 import time
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
@@ -178,3 +181,22 @@ def test_two_tenants_sell_their_own(house: House) -> None:
     strange = house.package(slug="bahari")
     answer = house.client().post("/hotspot/mlima/", data={"package": strange, "phone": new_phone()})
     assert answer.status_code == 404 and "not for sale here" in answer.text
+
+
+@pytest.mark.parametrize("door", ["", "code", "paid"])
+def test_the_language_links_of_an_error_page_keep_the_router_whatever_language_was_asked_for(
+    house: House, door: str
+) -> None:
+    """use.md 8: after `?lang=sw` and a wrong entry the way back to English had lost the router, behind a second `?`."""
+    given = {"phone": "0712 34", "code": "WRONG", "password": "wrong", "sms_text": "Confirmed"}
+    page = house.client().post(f"/hotspot/mlima/{door}?lang=sw", data=given | ROUTER)
+    assert page.status_code == 422
+    back = next(href for href in _hrefs(page.text) if href.endswith("lang=en"))
+    address = urlsplit(back)
+    assert address.path == f"/hotspot/mlima/{door}"
+    assert dict(parse_qsl(address.query)) == ROUTER | {"lang": "en"}
+    assert 'value="aa-bb-cc-00-11-22"' in house.client().get(back).text
+
+
+def _hrefs(page: str) -> list[str]:
+    return [html.unescape(href) for href in re.findall(r'href="([^"]+)"', page)]

@@ -276,5 +276,26 @@ def test_i_have_paid_takes_the_dearest_package_that_the_money_covers(house: Hous
 
 def test_money_that_covers_no_package_is_told_the_price(house: House) -> None:
     arrive(house, amount=10)
-    answer = house.client().post("/hotspot/mlima/paid", data={"sms_text": by_paybill(receipt(1), amount=10)})
-    assert answer.status_code == 422 and "You paid KES 10; this package costs KES 20" in answer.text
+    for chosen in ("", house.package("1 hour"), house.package("1 day")):
+        given = {"sms_text": by_paybill(receipt(1), amount=10), "package": chosen}
+        answer = house.client().post("/hotspot/mlima/paid", data=given)
+        assert answer.status_code == 422 and "You paid KES 10; the cheapest package costs KES 20." in answer.text
+        assert "Choose one that your payment covers" not in answer.text, "there is none to choose"
+        assert "Ask the staff to keep your money for you or send it back." in answer.text
+
+
+def test_money_that_covers_another_package_is_told_to_choose_it(house: House) -> None:
+    arrive(house, amount=49)
+    given = {"sms_text": by_paybill(receipt(1), amount=49), "package": house.package("1 day")}
+    answer = house.client().post("/hotspot/mlima/paid", data=given)
+    told = "You paid KES 49; this package costs KES 50. Choose one that your payment covers."
+    assert answer.status_code == 422 and told in answer.text
+
+
+def test_a_message_used_before_leads_to_the_code(house: House) -> None:
+    """use.md 24: the second device read that the payment was used, and nothing of how to go on."""
+    arrive(house, amount=50)
+    given = {"sms_text": by_paybill(receipt(1), amount=50)}
+    assert house.client().post("/hotspot/mlima/paid", data=given).status_code == 303
+    second = house.client().post("/hotspot/mlima/paid", data=given)
+    assert second.status_code == 422 and "choose “I have a code” and enter its code and password" in second.text

@@ -296,6 +296,17 @@ def test_money_that_arrives_changes_its_row_and_the_figures_of_today(house: Hous
     assert browser.get(polled(news, "live"), headers=POLLED).status_code == 204
 
 
+def test_the_history_of_an_invoice_names_who_made_it(house: House) -> None:
+    """It said "Payment: opened · the payer" of what the desk had made a moment ago."""
+    given = {"payer": {"name": "Otieno", "phone": "0712345678"}, "lines": [{"description": "Visit", "amount": 300}]}
+    made = house.api("brian").post("/api/invoices", json=given)
+    assert made.status_code == 201, made.text
+    token = made.json["payUrl"].rsplit("/", 1)[1]
+    page = house.browser_of("amina").get(f"/staff/attempts/{token}").text
+    history = re.sub(r"<[^>]+>", " ", page.split('id="history"', 1)[1])
+    assert "opened" in history and "the payer" not in history
+
+
 def test_a_payments_history_is_told_in_swahili(house: House) -> None:
     """use.md 14: "opened", "booked", the actors and "Invoice INV1004" stayed English."""
     number, token = house.invoice(300)
