@@ -120,9 +120,11 @@ def known_by_query(gateway: Gateway, paid: messages.C2bPayment) -> list[Push]:
 
 
 def told_by_status(push: Push) -> Transaction | None:
-    """Money that is booked without a word of its push, and that can be nothing but this push's; else None.
+    """Money that is booked without a word of its push, and that this push answers; locked; else None.
 
-    M-Pesa told of it when asked about its receipt, or a till was paid and several prompts fitted.
+    M-Pesa told of it when asked about its receipt, or a till was paid and several prompts fitted. Of several that came
+    from this payer and have no home it is the first: which of them answers which prompt makes no difference to anybody,
+    and one more booking would count a shilling twice. The caller holds the payment's lock.
     """
     sent_at = push.sent_at or push.created_at
     paid_the_same = select(Allocation.id).where(
@@ -146,7 +148,12 @@ def told_by_status(push: Push) -> Transaction | None:
         for one in db.session.scalars(alike.order_by(Transaction.id)).all()
         if messages.payer_matches(_payer_of(one), msisdn)
     ]
-    return of_payer[0] if len(of_payer) == 1 else None
+    free = [one for one in of_payer if one.unallocated_cents == one.amount_cents]
+    for one in free if len(of_payer) > 1 else of_payer:
+        db.session.refresh(one, with_for_update=True)
+        if one.push_id is None:  # another prompt's answer may have taken it at this moment
+            return one
+    return None
 
 
 def suggestions(homeless: list[Transaction], *, most: int) -> dict[int, list[Payment]]:

@@ -86,13 +86,19 @@ def compare() -> None:
 def _settle(held_id: int, transaction_id: int) -> None:
     booked = money_in.lock_with_payments(transaction_id)
     held = db.session.get_one(Hearsay, held_id)
-    fits = held.amount_cents == booked.amount_cents and (
-        booked.phone_hash is None or booked.phone_hash == held.phone_hash
-    )
+    fits = held.amount_cents == booked.amount_cents and _may_be_of(held, booked)
     if not _decide(held, "agreed" if fits else "refused", booked, actor=booked.channel):
         return
     if fits and _has_no_home(booked) and (customer := _named_by(held)):
         wallets.credit(booked, customer, actor=CHANNEL)
+
+
+def _may_be_of(held: Hearsay, booked: Transaction) -> bool:
+    """Whether M-Pesa does not name another payer, as far as it shows one."""
+    if booked.phone_hash is not None:
+        return booked.phone_hash == held.phone_hash
+    named = personal.open_phone(held.phone_sealed, held.tenant_id)
+    return not named or messages.payer_matches(messages.payer_id(booked.payer_shown), named) is not False
 
 
 def _has_no_home(booked: Transaction) -> bool:

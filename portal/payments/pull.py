@@ -25,6 +25,7 @@ from portal.logs import logger
 from portal.payments import money_in, success, undecided
 from portal.payments.jobs import is_passing
 from portal.payments.models import Transaction, Witness
+from portal.phone import without_phone
 
 LONGEST = timedelta(hours=48)
 OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
@@ -195,7 +196,7 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
     if outcome.state == "waiting":
         undecided.leave(gateway, paid, why=f"From M-Pesa's list. {outcome.why}")
     elif known is not None and row.account and not known.account:
-        known.account = row.account[:40]
+        known.account = without_phone(row.account)[:40]
     return known is None and outcome.state == "done"
 
 

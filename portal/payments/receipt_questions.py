@@ -39,7 +39,10 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
         return True
     times, last = db.session.execute(
         select(func.count(), func.max(MpesaRequest.created_at)).where(
-            MpesaRequest.gateway_id == gateway.id, MpesaRequest.subject == subject
+            MpesaRequest.gateway_id == gateway.id,
+            MpesaRequest.subject == subject,
+            # a question whose answer was lost long ago is no reason never to ask again
+            (MpesaRequest.state == "answered") | (MpesaRequest.created_at > clock.now() - HOURLY),
         )
     ).one()
     if times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN):

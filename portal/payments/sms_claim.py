@@ -22,6 +22,7 @@ from portal.money import format_kes
 from portal.payments.models import Transaction
 from portal.payments.money_in import by_receipt
 from portal.payments.sms import parse_sms
+from portal.phone import without_phone
 from portal.tenants.models import Tenant
 
 TIME_TOLERANCE = timedelta(minutes=10)  # between the message's minute and M-Pesa's own time of the payment
@@ -119,7 +120,8 @@ def examine(gateway: Gateway, stated: Stated, *, msisdn: str | None) -> Claim:
 
 
 def _is_told_by(money: Transaction, stated: Stated, msisdn: str | None) -> bool:
-    typed, known = messages.normalise_account(stated.account), messages.normalise_account(money.account)
+    typed = messages.normalise_account(without_phone(stated.account)[:40])  # as `book` keeps it
+    known = messages.normalise_account(money.account)
     payer = personal.phone_hash(msisdn, money.tenant_id) if msisdn and money.phone_hash else money.phone_hash
     return (
         stated.amount_cents == money.amount_cents

@@ -48,8 +48,11 @@ def outcomes(house: House) -> list[tuple[str, str]]:
         return [(item.state, item.outcome) for item in db.session.query(InboxItem).order_by(InboxItem.id)]
 
 
-def mpesa_tells(house: House, *, amount: float = 100, number: int = 1, account: str = "NOBODY") -> None:
-    body = c2b_body(receipt=receipt(number), amount=amount, account=account)
+def mpesa_tells(
+    house: House, *, amount: float = 100, number: int = 1, account: str = "NOBODY", shown: str = ""
+) -> None:
+    """shown: what M-Pesa shows of the payer's number."""
+    body = c2b_body(receipt=receipt(number), amount=amount, account=account, msisdn=shown)
     house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
     house.work()
 
@@ -106,6 +109,20 @@ def test_m_pesas_word_agrees_and_the_wallet_is_credited_once(house: House) -> No
     post(house, told(phone) | {"n": 2})
     house.work()
     assert balance(house, owner) == 100 and house.books() == []
+
+
+@pytest.mark.parametrize(("ending", "state", "held_cents"), [("126", "agreed", 100), ("127", "refused", 0)])
+def test_who_m_pesa_shows_as_another_payer_gets_nobody_elses_money(
+    house: House, ending: str, state: str, held_cents: int
+) -> None:
+    """M-Pesa shows a part of the number only: what it shows must be of the phone that the word names."""
+    give_key(house)
+    owner = customer(house, f"254712345{ending}")
+    mpesa_tells(house, shown="2547 ***** 126")
+    assert post(house, told(f"254712345{ending}")).json == ACCEPTED
+    house.work()
+    assert held(house) == [state] and balance(house, owner) == held_cents
+    assert house.books() == []
 
 
 def test_m_pesas_word_of_another_amount_refuses_it(house: House) -> None:

@@ -294,3 +294,24 @@ def test_the_same_receipt_may_answer_prompts_of_two_tenants(either_house: House)
     with house.inside():
         assert db.session.query(Transaction).filter_by(receipt=receipt(1)).count() == 2
     assert house.books() == []
+
+
+def test_two_prompts_that_a_query_calls_paid_are_the_two_payments_the_till_took(either_house: House) -> None:
+    """Both echoes came first and fitted both; booked once more, staff would have sent two payments back."""
+    house = either_house
+    as_till(house)
+    tokens = [house.invoice(500)[1] for _prompt in range(2)]
+    first = house.pushed(tokens[0], PHONE)
+    later(61)
+    second = house.pushed(tokens[1], PHONE)
+    for number in (1, 2):
+        confirm(house, house.hook(), receipt=receipt(number), amount=500, account="", msisdn=MASKED)
+    assert money(house) == [(receipt(1), 50_000, 50_000), (receipt(2), 50_000, 50_000)]
+    for pushed in (first, second):
+        query_says_paid(house, pushed)
+    assert money(house) == [(receipt(1), 50_000, 0), (receipt(2), 50_000, 0)]
+    house.callback(first, receipt=receipt(2))
+    house.callback(second, receipt=receipt(1))
+    house.settle()
+    assert [house.status(token)["status"] for token in tokens] == ["paid", "paid"]
+    assert money(house) == [(receipt(1), 50_000, 0), (receipt(2), 50_000, 0)] and house.books() == []

@@ -1,7 +1,7 @@
 """A pasted message proves itself, or opens nothing; who proves nothing learns nothing."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from sqlalchemy import event
 from portal import clock
 from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import receipt_questions, sms_claim
+from portal.hotspot.models import Package
+from portal.payments import receipt_questions, requests, sms_claim
 from portal.payments.models import Claim, MpesaRequest, Transaction
 from portal.payments.sms import parse_sms
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, later, new_phone, receipt
 from tests.payments.test_claims import grants, message, without_api
 
+SAMPLES = json.loads((Path(__file__).parent / "sms_samples.json").read_text())
 MINE, THEIRS = "254723456789", "254734567890"
 
 
@@ -131,11 +133,50 @@ def test_the_payers_number_is_compared_where_both_are_known(house: House) -> Non
 
 def test_every_real_message_to_a_business_says_all_that_is_asked_for() -> None:
     """None of the real forms lacks anything: who pastes all of it is never refused for what M-Pesa left out."""
-    samples = json.loads((Path(__file__).parent / "sms_samples.json").read_text())
-    texts = [one["text"] for one in (samples if isinstance(samples, list) else samples["samples"])]
+    texts = [one["text"] for one in SAMPLES]
     assert len(texts) == 51
     to_business = [text for text in texts if parse_sms(text).is_payment_to_business]
     assert len(to_business) >= 19 and all(sms_claim.stated_in(text) is not None for text in to_business)
+
+
+def test_every_real_message_to_a_business_takes_the_money_that_m_pesa_told_of(house: House) -> None:
+    """From end to end: whose business, account or phone number stands in it, its payer is let in."""
+    to_business = [one for one in SAMPLES if one["is_payment_to_business"]]
+    assert len(to_business) == 20
+    for one in to_business:
+        with house.app.app_context(), transaction():
+            tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+            tenant.name, tenant.refuses_unknown_accounts = one["paid_to"], False
+            for package in db.session.query(Package):
+                package.price_cents = 100
+        at = datetime.fromisoformat(f"{one['date']}T{one['time']}").replace(tzinfo=clock.NAIROBI)
+        clock.reset()
+        clock.move(at + timedelta(minutes=3) - clock.now())
+        body = c2b_body(receipt=one["receipt"], amount=one["amount"], account=one["account"] or "")
+        house.client().post(f"{house.hook()}/c2b/confirmation", json=body | {"TransTime": f"{at:%Y%m%d%H%M}37"})
+        house.settle()
+        assert paste(house, one["text"])["status"] == "verified", one["text"]
+
+
+@pytest.mark.parametrize(("typed", "status"), [("0723456789", "verified"), ("0723456111", "rejected")])
+def test_who_typed_a_phone_number_for_an_account_is_not_locked_out(house: House, typed: str, status: str) -> None:
+    """Accounts that are phone numbers are kept shortened; the message has all of it."""
+    arrive(house, account="0723 456 789")
+    assert paste(house, by_paybill(receipt(1), account=typed))["status"] == status
+
+
+def test_questions_whose_answers_were_lost_lock_nobody_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three unheard answers were the last word for ever; now only three that M-Pesa gave are."""
+    able_to_ask(monkeypatch)
+    asked = []
+    for state in ("unknown", "unknown", "unknown", "answered", "answered", "answered", "unknown"):
+        with house.app.app_context(), transaction():
+            gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+            asked.append(receipt_questions.ask(gateway, receipt(1)))
+            for one in db.session.query(MpesaRequest).filter_by(state="created"):
+                requests.close(one, state)
+        later(7_200)
+    assert asked == [True, True, True, True, True, True, False]
 
 
 # --- who proves nothing learns nothing
