@@ -1,8 +1,11 @@
 """The audit: what is recorded, and what a change, a gap or a cut-off tail looks like."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text
 
+from portal import clock
 from portal.accounts.models import User
 from portal.audit import chain
 from portal.audit.models import AuditEntry
@@ -18,6 +21,21 @@ def lived(house: House) -> int:
 
 
 @pytest.mark.property(66)
+def test_what_a_person_does_with_money_is_recorded_with_when_who_and_what(house: House) -> None:
+    number, _token = house.invoice(100)
+    clock.move(timedelta(days=3))
+    began = clock.now()
+    taken = house.api("brian").post("/api/payments/manual", json={"amount": 40, "channel": "cash", "reference": number})
+    assert taken.status_code == 201, taken.text
+    clock.move(timedelta(hours=1))
+    with house.inside():
+        brian = db.session.query(User).filter_by(email="brian@mlima.test").one()
+        rows = db.session.query(AuditEntry).filter(AuditEntry.created_at >= began).order_by(AuditEntry.id).all()
+        of_money = [(row.actor, row.action) for row in rows if row.subject_kind == "transaction"]
+        assert (f"user:{brian.id}", "booked") in of_money, of_money
+        assert all(began <= row.created_at < began + timedelta(minutes=30) for row in rows)
+
+
 @pytest.mark.property(70)
 def test_everything_is_chained_and_the_chain_holds(house: House) -> None:
     tenant_id = lived(house)

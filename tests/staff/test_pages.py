@@ -53,6 +53,26 @@ def test_a_search_with_odd_words_is_answered_and_its_links_lead_only_here(house:
 
 
 @pytest.mark.property(37)
+def test_every_payment_stands_on_the_page_however_it_came(house: House) -> None:
+    number, token = house.invoice(9_000)
+    for n in range(70):
+        by_hand = c2b_body(receipt=receipt(n), amount=100, account=number if n % 2 else "NOBODY")
+        assert house.client().post(f"{house.hook()}/c2b/confirmation", json=by_hand).status_code == 200
+    house.settle()
+    house.callback(house.pushed(house.invoice(300)[1]), receipt=receipt(70))
+    house.settle()
+    taken = house.api("brian").post("/api/payments/manual", json={"amount": 40, "channel": "cash", "reference": number})
+    assert taken.status_code == 201, taken.text
+    browser, path, seen = house.browser_of("amina"), "/staff/payments", []
+    while path and len(seen) < 200:
+        page = browser.get(path).text
+        seen += re.findall(r'<td data-label="Receipt"><a class="mono" href="[^"]+">([^<]+)</a>', page)
+        more = re.search(r'aria-label="Pages"><a[^>]*href="([^"]+)"', page)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert sorted(one for one in seen if one.startswith("UKL")) == [receipt(n) for n in range(71)]
+    assert len(seen) == 72, "and the cash"
+
+
 def test_a_search_keeps_its_filters_in_its_links(house: House) -> None:
     browser = house.browser_of("njeri")
     text = browser.get("/staff/payments?q=WIFI&state=allocated&from=2026-01-01").text
