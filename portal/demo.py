@@ -42,7 +42,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     }
     os.environ.update(environment)
     _keep_settings(data, environment)
-    _load_data(simulator_url)
+    _load_data(simulator_url, data)
     from portal.demo_data import ORGANISATIONS
 
     simulator = environment | {
@@ -106,15 +106,21 @@ def settings_of(env: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _load_data(simulator_url: str) -> None:
+def _load_data(simulator_url: str, data: Path) -> None:
+    """The whole schema and the demonstration's rows, before the first program starts that reads them."""
     from portal.app import create_app
     from portal.db import db
     from portal.demo_data import load
-    from portal.schema import upgrade_database
+    from portal.schema import lacking, upgrade_database
 
     app = create_app()
     with app.app_context():
         upgrade_database()
+        if missing := lacking():
+            raise SystemExit(
+                f"The data in {data} are of another version of Mlango: {missing[0]} is not there. "
+                "Start with another folder (--data DIR), or remove this one."
+            )
         load(simulator_url)
         db.session.remove()
         db.engine.dispose()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -147,3 +148,47 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
         assert {again.sign_in(email) != "" for email, *_rest in SIGN_INS} == {True}
     finally:
         again.stop()
+
+
+def _run_here(monkeypatch: pytest.MonkeyPatch, data: Path, begin: Any) -> None:
+    """`portal demo` in this process, up to the moment when it would start its programs: then `begin` is called."""
+    from portal import demo
+
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(demo, "supervise", begin)
+    demo.run(port=1, simulator_port=2, data=data)
+
+
+def test_the_database_is_whole_before_the_first_program_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[str] = []
+
+    def begin(processes: Any, **_more: Any) -> int:
+        started.extend(one.name for one in processes)
+        with sqlite3.connect(tmp_path / "portal.db") as database:
+            assert database.execute("SELECT count(*) FROM gateways WHERE refused_at IS NULL").fetchone() == (2,)
+            assert database.execute("SELECT count(*) FROM users").fetchone() == (6,)
+        return 0
+
+    _run_here(monkeypatch, tmp_path, begin)
+    assert started[-6:] == ["simulator", "web", "push", "money", "outside", "scheduler"]
+
+
+def test_data_of_another_version_are_told_instead_of_a_start_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The scheduler died of "no such column: gateways.refused_at", again and again, and the web never served."""
+
+    def begin(*_processes: Any, **_more: Any) -> int:
+        return 0
+
+    _run_here(monkeypatch, tmp_path, begin)
+    with sqlite3.connect(tmp_path / "portal.db") as database:
+        database.execute("ALTER TABLE gateways DROP COLUMN refused_at")
+    with pytest.raises(SystemExit) as told:
+        _run_here(monkeypatch, tmp_path, begin)
+    assert str(told.value) == (
+        f"The data in {tmp_path} are of another version of Mlango: gateways.refused_at is not there. "
+        "Start with another folder (--data DIR), or remove this one."
+    )

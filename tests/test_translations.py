@@ -307,9 +307,9 @@ def _letters(house: House) -> dict[str, dict[str, Any]]:
 def test_letters_are_in_the_clinics_language_whoever_causes_them(house: House) -> None:
     made = _appointment(house, language="sw")
     letters = _letters(house)
-    assert letters["sms/approved"]["text"].startswith("Miadi yako ya ")
+    assert letters["sms/approved"]["text"].startswith("MAJARIBIO, si pesa halisi: Miadi yako ya ")
     assert f"akaunti {made['invoiceNumber']}" in letters["sms/approved"]["text"]
-    assert letters["email/approved"]["subject"] == "Miadi yako imekubaliwa"
+    assert letters["email/approved"]["subject"] == "MAJARIBIO, si pesa halisi: Miadi yako imekubaliwa"
     assert letters["sms/approved"]["text"].isascii(), "an SMS of other letters costs more than twice as much"
     token = made["payUrl"].rsplit("/", 1)[1]
     page = in_swahili(house.client(), f"/pay/{token}")
@@ -318,7 +318,7 @@ def test_letters_are_in_the_clinics_language_whoever_causes_them(house: House) -
     house.callback(house.pushed(token), receipt="UKL1SW0002")
     house.settle()  # a job, without a request
     told = _letters(house)["sms/confirmed"]["text"]
-    assert told.startswith("Imelipwa, risiti ya M-Pesa UKL1SW0002. Miadi yako ya ")
+    assert told.startswith("MAJARIBIO, si pesa halisi: Imelipwa, risiti ya M-Pesa UKL1SW0002. Miadi yako ya ")
     with house.inside():
         texts = [notice.text for notice in db.session.query(Notice)]
     assert texts and not [text for text in texts if "appointment" in text.lower()]
@@ -327,7 +327,7 @@ def test_letters_are_in_the_clinics_language_whoever_causes_them(house: House) -
 
 def test_letters_of_an_english_clinic_stay_english(house: House) -> None:
     _appointment(house, language="en")
-    assert _letters(house)["sms/approved"]["text"].startswith("Your appointment on ")
+    assert _letters(house)["sms/approved"]["text"].startswith("TEST, no real money: Your appointment on ")
 
 
 def test_an_online_session_waits_in_swahili(house: House) -> None:
