@@ -22,16 +22,26 @@ _NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits 
 
 
 def network() -> str:
-    """Where this request comes from, as limits count it: an IPv4 address, or the /64 that one household has."""
+    """Where this request comes from, as limits count it: an IPv4 address, or the /64 that one household has.
+
+    Never empty, which would be nobody to count: what cannot be read as an address is one network together.
+    """
     try:
-        address = ipaddress.ip_address(request.remote_addr or "")
+        address = ipaddress.ip_address(_without_port(request.remote_addr or ""))
     except ValueError:
-        return ""
+        return "unknown"
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
     return str(address)
+
+
+def _without_port(text: str) -> str:
+    """The address alone: some proxies forward it with its port."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 limiter = Limiter(

@@ -177,10 +177,9 @@ def logout() -> ResponseReturnValue:
         with transaction():
             sessions.end(token)
         logout_user()
-    person = session.get("person")
+    stays = {name: session[name] for name in ("person", "tenant") if name in session}
     session.clear()
-    if person is not None:
-        session["person"] = person
+    session.update(stays)  # whose half-written form it is that still comes, and of which business
     return redirect(url_for("home"), 303)
 
 

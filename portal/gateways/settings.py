@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from portal import clock
 from portal.audit import chain
 from portal.db import db, new_token, new_uid
 from portal.errors import Conflict, Misconfigured, NotFound, Refused
-from portal.gateways import credential, initiator, outside
+from portal.gateways import connect, credential, initiator, outside
 from portal.gateways.models import SECRETS, Gateway, RetiredHook
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
@@ -46,6 +47,8 @@ SECRET_FIELDS = {
     "initiatorPassword": "initiator_password",
     "securityCredential": "security_credential",
 }
+# Where people's money goes to, and in whose name M-Pesa is asked.
+WHERE_MONEY_GOES = ("type", "subType", "shortcode", "storeNumber", "accountNumber", "b2cShortcode", "certificate")
 INITIATOR_FIELDS = {"initiatorName", "initiatorPassword", "securityCredential", "certificate"}
 _FLAGS = ("isDefault", "forClinic", "forHotspot", "forPppoe")
 _DIGITS = re.compile(r"[0-9]{5,7}", re.ASCII)
@@ -176,25 +179,54 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_sig
     _refuse_if(problems(values))
     if values["env"] == "production" and not is_fresh_signin:
         raise StaleSignin("Sign in again before you add a gateway for real money.")
-    gateway = Gateway(tenant_id=tenant_id)
-    _set(gateway, values)
-    gateway.is_default = False
-    db.session.add(gateway)
-    db.session.flush()
-    is_first = not db.session.scalar(
-        select(func.count()).where(Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None))
-    )
-    if values.get("isDefault") or is_first:
-        make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
+    with _as_before(tenant_id, is_fresh_signin=is_fresh_signin):
+        gateway = Gateway(tenant_id=tenant_id)
+        _set(gateway, values)
+        gateway.is_default = False
+        db.session.add(gateway)
+        db.session.flush()
+        is_first = not db.session.scalar(
+            select(func.count()).where(
+                Gateway.tenant_id == tenant_id, Gateway.is_default, Gateway.archived_at.is_(None)
+            )
+        )
+        if values.get("isDefault") or is_first:
+            make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
     chain.record(tenant_id, "gateway", gateway.id, "created", actor=actor, new=gateway.environment)
     return gateway
+
+
+@contextmanager
+def _as_before(tenant_id: int, *, is_fresh_signin: bool) -> Iterator[None]:
+    """Raise StaleSignin where what happens inside turns real money into test money for any purpose, or the other way.
+
+    A second gateway does so too: by its purposes it takes the place of another.
+    """
+    before = _environments(tenant_id)
+    yield
+    db.session.flush()
+    after = _environments(tenant_id)
+    if not is_fresh_signin and any(after.get(purpose, was) != was for purpose, was in before.items()):
+        raise StaleSignin("Sign in again before you switch between test and real money.")
+
+
+def _environments(tenant_id: int) -> dict[str, str]:
+    """Whose money each purpose takes now, where it takes any."""
+    found = {}
+    for purpose in ("", *connect.PURPOSES):
+        try:
+            found[purpose] = connect.choose(tenant_id, purpose).environment
+        except Refused:
+            continue
+    return found
 
 
 def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> Gateway:
     """Change what is given; an empty secret keeps the old one. Raises Refused. The caller commits.
 
     Another server, another initiator and real money need somebody who signed in just now, and every secret again:
-    a page left open, or a server of somebody's own, must not come by those that are kept (property 80).
+    a page left open, or a server of somebody's own, must not come by those that are kept (property 80). Another till,
+    bank account or secret needs a fresh sign-in too where the money is real: payers would be sent there.
 
     Gives the gateway that stands for it now: the same row, or its successor where test and real money were switched.
     What is open must be dealt with then: `payments.environments.change` calls this, and does.
@@ -203,7 +235,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     _refuse_if(problems(shown(gateway) | values))
     if not is_fresh_signin and _needs_fresh_signin(gateway, values):
         raise StaleSignin(
-            "Sign in again before you change the server or the initiator, or switch between test and real money."
+            "Sign in again before you change where real money goes, the server or the initiator, or switch between "
+            "test and real money."
         )
     if _asks_for_secrets(gateway, values):
         _refuse_if(_secrets_to_give_again(gateway, values))
@@ -214,7 +247,8 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     is_other_initiator = any(
         name in SECRET_FIELDS or values[name] != before[name] for name in INITIATOR_FIELDS & set(values)
     )
-    _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
+    with _as_before(gateway.tenant_id, is_fresh_signin=is_fresh_signin):
+        _set(gateway, {name: value for name, value in values.items() if name != "isDefault"})
     gateway.test_passed = gateway.refused_at = None
     gateway.refused_why = ""
     if is_other_initiator:  # a form sends every field back: saving a name says nothing of the initiator
@@ -277,7 +311,14 @@ def _needs_fresh_signin(gateway: Gateway, values: Mapping[str, Any]) -> bool:
         values.get("env", gateway.environment) != gateway.environment
         or _changes_server(gateway, values)
         or values.get("initiatorName", gateway.initiator_name) != gateway.initiator_name
+        or (not gateway.is_sandbox and _moves_money(gateway, values))
     )
+
+
+def _moves_money(gateway: Gateway, values: Mapping[str, Any]) -> bool:
+    known = shown(gateway)
+    is_other = any((values.get(name, known[name]) or "") != (known[name] or "") for name in WHERE_MONEY_GOES)
+    return is_other or any(values.get(name) for name in SECRET_FIELDS)
 
 
 def _asks_for_secrets(gateway: Gateway, values: Mapping[str, Any]) -> bool:
@@ -337,10 +378,10 @@ def make_default(gateway: Gateway, *, actor: str, is_fresh_signin: bool = True) 
     before = db.session.scalar(select(Gateway.environment).where(*others, Gateway.is_default))
     if before is not None and before != gateway.environment and not is_fresh_signin:
         raise StaleSignin("Sign in again before you switch between test and real money.")
-    db.session.execute(update(Gateway).where(*others).values(is_default=False))
-    db.session.flush()
-    gateway.is_default = True
-    db.session.flush()
+    with _as_before(gateway.tenant_id, is_fresh_signin=is_fresh_signin):
+        db.session.execute(update(Gateway).where(*others).values(is_default=False))
+        db.session.flush()
+        gateway.is_default = True
     chain.record(gateway.tenant_id, "gateway", gateway.id, "made_default", actor=actor)
 
 
@@ -359,17 +400,15 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: boo
         old=gateway.name,
     )
     was_default, tenant_id, environment = gateway.is_default, gateway.tenant_id, gateway.environment
-    if is_used:
-        gateway.archived_at, gateway.is_default = clock.now(), False
-    else:
-        db.session.execute(delete(RetiredHook).where(RetiredHook.gateway_id == gateway.id))
-        db.session.delete(gateway)
-    db.session.flush()
-    if was_default and (left := of_tenant(tenant_id)):
-        heir = next((one for one in left if one.environment == environment), left[0])
-        if heir.environment != environment and not is_fresh_signin:
-            raise StaleSignin("Sign in again before you switch between test and real money.")
-        make_default(heir, actor=actor)
+    with _as_before(tenant_id, is_fresh_signin=is_fresh_signin):
+        if is_used:
+            gateway.archived_at, gateway.is_default = clock.now(), False
+        else:
+            db.session.execute(delete(RetiredHook).where(RetiredHook.gateway_id == gateway.id))
+            db.session.delete(gateway)
+        db.session.flush()
+        if was_default and (left := of_tenant(tenant_id)):
+            make_default(next((one for one in left if one.environment == environment), left[0]), actor=actor)
     return not is_used
 
 

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, redirect, render
 from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
+from sqlalchemy.orm import joinedload
 
 from portal import clock, personal, queue
 from portal.db import db, transaction
@@ -461,6 +462,7 @@ def _queued(
             network_hash=personal.network_hash(network(), tenant.id),
             device=claims.device_key(tenant.id, device.mac, msisdn),
             open_payment=lambda: purchases.for_message(tenant, gateway, package, device, msisdn=msisdn),
+            is_own=lambda payment: _has_begun(payment, device),
         )
     except Refused as error:
         return _outcome("rejected", error.code, said(error.message))
@@ -470,6 +472,11 @@ def _queued(
         return _outcome("verified", "unverified_policy", sentence, token)
     sentence = _("We have your message. The staff check it, then your internet opens.")
     return _outcome("queued", "waits_for_staff", sentence, token)
+
+
+def _has_begun(payment: Payment, device: Device) -> bool:
+    begun = purchases.of_payment(payment.id)
+    return begun is not None and purchases.is_of_browser(begun, device.browser_hash)
 
 
 @bp.get("/<slug>/code")
@@ -489,7 +496,8 @@ def redeem(slug: str) -> ResponseReturnValue:
     device = device_of(tenant, told)
     refuse_guessers("code", tenant.id, device.mac)
     code = "".join((form.code.data or "").upper().split())
-    grant = db.session.query(AccessGrant).filter_by(tenant_id=tenant.id, username=code).one_or_none()
+    known = db.session.query(AccessGrant).options(joinedload(AccessGrant.purchase))  # in one step, found or not
+    grant = known.filter_by(tenant_id=tenant.id, username=code).one_or_none()
     is_own = grant is not None and purchases.is_of_browser(grant.purchase, device.browser_hash)
     is_right = access.is_password(grant, form.password.data or "") or (is_own and not form.password.data)
     if grant is None or not is_right or not grant.is_open:

@@ -6,7 +6,8 @@ same receipt settles the claim by itself: there is one transaction, whoever spok
 
 Decided: a claim never books money before somebody looked, even where the tenant's policy lets it open at once,
 because the books must hold only what arrived.
-Decided: one claim a receipt, for ever; the same device that pastes it again is led back to its own payment.
+Decided: one claim a receipt, for ever. Led back to its payment is the browser that began it, or the same device with
+the same message whole: receipt and MAC address alone are known to others.
 """
 
 from collections.abc import Callable
@@ -63,14 +64,16 @@ def queue(
     device: str,
     network_hash: str,
     open_payment: Callable[[], Payment],
+    is_own: Callable[[Payment], bool] = lambda _payment: False,
 ) -> Claim:
-    """The claim of this message, new or this device's own. Raises Refused; its code is the reason.
+    """The claim of this message, new or this sender's own. Raises Refused; its code is the reason.
 
-    stated: what the text says (`sms_claim.read`). open_payment: makes the payment that it would pay; undone where
+    stated: what the text says (`sms_claim.read`). is_own: whether the sender showed that they began a payment.
+    open_payment: makes the payment that it would pay; undone where
     another request was quicker. The caller commits.
     """
     if before := _of_receipt(gateway, stated.receipt):
-        return _again(before, device)
+        return _again(before, device, text, is_own)
     try:
         with db.session.begin_nested():
             made = _insert(gateway, stated, text, device, network_hash, open_payment())
@@ -78,7 +81,7 @@ def queue(
         before = _of_receipt(gateway, stated.receipt)
         if before is None:
             raise
-        return _again(before, device)
+        return _again(before, device, text, is_own)
     return made
 
 
@@ -123,10 +126,11 @@ def _of_receipt(gateway: Gateway, receipt: str) -> Claim | None:
     ).one_or_none()
 
 
-def _again(before: Claim, device: str) -> Claim:
+def _again(before: Claim, device: str, text: str, is_own: Callable[[Payment], bool]) -> Claim:
     if before.state == "refused":
         raise Refused(_("The staff did not find this payment. Show them your M-Pesa message."), code="refused_by_staff")
-    if not device or before.device != device:
+    is_repeat = bool(device) and before.device == device and _text(before).split() == text[:MAX_TEXT].split()
+    if not is_repeat and not is_own(before.payment):
         raise Refused(_("This payment has already been used."), code="already_used")
     return before
 

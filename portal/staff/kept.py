@@ -8,6 +8,7 @@ its token was ours, or the browser says that our own page sent it.
 import json
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import redis
 from flask import current_app, flash, g, redirect, request, session
@@ -86,7 +87,8 @@ def _keep(person_id: int | None) -> str | None:
     except redis.RedisError:
         logger.warning("redis_away", what="a form is not kept through the sign-in")
         return None
-    return f"{page}?kept={token}"
+    tenant = session.get("tenant")  # who works for several comes back to the one they typed it for
+    return f"{page}?{urlencode({'kept': token} | ({'tenant': tenant} if tenant else {}))}"
 
 
 def _is_secret(name: str) -> bool:

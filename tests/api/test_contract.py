@@ -157,6 +157,51 @@ def test_a_new_gateway_or_another_default_switches_no_money_without_a_fresh_sign
     assert house.api("amina").post(f"/api/payment-gateways/{real}/default").json["isDefault"] is True
 
 
+@pytest.mark.property(80)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shortcode": "600666"}, {"storeNumber": "600666"}, {"b2cShortcode": "600666"}, {"type": "MPESA_NO_API"},
+        {"subType": "BANK", "accountNumber": "0123456789", "storeNumber": "600666"},
+        {"consumerKey": "k2", "consumerSecret": "s2", "passkey": "p2"}, {"securityCredential": "c2Vj"},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_where_real_money_goes_is_changed_only_after_a_fresh_sign_in(house: House, change: dict[str, str]) -> None:
+    """A browser left open at the counter sent every payer to another till, or bank account."""
+    new = {"name": "n", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
+    real = house.api("amina").post("/api/payment-gateways", new | {"env": "production"}).json["id"]
+    later(16 * 60)
+    amina, path = house.api("amina"), f"/api/payment-gateways/{real}"
+    before = amina.get(path).json
+    refused(amina.put(path, change), 422, "fresh_signin_required")
+    assert amina.get(path).json == before
+    everything = {name: before[name] for name in ("type", "subType", "shortcode", "storeNumber", "b2cShortcode")}
+    assert amina.put(path, everything | {"name": "Front desk"}).status_code == 200, "a form sends every field back"
+    house.tokens.clear()
+    assert house.api("amina").put(path, change).status_code == 200
+
+
+@pytest.mark.property(80)
+def test_a_gateway_of_test_money_takes_no_purpose_of_real_money_without_a_fresh_sign_in(house: House) -> None:
+    """By its purpose a new gateway took the hotspot over, and its page named another till to pay to."""
+    new = {"name": "n", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
+    amina, stale = house.api("amina"), "fresh_signin_required"
+    test = amina.get("/api/payment-gateways").json["items"][0]["id"]
+    real = amina.post("/api/payment-gateways", new | {"env": "production", "isDefault": True}).json["id"]
+    amina.put(f"/api/payment-gateways/{test}", {"forHotspot": False, "forClinic": False, "forPppoe": False})
+    assert amina.get(f"/api/payment-gateways/{real}").json["isDefault"] is True
+    later(16 * 60)
+    till = {"name": "t", "type": "MPESA_NO_API", "subType": "BUYGOODS", "shortcode": "600666", "forHotspot": True}
+    refused(amina.post("/api/payment-gateways", till), 422, stale)
+    refused(amina.put(f"/api/payment-gateways/{test}", {"forHotspot": True}), 422, stale)
+    assert amina.post("/api/payment-gateways", till | {"forHotspot": False}).status_code == 201
+    house.tokens.clear()
+    assert house.api("amina").put(f"/api/payment-gateways/{test}", {"forHotspot": True}).status_code == 200
+    later(16 * 60)
+    refused(amina.delete(f"/api/payment-gateways/{test}"), 422, stale)
+
+
 @pytest.mark.property(41)
 def test_a_connection_test_says_what_is_wrong(house: House) -> None:
     api = house.api("amina")

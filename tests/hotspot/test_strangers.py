@@ -409,6 +409,11 @@ def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(hous
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1:4711", "192.0.2.1:4712", True),
+        ("[2001:db8:1:2::1]:4711", "2001:db8:1:2::2", True),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("unix:", "", True),
+        ("", "192.0.2.1", False),
     ],
 )
 def test_a_network_is_an_ipv4_address_or_an_ipv6_64(house: House, first: str, second: str, is_one: bool) -> None:

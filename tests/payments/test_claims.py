@@ -142,6 +142,24 @@ def test_another_device_cannot_use_the_message(house: House) -> None:
     assert theirs["status"] == "queued", "another business has its own receipts"
 
 
+@pytest.mark.parametrize("policy", ["hold", "open"])
+def test_receipt_and_mac_address_lead_no_stranger_to_somebody_elses_page(house: House, policy: str) -> None:
+    """Rules 1 and 2: both are known to others; with them a message made up gave payment token and password."""
+    without_api(house, policy=policy)
+    mine, cut = message(receipt(1)), message(receipt(1)).split(".New M-PESA")[0]
+    browser = house.client()
+    form = {"package": house.package(), "sms_text": mine, "mac": MAC}
+    told = browser.post("/hotspot/mlima/paid", data=form)
+    token = told.headers["Location"].split("/wait/")[1].split("?")[0]
+    for made_up in (cut, mine.replace("Ksh1.00", "Ksh2.00"), message(receipt(1), amount=60)):
+        said = paste(house, made_up)
+        assert (said["status"], said["reason"]) == ("rejected", "already_used") and token not in str(said)
+        assert house.client().post("/hotspot/mlima/paid", data=form | {"sms_text": made_up}).status_code == 422
+    back = browser.post("/hotspot/mlima/paid", data=form | {"sms_text": cut})
+    assert token in back.headers["Location"], "its own browser finds back"
+    assert paste(house, mine.replace(" ", "\n"))["paymentId"] == token, "and so does who has the message itself"
+
+
 def test_the_policy_opens_at_once_marked_unverified_and_acceptance_keeps_the_code(house: House) -> None:
     without_api(house, policy="open")
     said = paste(house, message(receipt(3)))

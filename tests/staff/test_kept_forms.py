@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from portal import vault
+from portal.accounts import signin
+from portal.db import db, transaction
+from portal.tenants.models import Tenant
 from tests.house import PASSWORD, House, csrf_of, later
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -94,6 +97,27 @@ def test_what_was_typed_is_shown_to_nobody_else_nowhere_else_and_not_for_long(ho
     assert "her sister" not in again.get(f"/staff/invoices/new?kept={token}").text
     house.app.extensions["redis"].delete(key)
     assert "her sister" not in again.get(f"/staff/manual/new?kept={token}").text
+
+
+@pytest.mark.parametrize("is_signed_out", [False, True])
+def test_who_works_for_two_businesses_comes_back_to_the_one_they_typed_it_for(
+    house: House, is_signed_out: bool
+) -> None:
+    """What was typed about one business' customer came back in the other's form."""
+    with house.app.app_context(), transaction():
+        brian = signin.by_email("brian@mlima.test")
+        bahari = db.session.query(Tenant).filter_by(slug="bahari").one()
+        assert brian is not None
+        signin.add_role(brian, bahari.id, "receptionist")
+    browser = house.browser_of("brian")
+    assert "Bahari" in browser.get("/staff/manual/new?tenant=bahari").text
+    form = typed_form(browser)
+    if is_signed_out:
+        browser.post("/logout", data={"csrf_token": form["csrf_token"]})
+    later(9 * 3_600)
+    answer = sign_in(browser, browser.post("/staff/manual/new", data=form, headers=OURS).headers["Location"])
+    page = browser.get(answer.headers["Location"]).text
+    assert 'value="Paid by her sister"' in page and "Bahari" in page and "Mlima" not in page
 
 
 def test_secrets_are_never_kept(house: House) -> None:
