@@ -262,6 +262,22 @@ def test_a_query_gives_no_prompt_the_receipt_that_paid_another(house: House) -> 
     assert money(house) == [(receipt(1), 20_00, 0), (None, 20_00, 0)] and house.books() == []
 
 
+def test_a_known_receipt_with_another_amount_is_not_believed_from_anywhere(house: House) -> None:
+    """Who learnt the receipt of money that waits to be placed could name a prompt of theirs, and its amount."""
+    token, pushed = asked_prompt(house)
+    known = c2b_body(receipt=receipt(1), amount=5, account="NOBODYS")
+    forged = c2b_body(receipt=receipt(1), amount=20, account=pushed.reference)
+    for body, address in ((known, SAFARICOM), (forged, ANYBODY)):
+        path = f"{house.hook()}/c2b/confirmation"
+        assert house.client().post(path, json=body, environ_base={"REMOTE_ADDR": address}).status_code == 200
+        house.settle()
+    assert house.status(token)["status"] == "processing" and money(house) == [(receipt(1), 5_00, 5_00)]
+    with house.inside():
+        assert db.session.get_one(Push, pushed.push_id).state == "awaiting_pin"
+        assert [one.state for one in db.session.query(InboxItem).order_by(InboxItem.id)] == ["done", "rejected"]
+    assert house.books() == []
+
+
 def test_m_pesas_word_about_a_receipt_of_another_payer_pays_nobodys_prompt(house: House) -> None:
     """A callback that names a stranger's receipt: its money is the stranger's."""
     token, pushed = asked_prompt(house)

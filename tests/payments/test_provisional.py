@@ -296,8 +296,10 @@ def test_m_pesas_answer_brings_the_receipt(house: House) -> None:
     _number, token, push = paid_by_query(house)
     later(121)
     ask(house)
+    _reopen(house, push)
     _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=400)
     assert money(house).receipt is None, "another amount than was asked for proves nothing"
+    assert _results(house) == ["M-Pesa's answer does not fit this prompt: completed, to 600111."]
     _reopen(house, push)
     _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=500)
     assert money(house).receipt == receipt(7) and house.status(token)["receipt"] == receipt(7)
@@ -310,14 +312,62 @@ def test_m_pesas_failing_answer_contradicts_and_its_ignorance_says_nothing(house
     _number, _token, push = paid_by_query(house)
     later(121)
     ask(house)
+    _reopen(house, push)
     _status_of(house, f"push:{push.push_id}", code=2032)
+    assert _results(house) == ["M-Pesa does not tell of this prompt: 2032."]
     assert money(house).contradicted_at is None
     _reopen(house, push)
     _status_of(house, f"push:{push.push_id}", TransactionStatus="Failed")
     assert money(house).contradicted_at is not None
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"CreditPartyName": "600222 - BAHARI"},
+        {"TransactionStatus": "Pending"},
+        {"ReceiptNo": "none"},
+    ],
+    ids=lambda told: next(iter(told)),
+)
+def test_an_answer_of_other_money_brings_no_receipt(house: House, told: dict[str, Any]) -> None:
+    """What went to another business, or is not completed, is not this prompt's money."""
+    with_initiator(house)
+    _number, _token, push = paid_by_query(house)
+    later(121)
+    ask(house)
+    _reopen(house, push)
+    _status_of(house, f"push:{push.push_id}", **({"ReceiptNo": receipt(7), "Amount": 500} | told))
+    found = money(house)
+    assert (found.receipt, found.contradicted_at) == (None, None) and house.books() == []
+    assert "does not fit this prompt" in _results(house)[0]
+
+
+def test_a_receipt_that_paid_another_prompt_is_not_this_ones(house: House) -> None:
+    """Two prompts, one receipt: what M-Pesa told before stays, and this one waits for its own."""
+    with_initiator(house)
+    _number, _token, push = paid_by_query(house)
+    other = house.pushed(house.invoice(500)[1])
+    house.callback(other, receipt=receipt(7))
+    house.settle()
+    later(121)
+    ask(house)
+    _reopen(house, push)
+    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=500)
+    with house.inside():
+        booked = {one.push_id: (one.receipt, one.amount_cents) for one in db.session.query(Transaction)}
+        assert booked == {push.push_id: (None, 50_000), other.push_id: (receipt(7), 50_000)}
+    assert _results(house) == [f"Receipt {receipt(7)} has paid another prompt."] and house.books() == []
+
+
+def _results(house: House) -> list[str]:
+    """What became of M-Pesa's answers, oldest first."""
+    with house.inside():
+        return [one.outcome for one in db.session.query(InboxItem).filter_by(kind="result").order_by(InboxItem.id)]
+
+
 def _reopen(house: House, push: Pushed) -> None:
+    """The question was sent, and waits for its answer."""
     with house.app.app_context(), transaction():
         db.session.query(MpesaRequest).filter_by(subject=f"push:{push.push_id}").update({"state": "sent"})
 
