@@ -16,7 +16,12 @@ KEPT_FOR_S = 90 * 86_400
 
 
 def _name(tenant: Tenant) -> str:
-    return f"mlango_device_{tenant.id}"
+    """`__Host-`: no neighbouring host and no plain http page plants one, whose maker would share what is bought."""
+    return ("__Host-" if _is_https() else "") + f"mlango_device_{tenant.id}"
+
+
+def _is_https() -> bool:
+    return bool(current_app.config["SESSION_COOKIE_SECURE"])
 
 
 def _signer(tenant_id: int) -> URLSafeSerializer:
@@ -43,8 +48,9 @@ def remembered(tenant: Tenant) -> str:
 
     @after_this_request
     def _set(response: Response) -> Response:
-        is_https = current_app.config["PORTAL"].public_url.startswith("https")
-        response.set_cookie(name, value, max_age=KEPT_FOR_S, httponly=True, secure=is_https, samesite="Lax", path="/")
+        response.set_cookie(
+            name, value, max_age=KEPT_FOR_S, httponly=True, secure=_is_https(), samesite="Lax", path="/"
+        )
         return response
 
     return vault.digest(identity)

@@ -312,7 +312,7 @@ def test_a_sign_in_that_overlaps_a_change_of_the_password_gives_neither_session_
 def test_over_https_the_cookies_can_be_set_by_nobody_else(
     sqlite_url: str, clean_redis_url: str, tmp_path: Path
 ) -> None:
-    """safety.md 18: `__Host-` keeps a neighbouring host or a plain http page from planting a session."""
+    """safety.md 18: `__Host-` keeps a neighbouring host or a plain http page from planting a session, or a payer's."""
     house = House(
         made(
             config_for(sqlite_url, clean_redis_url, tmp_path / "s", public_url="https://pay.example", development=False)
@@ -329,6 +329,11 @@ def test_over_https_the_cookies_can_be_set_by_nobody_else(
         assert "Secure" in one and "HttpOnly" in one and "SameSite=Lax" in one and "Path=/" in one
         assert "Domain" not in one
     assert client.get("/staff/", base_url=base).status_code == 200
+    bought = {"tenant": "mlima", "packageId": house.package(), "phone": "0712000111"}
+    payer = stranger(house).post("/api/portal/mpesa/initiate", json=bought, base_url=base)
+    cookie = payer.headers["Set-Cookie"]
+    assert payer.status_code == 201 and cookie.startswith("__Host-mlango_device_")
+    assert "Secure" in cookie and "HttpOnly" in cookie and "Path=/" in cookie and "Domain" not in cookie
     with house.app.app_context():
         db.session.remove()
         db.engine.dispose()
