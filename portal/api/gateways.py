@@ -72,7 +72,7 @@ def created() -> ResponseReturnValue:
     asking = principal()
     given = body()
     with transaction():
-        gateway = settings.create(asking.tenant_id, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
+        gateway = environments.create(asking.tenant_id, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
         answer = shown(gateway)
     return jsonify(answer), 201
 
@@ -120,7 +120,7 @@ def removed(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
-        was_deleted = settings.archive(
+        was_deleted = environments.archive(
             gateway, is_used=is_used(gateway), actor=asking.actor, is_fresh_signin=asking.is_fresh
         )
     message = (
@@ -135,7 +135,7 @@ def made_default(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         gateway = settings.named(asking.tenant_id, uid)
-        settings.make_default(gateway, actor=asking.actor, is_fresh_signin=asking.is_fresh)
+        environments.make_default(gateway, actor=asking.actor, is_fresh_signin=asking.is_fresh)
         answer = shown(gateway)
     return jsonify(answer)
 

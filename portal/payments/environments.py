@@ -6,6 +6,7 @@ that time, and are booked as that money. What has not begun is dealt with here, 
 
 Decided: invoices that no money ever came for are asked for with real money when a business goes live, under the same
 number and link, because what was brought from an earlier system (`portal import`) is owed for real.
+So are those of a test gateway that was archived beside a real one: a business may go live by a new gateway as well.
 Decided: the other way round a real invoice stays a real one, and waits: test money must never pay it.
 Decided: all else is closed. Who buys a package or sends an order begins anew in the same moment; money on it waits to
 be placed.
@@ -21,8 +22,8 @@ from sqlalchemy import select
 
 from portal.audit import chain
 from portal.db import db
-from portal.errors import Conflict
-from portal.gateways import settings
+from portal.errors import Conflict, Refused
+from portal.gateways import connect, settings
 from portal.gateways.models import Gateway
 from portal.payments import refunds, stk
 from portal.payments.models import Payment, Refund
@@ -61,6 +62,7 @@ def change(
     switched = Switched()
     for payment in payments:
         _deal_with(payment, successor, switched, actor=actor)
+    switched.asked_anew += _follow(gateway.tenant_id, actor=actor)
     for refund in waiting_refunds:
         refunds.fail(refund, "Test and real money were switched before it was sent. Ask for it anew.", actor=actor)
         switched.refunds_stopped.append(refund.transaction.receipt or refund.transaction.account)
@@ -86,12 +88,71 @@ def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, acto
     if payment.purpose == "clinic" and payment.environment == "production":
         switched.waiting.append(payment.reference)
     elif payment.purpose == "clinic" and not payment.allocated_cents and payment.paid_at is None:
-        touch(payment.id, environment=successor.environment, gateway_id=successor.id)
-        chain.record(
-            payment.tenant_id, "payment", payment.id, "asked_anew", actor=actor, new=successor.environment,
-            why="Test and real money were switched.",
-        )  # fmt: skip
+        _ask_anew(payment, successor, actor=actor)
         switched.asked_anew.append(payment.reference)
     else:
         stk.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
         switched.closed.append(payment.reference if not payment.order_id else payment.order_id)
+
+
+def _ask_anew(payment: Payment, successor: Gateway, *, actor: str) -> None:
+    touch(payment.id, environment=successor.environment, gateway_id=successor.id)
+    chain.record(
+        payment.tenant_id, "payment", payment.id, "asked_anew", actor=actor, new=successor.environment,
+        why="Test and real money were switched.",
+    )  # fmt: skip
+
+
+def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> Gateway:
+    """`settings.create`; a real gateway asks for what an archived test one has left open. The caller commits."""
+    made = settings.create(tenant_id, given, actor=actor, is_fresh_signin=is_fresh_signin)
+    _follow(tenant_id, actor=actor)
+    return made
+
+
+def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: bool) -> bool:
+    """`settings.archive`; the real gateway in its place asks for the invoices it leaves open. The caller commits."""
+    _lock_open(gateway)  # payments before their gateway, as above
+    tenant_id = gateway.tenant_id
+    was_deleted = settings.archive(gateway, is_used=is_used, actor=actor, is_fresh_signin=is_fresh_signin)
+    _follow(tenant_id, actor=actor)
+    return was_deleted
+
+
+def make_default(gateway: Gateway, *, actor: str, is_fresh_signin: bool) -> None:
+    """`settings.make_default`; a real one asks for what archived test ones have left open. The caller commits."""
+    settings.make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
+    _follow(gateway.tenant_id, actor=actor)
+
+
+def _follow(tenant_id: int, *, actor: str) -> list[str]:
+    """Ask with real money for invoices of archived test gateways that no money ever came for; their references.
+
+    A business may also go live by a new gateway, with the test one removed before or after: its debts are as real.
+    """
+    try:
+        chosen = connect.choose(tenant_id, "clinic")
+    except Refused:
+        return []
+    if chosen.environment != "production":
+        return []
+    left = (
+        select(Payment)
+        .join(Payment.gateway)
+        .where(
+            Payment.tenant_id == tenant_id,
+            Payment.environment == "sandbox",
+            Payment.state == "open",
+            Payment.purpose == "clinic",
+            Payment.allocated_cents == 0,
+            Payment.paid_at.is_(None),
+            Gateway.archived_at.is_not(None),
+        )
+        .order_by(Payment.id)
+        .with_for_update(of=Payment)
+        .execution_options(populate_existing=True)
+    )
+    payments = list(db.session.scalars(left))
+    for payment in payments:
+        _ask_anew(payment, chosen, actor=actor)
+    return [payment.reference for payment in payments]

@@ -189,7 +189,7 @@ def new_gateway() -> ResponseReturnValue:
         try:
             given = _given(form)
             with transaction():
-                uid = settings.create(g.tenant.id, given, actor=actor(), is_fresh_signin=is_fresh()).uid
+                uid = environments.create(g.tenant.id, given, actor=actor(), is_fresh_signin=is_fresh()).uid
         except Refused as error:
             _blame(form, error)
         else:
@@ -258,7 +258,7 @@ def remove_gateway(uid: str) -> ResponseReturnValue:
     with transaction():
         one = settings.named(g.tenant.id, uid)
         name = one.name
-        was_deleted = settings.archive(one, is_used=api.is_used(one), actor=actor(), is_fresh_signin=is_fresh())
+        was_deleted = environments.archive(one, is_used=api.is_used(one), actor=actor(), is_fresh_signin=is_fresh())
     if was_deleted:
         flash(_("%(name)s is deleted.", name=name), "success")
     else:
@@ -321,5 +321,5 @@ def test_gateway(uid: str) -> ResponseReturnValue:
 def default_gateway(uid: str) -> ResponseReturnValue:
     """Make it the default."""
     with transaction():
-        settings.make_default(settings.named(g.tenant.id, uid), actor=actor(), is_fresh_signin=is_fresh())
+        environments.make_default(settings.named(g.tenant.id, uid), actor=actor(), is_fresh_signin=is_fresh())
     return redirect(url_for("staff.gateways"), 303)

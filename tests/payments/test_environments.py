@@ -391,3 +391,35 @@ def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None
     with house.app.app_context(), pytest.raises(Conflict), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
         money_in.allocate(db.session.query(Transaction).one(), money_in.lock_payment(payment.id), actor="test")
+
+
+@pytest.mark.parametrize("is_real_one_first", [True, False])
+def test_who_goes_live_by_a_new_gateway_is_paid_for_the_invoices_of_before(
+    either_house: House, is_real_one_first: bool
+) -> None:
+    """money.md A2: M-Pesa was told that there is no such account, and the page spoke of test money for ever."""
+    house = either_house
+    number, token = house.invoice(500)
+    paid, paid_token = house.invoice(300)
+    by_hand(house, 300, paid, receipt(1))
+    amina = house.api("amina")
+    (test_one,) = amina.get("/api/payment-gateways").json["items"]
+    real = {
+        "name": "real", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
+        "env": "production", "forClinic": True, "isDefault": True,
+    }  # fmt: skip
+    if is_real_one_first:
+        assert amina.post("/api/payment-gateways", real).status_code == 201
+        assert house.status(token)["testMode"] is True, "the test gateway still asks for it"
+    assert amina.delete(f"/api/payment-gateways/{test_one['id']}").status_code == 200
+    if not is_real_one_first:
+        assert amina.post("/api/payment-gateways", real).status_code == 201
+    assert (house.status(token)["testMode"], house.status(paid_token)["testMode"]) == (False, True)
+    with house.inside():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600999").one()
+        hook = f"/hooks/{gateway.hook_token}"
+    body = c2b_body(receipt=receipt(2), amount=500, account=number, shortcode="600999")
+    assert house.client().post(f"{hook}/c2b/validation", json=body).json["ResultCode"] == 0
+    pushed = house.pushed(token)
+    with house.inside():
+        assert db.session.get_one(Push, pushed.push_id).gateway.environment == "production"
