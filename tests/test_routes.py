@@ -242,7 +242,7 @@ def test_a_stranger_at_a_staff_page_is_sent_to_sign_in_and_back(walked: House) -
     for method, rule in rules(walked, "/staff", "/account"):
         client = stranger(walked)
         data = {"csrf_token": csrf_of(client, "/login")} if method == "POST" else None
-        answer = client.open(path_of(walked, rule), method=method, data=data)
+        answer = client.open(path_of(walked, rule), method=method, data=data, buffered=True)
         assert answer.status_code == 302 and answer.headers["Location"].startswith("/login?next="), rule.rule
 
 
@@ -282,7 +282,7 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         if not rule.arguments:
             continue
         data = FORM | {"csrf_token": token} if method == "POST" else None
-        answer = browser.open(path_of(walked, rule), method=method, data=data)
+        answer = browser.open(path_of(walked, rule), method=method, data=data, buffered=True)
         assert answer.status_code in (403, 404), f"{method} {rule.rule}: {answer.status_code}"
     for method, rule in rules(walked, "/api/", "/staff"):
         if rule.arguments or method != "GET":
@@ -487,7 +487,7 @@ def test_a_role_passes_the_doors_of_its_lines_and_no_other(walked: House, name: 
         else:
             assert browser is not None
             data = {"csrf_token": token} if method == "POST" else None
-            answer = browser.open(path_of_nobody(rule), method=method, data=data)
+            answer = browser.open(path_of_nobody(rule), method=method, data=data, buffered=True)
         may = LETTERS[ROLES[name]] in TABLE[line]
         assert (answer.status_code != 403) == may, f"{name} {line}: {answer.status_code}"
         assert answer.status_code != 401 and "/login" not in answer.headers.get("Location", ""), line
@@ -537,7 +537,7 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) 
             answer = amina.client.open(path_of(walked, rule), method=method, headers=amina.headers, json=given)
         else:
             data = FORM | {"csrf_token": token} if method == "POST" else None
-            answer = browser.open(path_of(walked, rule), method=method, data=data)
+            answer = browser.open(path_of(walked, rule), method=method, data=data, buffered=True)
         assert answer.status_code not in (401, 403, 404) and answer.status_code < 500, (
             f"{method} {rule.rule}: {answer.text[:200]}"
         )
