@@ -36,6 +36,7 @@ BUCKETS = (MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL)
 FLAGGED = (DIFFERENT, MISSING_THERE)
 SETTLED = "mpesa_settled"  # what M-Pesa moved out of, or into, the organisation's account by itself
 INTERNAL_ACCOUNTS = {CHARGE: "mpesa_charges", SWEEP: "bank", PAYOUT: "mpesa_payouts"}
+_COUNTED_AS = {CHARGE: "as M-Pesa's charges", SWEEP: "as moved to the bank", PAYOUT: "as paid out"}
 _REFUND_UNDER_WAY, _REFUND_LEFT = ("approved", "sending", "sent", "unknown"), ("sending", "sent", "unknown")
 _REFUND_WITHIN = timedelta(days=1)
 
@@ -285,7 +286,7 @@ def _internal(row: Row, known: Known) -> Verdict:
             lines={account: -row.signed_cents, SETTLED: row.signed_cents},
         )
     )
-    return Verdict(INTERNAL, f"{row.kind}: booked to {account}.")
+    return Verdict(INTERNAL, f"{row.kind}: counted {_COUNTED_AS[row.nature]}.")
 
 
 def post_internal(known: Known) -> None:

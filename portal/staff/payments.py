@@ -267,8 +267,10 @@ def _acts(payment: Payment) -> list[dict[str, str]]:
         return [{"label": _("Print receipt"), "url": receipt_url, "kind": "primary", "symbol": "print"}]
     if payment.state != "open":
         return []
-    pay_url = url_for("pay.show", token=payment.token)
-    acts = [{"label": _("Send a request to a phone"), "url": pay_url, "kind": "primary", "symbol": "phone"}]
+    acts = []
+    if permissions.allows(g.role, permissions.REQUEST_PAYMENT):
+        pay_url = url_for("pay.show", token=payment.token)
+        acts.append({"label": _("Send a request to a phone"), "url": pay_url, "kind": "primary", "symbol": "phone"})
     if permissions.allows(g.role, RECORD_MANUAL):
         cash_url = url_for("staff.manual_new", reference=payment.reference)
         acts.append({"label": _("Take cash"), "url": cash_url, "kind": "", "symbol": "money"})

@@ -10,7 +10,8 @@ from flask_login import current_user
 from sqlalchemy import ColumnElement, func, select
 
 from portal import clock
-from portal.accounts.permissions import SEE_MONEY
+from portal.accounts import permissions
+from portal.accounts.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
 from portal.clinic import appointments, people
 from portal.clinic.models import Appointment
 from portal.db import db, transaction
@@ -53,12 +54,16 @@ def _shown(version: str) -> dict[str, Any]:
         "to_place_url": url_for("staff.unmatched"),
         "refused": [one.name for one in settings.of_tenant(tenant.id) if one.refused_at],
         "gateways_url": url_for("staff.gateways"),
+        "new_url": url_for("staff.new_invoice")
+        if tenant.is_clinic and permissions.allows(g.role, WORK_CLINIC)
+        else None,
     }
 
 
 def row_of(one: Appointment) -> dict[str, Any]:
     """One appointment for a staff page."""
     payment = one.invoice.payment if one.invoice else None
+    may_ask = permissions.allows(g.role, REQUEST_PAYMENT)
     is_paid = payment is not None and payment.state == "paid"
     return {
         "time": one.starts_at,
@@ -72,7 +77,9 @@ def row_of(one: Appointment) -> dict[str, Any]:
         "paid": is_paid,
         "receipt": receipt_of(payment) if payment and is_paid else None,
         "url": url_for("staff.attempt", token=payment.token) if payment else url_for("staff.appointments"),
-        "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == "open" else None,
+        "pay_url": url_for("pay.show", token=payment.token)
+        if may_ask and payment and payment.state == "open"
+        else None,
     }
 
 

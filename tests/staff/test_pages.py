@@ -1,6 +1,7 @@
 """Staff pages under strange hands: odd filters, links that carry too much, money placed twice or wrongly."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -286,6 +287,29 @@ def test_an_invoices_page_tells_its_own_news_and_acts(house: House) -> None:
     assert browser.get(polled(paid, "attempt"), headers=POLLED).status_code == 204
     accountant = house.browser_of("njeri").get(f"/staff/attempts/{house.invoice(10)[1]}").text
     assert "Take cash" not in accountant
+    assert "Send a request to a phone" not in accountant, "who only reads is offered nothing to do"
+
+
+def test_the_counter_makes_an_invoice_from_today_and_who_only_reads_is_offered_no_payment_to_take(house: House) -> None:
+    """use.md 6: Today had no way to a new invoice; the accountant was offered "Take payment" there."""
+    _approved_today(house)
+    desk, books = (house.browser_of(name).get("/staff/").text for name in ("brian", "njeri"))
+    assert "Take payment" in desk and 'href="/staff/invoices/new"' in desk
+    assert "KES 1,500" in books and "Take payment" not in books and "/staff/invoices/new" not in books
+
+
+def _approved_today(house: House) -> None:
+    desk = house.api("brian")
+    given = {
+        "patientId": desk.get("/api/patients").json["items"][0]["id"],
+        "clinicianId": desk.get("/api/clinicians").json["items"][0]["id"],
+        "kind": "onsite",
+        "startsAt": (clock.now() + timedelta(minutes=1)).isoformat(),
+        "durationMinutes": 30,
+        "price": 1_500,
+    }
+    uid = desk.post("/api/appointments", given).json["id"]
+    assert house.api("wanjiru").post(f"/api/appointments/{uid}/approve").status_code == 200
 
 
 @pytest.mark.property(32)
