@@ -164,11 +164,12 @@ def _pushes_of(payment_ids: list[int]) -> list[Push]:
 
 
 def _push_row(push: Push) -> dict[str, Any]:
-    reason = results.explain(push.result_code).for_staff if push.result_code else push.failure
+    failed = push.result_code if push.state != "succeeded" else None  # what was paid needs no reason
+    reason = results.explain(failed).for_staff if failed else push.failure
     return {
         "phone": stk.describe(push),
         "state": push.state,
-        "result_code": push.result_code,
+        "result_code": failed,
         "reason": reason,
         "amount_cents": push.amount_cents,
         "created_at": push.created_at,

@@ -129,6 +129,9 @@ def test_our_money_is_compared_with_m_pesas_row_by_row(either_house: House) -> N
     assert balance(house, "mpesa_charges") == 825 and balance(house, "bank") == 100_000
     assert balance(house, "mpesa_clearing") == 225_000 and balance(house, "mpesa_settled") == -100_825
     assert house.books() == []
+    with house.inside():
+        whys = {one.why for one in db.session.query(StatementRow).filter_by(bucket="internal")}
+    assert {why.split(": ")[1] for why in whys} == {"counted as M-Pesa's charges.", "counted as moved to the bank."}
 
 
 @pytest.mark.property(58)

@@ -283,6 +283,7 @@ def test_an_invoices_page_tells_its_own_news_and_acts(house: House) -> None:
     house.settle()
     paid = browser.get(polled(moved.text, "attempt"), headers=POLLED).text
     assert "Print receipt" in paid and f'href="/pay/{token}/receipt"' in paid and receipt(1) in paid
+    assert '<td data-label="Reason"><span>–</span></td>' in paid, "what was paid needs no reason"
     assert "Take cash" not in paid
     assert browser.get(polled(paid, "attempt"), headers=POLLED).status_code == 204
     accountant = house.browser_of("njeri").get(f"/staff/attempts/{house.invoice(10)[1]}").text
