@@ -66,13 +66,23 @@ def _same_device(purchase: Purchase) -> ColumnElement[bool] | None:
     return None
 
 
-def _busy_until(purchase: Purchase) -> datetime | None:
-    """When the other access of this device is over, or None. Two purchases of one device take turns at its row."""
+def _take_turn(purchase: Purchase) -> ColumnElement[bool] | None:
+    """`_same_device`, with its row locked until the commit: who gives, ends or moves a device's time does so alone.
+
+    The row is the device's first purchase, which stays the same whatever is bought meanwhile.
+    """
     same = _same_device(purchase)
+    if same is not None:
+        first = select(Purchase.id).where(same).order_by(Purchase.id).limit(1)
+        db.session.execute(first.with_for_update(key_share=True))
+    return same
+
+
+def _busy_until(purchase: Purchase) -> datetime | None:
+    """When the other access of this device is over, or None. The device's row is locked (`_take_turn`)."""
+    same = _take_turn(purchase)
     if same is None:
         return None
-    latest = select(Purchase.id).where(same).order_by(Purchase.id.desc()).limit(1)
-    db.session.execute(latest.with_for_update(key_share=True))
     others = (
         select(AccessGrant.expires_at)
         .join(Purchase)
@@ -97,6 +107,8 @@ def _open_again(opened: AccessGrant, now: datetime) -> None:
 
 def end(opened: AccessGrant, *, why: str, actor: str) -> bool:
     """Close it before its time; False where it was closed or over already. The caller commits."""
+    _take_turn(opened.purchase)
+    db.session.refresh(opened)
     if not opened.is_open:
         return False
     opened.ended_at = clock.now()

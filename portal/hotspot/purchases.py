@@ -21,7 +21,7 @@ from portal.hotspot.models import AccessGrant, Package, Purchase, Router
 from portal.payments import stk
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.money_in import allocate, lock_payment
-from portal.payments.states import State, touch
+from portal.payments.states import OPEN, State, touch
 from portal.tenants.models import Tenant
 
 MOST_GRANTS_SHOWN = 50
@@ -118,7 +118,7 @@ def open_purchase(
             return Begun(payment, is_own=True)
         payment = lock_payment(payment.id)
         if payment.amount_cents != package.price_cents or payment.gateway_id != gateway.id:
-            stk.close_payment(payment, why="The package or its gateway changed.", actor="payer")
+            _let_go(payment, gateway)
         elif is_of_browser(begun, device.browser_hash) or (
             idempotency_key and payment.idempotency_key == idempotency_key  # the same form at the same time
         ):
@@ -132,6 +132,19 @@ def open_purchase(
 def is_of_browser(purchase: Purchase, browser_hash: str) -> bool:
     """Whether this browser, by its cookie, is the one that began the purchase."""
     return bool(browser_hash) and purchase.browser_hash == browser_hash
+
+
+def _let_go(payment: Payment, gateway: Gateway) -> None:
+    """Begin anew where the package or its gateway changed: but what a phone was asked for and may still be paid is
+    delivered at its own price, since its payer was asked for no other. The caller holds its lock.
+    """
+    may_ring = db.session.scalar(
+        select(Push.id).where(Push.payment_id == payment.id, Push.state.in_(OPEN | {State.UNCONFIRMED})).limit(1)
+    )
+    if may_ring is None or payment.environment != gateway.environment:
+        stk.close_payment(payment, why="The package or its gateway changed.", actor="payer")
+    else:
+        touch(payment.id, live_key=None)
 
 
 def _is_over(payment: Payment) -> bool:

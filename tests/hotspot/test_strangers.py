@@ -1,6 +1,7 @@
 """What a stranger learns or takes at the payers' doors: who knows a MAC address, a number, a receipt, or nothing."""
 
 import re
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from portal import clock
 from portal.db import db, transaction
 from portal.hotspot import access
-from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase, Router
+from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Router
 from portal.hotspot.purchases import safe_login_url
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
@@ -369,6 +370,71 @@ def test_a_lost_race_between_two_purchases_of_one_device_loses_no_time(either_ho
     with house.inside():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.starts_at)
         assert two.starts_at == one.expires_at
+
+
+def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
+    either_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second was to begin when the first, which was sent back, would have been over: a day later."""
+    from tests.payments.test_races import together
+
+    house = either_house
+    first = buy(house)
+    pay(house, first, 1)
+    second = buy(house, phone=new_phone(), package="1 hour")
+    with house.inside():
+        first_grant_id = db.session.query(AccessGrant.id).scalar()
+        second_id = db.session.query(Purchase.id).join(Payment).filter(Payment.token == second).scalar()
+    has_looked, has_ended, looked = threading.Event(), threading.Event(), access._busy_until
+
+    def look(purchase: Purchase) -> Any:
+        found = looked(purchase)
+        has_looked.set()
+        has_ended.wait(1)  # it cannot end meanwhile: its turn comes after this
+        return found
+
+    def give() -> None:
+        with transaction():
+            access.grant(db.session.get_one(Purchase, second_id), receipt=None)
+
+    def end() -> None:
+        has_looked.wait(30)
+        with transaction():
+            access.end(db.session.get_one(AccessGrant, first_grant_id), why="test", actor="test")
+        has_ended.set()
+
+    monkeypatch.setattr(access, "_busy_until", look)
+    together(house, give, end)
+    with house.inside():
+        one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
+        assert two.starts_at == one.ended_at and two.expires_at - two.starts_at == timedelta(hours=1)
+
+
+def test_a_prompt_that_rings_while_the_price_changes_is_delivered_at_its_own(house: House) -> None:
+    """It was closed as soon as its payer tapped again: paid, and told that it can no longer be paid."""
+    token = buy(house)
+    ringing = ring(house, token)
+    with house.app.app_context(), transaction():
+        for package in db.session.query(Package):
+            package.price_cents += 1_000
+    later(70)
+    assert buy(house) != token, "who begins now pays the new price"
+    house.callback(ringing, receipt=receipt(1))
+    house.settle()
+    assert house.status(token)["status"] == "paid" and house.status(token)["credentials"]
+    assert house.books() == []
+
+
+def test_what_nobody_was_asked_for_is_closed_when_its_price_changes(house: House) -> None:
+    token = buy(house)
+    house.callback(ring(house, token), code=1032)
+    house.settle()
+    with house.app.app_context(), transaction():
+        for package in db.session.query(Package):
+            package.price_cents += 1_000
+    assert buy(house) != token
+    with house.inside():
+        assert db.session.query(Payment.state).filter_by(token=token).scalar() == "closed"
 
 
 # --- rule 3: guesses
