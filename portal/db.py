@@ -3,7 +3,7 @@
 Reading happens outside `transaction()`; writing inside it and nowhere else. On SQLite a writer takes the lock at
 BEGIN (IMMEDIATE), since a reader that turns writer fails at once with "database is locked"; and a connection that
 only reads is told so (`query_only`), so a write outside `transaction()` fails in the first test that meets it.
-No transaction may be open while we wait on a network: `assert_no_transaction()` guards the outbound clients.
+No transaction may be open while we wait on a network: `assert_no_transaction()` guards every call to M-Pesa.
 A PostgreSQL that goes silent without closing its connections is given up after as long as a writer of SQLite waits for
 its lock: `hurry()` shortens both.
 """
@@ -129,12 +129,6 @@ def assert_no_transaction(what: str) -> None:
     """Refuse to wait on the network while a transaction is open: it would hold locks for seconds."""
     if _writing.get():
         raise PortalError(f"{what} inside transaction(): no transaction may be open while we wait on a network.")
-
-
-def release() -> None:
-    """Give the connection back before waiting on a network. What was loaded stays readable until the next use."""
-    assert_no_transaction("release()")
-    db.session.rollback()
 
 
 def upsert_nothing(model: type[Base], *, unique: list[str], **values: Any) -> Insert:

@@ -11,6 +11,8 @@ from portal.audit import chain
 from portal.audit import jobs as audit_jobs
 from portal.db import core_transaction, db, transaction
 from portal.errors import PortalError
+from portal.gateways import connect
+from portal.gateways.models import Gateway
 from portal.payments import jobs, stk
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
@@ -30,6 +32,13 @@ def test_a_transaction_inside_a_transaction_is_refused(inside: None) -> None:
             pytest.fail("the inner one began")
         db.session.query(Tenant).update({"name": "kept"})
     assert db.session.query(Tenant).filter_by(name="kept").count() == 2
+
+
+def test_nobody_waits_for_m_pesa_inside_a_transaction(inside: None) -> None:
+    """tests.md, second guards: db.py:126. It would hold locks for as long as M-Pesa thinks; nothing asked for it."""
+    client = connect.client_for(db.session.query(Gateway).filter_by(shortcode="600111").one())
+    with pytest.raises(PortalError, match="A call to M-Pesa inside transaction"), transaction():
+        client.test_connection()
 
 
 def test_on_sqlite_what_is_committed_is_on_the_disk(inside: None) -> None:

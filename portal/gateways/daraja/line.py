@@ -12,6 +12,7 @@ import requests
 import structlog
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from portal.db import assert_no_transaction
 from portal.gateways.daraja.connections import BAD_ADDRESS, Bearer, led_inside, never_sent, shared_session, timed_out
 from portal.gateways.daraja.errors import (
     THROTTLE_PAUSE_S,
@@ -190,6 +191,7 @@ class Line:
         self, method: str, path: str, *, auth: AuthBase, read_s: float, payload: Answer | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower case), body. Raises Unreachable if nothing was sent, else OutcomeUnknown."""
+        assert_no_transaction("A call to M-Pesa")
         bare_path = path.partition("?")[0]
         lost = OutcomeUnknown(
             f"The connection to M-Pesa's {self._server} server was lost before its answer. It may have "
