@@ -148,8 +148,8 @@ def choose(token: str) -> ResponseReturnValue:
             chosen = signin.hash_of(form.password.data or "")
             with transaction():
                 signin.change_password(linked.user_id, chosen, key=linked.key, actor=f"user:{linked.user_id}")
-                if linked.is_mailed:
-                    db.session.get_one(User, linked.user_id).is_proven = True
+                # By a link that was handed out, whoever handed it out may have chosen the password.
+                db.session.get_one(User, linked.user_id).is_proven = linked.is_mailed
         except Refused as error:
             form.form_errors.append(said(error.message))
         else:

@@ -18,7 +18,9 @@ class User(Row, Model):
     name: Mapped[str] = mapped_column(String(80))
     password_hash: Mapped[str] = mapped_column(String(200))
     is_platform_admin: Mapped[bool] = mapped_column(default=False)
-    is_proven: Mapped[bool] = mapped_column(default=True)  # not made by a tenant alone: the address answered a mail
+    is_proven: Mapped[bool] = mapped_column(
+        default=True
+    )  # the password is not of a tenant's making: made by the operator, or by a mailed link
     deactivated_at: Mapped[datetime | None]
     session_key: Mapped[str] = mapped_column(String(40))  # changed to end every session and token of this person
     # Those that count: a deactivated one is no role, wherever roles are looked up.

@@ -14,6 +14,11 @@ from portal.audit import chain
 from portal.db import db, new_token, owned
 from portal.errors import Conflict, NotFound, Refused
 
+
+class Unproven(Conflict):
+    """Another business made this person, and their address never answered a mail: nobody knows yet whose it is."""
+
+
 ROLES = ("tenant_admin", "receptionist", "clinician", "accountant")  # that a page gives; patients come by themselves
 
 
@@ -34,7 +39,8 @@ def member(tenant_id: int, membership_id: int) -> Membership:
 def invite(tenant_id: int, *, email: str, name: str, role: str, actor: str) -> User:
     """Somebody new here; who is known by this address already keeps their password. The caller commits.
 
-    Raises Conflict where they work here already.
+    Raises Conflict where they work here already; Unproven where a link must be mailed to them first. Who works
+    elsewhere by another tenant's word alone keeps their password there: no stranger's invitation locks them out.
     """
     _refuse_unknown(role)
     user = signin.by_email(email)
@@ -44,6 +50,8 @@ def invite(tenant_id: int, *, email: str, name: str, role: str, actor: str) -> U
     known = select(Membership.id).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)
     if db.session.scalar(known) is not None:
         raise Conflict("This person belongs to this business already.", fields={"email": "Belongs here already."})
+    if not user.is_proven and _works_elsewhere(user, tenant_id):
+        raise Unproven("This person must choose a password by a mailed link first.")
     _join(user, tenant_id, role, actor=actor)
     return user
 
@@ -68,14 +76,18 @@ def _join(user: User, tenant_id: int, role: str, *, actor: str) -> None:
     Links that were handed out end; and a person whom a tenant made, and whose address never answered a mail, may be
     that tenant's own invention with a password of its choosing: it ends too, and a mailed link gives a new one.
     """
-    elsewhere = select(Membership.id).where(Membership.user_id == user.id, Membership.tenant_id != tenant_id).limit(1)
-    if db.session.scalar(elsewhere) is not None:
+    if _works_elsewhere(user, tenant_id):
         if not user.is_proven:
             user.password_hash = signin.hash_of(new_token())
             db.session.flush()
         sessions.end_all(user)
     signin.add_role(user, tenant_id, role)
     chain.record(tenant_id, "user", user.id, "role_given", actor=actor, new=role)
+
+
+def _works_elsewhere(user: User, tenant_id: int) -> bool:
+    elsewhere = select(Membership.id).where(Membership.user_id == user.id, Membership.tenant_id != tenant_id).limit(1)
+    return db.session.scalar(elsewhere) is not None
 
 
 def deactivate(membership: Membership, *, actor: str) -> None:

@@ -268,10 +268,10 @@ def connect_device(slug: str) -> ResponseReturnValue:
     tenant = find.by_slug(slug, kind="hotspot")
     told = carried()
     device = device_of(tenant, told)
-    refuse_guessers("device", tenant.id)
     grants = purchases.open_grants_of_device(tenant.id, mac=device.mac) if device.mac else []
     begun_ids = [one.id for one in grants if one.has_begun]
-    if not begun_ids or not device.login_url:
+    if not begun_ids or not device.login_url:  # only these: a guest's wrong ones hold up nobody behind the same address
+        refuse_guessers("device", tenant.id)
         wrong_guess("device", tenant.id)
         return redirect(url_for("hotspot.portal", slug=slug, **told), 303)
     with transaction():

@@ -101,6 +101,16 @@ def invite() -> ResponseReturnValue:
         with transaction():
             user = team.invite(g.tenant.id, actor=actor(), **given)
             user_id = user.id
+    except team.Unproven:
+        mail_link(given["email"])
+        flash(
+            _(
+                "This person works elsewhere, and their address has not been confirmed: a link went to it. Invite them "
+                "again when they have chosen a password by it."
+            ),
+            "info",
+        )
+        return redirect(url_for("staff.people"), 303)
     except Conflict:
         form.email.errors = [_("This person belongs here already.")]
         return _page(form, 409)

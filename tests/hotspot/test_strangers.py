@@ -115,6 +115,19 @@ def test_another_device_or_a_strange_router_is_not_connected(house: House, chang
         assert db.session.query(DeviceSignIn).count() == 0
 
 
+def test_who_tries_many_addresses_holds_up_no_device_that_has_paid(house: House) -> None:
+    """Behind one hotspot all have one address: sixty made-up devices kept everybody there from connecting."""
+    pay(house, buy(house))
+    stranger = house.client()
+    tried = [
+        stranger.post("/hotspot/mlima/connect", data=ROUTER | {"mac": f"AA:BB:CC:05:00:{n:02X}"}).status_code
+        for n in range(61)
+    ]
+    assert tried == [303] * 60 + [429]
+    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    assert page.status_code == 200 and 'name="password"' in page.text
+
+
 def test_the_browsers_cookie_leads_back_and_is_worth_nothing_elsewhere(house: House) -> None:
     browser = house.client()
     token = buy(house, browser)

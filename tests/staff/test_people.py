@@ -9,6 +9,7 @@ from portal.audit.models import AuditEntry
 from portal.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.tenants.models import Tenant
 from tests.house import House, csrf_of, later
 
 NEW = "battery staple words"
@@ -106,7 +107,10 @@ def test_an_administrators_link_takes_over_nobody_who_belongs_to_others_too(hous
 
 
 def test_a_person_whom_another_business_made_up_brings_no_password_or_link_of_theirs(house: House) -> None:
-    """Chege invites an address that is not his, chooses its password, and waits until Amina gives it a role."""
+    """Chege invites an address that is not his, chooses its password, and waits until Amina gives it a role.
+
+    Nor may Amina's invitation lock out who really works for Chege: with it alone their password ended.
+    """
     chege, client = house.browser_of("chege"), house.client()
     path = link_in(post(chege, "/staff/people", name="Zuri", email="zuri@mlima.test", role="receptionist"))
     assert path
@@ -118,20 +122,45 @@ def test_a_person_whom_another_business_made_up_brings_no_password_or_link_of_th
         there = mine.filter(User.email == "zuri@mlima.test").one().id
     held = link_in(post(chege, f"/staff/people/{there}/link"))
     assert held and client.get(held).status_code == 200
-    answer = post(house.browser_of("amina"), "/staff/people", name="Z", email="zuri@mlima.test", role="tenant_admin")
+    amina, invited = house.browser_of("amina"), {"name": "Z", "email": "zuri@mlima.test", "role": "tenant_admin"}
+    answer = post(amina, "/staff/people", **invited)
     assert answer.status_code == 303 and link_in(answer) is None
-    assert client.get("/staff/").status_code == 302 and client.get(held).status_code == 410
-    assert client.post("/login", data=data | {"csrf_token": csrf_of(client, "/login")}).status_code == 422
+    page = amina.get("/staff/people").text
+    assert "a link went to it" in page and "zuri@mlima.test" not in page, "no role before the address has answered"
+    assert client.get("/staff/").status_code == 200 and client.get(held).status_code == 200
+    assert client.post("/login", data=data | {"csrf_token": csrf_of(client, "/login")}).status_code == 303
     with house.inside():
         item = db.session.query(OutboxItem).filter_by(kind="email").one()
         mail = payload_of(item)
     assert mail["to"] == "zuri@mlima.test"
     path = str(re.search(r"/password/new/\S+", mail["text"]).group(0))  # type: ignore[union-attr]
     client.post(path, data={"password": "her own words", "again": "her own words", "csrf_token": csrf_of(client, path)})
+    assert client.get("/staff/").status_code == 302 and client.get(held).status_code == 410
+    assert client.post("/login", data=data | {"csrf_token": csrf_of(client, "/login")}).status_code == 422
+    assert post(amina, "/staff/people", **invited).status_code == 303
+    assert "zuri@mlima.test" in amina.get("/staff/people").text
     data |= {"password": "her own words", "csrf_token": csrf_of(client, "/login")}
     assert client.post("/login", data=data).status_code == 303
     with house.inside():
         assert db.session.query(User).filter_by(email="zuri@mlima.test").one().is_proven
+
+
+def test_a_password_that_an_administrator_may_have_chosen_opens_no_other_business(house: House) -> None:
+    """Chege set the password of somebody long known by a link of his, and came in where they were invited next."""
+    with house.app.app_context(), transaction():
+        zuri = signin.add_user(email="zuri@mlima.test", name="Zuri", password="her own words")
+        bahari = db.session.query(Tenant).filter_by(slug="bahari").one()
+        there = signin.add_role(zuri, bahari.id, "receptionist").id
+    chege, client = house.browser_of("chege"), house.client()
+    path = link_in(post(chege, f"/staff/people/{there}/link"))
+    assert path
+    client.post(path, data={"password": NEW, "again": NEW, "csrf_token": csrf_of(client, path)})
+    amina = house.browser_of("amina")
+    post(amina, "/staff/people", name="Z", email="zuri@mlima.test", role="tenant_admin")
+    data = {"email": "zuri@mlima.test", "password": NEW, "csrf_token": csrf_of(client, "/login")}
+    assert client.post("/login", data=data).status_code == 303
+    assert "Bahari" in client.get("/staff/?tenant=mlima").text, "no role at Amina's"
+    assert "zuri@mlima.test" not in amina.get("/staff/people").text
 
 
 def test_an_open_browser_makes_nobody_an_administrator(house: House) -> None:
