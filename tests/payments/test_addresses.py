@@ -262,6 +262,19 @@ def test_a_query_gives_no_prompt_the_receipt_that_paid_another(house: House) -> 
     assert money(house) == [(receipt(1), 20_00, 0), (None, 20_00, 0)] and house.books() == []
 
 
+def test_what_m_pesa_told_of_this_prompt_counts_above_a_receipt_from_anywhere(house: House) -> None:
+    """M-Pesa told of the money by its receipt; a forged one waits beside it: a query speaks of the first."""
+    token, pushed = asked_prompt(house)
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        results_in._receipt(gateway, receipt(1), answer(receipt(1), 20, "254712345126"))
+    assert money(house) == [(receipt(1), 20_00, 20_00)]
+    called_back(house, pushed, ANYBODY, receipt=receipt(2))
+    query_says(house, pushed, "0")
+    assert house.status(token)["status"] == "paid" and money(house) == [(receipt(1), 20_00, 0)]
+    assert house.books() == []
+
+
 def test_a_known_receipt_with_another_amount_is_not_believed_from_anywhere(house: House) -> None:
     """Who learnt the receipt of money that waits to be placed could name a prompt of theirs, and its amount."""
     token, pushed = asked_prompt(house)

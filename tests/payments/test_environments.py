@@ -248,6 +248,18 @@ def test_a_part_paid_test_invoice_is_closed_and_its_test_money_waits(house: Hous
     assert money(house) == [(receipt(1), "sandbox", 20_000, 20_000)] and house.books() == []
 
 
+def test_a_test_invoice_whose_money_is_gone_again_is_closed(house: House) -> None:
+    """Rule 11: it was paid and perhaps delivered in test mode; nobody owes it for real."""
+    number, token = house.invoice(500)
+    by_hand(house, 500, number, receipt(1))
+    assert house.status(token)["status"] == "paid"
+    with house.app.app_context(), transaction():
+        booked = money_in.lock_with_payments(db.session.query(Transaction).one().id)
+        money_in.take_back(booked, how="reversed", why="M-Pesa reversed it.", actor="test")
+    switched = switch(house)["switched"]
+    assert (switched["closed"], switched["askedAnew"]) == ([number], []) and house.books() == []
+
+
 def test_a_real_debt_is_never_paid_with_test_money_and_waits_for_real_money(house: House) -> None:
     """Rule 11, the other direction: back to test mode, and to real money again."""
     switch(house)

@@ -162,6 +162,27 @@ def test_an_acceptance_that_was_cut_off_goes_on_where_it_stopped(house: House, m
     assert judged[6:] == [receipt(n) for n in range(5, 11)] and house.books() == []
 
 
+def test_a_comparison_that_was_cut_off_is_not_accepted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 7: nobody has seen all that it would book."""
+    cells = table([(receipt(n), ago(60 - n), PAY, n * 100, "", "") for n in range(1, 5)], "legacy")
+
+    def cut_off(row: Any, known: Any) -> Any:
+        raise PowerCut
+
+    with monkeypatch.context() as broken:
+        broken.setattr(runs, "judge", cut_off)
+        with pytest.raises(PowerCut):
+            drafted(house, cells)
+    with house.inside():
+        made_id = db.session.query(Reconciliation).one().id
+    with pytest.raises(Conflict, match="was cut off"):
+        accept(house, made_id)
+    with house.inside():
+        assert db.session.query(Transaction).count() == 0
+        assert db.session.query(Reconciliation).one().accepted_at is None
+    assert drafted(house, cells) == made_id and accept(house, made_id) == counted(created=4)
+
+
 def test_a_statement_without_totals_and_balances_is_compared_and_cannot_be_accepted(house: House) -> None:
     """Rule 7: what is missing is said exactly."""
     lines: list[Line] = [(receipt(1), ago(9), PAY, 5_000, "A", ""), (receipt(2), ago(5), PAY, 7_000, "B", "")]
