@@ -23,6 +23,7 @@ from portal.staff import kept
 from portal.tenants.models import Tenant
 
 View = Callable[..., ResponseReturnValue]
+MOST_LOOKED_AT = 20  # pages that a session remembers, in its cookie
 
 
 def let_in() -> ResponseReturnValue | None:
@@ -58,7 +59,8 @@ def _chosen() -> tuple[Tenant | None, str | None]:
 def needs(permission: str, *, looks_at: str = "") -> Callable[[View], View]:
     """Name the permission that a staff page needs, and what of people's payments it shows: that look is recorded.
 
-    What a page fetches by itself while it stays open is one look.
+    What a page fetches by itself while it stays open is one look: the first one of a session is recorded however it
+    is asked for, since anybody may send the header of a poll.
     """
 
     def wrap(view: View) -> View:
@@ -66,7 +68,7 @@ def needs(permission: str, *, looks_at: str = "") -> Callable[[View], View]:
         def guarded(**arguments: Any) -> ResponseReturnValue:
             if not permissions.allows(g.role, permission):
                 raise Forbidden(_("Your role may not see this. Ask an administrator."))
-            if looks_at and "HX-Request" not in request.headers:
+            if looks_at and not _is_poll():
                 with transaction():
                     chain.record(g.tenant.id, "tenant", g.tenant.id, f"looked_at_{looks_at}", actor=actor())
             return view(**arguments)
@@ -75,6 +77,15 @@ def needs(permission: str, *, looks_at: str = "") -> Callable[[View], View]:
         return guarded
 
     return wrap
+
+
+def _is_poll() -> bool:
+    """Whether a page that was looked at before asks again by itself; remembers that it is looked at."""
+    looked, this = session.get("looked", []), f"{g.tenant.id}{request.path}"
+    if this not in looked:
+        session["looked"] = [*looked, this][-MOST_LOOKED_AT:]
+        return False
+    return "HX-Request" in request.headers
 
 
 def read_id(name: str) -> int | None:

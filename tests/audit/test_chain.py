@@ -96,6 +96,16 @@ def test_the_audit_carries_no_phone_and_no_name(house: House) -> None:
 
 
 @pytest.mark.property(69)
+def test_the_header_of_a_poll_hides_no_look(house: House) -> None:
+    """With it from the first request on, all of the payments were read and nobody had looked."""
+    browser, tokens = house.browser_of("brian"), [house.invoice(300)[1] for _n in range(2)]
+    for path in ["/staff/payments", *(f"/staff/attempts/{token}" for token in tokens)] * 3:
+        assert browser.get(path, headers={"HX-Request": "true"}).status_code == 200
+    with house.inside():
+        assert db.session.query(AuditEntry).filter_by(action="looked_at_payments").count() == 1
+        assert db.session.query(AuditEntry).filter_by(action="looked_at_attempt").count() == 2
+
+
 def test_who_looked_at_a_list_of_payments_is_recorded_with_the_person(house: House) -> None:
     """tests.md 69: lists and attempts were looked at and nothing was written."""
     _number, token = house.invoice(300)
