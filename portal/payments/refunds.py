@@ -435,6 +435,17 @@ def begin(refund_id: int) -> MpesaRequest | None:
     return request
 
 
+def may_still_go(subject: str) -> bool:
+    """Whether the refund that this request is of is not over, now that its request leaves: who was killed in between
+    may be back after an administrator has ended it. From now M-Pesa has its hour to tell. The caller commits.
+    """
+    refund = lock(int(subject.partition(":")[2]))
+    if refund.state not in ("sending", "unknown"):
+        return False
+    refund.sent_at = clock.now()
+    return True
+
+
 def sent(refund: Refund, conversation_id: str) -> None:
     """M-Pesa took it; its result follows. A result may have been quicker. The caller commits."""
     refund.conversation_id = conversation_id or refund.conversation_id

@@ -73,6 +73,11 @@ def send_request(request_id: int) -> None:
         if request.state == "sent" and request.next_at is not None and request.next_at <= clock.now():
             requests.close(request, "unknown", answer="No answer came in time.")
             return
+        if request.state == "created" and request.kind in refunds.METHODS and not refunds.may_still_go(request.subject):
+            db.session.refresh(request, with_for_update=True)
+            if request.state == "created":  # else another worker sent it meanwhile
+                requests.close(request, "failed", answer="Its refund was ended before it was sent.")
+            return
         claimed = requests.claim(request_id)
         gateway_id, is_halted = request.gateway_id, not initiator.can_ask(request.gateway)
     if claimed is None:

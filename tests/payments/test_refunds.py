@@ -12,7 +12,7 @@ from portal.clinic import invoices
 from portal.db import db, transaction
 from portal.errors import Refused
 from portal.gateways.models import Gateway
-from portal.payments import refunds, settle
+from portal.payments import refunds, request_jobs, settle
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, later, new_phone, receipt
@@ -528,3 +528,46 @@ def _status_answers(house: House, token: str, *, amount: int, times: int) -> Ref
                 refund_answers.take_status(one, told, question)
                 questions.close(question, "answered", code="0")
         return db.session.get_one(Refund, one_id)
+
+
+def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes_back(house: House) -> None:
+    """Killed between two lines, its request waited; an hour later it was said not to have gone, and then went."""
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
+    with house.app.app_context():
+        refund_id = db.session.query(Refund.id).scalar()
+        with transaction():
+            request = refunds.begin(refund_id)
+            assert request is not None
+            request_id = request.id
+        later(4_000)
+        with transaction():
+            refunds.unknown(refunds.lock(refund_id), "No result came in time.")
+        with transaction():
+            refunds.resolve(refunds.lock(refund_id), went=False, receipt="", actor="test")
+        request_jobs.send_request(request_id)
+        one = db.session.get_one(MpesaRequest, request_id)
+        assert (one.state, one.sends, one.next_at) == ("failed", 0, None)
+    assert house.books() == []
+
+
+def test_an_hour_without_a_word_begins_when_a_refund_truly_leaves(house: House) -> None:
+    with_initiator(house)
+    number, token = house.invoice(1_000)
+    by_hand(house, 1_000, number, receipt(1))
+    assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
+    with house.app.app_context():
+        refund_id = db.session.query(Refund.id).scalar()
+        with transaction():
+            request = refunds.begin(refund_id)
+            assert request is not None
+            subject = request.subject
+        later(4_000)
+        with transaction():
+            refunds.unknown(refunds.lock(refund_id), "No result came in time.")
+            assert refunds.may_be_resolved(refunds.lock(refund_id))
+        with transaction():
+            assert refunds.may_still_go(subject)
+            assert not refunds.may_be_resolved(refunds.lock(refund_id))
