@@ -148,6 +148,7 @@ def test_a_new_gateway_or_another_default_switches_no_money_without_a_fresh_sign
     amina = house.api("amina")
     stale = "fresh_signin_required"
     refused(amina.post("/api/payment-gateways", new | {"env": "production", "isDefault": True}), 422, stale)
+    refused(amina.post("/api/payment-gateways", new | {"env": "production"}), 422, stale)
     refused(amina.post(f"/api/payment-gateways/{real}/default"), 422, stale)
     refused(amina.put(f"/api/payment-gateways/{real}", {"isDefault": True}), 422, stale)
     refused(amina.delete(f"/api/payment-gateways/{test}"), 422, stale)

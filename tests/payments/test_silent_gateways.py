@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from portal import clock
 from portal.db import db, transaction
 from portal.gateways import breaker, daraja
 from portal.gateways.models import Gateway
-from portal.payments import jobs, queries, refunds, request_jobs, stk
+from portal.payments import jobs, queries, refunds, request_jobs, side_by_side, stk
 from portal.payments import requests as questions
 from portal.payments.models import MpesaRequest, Push, Refund
 from portal.tenants.models import Tenant
@@ -137,6 +138,21 @@ def test_what_a_full_gateway_has_waiting_does_not_fill_the_list(house: House) ->
         ours, others = gateway_of("mlima").id, gateway_of("bahari").id
         assert [gateway_id for _push, gateway_id in stk.due_to_send()] == [ours, ours, others]
         assert [gateway_id for _push, gateway_id in stk.due_to_send([ours])] == [others]
+
+
+def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(house: House) -> None:
+    """money.md C31: else its waiting rows fill the list, and nobody else's turn comes."""
+    looked: list[list[int]] = []
+
+    def due(without: Collection[int]) -> list[tuple[int, int]]:
+        looked.append(list(without))
+        return [(3, 8)]
+
+    errand = side_by_side.Errand(due, lambda _row: None, lambda _row, _error: None, lambda _gateway: 2)
+    with house.inside():
+        in_flight: Any = {1: (7, Future()), 2: (7, Future()), 4: (9, Future())}
+        assert side_by_side._next(errand, in_flight, set(), 8) == [(3, 8)]
+    assert looked == [[7]]
 
 
 def test_a_silent_gateway_holds_up_no_other_tenants_queries(house: House, silence: Silence) -> None:

@@ -253,6 +253,38 @@ def test_a_database_that_fails_midway_leaves_the_rest_on_disk(
     assert [house.status(token)["status"] for token in invoices] == ["paid"] * 3
 
 
+def test_what_stays_after_half_an_intake_is_on_the_disk_before_the_whole_is_gone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut between the two would lose callbacks that were acknowledged."""
+    spool, push = spool_of(house), house.pushed(house.invoice(100)[1])
+    for n in range(2):
+        spool.append(letter(house, push, receipt=receipt(n)))
+    done: list[str] = []
+    flush, unlink = os.fsync, Path.unlink
+
+    def flushed(handle: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).suffix or "directory")
+        flush(handle)
+
+    def unlinked(file: Path, missing_ok: bool = False) -> None:
+        done.append("unlink")
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    taken: list[Envelope] = []
+
+    def take_one(one: Envelope) -> None:
+        if taken:
+            raise OSError("the database went away")
+        taken.append(one)
+
+    with house.inside(), pytest.raises(OSError, match="went away"):
+        spool.take_in(take_one)
+    assert done == ["directory", ".draft", "directory", "unlink", "directory"] and spool.depth() == 1
+
+
 def test_an_intake_that_has_no_time_left_goes_on_in_the_next_turn(house: House) -> None:
     """money.md A5: a long outage's callbacks must not hold up what else the scheduler does."""
     spool = spool_of(house)

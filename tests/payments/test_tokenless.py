@@ -150,6 +150,25 @@ def test_a_stranger_cannot_flood_and_shuts_out_no_word_of_safaricoms(either_hous
         assert db.session.query(InboxItem).filter_by(kind="claim").count() == said.count(200) + 2
 
 
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_four_hundred_of_strangers_shut_out_strangers_and_nobody_else(house: House, is_foreign: bool) -> None:
+    """money.md A13: of a gateway, whichever networks they come from; Safaricom's own words fill no stranger's room."""
+    in_production(house)
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        db.session.add_all(
+            InboxItem(
+                kind="claim", dedupe=f"{n}", tenant_id=gateway.tenant_id, gateway_id=gateway.id, body_sealed="",
+                remote_address=f"198.51.{n // 200}.{n % 200}", is_foreign=is_foreign, receipt=receipt(n + 1),
+                received_at=clock.now(), next_at=clock.now(), state="waiting", attempts=0, outcome="",
+            )
+            for n in range(400)
+        )  # fmt: skip
+    said = c2b_body(receipt=receipt(999), amount=100, account="X")
+    assert post(house, LEGACY, said, "203.0.113.9") == (503 if is_foreign else 200)
+    assert post(house, LEGACY, said | {"TransID": receipt(998)}, SAFARICOM) == 200
+
+
 def test_forged_bodies_of_one_receipt_do_not_shut_out_the_true_one(house: House) -> None:
     """money.md A13: three from strangers, and any number from Safaricom."""
     in_production(house)
