@@ -62,6 +62,38 @@ def password_of(house: House, token: str) -> str:
 # --- rule 1: a MAC address is no secret
 
 
+def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(house: House) -> None:
+    """Rule 3: sixty in a quarter of an hour; neither another business nor another door is closed by them."""
+    from portal import limits
+    from portal.errors import CoolDown
+
+    with house.app.test_request_context(environ_base={"REMOTE_ADDR": "203.0.113.9"}):
+        for _time in range(60):
+            limits.refuse_guessers("code", 1)
+            limits.wrong_guess("code", 1)
+        with pytest.raises(CoolDown):
+            limits.refuse_guessers("code", 1)
+        limits.refuse_guessers("code", 2)
+        limits.refuse_guessers("message", 1)
+    steps = [(step.amount, step.get_expiry()) for step in limits._OF_NETWORK]
+    assert steps == [(60, 900), (240, 6 * 3_600), (480, 86_400)]
+
+
+def test_a_browsers_cookie_of_one_business_is_nobodys_at_another(house: House) -> None:
+    """Rule 1: its name says whose it is, and so must its signature."""
+    from portal.payer import browser
+
+    browser_of_buyer = house.client()
+    buy(house, browser_of_buyer)
+    mlima, bahari = house.tenant_id(), house.tenant_id("bahari")
+    cookie = browser_of_buyer.get_cookie(f"mlango_device_{mlima}")
+    assert cookie is not None
+    for name, is_known in ((mlima, True), (bahari, False)):
+        sent = {"Cookie": f"mlango_device_{name}={cookie.value}"}
+        with house.app.test_request_context(headers=sent):
+            assert bool(browser.known(db.session.get_one(Tenant, name))) is is_known
+
+
 @pytest.mark.parametrize("is_paid", [False, True])
 def test_a_mac_address_tells_neither_token_nor_number_nor_receipt_nor_password(house: House, is_paid: bool) -> None:
     """safety.md 1, money.md B22."""
@@ -94,6 +126,8 @@ def test_by_its_mac_a_device_is_connected_once_for_a_minute_and_no_other(house: 
             return access.admit_once(tenant_id, given["username"], given["password"], mac=mac) is not None
 
     assert not admitted("AA:BB:CC:00:11:23") and not admitted("") and not admitted(MAC, password="x")
+    with house.app.app_context(), transaction():
+        assert access.admit_once(tenant_id + 1, fields["username"], fields["password"], mac=MAC) is None
     assert admitted(MAC) and not admitted(MAC), "once"
     page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
     fields |= dict(re.findall(r'name="(username|password)" value="([^"]+)"', page.text))
@@ -218,6 +252,23 @@ def test_after_a_cancel_a_stranger_to_it_begins_anew_and_the_old_one_may_still_b
     house.callback(pushed, receipt=receipt(8))
     house.settle()
     assert house.status(old)["status"] == "paid" and house.status(new)["status"] != "paid" and house.books() == []
+
+
+def test_what_a_part_was_paid_for_is_not_over_though_its_prompt_was_cancelled(house: House) -> None:
+    """A new purchase beside it would ask the same phone for all of it again."""
+    token = buy(house)
+    house.callback(ring(house, token), code=1032)
+    house.settle()
+    with house.inside():
+        reference = db.session.query(Payment).one().reference
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=20, account=reference)
+    )
+    house.settle()
+    answer = initiate(house, packageId=house.package("1 day"))
+    assert (answer.status_code, answer.json["paymentId"]) == (200, None)
+    with house.inside():
+        assert db.session.query(Payment).count() == 1
 
 
 def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_house: House) -> None:

@@ -129,6 +129,28 @@ def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
         assert (item.state, item.attempts) == ("done", 0)
 
 
+def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money.md C27: no row is to blame for two workers that meet, however often they do."""
+    token = house.invoice(100)[1]
+    house.callback(house.pushed(token), receipt=receipt(1))
+
+    def meet(*_given: Any) -> Any:
+        raise OperationalError("UPDATE", {}, _Met("40P01"))
+
+    with monkeypatch.context() as busy:
+        busy.setattr(settle, "settle", meet)
+        busy.setattr(jobs, "_wait_a_moment", lambda: None)
+        with pytest.raises(OperationalError):
+            drain(house)
+    with house.inside():
+        item = db.session.query(InboxItem).one()
+        assert (item.state, item.attempts, item.outcome) == ("new", 0, "")
+    house.settle()
+    assert house.status(token)["status"] == "paid"
+
+
 @pytest.mark.property(72)
 def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_other(
     either_house: House, monkeypatch: pytest.MonkeyPatch
