@@ -12,12 +12,12 @@ from portal import clock
 from portal.db import db, transaction
 from portal.hotspot import access
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Router
-from portal.hotspot.purchases import safe_login_url
+from portal.hotspot.purchases import is_of_browser, safe_login_url
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, later, new_phone, receipt
+from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
 
 MAC = "AA:BB:CC:00:11:22"
 ROUTER = {"mac": MAC, "ip": "10.5.50.77", "identity": "m1", "link-login-only": "http://10.5.50.1/login"}
@@ -269,6 +269,26 @@ def test_what_a_part_was_paid_for_is_not_over_though_its_prompt_was_cancelled(ho
     assert (answer.status_code, answer.json["paymentId"]) == (200, None)
     with house.inside():
         assert db.session.query(Payment).count() == 1
+
+
+def test_a_browser_without_a_cookie_began_nothing() -> None:
+    """What was bought without a cookie, such as by a pasted message, is not everybody's."""
+    assert not is_of_browser(Purchase(browser_hash=""), "")
+
+
+def test_access_at_another_business_takes_no_time_from_this_ones(house: House) -> None:
+    """The same device at two businesses: each begins when it is paid."""
+    pay(house, buy(house))
+    form = {"package": house.package("1 day", "bahari"), "phone": LOCAL} | ROUTER
+    token = house.client().post("/hotspot/bahari/", data=form).headers["Location"].split("/wait/")[1].split("?")[0]
+    body = stk_body(ring(house, token), receipt=receipt(2))
+    with house.inside():
+        push_token = db.session.query(Push).join(Payment).filter(Payment.token == token).one().token
+    house.client().post(f"{house.hook('bahari')}/stk/{push_token}", json=body)
+    house.settle()
+    with house.inside():
+        begun = [one.has_begun for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]
+        assert begun == [True, True]
 
 
 def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_house: House) -> None:

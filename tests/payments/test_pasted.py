@@ -99,6 +99,16 @@ def test_at_a_banks_paybill_the_account_says_whose_it_is(house: House) -> None:
         assert not sms_claim.names_us(tenant, gateway, "Equity Paybill Account")
 
 
+def test_a_message_of_the_future_is_none(house: House) -> None:
+    """A phone's clock may be ten minutes ahead, not a day."""
+    arrive(house)
+    text = by_paybill(receipt(1))
+    later(-12 * 60)
+    assert paste(house, text)["reason"] == "too_old"
+    later(3 * 60)
+    assert paste(house, text)["reason"] == "verified"
+
+
 @pytest.mark.parametrize(("ago_s", "reason"), [(0, "verified"), (86_300, "verified"), (86_500, "too_old")])
 def test_a_message_is_good_for_as_long_as_the_tenant_says(house: House, ago_s: int, reason: str) -> None:
     arrive(house)

@@ -169,6 +169,19 @@ def test_money_without_a_receipt_goes_back_only_with_a_second_persons_yes(house:
     assert second.json["data"]["needsApproval"] is False
 
 
+def test_a_failure_after_a_receipt_contradicts_nothing(house: House) -> None:
+    """fidelity.md 2: M-Pesa's record of the money stands; its refunds are not held."""
+    _number, token = house.invoice(500)
+    push = house.pushed(token)
+    house.callback(push, receipt=receipt(1))
+    house.settle()
+    house.callback(push, code=1032)
+    house.settle()
+    found = money(house)
+    assert (found.receipt, found.contradicted_at, found.contradiction) == (receipt(1), None, "")
+    assert house.status(token)["status"] == "paid"
+
+
 def test_the_receipt_ends_the_contradiction(house: House) -> None:
     """fidelity.md 2: M-Pesa's own record of the money is above both of its words."""
     _number, token, push = paid_by_query(house)
