@@ -30,6 +30,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     """Start everything, print the addresses, and end with Ctrl-C or SIGTERM."""
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
+    os.chdir(Path(__file__).parent.parent)  # every program is of this very copy: Python takes what lies here first
     web_url, simulator_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{simulator_port}"
     redis = None if os.environ.get("REDIS_URL") else redis_command(data / "redis")
     environment = {
