@@ -241,3 +241,22 @@ def test_the_check_of_the_books_takes_all_the_time_it_needs(either_house: House)
         db.session.remove()
         assert limits and set(limits) == {"0"}
         assert db.session.scalar(text("SHOW statement_timeout")) == "15s"
+
+
+def test_payments_of_one_moment_are_paged_to_their_end(house: House) -> None:
+    """M-Pesa tells seconds: a page may end between two payments of one."""
+    from portal.payments import search
+    from portal.payments.models import Transaction as Booked
+
+    number, _token = house.invoice(500)
+    for n in range(3):
+        body = c2b_body(receipt=receipt(n + 1), amount=100, account=number)
+        assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    tenant_id = house.tenant_id()
+    with house.app.app_context(), transaction():
+        db.session.query(Booked).update({"occurred_at": clock.now()})
+    with house.inside():
+        found, cursor = search.page(tenant_id, search.Wanted(), rows=2)
+        rest, end = search.page(tenant_id, search.Wanted(), cursor=cursor or "", rows=2)
+        assert [one.receipt for one in (*found, *rest)] == [receipt(3), receipt(2), receipt(1)] and end is None
