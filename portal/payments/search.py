@@ -3,7 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
@@ -42,28 +42,28 @@ def read_wanted(given: Any) -> Wanted:
     state = given.get("state", "")
     if state and state not in STATES:
         raise Refused(f"state must be one of {', '.join(STATES)}.", code="invalid_fields", fields={"state": "Unknown."})
-    until = _day(given.get("to", ""), "to")
     return Wanted(
         receipt=given.get("receipt", "").strip().upper()[:20],
         words=given.get("q", "").strip()[:60],
         phone=given.get("phone", "").strip()[:30],
         since=_day(given.get("from", ""), "from"),
-        until=until + timedelta(days=1) if until and len(given.get("to", "")) == 10 else until,
+        until=_day(given.get("to", ""), "to", is_last=True),
         state=state,
     )
 
 
-def _day(text: str, name: str) -> datetime | None:
-    """An RFC 3339 time, or the beginning of a day in Nairobi."""
+def _day(text: str, name: str, *, is_last: bool = False) -> datetime | None:
+    """An RFC 3339 time, or the beginning of a day in Nairobi; of the last day that is wanted, its end."""
     if not text:
         return None
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=clock.NAIROBI)
+        return (at + timedelta(days=1) if is_last and len(text) == 10 else at).astimezone(UTC)
+    except (ValueError, OverflowError):  # no date at all, or one at the end of the calendar
         raise Refused(
             f"{name} must be a day such as 2026-11-21.", code="invalid_fields", fields={name: "Not a day."}
         ) from None
-    return at if at.tzinfo else at.replace(tzinfo=clock.NAIROBI)
 
 
 def _query(tenant_id: int, wanted: Wanted) -> "Select[Transaction]":

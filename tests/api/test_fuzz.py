@@ -90,8 +90,9 @@ def send(api: Api, method: str, path: str, body: Any, query: dict[str, Any] | No
     path = re.sub("<[^>]+>", "nobody", path)
     data = None if method in ("GET", "DELETE") else json.dumps(body)
     return api.client.open(
-        path, method=method, headers=api.headers, data=data, content_type="application/json", query_string=query or {}
-    )
+        path, method=method, headers=api.headers, data=data, content_type="application/json",
+        query_string=query or {}, buffered=True,
+    )  # fmt: skip
 
 
 def check(answer: Any, what: str) -> None:

@@ -9,6 +9,7 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
 from portal import clock, queue, schedule
 from portal.db import db, transaction
@@ -190,7 +191,9 @@ def test_a_pull_that_fails_says_why_and_its_window_stays(served: House, stage: A
     assert served.status(token)["status"] == "paid"
 
 
-def test_a_row_that_cannot_be_taken_is_asked_for_again(served: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_the_database_could_not_take_is_asked_for_again(
+    served: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register_pull(served)
     (number, token), (other, second) = served.invoice(40), served.invoice(50)
     pay_by_hand(served, number, 40)
@@ -199,7 +202,7 @@ def test_a_row_that_cannot_be_taken_is_asked_for_again(served: House, monkeypatc
 
     def stumble(gateway: Any, paid: Any, arrival: Any, **named: Any) -> Any:
         if paid.account == number:
-            raise RuntimeError("stumbled")
+            raise OperationalError("INSERT", {}, Exception("the server went away"), connection_invalidated=True)
         return real(gateway, paid, arrival, **named)
 
     with monkeypatch.context() as patch:

@@ -230,11 +230,16 @@ def test_the_first_wrong_initiator_password_halts_everything_until_an_administra
         gateway.initiator_name = "nobody"
     first = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
     house.settle_until(lambda: refund_of(house, first.json["data"]["refundId"])["status"] == "failed")
-    second = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
+    second = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 200})
     assert second.status_code == 409 and "until an administrator looks" in second.json["message"]
     gateway_uid = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
-    house.api("amina").put(f"/api/payment-gateways/{gateway_uid}", json={"initiatorName": "mlima-api"})
-    third = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 100})
+    initiator = {
+        "initiatorName": "mlima-api", "initiatorPassword": "Safaricom123!",
+        "consumerKey": "mlima-key", "consumerSecret": "mlima-secret", "passkey": "mlima-passkey",
+    }  # fmt: skip
+    changed = house.api("amina").put(f"/api/payment-gateways/{gateway_uid}", json=initiator)
+    assert changed.status_code == 200, changed.text
+    third = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 300})
     house.settle_until(lambda: refund_of(house, third.json["data"]["refundId"])["status"] == "refunded")
     assert house.books() == []
 

@@ -56,7 +56,7 @@ def test_access_ends_when_m_pesa_reverses_its_money_and_the_payer_reads_why(hous
     page = house.client().get(f"/pay/{token}").text
     assert "Your money went back" in page and f"M-Pesa reversed your payment {code}" in page and code in page
     refused = house.client().post("/hotspot/mlima/code", data={"code": code})
-    assert refused.status_code == 422 and "its time is over" in refused.text
+    assert refused.status_code == 422 and "or their time is over" in refused.text
     told = house.client().get(f"/hotspot/mlima/api/{token}").json
     assert told["captive"] is True and actions(house, "access_ended") == 1 and house.books() == []
 

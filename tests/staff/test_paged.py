@@ -206,7 +206,7 @@ def test_the_last_24_hours_are_24_hours_at_any_time_of_day(house: House) -> None
         made_at = clock.now() - timedelta(hours=23)
     with house.app.app_context(), transaction():
         db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": made_at.replace(tzinfo=None)})
-    assert 'mlango_pushes{state="sending"} 1.0' in metrics(house) or "mlango_pushes{" in metrics(house)
+    assert 'mlango_pushes{state="awaiting_pin"} 1.0' in metrics(house)
     with house.app.app_context(), transaction():
         earlier = (clock.now() - timedelta(hours=25)).replace(tzinfo=None)
         db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": earlier})
