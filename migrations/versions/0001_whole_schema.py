@@ -575,6 +575,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_payments_order", ["tenant_id", "order_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
+            "ix_payments_undelivered",
+            ["tenant_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+        )
+        batch_op.create_index(
             "ix_payments_to_fulfil",
             ["next_fulfil_at"],
             unique=False,
@@ -1432,6 +1439,11 @@ def downgrade() -> None:
 
     op.drop_table("reconciliations")
     with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_payments_undelivered",
+            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+        )
         batch_op.drop_index(
             "ix_payments_to_fulfil",
             sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),

@@ -63,18 +63,17 @@ def of_receipt(gateway: Gateway, receipt: str) -> Hearsay | None:
 
 def compare() -> None:
     """Settle the held words whose receipt M-Pesa or a statement has told of; each in a transaction of its own."""
-    told = (
-        select(Hearsay.id, Transaction.id)
-        .join(
-            Transaction,
-            (Transaction.tenant_id == Hearsay.tenant_id)
-            & (Transaction.environment == Hearsay.environment)
-            & (Transaction.receipt == Hearsay.receipt),
+    told_of = (
+        select(Transaction.id)
+        .where(
+            Transaction.tenant_id == Hearsay.tenant_id,
+            Transaction.environment == Hearsay.environment,
+            Transaction.receipt == Hearsay.receipt,
         )
-        .where(Hearsay.state == "held")
-        .order_by(Hearsay.id)
-        .limit(BATCH)
+        .scalar_subquery()  # each held word looks its receipt up; a join might begin with all the money there is
     )
+    told = select(Hearsay.id, told_of).where(Hearsay.state == "held", told_of.is_not(None))
+    told = told.order_by(Hearsay.id).limit(BATCH)
     for held_id, transaction_id in db.session.execute(told).all():
         try:
             with transaction():
@@ -84,8 +83,8 @@ def compare() -> None:
 
 
 def _settle(held_id: int, transaction_id: int) -> None:
+    held = db.session.get_one(Hearsay, held_id, with_for_update=True)  # before the money, as a person's decision does
     booked = money_in.lock_with_payments(transaction_id)
-    held = db.session.get_one(Hearsay, held_id)
     fits = held.amount_cents == booked.amount_cents and _may_be_of(held, booked)
     if not _decide(held, "agreed" if fits else "refused", booked, actor=booked.channel):
         return

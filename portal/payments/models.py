@@ -48,6 +48,12 @@ class Payment(TenantOwned, Model):
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         _partial("ix_payments_to_fulfil", "next_fulfil_at", where="state = 'paid' AND fulfilled_at IS NULL"),
+        _partial(
+            "ix_payments_undelivered",
+            "tenant_id",
+            "id",
+            where="state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''",
+        ),
         _partial("ix_payments_to_withdraw", "withdraw_at", where="withdraw_at IS NOT NULL"),
         _partial("ix_payments_offered", "created_at", where="state = 'open' AND purpose = 'hotspot'"),
         _partial("ix_payments_owing", "tenant_id", "id", where="state = 'open' AND purpose <> 'hotspot'"),

@@ -111,18 +111,45 @@ def test_m_pesas_word_agrees_and_the_wallet_is_credited_once(house: House) -> No
     assert balance(house, owner) == 100 and house.books() == []
 
 
-@pytest.mark.parametrize(("ending", "state", "held_cents"), [("126", "agreed", 100), ("127", "refused", 0)])
+@pytest.mark.parametrize("shown", ["2547 ***** 126", "254712345126"])
+@pytest.mark.parametrize(("ending", "state", "credited"), [("126", "agreed", 100), ("127", "refused", 0)])
 def test_who_m_pesa_shows_as_another_payer_gets_nobody_elses_money(
-    house: House, ending: str, state: str, held_cents: int
+    house: House, ending: str, state: str, credited: int, shown: str
 ) -> None:
-    """M-Pesa shows a part of the number only: what it shows must be of the phone that the word names."""
+    """What M-Pesa shows of the number, a part or all of it, must be of the phone that the word names."""
     give_key(house)
     owner = customer(house, f"254712345{ending}")
-    mpesa_tells(house, shown="2547 ***** 126")
+    mpesa_tells(house, shown=shown)
     assert post(house, told(f"254712345{ending}")).json == ACCEPTED
     house.work()
-    assert held(house) == [state] and balance(house, owner) == held_cents
+    assert held(house) == [state] and balance(house, owner) == credited
     assert house.books() == []
+
+
+def test_money_that_has_its_home_is_nobodys_credit(house: House) -> None:
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    number, token = house.invoice(100)
+    post(house, told(phone))
+    house.work()
+    mpesa_tells(house, account=number)
+    assert house.status(token)["status"] == "paid" and balance(house, owner) == 0
+    assert held(house) == ["agreed"] and house.books() == []
+
+
+def test_a_person_agrees_to_no_other_amount_than_m_pesas(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M-Pesa told of the receipt in the very moment: what the page shows is not what came."""
+    give_key(house)
+    phone = new_phone()
+    owner = customer(house, phone)
+    post(house, told(phone, amount=5_000))
+    house.work()
+    with monkeypatch.context() as patch:
+        patch.setattr(hearsay, "compare", lambda: None)
+        mpesa_tells(house, amount=10)
+        assert "with another amount" in press(house, "agree")
+    assert held(house) == ["held"] and balance(house, owner) == 0 and house.books() == []
 
 
 def test_m_pesas_word_of_another_amount_refuses_it(house: House) -> None:
