@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from portal.db import db, transaction
+from portal.payments import states
+from portal.payments.models import Payment
 from tests.browser.journeys import buy, portal
-from tests.house import new_phone
+from tests.house import House, later, new_phone
 
 
 def asked_of(page: Page, part: str) -> list[str]:
@@ -77,3 +80,26 @@ def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house
     page.clock.run_for(600_000)
     page.evaluate("new Promise(done => requestAnimationFrame(() => done()))")
     assert asked == []
+
+
+def news(house: House) -> None:
+    """The next poll brings the page's part anew."""
+    with house.app.app_context(), transaction():
+        states.touch(db.session.query(Payment).one().id)
+
+
+def test_a_poll_closes_nothing_that_the_reader_opened(open_house, phones, page_at, no_problems):
+    """use.md 19: what came in by itself closed the help that somebody was reading."""
+    page: Any = page_at(360)
+    msisdn = new_phone()
+    buy(page, open_house, msisdn)
+    phones.wait_for_prompt(msisdn)
+    help_ = page.locator("details.fold", has_text="No prompt on your phone?")
+    later(25)  # then the page offers it
+    news(open_house)
+    help_.locator("summary").click()
+    expect(help_).to_have_attribute("open", "")
+    page.evaluate("document.querySelector('#payment details').setAttribute('data-before', '')")
+    news(open_house)
+    expect(page.locator("#payment [data-before]")).to_have_count(0)
+    expect(help_).to_have_attribute("open", "")
