@@ -403,7 +403,7 @@ def expire(limit: int = 200) -> int:
             | ((Push.state == State.SENDING) & (Push.sent_at < now - STUCK_SENDING)),
             ~is_here,
         )
-        .order_by(Push.id)
+        .order_by(Push.sent_at, Push.id)  # by the index of those that wait, not by all there ever were
         .limit(limit)
         .with_for_update(of=Payment, skip_locked=True)
     )
