@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +195,8 @@ def served(application: Any, *senders: tuple[Any, Sender], threads: int = 1) -> 
     async def all_of_them() -> None:
         await asyncio.gather(*(made.__rsgi__(its_scope, sender) for its_scope, sender in senders))
 
-    asyncio.run(all_of_them())
+    with ThreadPoolExecutor(1) as apart:  # the browser's tests keep a loop of their own in this thread
+        apart.submit(asyncio.run, all_of_them()).result()
     return made
 
 
