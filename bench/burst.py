@@ -15,12 +15,12 @@ from bench import stock
 from bench.load import Load, drive
 from bench.report import Section
 from bench.servers import Stage, stage
-from portal.db import core_transaction, db
 from portal.hotspot.models import AccessGrant
+from portal.kernel.db import core_transaction, db
 from portal.ledger.models import Journal
+from portal.payments.inbox.spool import Spool
+from portal.payments.integrity import problems
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction
-from portal.payments.proof import problems
-from portal.payments.spool import Spool
 
 WITHIN_S = 600
 FULL_RATE = {"sqlite": 1_200, "postgresql": 1_600}  # callbacks a second to have ready; more are never taken

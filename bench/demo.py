@@ -216,7 +216,7 @@ def _role(pid: int) -> str:
     roles = {
         "portal.simulator": "simulator", "portal.app": "web", "--queues push": "worker push",
         "--queues money": "worker money", "--queues outside": "worker outside", "portal scheduler": "scheduler",
-        "redis": "redis", "valkey": "redis", "processes.py watch": "supervisor", "portal demo": "supervisor",
+        "redis": "redis", "valkey": "redis", "supervisor.py watch": "supervisor", "portal demo": "supervisor",
     }  # fmt: skip
     return next((role for words, role in roles.items() if words in command), "other")
 

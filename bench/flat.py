@@ -16,13 +16,16 @@ from flask.testing import FlaskClient
 from bench import history
 from bench.report import Section
 from bench.servers import stage
-from portal import clock, schedule
 from portal.audit import jobs as audit_jobs
-from portal.db import db, transaction
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, jobs, pull, receipt_questions, results_in, search, undecided
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments import matching, search, transaction_status
+from portal.payments.c2b import pull, unresolved
 from portal.payments.models import Payment, Push, Transaction
+from portal.payments.processing import jobs, results
+from portal.processes import scheduler
 from portal.reconciliation import runs
 from tests.house import House, c2b_body, new_phone, receipt
 
@@ -150,7 +153,7 @@ def _push_of(business: Business, of: Callable[[Push], Any]) -> Callable[[], Any]
 
 def _told_before(gateway: Gateway) -> None:
     paid = _paid_by_hand("")
-    results_in._told_before(gateway, paid.receipt, paid.amount_cents, None, paid.payer)  # type: ignore[arg-type]
+    results._told_before(gateway, paid.receipt, paid.amount_cents, None, paid.payer)  # type: ignore[arg-type]
 
 
 def _pulled_row(gateway: Gateway) -> None:
@@ -223,20 +226,20 @@ OPERATIONS = (
     Operation("callback, kept and settled", _callback),
     Operation("payment by hand for an invoice", _confirmation),
     Operation("payment by hand for nobody", lambda business: _confirmation(business, "NOBODY")),
-    Operation("echo of a till's payment", lambda b: b.inside(lambda g: accounts.push_of(g, _paid_by_hand("")))),
+    Operation("echo of a till's payment", lambda b: b.inside(lambda g: matching.push_of(g, _paid_by_hand("")))),
     Operation(
-        "receipt for what a query told", lambda b: b.inside(lambda g: accounts.known_by_query(g, _paid_by_hand("")))
+        "receipt for what a query told", lambda b: b.inside(lambda g: matching.known_by_query(g, _paid_by_hand("")))
     ),
-    Operation("a query says paid", lambda b: _push_of(b, accounts.told_by_status)),
+    Operation("a query says paid", lambda b: _push_of(b, matching.told_by_status)),
     Operation("a stranger's confirmation", _strangers_claim),
-    Operation("what waits for M-Pesa's word, asked about", lambda b: b.written(lambda g: receipt_questions.ask_due())),
-    Operation("words of money that wait for a person", lambda b: b.inside(lambda g: undecided.of_tenant(g.tenant_id))),
+    Operation("what waits for M-Pesa's word, asked about", lambda b: b.written(lambda g: transaction_status.ask_due())),
+    Operation("words of money that wait for a person", lambda b: b.inside(lambda g: unresolved.of_tenant(g.tenant_id))),
     Operation("M-Pesa's answer about a receipt", lambda b: b.written(_told_before)),
     Operation("a row of M-Pesa's list", lambda b: b.written(_pulled_row)),
     Operation("M-Pesa's list, compared", _listed_by_mpesa),
     Operation("tick: prompts expire", _works(jobs.expire_pushes)),
     Operation("tick: forgotten offers close", _works(jobs.close_forgotten)),
-    Operation("tick: which bells have work", _works(schedule.waiting)),
+    Operation("tick: which bells have work", _works(scheduler.waiting)),
     Operation("tick: the audit is chained", _works(audit_jobs.chain_all)),
     Operation("/metrics", lambda b: b.get("/metrics", client=b.stranger)),
     Operation("figures", lambda b: b.inside(lambda g: search.figures(g.tenant_id, "sandbox"))),

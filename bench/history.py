@@ -8,12 +8,11 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, func, select, text
 
-from portal.accounts.models import User
 from portal.audit.models import AuditEntry
 from portal.clinic.models import Invoice, InvoiceLine
-from portal.db import db, migrating, refresh_statistics
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant, Package, Purchase
+from portal.kernel.db import db, migrating, refresh_statistics
 from portal.ledger.models import Journal, Line
 from portal.outbox.models import OutboxItem
 from portal.payments.models import (
@@ -30,6 +29,7 @@ from portal.payments.models import (
 )
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.tenants.models import Tenant
+from portal.users.models import User
 
 CHAINED_FROM = 10**8  # beside the chain that the product itself makes
 OVER_FOR_DAYS, EVERY_S = 40, 30  # the latest of it, and the pace before

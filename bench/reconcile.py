@@ -15,9 +15,9 @@ from sqlalchemy import insert
 
 from bench import stock
 from bench.report import Section
-from portal import clock
-from portal.db import core_transaction, db, new_uid
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import core_transaction, db, new_uid
 from portal.payments.models import Transaction
 from portal.reconciliation import runs
 
@@ -64,8 +64,8 @@ def _known(gateway: Gateway, number: int, start: Any) -> dict[str, Any]:
 @contextmanager
 def _product(directory: Path) -> Iterator[Flask]:
     from portal.app import create_app
-    from portal.config import Config
-    from portal.schema import upgrade_database
+    from portal.kernel.config import Config
+    from portal.kernel.schema import upgrade_database
 
     config = Config(
         development=True,

@@ -21,8 +21,8 @@ from pathlib import Path
 import psycopg
 from flask import Flask
 
-from portal.embedded_redis import start_redis
-from portal.processes import tied_to_us
+from portal.processes.embedded_redis import start_redis
+from portal.processes.supervisor import tied_to_us
 
 ROOT = Path(__file__).parent.parent
 THREADS = 4  # the product's default, WEB_THREADS
@@ -51,7 +51,7 @@ class Stage:
     def app(self) -> Flask:
         """The product in this process, for looking at rows and for filling the database."""
         from portal.app import create_app
-        from portal.config import Config
+        from portal.kernel.config import Config
 
         return create_app(Config.from_environment(self.environment))
 
@@ -173,8 +173,8 @@ def stage(kind: str) -> Iterator[Stage]:
         made = Stage(kind, directory, environment, exits)
         app = made.app()
         with app.app_context():
-            from portal.db import db
-            from portal.schema import upgrade_database
+            from portal.kernel.db import db
+            from portal.kernel.schema import upgrade_database
 
             upgrade_database()
             db.session.remove()

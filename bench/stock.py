@@ -12,12 +12,12 @@ from sqlalchemy import Table, delete, insert
 
 from bench.baseline import TABLE
 from bench.load import Script
-from portal import clock, personal
-from portal.db import core_transaction, db, transaction
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.hotspot.models import Package, Purchase
+from portal.kernel import clock, personal
+from portal.kernel.db import core_transaction, db, transaction
 from portal.payments.models import InboxItem, Payment, Push
 from portal.tenants.models import Tenant
 

@@ -10,16 +10,17 @@ from flask_login import LoginManager
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from portal import db as database
-from portal import home, limits, logs, queue, vault, web
-from portal.accounts import views as accounts
-from portal.accounts.tokens import FRESH_FOR
-from portal.config import Config
 from portal.gateways.tokens import TokenStore
-from portal.limits import storage_url
-from portal.payments.spool import Spool
+from portal.kernel import db as database
+from portal.kernel import limits, logs, queue, vault
+from portal.kernel.config import Config
+from portal.kernel.limits import storage_url
+from portal.kernel.paths import ROOT
+from portal.payments.inbox.spool import Spool
+from portal.users.tokens import FRESH_FOR
+from portal.web import home, site
+from portal.web import signin as accounts
 
-ROOT = web.ROOT
 BODY_LIMIT_BYTES = 1024 * 1024
 
 
@@ -49,7 +50,7 @@ def create_app(config: Config | None = None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     config.data_dir.mkdir(parents=True, exist_ok=True)
     _add_extensions(app, config)
-    web.set_up(app)
+    site.set_up(app)
     _open_doors(app)
     if config.simulator_url:
         _show_demo(app, config)
@@ -57,10 +58,10 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def _show_demo(app: Flask, config: Config) -> None:
-    from portal import demo_data
+    from portal.demo import data
 
     app.config["SIMULATOR_URL"] = config.simulator_url
-    app.extensions["demo_front_page"] = demo_data.front_page
+    app.extensions["demo_front_page"] = data.front_page
 
 
 def _engine_options(config: Config) -> dict[str, Any]:
@@ -103,13 +104,16 @@ def _add_extensions(app: Flask, config: Config) -> None:
 
 
 def _open_doors(app: Flask) -> None:
-    from portal import api, hooks, operations, passwords, staff
+    from portal import api, staff
+    from portal.callbacks import routes
+    from portal.operations import health
     from portal.payer import account, clinic, hotspot, pay
+    from portal.web import passwords
 
     app.add_url_rule("/", "home", home.show)
     app.add_url_rule("/brand/<slug>.css", "brand", home.brand)
-    app.register_blueprint(operations.bp)  # nobody signs in
-    app.register_blueprint(hooks.bp)  # tokens in the address
+    app.register_blueprint(health.bp)  # nobody signs in
+    app.register_blueprint(routes.bp)  # tokens in the address
     app.register_blueprint(hotspot.bp)  # nobody signs in
     app.register_blueprint(pay.bp)  # the token is all there is
     app.register_blueprint(clinic.bp)  # nobody signs in
@@ -118,7 +122,7 @@ def _open_doors(app: Flask) -> None:
     app.register_blueprint(account.bp)  # patients
     app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request
     app.register_blueprint(api.bp)  # bearer token or API key, but for the portal's doors
-    web.csrf.exempt(api.bp)
-    for name in web.CSRF_EXEMPT:
+    site.csrf.exempt(api.bp)
+    for name in site.CSRF_EXEMPT:
         if (view := app.view_functions.get(name)) is not None:
-            web.csrf.exempt(view)
+            site.csrf.exempt(view)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from portal.errors import Misconfigured, PortalError
+from portal.kernel.errors import Misconfigured, PortalError
 
 _ROLES = ["tenant_admin", "receptionist", "clinician", "accountant", "patient"]
 
@@ -36,7 +36,7 @@ def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _use_demonstration() -> None:
     """Where nothing is configured, a command works on the demonstration's data beside it, and says so."""
-    from portal.demo import settings_of
+    from portal.demo.run import settings_of
 
     if found := settings_of(os.environ):
         os.environ.update(found)
@@ -61,7 +61,7 @@ def main() -> None:
 @click.option("--data", default="var", show_default=True, type=click.Path(path_type=Path))
 def demo(port: int, simulator_port: int, data: Path) -> None:
     """Everything at once, with demonstration data and a simulated M-Pesa."""
-    from portal.demo import run
+    from portal.demo.run import run
 
     try:
         raise SystemExit(run(port=port, simulator_port=simulator_port, data=data))
@@ -75,9 +75,9 @@ def demo(port: int, simulator_port: int, data: Path) -> None:
 @click.option("--workers", default=0, help="Processes; default: as many as cores, one on SQLite.")
 def web(host: str, port: int, workers: int) -> None:
     """The web server."""
-    from portal.config import Config
-    from portal.front import HEADERS_WITHIN_S
-    from portal.processes import is_taken
+    from portal.kernel.config import Config
+    from portal.processes.supervisor import is_taken
+    from portal.processes.web_server import HEADERS_WITHIN_S
 
     try:
         config = Config.from_environment()
@@ -93,14 +93,14 @@ def web(host: str, port: int, workers: int) -> None:
         "--workers", str(count), "--backlog", "1024", "--no-ws",
         "--http", "1",  # an idle connection of HTTP/2 would hold its place for ever
         "--http1-header-read-timeout", str(HEADERS_WITHIN_S * 1000),
-        "--no-access-log", "--log-level", "warning", "--factory", "portal.front:create",
+        "--no-access-log", "--log-level", "warning", "--factory", "portal.processes.web_server:create",
     ]  # fmt: skip
     os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
 
 
 @_in_app
 def _adopt_environment() -> None:
-    from portal.gateways.first import adopt
+    from portal.operations.bootstrap import adopt
 
     adopt(os.environ)
 
@@ -110,7 +110,7 @@ def _adopt_environment() -> None:
 def worker(queues: str) -> None:
     """A worker: sends pushes, settles callbacks, delivers what was paid."""
     from portal.app import create_app
-    from portal.worker import work
+    from portal.processes.worker import work
 
     work(create_app(), [name.strip() for name in queues.split(",") if name.strip()])
 
@@ -119,11 +119,11 @@ def worker(queues: str) -> None:
 def scheduler() -> None:
     """The sweeper: finds by query what waits."""
     from portal.app import create_app
-    from portal.schedule import run
+    from portal.processes.scheduler import run
 
     app = create_app()
     if app.config["PORTAL"].simulator_url:
-        from portal.demo_data import meet_simulator
+        from portal.demo.data import meet_simulator
 
         with app.app_context():
             meet_simulator(app.config["PORTAL"].simulator_url)
@@ -140,7 +140,7 @@ def scheduler() -> None:
 )
 def simulator(port: int, data: Path, strict: bool) -> None:
     """A Daraja of your own, with phones."""
-    from portal.processes import is_taken
+    from portal.processes.supervisor import is_taken
 
     if is_taken("127.0.0.1", port):
         _fail(f"Port {port} is taken: another program serves there. End it, or choose another by --port.")
@@ -161,8 +161,8 @@ def simulator(port: int, data: Path, strict: bool) -> None:
 @main.command()
 def check() -> None:
     """Check the configuration; every mistake is named."""
-    from portal.config import Config
-    from portal.vault import KeyRing
+    from portal.kernel.config import Config
+    from portal.kernel.vault import KeyRing
 
     try:
         config = Config.from_environment()
@@ -181,7 +181,7 @@ def database() -> None:
 @_in_app
 def db_upgrade() -> None:
     """Bring the schema up to date."""
-    from portal.schema import upgrade_database
+    from portal.kernel.schema import upgrade_database
 
     upgrade_database()
     click.echo("The schema is up to date.")
@@ -201,7 +201,7 @@ def tenant() -> None:
 @_in_app
 def tenant_create(slug: str, name: str, clinic: bool, hotspot: bool, colour: str) -> None:
     """Create a tenant: a clinic, a hotspot, or both."""
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants.create import create
 
     with transaction():
@@ -223,16 +223,16 @@ def user() -> None:
 @_in_app
 def user_create(email: str, name: str, slug: str | None, role: str | None, password: str) -> None:
     """Create a person with a role in a tenant."""
-    from portal.accounts import signin
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants import find
+    from portal.users import credentials
 
     if bool(slug) != bool(role):
         _fail("Give both --tenant and --role, or neither for a platform administrator.")
     with transaction():
-        person = signin.add_user(email=email, name=name, password=password, is_platform_admin=slug is None)
+        person = credentials.add_user(email=email, name=name, password=password, is_platform_admin=slug is None)
         if slug and role:
-            signin.add_role(person, find.by_slug(slug).id, role)
+            credentials.add_role(person, find.by_slug(slug).id, role)
     click.echo(f"{email} can sign in.")
 
 
@@ -242,9 +242,9 @@ def user_create(email: str, name: str, slug: str | None, role: str | None, passw
 @_in_app
 def user_password(email: str, is_link: bool) -> None:
     """Give a person a new password: every session and token they have ends."""
-    from portal.accounts import links, signin
-    from portal.db import transaction
-    from portal.passwords import link_for
+    from portal.kernel.db import transaction
+    from portal.users import credentials, links
+    from portal.web.passwords import link_for
 
     person = _person(email)
     if is_link:
@@ -254,9 +254,9 @@ def user_password(email: str, is_link: bool) -> None:
             click.echo(link_for(links.make(person, good_for=links.MAILED_FOR)))
         return
     given = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    key, user_id, chosen = person.session_key, person.id, signin.hash_of(given)
+    key, user_id, chosen = person.session_key, person.id, credentials.hash_of(given)
     with transaction():
-        signin.change_password(user_id, chosen, key=key, actor="command line")
+        credentials.change_password(user_id, chosen, key=key, actor="command line")
     click.echo(f"{email} has a new password, and is signed out everywhere.")
 
 
@@ -267,9 +267,9 @@ def user_password(email: str, is_link: bool) -> None:
 @_in_app
 def user_role(email: str, slug: str, role: str) -> None:
     """Give a person who signs in already a role in a tenant, in place of the one they had there."""
-    from portal.accounts import team
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants import find
+    from portal.users import team
 
     tenant_id = find.by_slug(slug).id
     with transaction():
@@ -283,9 +283,9 @@ def user_role(email: str, slug: str, role: str) -> None:
 @_in_app
 def user_deactivate(email: str, slug: str | None) -> None:
     """Take a person's role in a tenant away, or their sign-in altogether. It holds at once."""
-    from portal.accounts import team
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants import find
+    from portal.users import team
 
     tenant_id = find.by_slug(slug).id if slug else None
     with transaction():
@@ -304,8 +304,8 @@ def user_deactivate(email: str, slug: str | None) -> None:
 @_in_app
 def user_activate(email: str) -> None:
     """Let a person sign in again who was deactivated altogether. A tenant's: `portal user role`."""
-    from portal.accounts import team
-    from portal.db import transaction
+    from portal.kernel.db import transaction
+    from portal.users import team
 
     with transaction():
         team.activate_again(_person(email), actor="command line")
@@ -313,10 +313,10 @@ def user_activate(email: str) -> None:
 
 
 def _person(email: str) -> Any:
-    from portal.accounts import signin
-    from portal.errors import NotFound
+    from portal.kernel.errors import NotFound
+    from portal.users import credentials
 
-    person = signin.by_email(email)
+    person = credentials.by_email(email)
     if person is None:
         raise NotFound(f"Nobody signs in with {email}.")
     return person
@@ -333,9 +333,9 @@ def key() -> None:
 @_in_app
 def key_create(slug: str, name: str) -> None:
     """Make an API key; it is shown once."""
-    from portal.accounts.tokens import new_api_key
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants import find
+    from portal.users.tokens import new_api_key
 
     with transaction():
         made = new_api_key(find.by_slug(slug).id, name)
@@ -347,9 +347,9 @@ def key_create(slug: str, name: str) -> None:
 @_in_app
 def key_list(slug: str) -> None:
     """The keys of a tenant: number, name, and when one was revoked."""
-    from portal import clock
-    from portal.accounts import team
+    from portal.kernel import clock
     from portal.tenants import find
+    from portal.users import team
 
     for one in team.api_keys(find.by_slug(slug).id):
         ended = f"revoked {clock.rfc3339(one.revoked_at)}" if one.revoked_at else ""
@@ -362,9 +362,9 @@ def key_list(slug: str) -> None:
 @_in_app
 def key_revoke(slug: str, number: int) -> None:
     """End a key, by its number in `portal key list`. It opens nothing from now on."""
-    from portal.accounts import team
-    from portal.db import transaction
+    from portal.kernel.db import transaction
     from portal.tenants import find
+    from portal.users import team
 
     tenant_id = find.by_slug(slug).id
     with transaction():
@@ -384,11 +384,11 @@ def gateway() -> None:
 def gateway_test(slug: str, gateway_id: str | None) -> None:
     """Test a tenant's gateway (its default one, if none is named)."""
     from portal.api.gateways import try_out
-    from portal.gateways import connect
+    from portal.gateways import client_factory
     from portal.tenants import find
 
     tenant_id = find.by_slug(slug).id
-    outcome = try_out(tenant_id, gateway_id or connect.choose(tenant_id, "").uid, actor="command line")
+    outcome = try_out(tenant_id, gateway_id or client_factory.choose(tenant_id, "").uid, actor="command line")
     verdict = {True: "works", False: "FAILS", None: "not proven"}
     for step in outcome.steps:
         click.echo(f"{verdict[step.ok]}  {step.label}: {step.detail}")
@@ -408,7 +408,7 @@ def audit_verify() -> None:
     from sqlalchemy import select
 
     from portal.audit import chain
-    from portal.db import db
+    from portal.kernel.db import db
     from portal.tenants.models import Tenant
 
     broken = False
@@ -432,7 +432,7 @@ def ledger() -> None:
 @_in_app
 def ledger_check() -> None:
     """Prove that journals sum to zero and that money is where the payments say; exit code 1 if not."""
-    from portal.payments.proof import problems
+    from portal.payments.integrity import problems
 
     found = problems()
     for sentence in found:
@@ -453,8 +453,8 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
 
     Nothing is booked without --accept: it says that an operator believes this file.
     """
-    from portal import queue
-    from portal.gateways import connect, settings
+    from portal.gateways import client_factory, settings
+    from portal.kernel import queue
     from portal.reconciliation import runs
     from portal.reconciliation.files import MOST_BYTES, StatementError
     from portal.reconciliation.rows import CREATED
@@ -469,7 +469,7 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
             gateway = runs.gateway_of(content, name=file.name)
         else:
             tenant_id = find.by_slug(slug).id
-            gateway = settings.named(tenant_id, gateway_id) if gateway_id else connect.choose(tenant_id, "")
+            gateway = settings.named(tenant_id, gateway_id) if gateway_id else client_factory.choose(tenant_id, "")
         statement = runs.read_statement(content, name=file.name, gateway=gateway)
     except StatementError as error:
         _fail(*error.problems)
@@ -488,7 +488,7 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
 
 
 def _accept_statement(made_id: int) -> None:
-    from portal.errors import Conflict
+    from portal.kernel.errors import Conflict
     from portal.reconciliation import runs
 
     try:
@@ -506,24 +506,24 @@ def _accept_statement(made_id: int) -> None:
 @_in_app
 def import_files(slug: str, is_for_real: bool, **given: Any) -> None:
     """Bring customers, balances, open invoices and past payments from an earlier system's CSV files."""
-    from portal import takeover
+    from portal.operations import data_import
     from portal.tenants import find
 
     tenant = find.by_slug(slug)
-    plan = takeover.check(tenant, {kind: file.read() for kind, file in given.items() if file is not None})
+    plan = data_import.check(tenant, {kind: file.read() for kind, file in given.items() if file is not None})
     if plan.problems:
-        more = len(plan.problems) - takeover.MOST_PROBLEMS
+        more = len(plan.problems) - data_import.MOST_PROBLEMS
         _fail(
-            *plan.problems[: takeover.MOST_PROBLEMS],
+            *plan.problems[: data_import.MOST_PROBLEMS],
             *([f"and {more} more."] if more > 0 else []),
             "Nothing was written.",
         )
     if not is_for_real:
         click.echo(f"Nothing wrong with {plan.summary}. Add --write to bring them in.")
         return
-    new = takeover.write(tenant, plan, actor="command line")
+    new = data_import.write(tenant, plan, actor="command line")
     click.echo("Written: " + (", ".join(f"{number} new {kind}" for kind, number in new.items()) or "nothing") + ".")
-    if takeover.is_test(tenant):
+    if data_import.is_test(tenant):
         click.echo(
             "This business is in test mode: balances and past payments count as test money. Bring the same files again"
             " once it takes real money. Open invoices are then asked for with real money by themselves."
@@ -543,11 +543,11 @@ def simulate() -> None:
 @_in_app
 def simulate_stk(slug: str, what: str, phone: str, code: str) -> None:
     """Answer the prompt of an invoice, a payment, or a package (by its name)."""
-    from portal import rehearsal
-    from portal.phone import normalise_msisdn
+    from portal.kernel.phone import normalise_msisdn
+    from portal.operations import callback_simulation
     from portal.tenants import find
 
-    reference, receipt = rehearsal.answer_prompt(
+    reference, receipt = callback_simulation.answer_prompt(
         find.by_slug(slug), what, msisdn=normalise_msisdn(phone), code=code.strip()
     )
     click.echo(f"{reference}: {f'paid, receipt {receipt}' if receipt else f'result {code}'}. A worker settles it.")
@@ -561,11 +561,12 @@ def simulate_stk(slug: str, what: str, phone: str, code: str) -> None:
 @_in_app
 def simulate_c2b(slug: str, account: str, amount: str, phone: str) -> None:
     """Pay the default gateway by hand, with this account number."""
-    from portal import money, rehearsal
-    from portal.phone import normalise_msisdn
+    from portal.kernel import money
+    from portal.kernel.phone import normalise_msisdn
+    from portal.operations import callback_simulation
     from portal.tenants import find
 
-    receipt = rehearsal.pay_by_hand(
+    receipt = callback_simulation.pay_by_hand(
         find.by_slug(slug), account=account, amount_cents=money.cents(amount), msisdn=normalise_msisdn(phone)
     )
     click.echo(f"Receipt {receipt}. A worker settles it.")
@@ -584,9 +585,9 @@ def inbox_replay(item_ids: tuple[int, ...], dead: bool) -> None:
     """Settle callbacks again: those named, or all that were given up. Settling twice changes nothing."""
     from sqlalchemy import select
 
-    from portal import queue
-    from portal.db import db, transaction
-    from portal.payments.inbox import replay
+    from portal.kernel import queue
+    from portal.kernel.db import db, transaction
+    from portal.payments.inbox.inbox import replay
     from portal.payments.models import InboxItem
 
     with transaction():
@@ -605,7 +606,7 @@ def inbox_spool() -> None:
     """Look again at what this machine's spool set aside, as after a key was added: the scheduler takes it in."""
     from flask import current_app
 
-    from portal.payments.spool import Spool
+    from portal.payments.inbox.spool import Spool
 
     spool: Spool = current_app.extensions["spool"]
     spool.retry()
@@ -621,7 +622,7 @@ def keys() -> None:
 @_in_app
 def keys_rotate() -> None:
     """Seal everything anew under the first key of PORTAL_DATA_KEYS."""
-    from portal.rotation import rotate
+    from portal.operations.rotation import rotate
 
     click.echo(f"{rotate()} values are sealed under the newest key now.")
 
@@ -634,7 +635,7 @@ def sms() -> None:
 @sms.command("parse")
 def sms_parse() -> None:
     """Read an M-Pesa message from standard input; print JSON."""
-    from portal.payments.sms import parse_sms, to_json_dict
+    from portal.payments.sms.parser import parse_sms, to_json_dict
 
     text = sys.stdin.buffer.read(65_536).decode("utf-8", "replace")
     click.echo(json.dumps(to_json_dict(parse_sms(text)), ensure_ascii=False))

@@ -15,16 +15,16 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from portal import clock, personal, queue
 from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
-from portal.db import db, transaction
-from portal.hotspot import access, letters, purchases
+from portal.hotspot import access, notifications, purchases
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.logs import logger
-from portal.payments.jobs import TURN_S, batch_rows, give_way
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.logs import logger
 from portal.payments.models import Allocation, Payment, Transaction
-from portal.payments.states import touch
+from portal.payments.processing.jobs import TURN_S, batch_rows, give_way
+from portal.payments.stk.push_states import touch
 
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
 
@@ -93,7 +93,7 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
     if purchase := purchases.of_payment(payment.id):
         opened = access.grant(purchase, receipt=_free_code(purchase, receipt))
         if msisdn := _who_paid(payment):
-            letters.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
+            notifications.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
         return [(f"hotspot:{payment.tenant_id}", f"paid {payment.token}")]
     told = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
     if invoice := invoices.of_payment(payment.id):

@@ -3,7 +3,7 @@
 import os
 
 from portal.app import create_app
-from portal.gateways.first import adopt
+from portal.operations.bootstrap import adopt
 
 app = create_app()
 with app.app_context():

@@ -9,17 +9,17 @@ from argon2 import PasswordHasher
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from portal import clock, logs
-from portal.accounts import signin
-from portal.db import db
+from portal.kernel import clock, logs
+from portal.kernel.db import db
 from portal.payer import start
-from portal.payments import inbox
+from portal.payments.inbox import inbox
 from portal.simulator import OrganisationSpec, create_simulator
+from portal.users import credentials
 from tests.house import House, Serving, config_for, made, serve
 
 # As slow as production's, argon2 would be most of what these tests do; one test checks the real strength.
-STRONG_HASHER = signin._hasher
-signin._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+STRONG_HASHER = credentials._hasher
+credentials._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 start.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
 
@@ -40,7 +40,7 @@ def prepare_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     """The migrations make the schema of every test's database."""
 
     def prepare(url: str) -> None:
-        from portal.schema import upgrade_database
+        from portal.kernel.schema import upgrade_database
 
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         app = made(config_for(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("prepare")))

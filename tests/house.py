@@ -25,21 +25,23 @@ from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
-from portal import clock
-from portal.accounts import signin
 from portal.api import _doors as api_doors
 from portal.api import schemas
 from portal.app import create_app
 from portal.clinic import invoices, people
 from portal.clinic.models import Clinician
-from portal.config import Config
-from portal.db import db, transaction
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
-from portal.payments import inbox, jobs, stk
+from portal.kernel import clock
+from portal.kernel.config import Config
+from portal.kernel.db import db, transaction
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.processing import jobs
+from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
+from portal.users import credentials
 
 PASSWORD = "correct horse"
 KEYS = "test:" + "5a" * 32
@@ -146,8 +148,8 @@ class House:
             )
         }
         for name, role in team.get(slug, (("chege", "tenant_admin"),)):
-            user = signin.add_user(email=f"{name}@{slug}.test", name=name.capitalize(), password=PASSWORD)
-            signin.add_role(user, tenant.id, role)
+            user = credentials.add_user(email=f"{name}@{slug}.test", name=name.capitalize(), password=PASSWORD)
+            credentials.add_role(user, tenant.id, role)
             if role == "patient":
                 people.register(
                     tenant.id, name=name, phone="0711000001", email=f"{name}@{slug}.test", user_id=user.id, actor="test"
@@ -233,7 +235,7 @@ class House:
         from portal import fulfilment
         from portal.audit.jobs import chain_all
         from portal.outbox.deliver import deliver_due
-        from portal.payments.request_jobs import send_due
+        from portal.payments.processing.request_jobs import send_due
 
         for _round in range(rounds):
             with self.app.app_context():
@@ -250,7 +252,7 @@ class House:
                 ):
                     job()
                     db.session.remove()
-                if not stk.due_to_send() and not inbox.depth():
+                if not pushes.due_to_send() and not inbox.depth():
                     break
         with self.app.app_context():
             chain_all()
@@ -301,16 +303,16 @@ class House:
         with self.app.app_context():
             with transaction():
                 payment = db.session.query(Payment).filter_by(token=token).one()
-                push = stk.request_push(payment.id, msisdn, actor="test").push
+                push = pushes.request_push(payment.id, msisdn, actor="test").push
                 push_id = push.id
             with transaction():
-                stk.claim(push_id, hook_url="http://test/hooks")
+                pushes.claim(push_id, hook_url="http://test/hooks")
             if checkout_id is not None:
                 from portal.gateways.daraja import StkAccepted
 
                 checkout_id = f"ws_CO_{push_id:010d}{msisdn[3:]}" if checkout_id == "made-up" else checkout_id
                 with transaction():
-                    stk.accepted(
+                    pushes.accepted(
                         push_id,
                         StkAccepted(
                             checkout_request_id=checkout_id, merchant_request_id=f"m-{push_id}", customer_message=""
@@ -342,7 +344,7 @@ class House:
 
     def books(self) -> list[str]:
         """What the proof of the books complains about."""
-        from portal.payments.proof import problems
+        from portal.payments.integrity import problems
 
         with self.inside():
             return problems()

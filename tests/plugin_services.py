@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from portal.embedded_redis import start_redis
-from portal.errors import Misconfigured
+from portal.kernel.errors import Misconfigured
+from portal.processes.embedded_redis import start_redis
 from tests.services.browser import CHROMIUM_FLAGS, PAGE_TIMEOUT_MS, chromium_path
 from tests.services.postgresql import PostgreSQLMissing, PostgreSQLServer, start_postgresql
 from tests.services.programs import lacking

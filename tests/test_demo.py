@@ -16,8 +16,8 @@ import requests
 
 import portal
 from bench.servers import answers, free_port
-from portal.demo import OURS
-from portal.demo_data import PASSWORD, SIGN_INS
+from portal.demo.data import PASSWORD, SIGN_INS
+from portal.demo.run import OURS
 from tests.house import wait_until
 
 READY_WITHIN_S, STOP_WITHIN_S = 240.0, 10.0  # nine interpreters start: a busy machine is slow
@@ -161,14 +161,14 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
 
 def _run_here(monkeypatch: pytest.MonkeyPatch, data: Path, begin: Any) -> None:
     """`portal demo` in this process, up to the moment when it would start its programs: then `begin` is called."""
-    from portal import demo
+    from portal.demo import run
 
     for name in [name for name in os.environ if name.startswith(OURS)]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(demo, "supervise", begin)
+    monkeypatch.setattr(run, "supervise", begin)
     monkeypatch.chdir(Path.cwd())  # and back again afterwards
-    demo.run(port=1, simulator_port=2, data=data)
+    run.run(port=1, simulator_port=2, data=data)
 
 
 def test_the_database_is_whole_before_the_first_program_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

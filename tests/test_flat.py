@@ -8,7 +8,7 @@ from sqlalchemy import event, text
 
 from bench import history
 from bench.flat import OPERATIONS, Business
-from portal.db import db
+from portal.kernel.db import db
 from tests.house import House
 
 FEW, MANY = 500, 10_000

@@ -19,10 +19,10 @@ import requests
 from flask import Flask, Response, request
 
 from bench.servers import answers, free_port
-from portal import front
-from portal.db import db
-from portal.front import Front, environ_of
+from portal.kernel.db import db
 from portal.payments.models import InboxItem
+from portal.processes import web_server
+from portal.processes.web_server import Front, environ_of
 from tests.house import KEYS, House, c2b_body, receipt, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -202,8 +202,8 @@ def served(application: Any, *senders: tuple[Any, Sender], threads: int = 1) -> 
 
 def test_a_body_that_does_not_come_is_answered_408_and_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """safety.md 4: a deadline on reading bodies; with one thread, sixty slow ones and one that comes."""
-    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
-    monkeypatch.setattr(front, "SLOWEST_BYTES_A_S", 1e9)
+    monkeypatch.setattr(web_server, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(web_server, "SLOWEST_BYTES_A_S", 1e9)
     slow = [(scope(("content-length", "60000")), Sender(never_ends=True)) for _n in range(30)]
     slow += [(scope(("transfer-encoding", "chunked")), Sender([b"x"], never_ends=True)) for _n in range(3)]
     quick = Sender([b"whole"])
@@ -214,8 +214,8 @@ def test_a_body_that_does_not_come_is_answered_408_and_holds_no_thread(monkeypat
 
 
 def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
-    monkeypatch.setattr(front, "SLOWEST_BYTES_A_S", 1e12)
+    monkeypatch.setattr(web_server, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(web_server, "SLOWEST_BYTES_A_S", 1e12)
     size = 20 * 1024 * 1024
     for method, header in (("POST", ("content-length", str(size))), ("GET", ("transfer-encoding", "chunked"))):
         large = [(scope(header, method=method), Sender([b"x" * size], never_ends=True)) for _n in range(5)]
@@ -227,7 +227,7 @@ def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: p
 
 def test_a_large_body_that_is_announced_and_does_not_come_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three that announced 20 MB held all the room for 45 minutes, and a callback in chunks was turned away."""
-    monkeypatch.setattr(front, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(web_server, "BODY_WITHIN_S", 0.2)
     announced = [(scope(("content-length", str(20 * 1024 * 1024))), Sender([b"x"], never_ends=True)) for _n in range(5)]
     statement, callback = Sender([b"x" * 100_000] * 3), Sender([b"x" * 100])
     several = (scope(("content-length", "300000")), statement), (scope(("transfer-encoding", "chunked")), callback)

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import inbox, jobs
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.processing import jobs
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
@@ -299,7 +300,7 @@ def test_with_the_database_away_callbacks_wait_on_disk_and_none_is_lost_or_doubl
 def test_a_locked_database_is_waited_for_shortly_then_the_disk_takes_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.db.HURRIED_MS", 50)
+    monkeypatch.setattr("portal.kernel.db.HURRIED_MS", 50)
     _number, token = house.invoice(300)
     push = house.pushed(token)
     path = f"{house.hook()}/stk/{push.token}"
@@ -346,9 +347,9 @@ def test_redis_may_be_away_and_callbacks_are_kept_all_the_same(house: House, mon
 
 
 def test_the_old_address_works_on_after_a_rotation_and_the_one_before_no_more(house: House) -> None:
-    from portal.db import transaction
     from portal.gateways import settings as gateway_settings
     from portal.gateways.models import Gateway
+    from portal.kernel.db import transaction
 
     addresses = [house.hook()]
     for _turn in range(2):

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from portal import logs
-from portal.db import db
 from portal.gateways.models import Gateway
-from portal.logs import logger, mask_text
+from portal.kernel import logs
+from portal.kernel.db import db
+from portal.kernel.logs import logger, mask_text
 from tests.house import PASSWORD, House, c2b_body, csrf_of, later, receipt, stk_body
 
 PIN = "7391"

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from portal.app import ROOT
-from portal.db import db, migrating, transaction
+from portal.kernel.db import db, migrating, transaction
 from tests.house import House, receipt
 
 

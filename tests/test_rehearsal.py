@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from portal import cli
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
+from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Transaction
 from tests.house import House, new_phone
 

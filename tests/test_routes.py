@@ -16,18 +16,20 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from portal import api, clock, personal, web
-from portal.accounts import signin
-from portal.accounts.models import ApiKey, User
-from portal.accounts.tokens import new_api_key
+from portal import api
 from portal.api.guard import EVERYBODY
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.limits import limiter
+from portal.kernel import clock, personal
+from portal.kernel.db import db, transaction
+from portal.kernel.limits import limiter
 from portal.outbox.models import OutboxItem
 from portal.payer import start
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.users import credentials
+from portal.users.models import ApiKey, User
+from portal.users.tokens import new_api_key
+from portal.web import site
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
 from tests.who_may import LETTERS, TABLE
@@ -152,8 +154,8 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         whose = {"tenant_id": gateway.tenant_id}
         told = {"environment": "sandbox", "source": "statement", "digest": "d" * 64}
         compared = Reconciliation(**whose, gateway_id=gateway.id, **told)
-        helper = signin.add_user(email="zuri@mlima.test", name="Zuri", password="long enough words")
-        member = signin.add_role(helper, gateway.tenant_id, "receptionist")
+        helper = credentials.add_user(email="zuri@mlima.test", name="Zuri", password="long enough words")
+        member = credentials.add_role(helper, gateway.tenant_id, "receptionist")
         new_api_key(gateway.tenant_id, "shop")
         told = {**whose, "receipt": receipt(9), "amount_cents": 500, "occurred_at": clock.now()}
         hearsay = Hearsay(**told, gateway_id=gateway.id, environment="sandbox", state="held")
@@ -566,7 +568,7 @@ def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(wal
             unprotected.add(rule.endpoint)
     payers = {endpoint for endpoint in WITHOUT_CSRF if not endpoint.startswith("hooks.")}
     assert unprotected == payers, "a form without protection, or one that no cookieless payer could send"
-    assert web.CSRF_EXEMPT == WITHOUT_CSRF
+    assert site.CSRF_EXEMPT == WITHOUT_CSRF
 
 
 # --- headers
@@ -590,7 +592,7 @@ def answers(house: House, client: FlaskClient) -> dict[str, Any]:
         "refused": client.get("/api/transactions"), "missing": client.get("/api/nothing"),
         "hook": client.post("/hooks/0/c2b/confirmation"),
         "style": client.get("/static/css/mlango.css", buffered=True), "brand": client.get("/brand/mlima.css"),
-        "script": client.get(f"/vendor/{web.htmx_file()[0]}"),
+        "script": client.get(f"/vendor/{site.htmx_file()[0]}"),
         "staff": staff.get("/staff/"), "sheet": staff.get("/staff/payments.csv"),
         "forbidden": house.browser_of("otieno").get("/staff/"),
         "poll": client.get(poll.group(0)) if poll else client.get(f"/pay/{'0' * 40}/status"),

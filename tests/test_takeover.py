@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from portal import cli
-from portal.db import db
-from portal.payments import wallets
+from portal.kernel.db import db
 from portal.payments.models import Customer, Payment, Transaction
+from portal.payments.wallets import wallets
 from tests.house import House, receipt
 
 CUSTOMERS = "Name,Phone,Balance\nMama Mboga,0712 000 111,250.50\nBaba Yetu,0733000222,\n"
@@ -139,14 +139,14 @@ def issue(house: House, amount: int = 300) -> Any:
 
 def test_an_imported_number_stops_no_invoice(either_house: House, tmp_path: Path) -> None:
     """money.md A17, on both databases: numbers that were brought are passed over, however many there are."""
-    from portal import takeover
+    from portal.operations import data_import
     from portal.tenants.models import Tenant
 
     rows = "".join(f"INV{number},Asha,,Old visit,700\n" for number in (*range(1001, 1504), 1505))
     with either_house.inside():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
-        plan = takeover.check(tenant, {"invoices": f"{INVOICE_HEAD}{rows}".encode()})
-        assert takeover.write(tenant, plan, actor="test") == {"invoices": 504}
+        plan = data_import.check(tenant, {"invoices": f"{INVOICE_HEAD}{rows}".encode()})
+        assert data_import.write(tenant, plan, actor="test") == {"invoices": 504}
         db.session.remove()
     made = [issue(either_house) for _n in range(3)]
     assert [one.status_code for one in made] == [201, 201, 201], made[0].text

@@ -19,18 +19,18 @@ from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 from flask_babel import force_locale
 
-from portal import clock, money
 from portal.clinic.models import Appointment
-from portal.db import db, transaction
-from portal.errors import Refused, Sentence
-from portal.gateways import results
+from portal.gateways import result_codes
+from portal.kernel import clock, money
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused, Sentence
+from portal.kernel.phone import normalise_msisdn
+from portal.kernel.translations import said
 from portal.notifications.models import Notice
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
-from portal.payments import jobs
-from portal.phone import normalise_msisdn
+from portal.payments.processing import jobs
 from portal.tenants.models import Tenant
-from portal.translations import said
 from tests.house import House, later, new_phone
 
 ROOT = Path(__file__).parent.parent
@@ -114,8 +114,8 @@ def test_the_compiled_catalogue_is_fresh() -> None:
 
 
 def test_every_result_code_speaks_swahili(house: House) -> None:
-    entries = [*results.RESULT_CODES.values(), *results.B2C_RESULT_CODES.values()]
-    entries += [results.explain("nonsense"), results.explain_b2c("nonsense")]
+    entries = [*result_codes.RESULT_CODES.values(), *result_codes.B2C_RESULT_CODES.values()]
+    entries += [result_codes.explain("nonsense"), result_codes.explain_b2c("nonsense")]
     english = [(str(one.sentence), str(one.next_step)) for one in entries]
     with house.inside(), force_locale("sw"):
         for one, (sentence, next_step) in zip(entries, english, strict=True):

@@ -9,6 +9,7 @@ from flask import Blueprint
 
 from portal.api import (
     auth,
+    captive_portal,
     clinic,
     customers,
     gateway_operations,
@@ -17,7 +18,6 @@ from portal.api import (
     openapi,
     orders,
     packages,
-    portal,
     refunds,
     transactions,
     webhooks,
@@ -31,7 +31,7 @@ for _module in (
     gateways,
     gateway_operations,
     packages,
-    portal,
+    captive_portal,
     orders,
     refunds,
     manual,

@@ -3,13 +3,13 @@
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.accounts import tokens
-from portal.accounts.models import User
-from portal.accounts.views import enter
 from portal.api.guard import EVERYBODY, Doors, body, text_of
 from portal.api.schemas import contract
-from portal.db import db
-from portal.limits import SIGN_INS, network, shared
+from portal.kernel.db import db
+from portal.kernel.limits import SIGN_INS, network, shared
+from portal.users import tokens
+from portal.users.models import User
+from portal.web.signin import enter
 
 
 def open_doors(doors: Doors) -> None:

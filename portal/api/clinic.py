@@ -6,17 +6,17 @@ from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal import clock, money, queue
-from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
 from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Invoice
-from portal.db import db, transaction
-from portal.errors import Refused
+from portal.kernel import clock, money, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
 from portal.payments import status
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
+from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
 
 PAGE_ROWS = 50
 

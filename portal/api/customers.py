@@ -5,17 +5,18 @@ from typing import Any
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
-from portal import clock, money, personal, queue
-from portal.accounts.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
 from portal.api.guard import Doors, body, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.audit import chain
-from portal.db import db, transaction
-from portal.errors import NotFound, Refused
-from portal.gateways import connect
-from portal.payments import accounts, customers, wallets
+from portal.gateways import client_factory
+from portal.kernel import clock, money, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import for_screens, normalise_msisdn
+from portal.payments import matching
 from portal.payments.models import Customer, Payment
-from portal.phone import for_screens, normalise_msisdn
+from portal.payments.wallets import customers, wallets
+from portal.users.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
 
 LONGEST_NAME = 80
 
@@ -43,7 +44,7 @@ def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str,
 
 
 def _shown(customer: Customer) -> dict[str, Any]:
-    environment = connect.environment_of(customer.tenant_id)
+    environment = client_factory.environment_of(customer.tenant_id)
     return shown(customer, wallets.balance_cents(customer, environment), environment)
 
 
@@ -51,7 +52,7 @@ def _shown(customer: Customer) -> dict[str, Any]:
 def listed() -> ResponseReturnValue:
     """Customers, newest first. q: a whole phone or account number."""
     tenant_id = principal().tenant_id
-    environment = connect.environment_of(tenant_id)
+    environment = client_factory.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, request.args.get("q", ""), before_id=read_cursor())
     held = customers.balances(tenant_id, environment, found)
     return jsonify(items=[shown(each, held[each.id], environment) for each in found], nextCursor=cursor)
@@ -131,7 +132,7 @@ def put_back(uid: str) -> ResponseReturnValue:
 
 def payable(tenant_id: int, reference: str) -> Payment:
     """The payment of this name. Raises NotFound."""
-    payment = accounts.named(tenant_id, reference)
+    payment = matching.named(tenant_id, reference)
     if payment is None:
         raise NotFound(f"There is nothing to pay called {reference[:40]}.", code="unknown_reference")
     return payment

@@ -3,18 +3,19 @@
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal import queue
-from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api.gateways import shown
 from portal.api.guard import Doors, body, principal, text_of
 from portal.api.schemas import contract
 from portal.audit import chain
-from portal.db import transaction
-from portal.errors import Conflict, Refused
 from portal.gateways import daraja, initiator, settings
-from portal.payments import inbox, requests
-from portal.payments import pull as pulling
-from portal.phone import normalise_msisdn
+from portal.kernel import queue
+from portal.kernel.db import transaction
+from portal.kernel.errors import Conflict, Refused
+from portal.kernel.phone import normalise_msisdn
+from portal.payments import daraja_requests
+from portal.payments.c2b import pull as pulling
+from portal.payments.inbox import inbox
+from portal.users.permissions import MANAGE_GATEWAYS
 
 BALANCE, GATEWAY = "balance", "gateway"  # kind and subject of the question
 
@@ -33,8 +34,8 @@ def ask_balance(tenant_id: int, uid: str, *, actor: str) -> None:
     with transaction():
         gateway = settings.require_api(settings.named(tenant_id, uid))
         initiator.refuse_if_halted(gateway)
-        if not requests.is_open(gateway.id, GATEWAY, BALANCE):
-            requests.ask(gateway, BALANCE, GATEWAY)
+        if not daraja_requests.is_open(gateway.id, GATEWAY, BALANCE):
+            daraja_requests.ask(gateway, BALANCE, GATEWAY)
             chain.record(tenant_id, "gateway", gateway.id, "balance_asked", actor=actor)
     queue.ring(queue.REQUESTS)
 

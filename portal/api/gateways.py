@@ -6,18 +6,18 @@ from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal import clock, money
-from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api.guard import Doors, body, body_if_any, principal, text_of
 from portal.api.schemas import contract, page_of
 from portal.audit import chain
-from portal.db import db, transaction
-from portal.errors import Refused
-from portal.gateways import connect, daraja, settings, trial
+from portal.gateways import client_factory, connection_test, daraja, settings
 from portal.gateways.models import Gateway
+from portal.kernel import clock, money
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
 from portal.payments import environments
 from portal.payments.models import Claim, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.reconciliation.models import Reconciliation
+from portal.users.permissions import MANAGE_GATEWAYS
 
 
 def open_doors(doors: Doors) -> None:
@@ -140,15 +140,15 @@ def made_default(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
-def try_out(tenant_id: int, uid: str, *, actor: str) -> trial.Trial:
+def try_out(tenant_id: int, uid: str, *, actor: str) -> connection_test.Trial:
     """Try one gateway against its server and remember the outcome; no transaction is open while it waits."""
     gateway = settings.require_api(settings.named(tenant_id, uid))
-    client, environment = connect.client_for(gateway), gateway.environment
+    client, environment = client_factory.client_for(gateway), gateway.environment
     db.session.remove()
-    outcome = trial.run(client, environment=environment)
+    outcome = connection_test.run(client, environment=environment)
     with transaction():
         gateway = settings.named(tenant_id, uid)
-        trial.remember(gateway, outcome)
+        connection_test.remember(gateway, outcome)
         chain.record(tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if outcome.ok else "failed")
     return outcome
 
@@ -172,7 +172,7 @@ def connection_tested() -> ResponseReturnValue:
 
 
 def _default_uid(tenant_id: int) -> str:
-    return connect.choose(tenant_id, "").uid
+    return client_factory.choose(tenant_id, "").uid
 
 
 C2B_VERSIONS, RESPONSE_TYPES = ("v2", "v1"), ("Completed", "Cancelled")
@@ -193,7 +193,7 @@ def register_urls(
             sentence = f"Must be {' or '.join(allowed)}."
             raise Refused(f"{name}: {sentence}", code="invalid_fields", fields={name: sentence})
     gateway = settings.require_api(settings.named(tenant_id, uid))
-    client = connect.client_for(gateway)
+    client = client_factory.client_for(gateway)
     base = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b"
     db.session.remove()
     try:

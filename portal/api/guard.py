@@ -11,13 +11,13 @@ from typing import Any
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
-from portal.accounts import permissions, tokens
-from portal.accounts.permissions import Forbidden, SignInNeeded
-from portal.accounts.tokens import Principal
 from portal.api.schemas import Contract, contract_of
-from portal.errors import PortalError, Refused
-from portal.limits import STANDARD, network, shared
-from portal.translations import said
+from portal.kernel.errors import PortalError, Refused
+from portal.kernel.limits import STANDARD, network, shared
+from portal.kernel.translations import said
+from portal.users import permissions, tokens
+from portal.users.permissions import Forbidden, SignInNeeded
+from portal.users.tokens import Principal
 
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"

@@ -6,18 +6,19 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal import clock, money, queue
-from portal.accounts.models import User
-from portal.accounts.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
-from portal.db import db, transaction
-from portal.errors import Refused
-from portal.gateways import connect
+from portal.gateways import client_factory
+from portal.kernel import clock, money, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
 from portal.ledger.models import Journal, Line
-from portal.payments import customers, manual, search
+from portal.payments import manual, search
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Transaction
+from portal.payments.wallets import customers
+from portal.users.models import User
+from portal.users.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 
 
 def open_doors(doors: Doors) -> None:
@@ -123,7 +124,7 @@ def record_taken(tenant_id: int, reference: str, customer_id: str, taken: Taken)
     if reference:
         return manual.for_payment(tenant_id, reference, taken)
     customer = customers.by_uid(tenant_id, customer_id)
-    return manual.for_wallet(customer, connect.environment_of(tenant_id), taken)
+    return manual.for_wallet(customer, client_factory.environment_of(tenant_id), taken)
 
 
 def _reason() -> str:

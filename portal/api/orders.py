@@ -6,24 +6,25 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import or_, select
 
-from portal import money, personal
-from portal.accounts import permissions
-from portal.accounts.permissions import REQUEST_PAYMENT, Forbidden
-from portal.accounts.tokens import Principal
 from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, named, principal, text_of
 from portal.api.schemas import answered, contract, found, ref
 from portal.clinic.models import Appointment, Invoice, Patient
-from portal.db import db, transaction
-from portal.errors import Conflict, NotFound, Refused
 from portal.fulfilment import receipt_of
-from portal.gateways import connect
+from portal.gateways import client_factory
 from portal.gateways.models import Gateway
+from portal.kernel import money, personal
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.phone import for_screens, mask_checkout, normalise_msisdn
 from portal.payer import start, view
-from portal.payments import status, stk
+from portal.payments import status
+from portal.payments.booking import lock_payment
 from portal.payments.models import Payment, Push
-from portal.payments.money_in import lock_payment
-from portal.phone import for_screens, mask_checkout, normalise_msisdn
+from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
+from portal.users import permissions
+from portal.users.permissions import REQUEST_PAYMENT, Forbidden
+from portal.users.tokens import Principal
 
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
 
@@ -74,7 +75,7 @@ def initiate() -> ResponseReturnValue:
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
         payment = _payment_for(tenant, asking, order_id, amount_cents, given)
-        requested = stk.request_push(payment.id, msisdn, actor=asking.actor)
+        requested = pushes.request_push(payment.id, msisdn, actor=asking.actor)
         token, push_id, is_new = payment.token, requested.push.id, requested.is_new
     push = start.ring_and_wait(push_id) if is_new else db.session.get_one(Push, push_id)
     payment = db.session.query(Payment).filter_by(token=token).one()
@@ -107,11 +108,11 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
     if not isinstance(details, dict) or len(details) > MOST_DETAILS or len(str(details)) > LONGEST_DETAILS:
         sentence = f"Must be an object of at most {MOST_DETAILS} entries and {LONGEST_DETAILS} characters."
         raise Refused(f"metadata: {sentence}", code="invalid_fields", fields={"metadata": sentence})
-    gateway = connect.choose(tenant.id, "order")
+    gateway = client_factory.choose(tenant.id, "order")
     title = text_of(given, "description", required=False)[:80] or f"Order {order_id}"[:80]
     payment = _open(tenant, gateway, order_id, amount_cents, title, details)
     if payment.environment != gateway.environment:  # asked for with the other money
-        stk.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=asking.actor)
+        pushes.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=asking.actor)
         payment = _open(tenant, gateway, order_id, amount_cents, title, details)
     # Only now: opening it waited for whoever holds the live one, which may have been paid in this very moment.
     _refuse_if_paid(gateway, order_id, amount_cents)
@@ -121,12 +122,12 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
 def _open(
     tenant: Tenant, gateway: Gateway, order_id: str, amount_cents: int, title: str, details: dict[str, Any]
 ) -> Payment:
-    return stk.open_payment(
+    return pushes.open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="order",
-        reference=stk.new_reference("R"),
+        reference=pushes.new_reference("R"),
         title=title,
         amount_cents=amount_cents,
         live_key=f"order/{order_id}/{amount_cents}",

@@ -5,15 +5,15 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal import money
-from portal.accounts.permissions import MANAGE_PACKAGES
 from portal.api.guard import Doors, body, principal, text_of
 from portal.api.schemas import contract, page_of
-from portal.db import db, transaction
-from portal.errors import Refused
 from portal.hotspot import packages
 from portal.hotspot.models import Package
+from portal.kernel import money
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
 from portal.tenants.models import Tenant
+from portal.users.permissions import MANAGE_PACKAGES
 
 LONGEST_NUMBER = 18  # digits: what 64 bits hold
 

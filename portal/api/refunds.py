@@ -5,16 +5,16 @@ from typing import Any
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
-from portal import clock, money, queue
-from portal.accounts.permissions import REFUND
 from portal.api.guard import Doors, body_if_any, principal, read_cursor, text_of
 from portal.api.orders import find_payment
 from portal.api.schemas import answered, contract, page_of, ref
-from portal.db import db, transaction
-from portal.errors import NotFound, Refused
-from portal.limits import REFUNDS, STANDARD
-from portal.payments import refunds
+from portal.kernel import clock, money, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.limits import REFUNDS, STANDARD
 from portal.payments.models import Refund
+from portal.payments.refunds import refunds
+from portal.users.permissions import REFUND
 
 PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
 

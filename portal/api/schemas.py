@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from portal.errors import PortalError
+from portal.kernel.errors import PortalError
 
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]

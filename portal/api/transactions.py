@@ -8,18 +8,18 @@ from flask import Response, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal import clock, money, personal
-from portal.accounts.permissions import SEE_AUDIT, SEE_MONEY
 from portal.api.guard import Doors, principal, read_cursor
 from portal.api.schemas import FILTERS, contract, page_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
-from portal.gateways import connect
+from portal.gateways import client_factory
+from portal.kernel import clock, money, personal
+from portal.kernel.db import db, transaction
+from portal.kernel.phone import as_shown
+from portal.kernel.spreadsheets import csv_lines
 from portal.payments import search
 from portal.payments.models import Transaction
-from portal.phone import as_shown
-from portal.spreadsheets import csv_lines
+from portal.users.permissions import SEE_AUDIT, SEE_MONEY
 
 CSV_PAGE_ROWS = 500
 COLUMNS = ("id", "receipt", "amount", "channel", "payer", "reference", "occurredAt", "state", "environment")
@@ -126,7 +126,7 @@ def _csv_rows(tenant_id: int, wanted: search.Wanted, has_names: bool) -> Iterato
 def stats() -> ResponseReturnValue:
     """Today, this month, success, what is pending, and when M-Pesa last called."""
     tenant_id = principal().tenant_id
-    environment = connect.environment_of(tenant_id)
+    environment = client_factory.environment_of(tenant_id)
     found = search.figures(tenant_id, environment, provider="mpesa")
     return jsonify(
         today={"amount": money.kes(found.today_cents), "count": found.today_count},

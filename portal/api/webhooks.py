@@ -3,24 +3,25 @@
 Its key is the tenant's webhook key and opens nothing else; an API key is not taken: who may read may not say that money
 came. Outside production the key may stand in the address, as Safaricom sends no headers; there it would
 end in the logs of proxies. Kept before it is acknowledged, as every callback; what it comes to is decided by the worker
-(`portal.payments.webhook`).
+(`portal.payments.webhook.webhook`).
 """
 
 from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal import queue, vault
-from portal.accounts.permissions import SignInNeeded
 from portal.api.guard import EVERYBODY, Doors
 from portal.api.schemas import contract
-from portal.db import db
-from portal.gateways import connect
-from portal.logs import bind, logger
-from portal.payments import inbox, webhook
-from portal.payments.inbox import BODY_LIMIT_BYTES
-from portal.payments.spool import CannotKeep
+from portal.gateways import client_factory
+from portal.kernel import queue, vault
+from portal.kernel.db import db
+from portal.kernel.logs import bind, logger
+from portal.payments.inbox import inbox
+from portal.payments.inbox.inbox import BODY_LIMIT_BYTES
+from portal.payments.inbox.spool import CannotKeep
+from portal.payments.webhook import webhook
 from portal.tenants.models import Tenant
+from portal.users.permissions import SignInNeeded
 
 ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
 LONGEST_KEY = 200
@@ -45,7 +46,7 @@ def take() -> ResponseReturnValue:
     if len(body) > BODY_LIMIT_BYTES:
         logger.warning("callback_refused", kind=webhook.CHANNEL, why="too large")
         return _accepted()
-    gateway = connect.choose(tenant_id, "")
+    gateway = client_factory.choose(tenant_id, "")
     letter = inbox.envelope(
         webhook.CHANNEL,
         gateway_token=gateway.hook_token,

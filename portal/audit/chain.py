@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import func, select
 from structlog.contextvars import get_contextvars
 
-from portal import clock, vault
 from portal.audit.models import AuditEntry, ChainHead
-from portal.db import db, upsert_nothing
+from portal.kernel import clock, vault
+from portal.kernel.db import db, upsert_nothing
 
 GENESIS = "0" * 64
 BATCH_ROWS = 500

@@ -4,8 +4,8 @@ from sqlalchemy import select
 
 from portal.audit import chain
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
-from portal.logs import logger
+from portal.kernel.db import db, transaction
+from portal.kernel.logs import logger
 
 
 def chain_all() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import Model, TenantOwned
+from portal.kernel.db import Model, TenantOwned
 
 
 class AuditEntry(TenantOwned, Model):

@@ -12,14 +12,14 @@ from flask_babel import gettext as _
 from sqlalchemy import literal_column, select, update
 from sqlalchemy.engine import CursorResult
 
-from portal import clock, money
 from portal.audit import chain
-from portal.clinic import invoices, letters, meetings
+from portal.clinic import invoices, meetings, notifications
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
-from portal.db import db
-from portal.errors import Conflict, NotFound, Refused
+from portal.kernel import clock, money
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.payments.booking import lock_payment
 from portal.payments.models import Payment
-from portal.payments.money_in import lock_payment
 from portal.tenants.models import Tenant
 
 ALLOWED = {
@@ -83,7 +83,7 @@ def book(
     db.session.add(appointment)
     db.session.flush()
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
-    letters.booked(appointment)
+    notifications.booked(appointment)
     return appointment
 
 
@@ -106,7 +106,7 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
         raise Conflict("Somebody else changed this appointment just now. Load it again.")
     db.session.expire(appointment)
     if old == "pending_approval":
-        letters.decided(appointment)
+        notifications.decided(appointment)
     chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)
 
 
@@ -124,14 +124,14 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     invoice = invoices.issue(tenant, lines=[line], patient=appointment.patient, number=number, actor=actor)
     appointment.invoice_id, appointment.invoice_number = invoice.id, invoice.number
     db.session.flush()
-    letters.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
+    notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
     return invoice
 
 
 def decline(appointment: Appointment, *, why: str, actor: str) -> None:
     """Decline; the patient is told. The caller commits, then rings OUTBOX."""
     _move(appointment, "declined", actor=actor, why=why)
-    letters.declined(appointment)
+    notifications.declined(appointment)
 
 
 def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
@@ -165,7 +165,7 @@ def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) ->
     if appointment.status == "approved":
         link = meetings.link(tenant, appointment) if appointment.kind == "virtual" else None
         _move(appointment, "confirmed", actor="fulfilment", confirmed_at=clock.now(), meeting_url=link)
-        letters.confirmed(appointment, receipt=receipt)
+        notifications.confirmed(appointment, receipt=receipt)
 
 
 def of_invoice(invoice_id: int) -> Appointment | None:

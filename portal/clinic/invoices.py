@@ -5,18 +5,19 @@ from typing import Any
 
 from sqlalchemy import select
 
-from portal import clock, money, personal
 from portal.audit import chain
 from portal.clinic import people
 from portal.clinic.models import Invoice, InvoiceLine, Patient
-from portal.db import db
-from portal.errors import Conflict, NotFound, Refused
-from portal.gateways import connect
+from portal.gateways import client_factory
 from portal.gateways.models import Gateway
-from portal.payments import stk, wallets
+from portal.kernel import clock, money, personal
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.phone import normalise_msisdn
+from portal.payments.booking import lock_payment
 from portal.payments.models import Payment
-from portal.payments.money_in import lock_payment
-from portal.phone import normalise_msisdn
+from portal.payments.stk import pushes
+from portal.payments.wallets import wallets
 from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
 
@@ -68,7 +69,7 @@ def issue(
     """
     checked = _check_lines(lines)
     total_cents = sum(line["amount_cents"] for line in checked)
-    gateway = connect.choose(tenant.id, "clinic")
+    gateway = client_factory.choose(tenant.id, "clinic")
     name, msisdn = _payer(patient, payer, tenant.id)
     payment = _numbered(
         tenant,
@@ -109,7 +110,7 @@ def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: A
     for _try in range(MOST_TRIES):
         reference = number or next_number(tenant)
         try:
-            return stk.open_payment(
+            return pushes.open_payment(
                 tenant,
                 gateway,
                 environment=gateway.environment,
@@ -118,10 +119,10 @@ def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: A
                 title=f"Invoice {reference}",
                 **columns,
             )
-        except stk.ReferenceTaken:
+        except pushes.ReferenceTaken:
             if number is not None:
                 raise
-    raise stk.ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
+    raise pushes.ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
 
 
 def _check_lines(lines: object) -> list[dict[str, Any]]:
@@ -197,7 +198,7 @@ def void(invoice: Invoice, *, why: str, actor: str) -> None:
 
 def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
     """Stop offering an invoice that is not paid in full: a part that came waits to be placed. The caller commits."""
-    stk.close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
+    pushes.close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
     invoice.voided_at = clock.now()
     chain.record(invoice.tenant_id, "invoice", invoice.id, "voided", actor=actor, why=why)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import Model, TenantOwned, new_token, new_uid
+from portal.kernel.db import Model, TenantOwned, new_token, new_uid
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 

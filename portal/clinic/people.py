@@ -5,12 +5,12 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 
-from portal import money, personal
 from portal.audit import chain
 from portal.clinic.models import Clinician, Patient
-from portal.db import db
-from portal.errors import NotFound, Refused
-from portal.phone import normalise_msisdn
+from portal.kernel import money, personal
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import normalise_msisdn
 
 LONGEST_NAME = 80
 

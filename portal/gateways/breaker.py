@@ -11,9 +11,9 @@ Decided: only prompts count and only prompts wait. A question about a payment is
 
 import redis
 
-from portal import queue
 from portal.gateways import daraja
-from portal.logs import logger
+from portal.kernel import queue
+from portal.kernel.logs import logger
 
 FAILURES, MEMORY_S = 5, 120
 OPEN_S = 25  # shorter than the 30 s after which a prompt is tried again

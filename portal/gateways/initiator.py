@@ -4,11 +4,11 @@ M-Pesa locks it after a few wrong passwords, and then nothing goes out for days.
 more is sent with it until an administrator looks (promise D7).
 """
 
-from portal import clock
 from portal.audit import chain
-from portal.errors import Conflict
-from portal.gateways import results
+from portal.gateways import result_codes
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.errors import Conflict
 
 
 def is_complete(gateway: Gateway) -> bool:
@@ -37,7 +37,7 @@ def refuse_if_halted(gateway: Gateway) -> None:
 
 def note(gateway: Gateway, code: str, why: str) -> None:
     """Halt the initiator if M-Pesa's code is a complaint about it. The caller commits."""
-    if code in results.LOCKS_INITIATOR and gateway.initiator_halted_at is None:
+    if code in result_codes.LOCKS_INITIATOR and gateway.initiator_halted_at is None:
         gateway.initiator_halted_at, gateway.initiator_halted_why = (
             clock.now(),
             f"M-Pesa said {code}: {why}"[:300],

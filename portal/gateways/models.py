@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal import vault
-from portal.db import Model, TenantOwned, new_token, new_uid
+from portal.kernel import vault
+from portal.kernel.db import Model, TenantOwned, new_token, new_uid
 
 SECRETS = ("consumer_key", "consumer_secret", "passkey", "initiator_password", "security_credential")
 _ONE_DEFAULT = "is_default AND archived_at IS NULL"

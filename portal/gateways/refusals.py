@@ -5,11 +5,11 @@ The payer cannot help it and is told so; the mark is how the staff and the night
 
 from sqlalchemy import update
 
-from portal import clock
 from portal.audit import chain
-from portal.db import db
 from portal.gateways import daraja
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db
 
 _OF_THE_PAYER = ("PhoneNumber", "PartyA", "Amount")
 

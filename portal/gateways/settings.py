@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from flask import current_app
 from sqlalchemy import String, delete, func, select, update
 
-from portal import clock
 from portal.audit import chain
-from portal.db import db, new_token, new_uid
-from portal.errors import Conflict, Misconfigured, NotFound, Refused
-from portal.gateways import connect, credential, initiator, outside
+from portal.gateways import allowed_servers, client_factory, initiator, security_credential
 from portal.gateways.models import SECRETS, Gateway, RetiredHook
+from portal.kernel import clock
+from portal.kernel.db import db, new_token, new_uid
+from portal.kernel.errors import Conflict, Misconfigured, NotFound, Refused
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
     ("MPESA_API", "MPESA_NO_API"),
@@ -80,7 +80,7 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
     for name, called in _NAMES.items():
         if values.get(name) and not _DIGITS.fullmatch(str(values[name])):
             found[name] = f"The {called} has 5 to 7 digits and nothing else."
-    if not outside.is_base_url(str(values.get("baseUrl") or ""), is_development=_is_development()):
+    if not allowed_servers.is_base_url(str(values.get("baseUrl") or ""), is_development=_is_development()):
         found["baseUrl"] = (
             "Must be a public https address such as https://api.safaricom.co.ke, without user, query or fragment; "
             "or empty for Safaricom's own."
@@ -127,7 +127,7 @@ def _is_development() -> bool:
 def _wrong_certificate(values: Mapping[str, Any]) -> dict[str, str]:
     if values.get("certificate"):
         try:
-            credential.fingerprint(str(values["certificate"]).encode())
+            security_credential.fingerprint(str(values["certificate"]).encode())
         except (ValueError, Refused, Misconfigured) as error:
             return {"certificate": str(error)}
     password = values.get("initiatorPassword")
@@ -144,7 +144,7 @@ def shown(gateway: Gateway) -> dict[str, Any]:
 
 def fingerprint(gateway: Gateway) -> str | None:
     """SHA-256 of the certificate that is kept, for a person to compare; None where there is none."""
-    return credential.fingerprint(gateway.certificate.encode()) if gateway.certificate else None
+    return security_credential.fingerprint(gateway.certificate.encode()) if gateway.certificate else None
 
 
 def read(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,9 +213,9 @@ def _as_before(tenant_id: int, *, is_fresh_signin: bool) -> Iterator[None]:
 def _environments(tenant_id: int) -> dict[str, str]:
     """Whose money each purpose takes now, where it takes any."""
     found = {}
-    for purpose in ("", *connect.PURPOSES):
+    for purpose in ("", *client_factory.PURPOSES):
         try:
-            found[purpose] = connect.choose(tenant_id, purpose).environment
+            found[purpose] = client_factory.choose(tenant_id, purpose).environment
         except Refused:
             continue
     return found
@@ -363,7 +363,7 @@ def _set(gateway: Gateway, values: Mapping[str, Any]) -> None:
     if not password and not values.get("securityCredential") and gateway.certificate != certificate_before:
         password = gateway.secret("initiator_password")  # the one kept, for the new certificate
     if password and gateway.certificate:
-        made = credential.security_credential(password, gateway.certificate.encode())
+        made = security_credential.security_credential(password, gateway.certificate.encode())
         gateway.keep_secret("security_credential", made)
     elif values.get("securityCredential"):
         gateway.initiator_password_sealed = None

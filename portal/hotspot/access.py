@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, select, update
 
-from portal import clock, vault
 from portal.audit import chain
-from portal.db import db, upsert_nothing
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase
+from portal.kernel import clock, vault
+from portal.kernel.db import db, upsert_nothing
 
 _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"

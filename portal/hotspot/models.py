@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal import clock
-from portal.db import Model, TenantOwned, new_uid
+from portal.kernel import clock
+from portal.kernel.db import Model, TenantOwned, new_uid
 from portal.payments.models import Payment
 
 

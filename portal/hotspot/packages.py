@@ -7,11 +7,11 @@ from typing import Any
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from portal import money
 from portal.audit import chain
-from portal.db import db
-from portal.errors import NotFound, Refused
 from portal.hotspot.models import Package
+from portal.kernel import money
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound, Refused
 
 LONGEST_NAME = 60
 _LONGEST_S = 366 * 86_400

@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, false, or_, select
 
-from portal import clock, personal
-from portal.db import db
-from portal.errors import Conflict
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant, Package, Purchase, Router
-from portal.payments import stk
+from portal.kernel import clock, personal
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict
+from portal.payments.booking import allocate, lock_payment
 from portal.payments.models import Payment, Push, Transaction
-from portal.payments.money_in import allocate, lock_payment
-from portal.payments.states import OPEN, State, touch
+from portal.payments.stk import pushes
+from portal.payments.stk.push_states import OPEN, State, touch
 from portal.tenants.models import Tenant
 
 MOST_GRANTS_SHOWN = 50
@@ -142,7 +142,7 @@ def _let_go(payment: Payment, gateway: Gateway) -> None:
         select(Push.id).where(Push.payment_id == payment.id, Push.state.in_(OPEN | {State.UNCONFIRMED})).limit(1)
     )
     if may_ring is None or payment.environment != gateway.environment:
-        stk.close_payment(payment, why="The package or its gateway changed.", actor="payer")
+        pushes.close_payment(payment, why="The package or its gateway changed.", actor="payer")
     else:
         touch(payment.id, live_key=None)
 
@@ -168,12 +168,12 @@ def _open(
     live_key: str,
     key: str | None,
 ) -> Payment:
-    return stk.open_payment(
+    return pushes.open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="hotspot",
-        reference=stk.new_reference("W"),
+        reference=pushes.new_reference("W"),
         title=package.name,
         amount_cents=package.price_cents,
         live_key=live_key,
@@ -221,12 +221,12 @@ def claimed(
 
 def for_message(tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None) -> Payment:
     """A payment for this package that no phone is asked for: a pasted message pays it. The caller commits."""
-    payment = stk.open_payment(
+    payment = pushes.open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="hotspot",
-        reference=stk.new_reference("W"),
+        reference=pushes.new_reference("W"),
         title=package.name,
         amount_cents=package.price_cents,
         phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,

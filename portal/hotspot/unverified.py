@@ -2,11 +2,11 @@
 
 from sqlalchemy import select
 
-from portal.db import db
 from portal.hotspot import access, purchases
 from portal.hotspot.models import AccessGrant
-from portal.payments import claims
+from portal.kernel.db import db
 from portal.payments.models import Claim
+from portal.payments.sms import submissions
 
 
 def open_access(claim: Claim) -> AccessGrant | None:
@@ -15,14 +15,14 @@ def open_access(claim: Claim) -> AccessGrant | None:
     When staff accept the claim, fulfilment finds this very grant: same code, same end.
     """
     purchase = purchases.of_payment(claim.payment_id)
-    if purchase is None or not claims.may_open(claim):
+    if purchase is None or not submissions.may_open(claim):
         return None
     taken = select(AccessGrant.id).where(
         AccessGrant.tenant_id == claim.tenant_id, AccessGrant.username == claim.receipt
     )
     receipt = claim.receipt if db.session.scalar(taken) is None else None
     opened = access.grant(purchase, receipt=receipt)
-    claims.opened(claim)
+    submissions.opened(claim)
     return opened
 
 

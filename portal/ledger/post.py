@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import func, insert, select
 
-from portal import clock
-from portal.db import db, upsert_nothing
-from portal.errors import PortalError
+from portal.kernel import clock
+from portal.kernel.db import db, upsert_nothing
+from portal.kernel.errors import PortalError
 from portal.ledger.models import Journal, Line
 
 CLEARING = "mpesa_clearing"  # money that M-Pesa holds for the tenant

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from portal.config import Config
-from portal.errors import PortalError
+from portal.kernel.config import Config
+from portal.kernel.errors import PortalError
 
 TIMEOUT_S = 10
 _SENT, _WORTH_A_RETRY = {100, 101, 102}, {405, 500, 501, 502}

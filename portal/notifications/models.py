@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import Model, TenantOwned
+from portal.kernel.db import Model, TenantOwned
 
 
 class Notice(TenantOwned, Model):

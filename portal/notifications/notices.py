@@ -2,8 +2,8 @@
 
 from sqlalchemy import select, update
 
-from portal import clock
-from portal.db import db
+from portal.kernel import clock
+from portal.kernel.db import db
 from portal.notifications.models import Notice
 
 MOST_SHOWN = 10

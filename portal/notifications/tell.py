@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flask_babel import gettext as _
 
-from portal.db import db, upsert_nothing
+from portal.kernel.db import db, upsert_nothing
 from portal.notifications.models import Notice
 from portal.outbox import write
 

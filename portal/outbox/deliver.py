@@ -7,9 +7,9 @@ from rq.utils import import_attribute
 from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 
-from portal import clock
-from portal.db import db, transaction
-from portal.logs import logger
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.logs import logger
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal import clock
-from portal.db import Model, TenantOwned
+from portal.kernel import clock
+from portal.kernel.db import Model, TenantOwned
 
 
 class OutboxItem(TenantOwned, Model):

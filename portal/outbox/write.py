@@ -4,8 +4,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from portal import clock, vault
-from portal.db import db, upsert_nothing
+from portal.kernel import clock, vault
+from portal.kernel.db import db, upsert_nothing
 from portal.outbox.models import OutboxItem
 
 

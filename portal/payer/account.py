@@ -5,12 +5,12 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import select
 
-from portal.accounts.views import ask_to_sign_in, keep_session
 from portal.clinic.models import Appointment, Invoice, Patient
-from portal.db import db
 from portal.fulfilment import receipt_of
+from portal.kernel.db import db
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
+from portal.web.signin import ask_to_sign_in, keep_session
 
 bp = Blueprint("account", __name__, url_prefix="/account")
 

@@ -9,7 +9,7 @@ import secrets
 from flask import Response, after_this_request, current_app, g, request
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from portal import vault
+from portal.kernel import vault
 from portal.tenants.models import Tenant
 
 KEPT_FOR_S = 90 * 86_400

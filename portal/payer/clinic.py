@@ -6,11 +6,11 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal import clock
 from portal.clinic import people
 from portal.clinic.models import Appointment
-from portal.db import db
-from portal.errors import NotFound
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound
 from portal.tenants import find
 from portal.tenants.models import Tenant
 

@@ -8,9 +8,9 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from portal.errors import Refused
-from portal.phone import EXPECTED, normalise_msisdn
-from portal.translations import said
+from portal.kernel.errors import Refused
+from portal.kernel.phone import EXPECTED, normalise_msisdn
+from portal.kernel.translations import said
 
 _TOO_LONG = _l("This is too long.")
 

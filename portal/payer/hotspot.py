@@ -13,27 +13,29 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 from sqlalchemy.orm import joinedload
 
-from portal import clock, personal, queue
-from portal.db import db, transaction
-from portal.errors import NotFound, Refused
 from portal.fulfilment import deliver_now
-from portal.gateways import connect
+from portal.gateways import client_factory
 from portal.gateways.models import Gateway
 from portal.hotspot import access, packages, purchases, unverified
 from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.hotspot.purchases import Device
-from portal.limits import network, refuse_guessers, wrong_guess
-from portal.money import format_kes
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.limits import network, refuse_guessers, wrong_guess
+from portal.kernel.money import format_kes
+from portal.kernel.phone import for_screens
+from portal.kernel.translations import said
 from portal.payer import browser, view
 from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
-from portal.payments import claims, receipt_questions, sms_claim, status, stk
+from portal.payments import status, transaction_status
 from portal.payments.models import Payment
-from portal.payments.prompt_limits import AskedFrom
-from portal.phone import for_screens
+from portal.payments.sms import submissions, verification
+from portal.payments.stk import pushes
+from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
-from portal.translations import said
-from portal.web import tell_wait
+from portal.web.site import tell_wait
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")
 # MikroTik's names, carried from page to page: the browser may keep no cookies.
@@ -76,7 +78,7 @@ def device_of(tenant: Tenant, told: dict[str, Any]) -> Device:
 
 
 def _is_test(tenant: Tenant) -> bool:
-    return connect.environment_of(tenant.id, "hotspot") == "sandbox"
+    return client_factory.environment_of(tenant.id, "hotspot") == "sandbox"
 
 
 def _shown(
@@ -108,10 +110,10 @@ def _shown(
 def _by_hand(tenant: Tenant) -> dict[str, str] | None:
     """What to type into M-Pesa's own menu, where the gateway has no API and so no phone can be asked."""
     try:
-        gateway = connect.choose(tenant.id, "hotspot")
+        gateway = client_factory.choose(tenant.id, "hotspot")
     except Refused:
         return None
-    if not claims.takes(gateway):
+    if not submissions.takes(gateway):
         return None
     is_till = gateway.sub_kind == "BUYGOODS"
     account = "" if is_till else gateway.account_number or HAND_ACCOUNT
@@ -146,7 +148,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
 def _running(grants: list[AccessGrant]) -> str:
     until = clock.nairobi(grants[-1].expires_at)
     shown = f"{until:%H:%M}" if until.date() == clock.nairobi(clock.now()).date() else f"{until:%d/%m %H:%M}"
-    if any(claims.is_open_unverified(one.purchase.payment) for one in grants):
+    if any(submissions.is_open_unverified(one.purchase.payment) for one in grants):
         return _("Your internet is open until %(time)s.", time=shown)
     return _("Your internet is paid until %(time)s. What you buy now is added after that.", time=shown)
 
@@ -188,7 +190,7 @@ def buy(slug: str) -> ResponseReturnValue:
     if not form.validate():
         return _shown(tenant, form, 422)
     try:
-        gateway = connect.choose(tenant.id, "hotspot")
+        gateway = client_factory.choose(tenant.id, "hotspot")
         package = packages.for_sale(tenant.id, form.package.data)
         with transaction():
             begun = purchases.open_purchase(
@@ -202,7 +204,7 @@ def buy(slug: str) -> ResponseReturnValue:
             payment = begun.payment
             token, payment_id, is_asked = payment.token, payment.id, begun.is_own and payment.state == "open"
             push_id = (
-                stk.request_push(
+                pushes.request_push(
                     payment_id,
                     form.phone.msisdn,
                     actor="payer",
@@ -383,18 +385,18 @@ def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: s
 
 
 def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
-    gateway = connect.choose(tenant.id, "hotspot")
+    gateway = client_factory.choose(tenant.id, "hotspot")
     try:
         package = packages.for_sale(tenant.id, package_uid) if package_uid else _covered(tenant, text)
         least_cents = min((one.price_cents for one in packages.on_sale(tenant.id)), default=package.price_cents)
-        stated = sms_claim.read(tenant, gateway, text, price_cents=package.price_cents, least_cents=least_cents)
+        stated = verification.read(tenant, gateway, text, price_cents=package.price_cents, least_cents=least_cents)
     except NotFound:
         raise
     except Refused as error:
         return _outcome("rejected", error.code, said(error.message))
     payment_id = None
     with transaction():
-        examined = sms_claim.examine(gateway, stated, msisdn=msisdn)
+        examined = verification.examine(gateway, stated, msisdn=msisdn)
         if examined.money is not None:
             payment = purchases.claimed(tenant, gateway, package, examined.money, device, msisdn=msisdn)
             payment_id = payment.id
@@ -405,7 +407,7 @@ def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn
                 " password."
             )
             outcome = _outcome("rejected", "already_used", sentence)
-        elif claims.takes(gateway):
+        elif submissions.takes(gateway):
             outcome = _queued(tenant, gateway, package, text, device, msisdn, examined, stated)
         else:
             outcome = _unproven(gateway, stated.receipt)
@@ -419,7 +421,7 @@ def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn
 
 def _covered(tenant: Tenant, text: str) -> Package:
     """The dearest package that the message's money covers; the cheapest where it covers none, to be told its price."""
-    stated = sms_claim.stated_in(text)
+    stated = verification.stated_in(text)
     on_sale = sorted(packages.on_sale(tenant.id), key=lambda one: one.price_cents)
     if not on_sale:
         raise NotFound(_("This package is not for sale here."))
@@ -430,7 +432,7 @@ def _covered(tenant: Tenant, text: str) -> Package:
 def _unproven(gateway: Gateway, receipt: str) -> dict[str, Any]:
     """One answer, whatever we know of this receipt: M-Pesa is asked in every case, as often as it may be."""
     asker = personal.network_hash(network(), gateway.tenant_id)
-    if receipt_questions.ask(gateway, receipt, network_hash=asker) or receipt_questions.may_be_asked_later(
+    if transaction_status.ask(gateway, receipt, network_hash=asker) or transaction_status.may_be_asked_later(
         gateway, network_hash=asker
     ):
         sentence = _("We are asking M-Pesa about this payment. Try again in half a minute.")
@@ -450,24 +452,24 @@ def _queued(
     text: str,
     device: Device,
     msisdn: str | None,
-    examined: sms_claim.Claim,
-    stated: sms_claim.Stated,
+    examined: verification.Claim,
+    stated: verification.Stated,
 ) -> dict[str, Any]:
     """The message put before the staff, and the internet opened meanwhile where the tenant's policy says so."""
     try:
-        claim = claims.queue(
+        claim = submissions.queue(
             gateway,
             stated,
             text,
             network_hash=personal.network_hash(network(), tenant.id),
-            device=claims.device_key(tenant.id, device.mac, msisdn),
+            device=submissions.device_key(tenant.id, device.mac, msisdn),
             open_payment=lambda: purchases.for_message(tenant, gateway, package, device, msisdn=msisdn),
             is_own=lambda payment: _has_begun(payment, device),
         )
     except Refused as error:
         return _outcome("rejected", error.code, said(error.message))
     token = claim.payment.token
-    if claims.is_open_unverified(claim.payment) or (not examined.contradicts and unverified.open_access(claim)):
+    if submissions.is_open_unverified(claim.payment) or (not examined.contradicts and unverified.open_access(claim)):
         sentence = _("Your internet is open. The staff still check your message.")
         return _outcome("verified", "unverified_policy", sentence, token)
     sentence = _("We have your message. The staff check it, then your internet opens.")

@@ -8,22 +8,22 @@ from flask_babel import gettext as _
 from icalendar import Calendar, Event
 from werkzeug.datastructures import MultiDict
 
-from portal import clock, personal, queue
 from portal.clinic import invoices
 from portal.clinic.models import Invoice
-from portal.db import db, transaction
-from portal.errors import NotFound, Refused
 from portal.fulfilment import bought, receipts_of
 from portal.hotspot import purchases
-from portal.limits import network
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.limits import network
+from portal.kernel.phone import as_shown, for_people
+from portal.kernel.translations import said
 from portal.payer import browser, view
 from portal.payer.forms import PayForm
-from portal.payments import stk
 from portal.payments.models import Allocation, Payment, Transaction
-from portal.payments.prompt_limits import AskedFrom
-from portal.phone import as_shown, for_people
-from portal.translations import said
-from portal.web import tell_wait
+from portal.payments.stk import pushes
+from portal.payments.stk.prompt_limits import AskedFrom
+from portal.web.site import tell_wait
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")
 
@@ -82,7 +82,7 @@ def push(token: str) -> ResponseReturnValue:
         return _page(payment, form, 422)
     try:
         with transaction():
-            stk.request_push(
+            pushes.request_push(
                 payment.id,
                 form.phone.msisdn,
                 actor="payer",

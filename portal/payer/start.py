@@ -6,10 +6,10 @@ import time
 from flask import current_app
 from sqlalchemy import select
 
-from portal import queue
-from portal.db import db
+from portal.kernel import queue
+from portal.kernel.db import db
 from portal.payments.models import Push
-from portal.payments.states import State
+from portal.payments.stk.push_states import State
 
 WAIT_S, LOOK_EVERY_S = 2.5, 0.1
 _ON_THEIR_WAY = (State.CREATED, State.SENDING)

@@ -7,15 +7,17 @@ from flask import g, url_for
 from flask_babel import gettext as _
 from sqlalchemy import bindparam, select
 
-from portal import clock, personal, queue
-from portal.db import db, transaction
 from portal.fulfilment import Bought, bought, receipts_of
 from portal.hotspot import access
-from portal.money import format_kes
-from portal.payments import queries, refunds, status
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.money import format_kes
+from portal.kernel.phone import for_screens
+from portal.payments import status
 from portal.payments.models import Payment, Push, Transaction
-from portal.payments.states import OPEN, State
-from portal.phone import for_screens
+from portal.payments.refunds import refunds
+from portal.payments.stk import queries
+from portal.payments.stk.push_states import OPEN, State
 
 OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
 MOST_REMEMBERED = 10_000

@@ -21,14 +21,15 @@ from typing import Any
 from sqlalchemy import select
 
 from portal.audit import chain
-from portal.db import db
-from portal.errors import Conflict, Refused
-from portal.gateways import connect, settings
+from portal.gateways import client_factory, settings
 from portal.gateways.models import Gateway
-from portal.payments import refunds, stk
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, Refused
+from portal.payments.booking import lock_payment
 from portal.payments.models import Payment, Refund
-from portal.payments.money_in import lock_payment
-from portal.payments.states import touch
+from portal.payments.refunds import refunds
+from portal.payments.stk import pushes
+from portal.payments.stk.push_states import touch
 
 
 @dataclass
@@ -91,7 +92,7 @@ def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, acto
         _ask_anew(payment, successor, actor=actor)
         switched.asked_anew.append(payment.reference)
     else:
-        stk.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
+        pushes.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
         switched.closed.append(payment.reference if not payment.order_id else payment.order_id)
 
 
@@ -131,7 +132,7 @@ def _follow(tenant_id: int, *, actor: str) -> list[str]:
     A business may also go live by a new gateway, with the test one removed before or after: its debts are as real.
     """
     try:
-        chosen = connect.choose(tenant_id, "clinic")
+        chosen = client_factory.choose(tenant_id, "clinic")
     except Refused:
         return []
     if chosen.environment != "production":

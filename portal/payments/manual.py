@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from portal import clock, money, personal, vault
 from portal.audit import chain
-from portal.db import db, new_uid, upsert_nothing
-from portal.errors import Conflict, NotFound, Refused
+from portal.kernel import clock, money, personal, vault
+from portal.kernel.db import db, new_uid, upsert_nothing
+from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.phone import for_screens
 from portal.ledger import post
-from portal.payments import accounts, wallets
+from portal.payments import matching
+from portal.payments.booking import VOIDED, allocate, find, lock_payment, take_back
 from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
-from portal.payments.money_in import VOIDED, allocate, find, lock_payment, take_back
-from portal.phone import for_screens
+from portal.payments.wallets import wallets
 from portal.tenants.counters import take_number
 
 CHANNELS = ("cash", "bank", "card", "other")
@@ -78,7 +79,7 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
 
     reference: as staff know it, or a paymentId. Raises NotFound, or Conflict where nothing is due.
     """
-    named = accounts.named(tenant_id, reference)
+    named = matching.named(tenant_id, reference)
     if named is None:
         raise NotFound(
             _(

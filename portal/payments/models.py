@@ -19,9 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal import clock, personal
-from portal.db import BigId, Model, TenantOwned, new_token, new_uid
 from portal.gateways.models import Gateway
+from portal.kernel import clock, personal
+from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid
 from portal.tenants.models import Tenant
 
 

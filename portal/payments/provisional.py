@@ -15,18 +15,18 @@ from datetime import timedelta
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from portal import clock, personal
 from portal.audit import chain
-from portal.db import db
-from portal.errors import Conflict, NotFound
 from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, requests, success
+from portal.kernel import clock, personal
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, NotFound
+from portal.payments import booking, completion, daraja_requests, matching
 from portal.payments.models import Push, Transaction
 from portal.payments.search import is_provisional
-from portal.payments.states import touch
+from portal.payments.stk.push_states import touch
 
-ASK_AFTER = (money_in.FIRST_ASKED_AFTER, timedelta(minutes=10), *(timedelta(hours=hours) for hours in (1, 6, 24)))
+ASK_AFTER = (booking.FIRST_ASKED_AFTER, timedelta(minutes=10), *(timedelta(hours=hours) for hours in (1, 6, 24)))
 LISTED_AFTER = timedelta(hours=1)
 SHOWN = 50
 
@@ -36,7 +36,7 @@ def contradict(push: Push, why: str) -> bool:
 
     The caller holds the payment's lock.
     """
-    booked = money_in.of_push(push.id)
+    booked = booking.of_push(push.id)
     if booked is None or booked.receipt is not None or booked.is_gone:
         return False
     if booked.contradicted_at is None:
@@ -77,7 +77,7 @@ def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:
     ).one_or_none()
     if found is None:
         raise NotFound(_("There is no such payment here."))
-    booked = money_in.lock_with_payments(found)
+    booked = booking.lock_with_payments(found)
     if booked.receipt is not None or booked.is_gone or booked.merged_into_id is not None:
         raise Conflict(_("Somebody decided this already."))
     if was_paid:
@@ -86,7 +86,7 @@ def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:
         chain.record(tenant_id, "transaction", booked.id, "confirmed_by_hand", actor=actor, new="paid")
         db.session.flush()
         return
-    money_in.take_back(booked, how=money_in.REVERSED, why="A person found that M-Pesa does not have it.", actor=actor)
+    booking.take_back(booked, how=booking.REVERSED, why="A person found that M-Pesa does not have it.", actor=actor)
     booked.ask_next_at = None
 
 
@@ -102,14 +102,14 @@ def ask_due() -> None:
         if is_settled or push is None or not push.merchant_request_id or not initiator.can_ask(push.gateway):
             continue
         subject = f"push:{push.id}"
-        if not requests.is_open(push.gateway_id, subject, "status"):
-            requests.ask(push.gateway, "status", subject)
+        if not daraja_requests.is_open(push.gateway_id, subject, "status"):
+            daraja_requests.ask(push.gateway, "status", subject)
 
 
 def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> str:
     """What M-Pesa says of a prompt whose receipt is not known; a sentence for the inbox. The caller commits."""
     push = db.session.get_one(Push, push_id)
-    payment = money_in.lock_payment(push.payment_id)
+    payment = booking.lock_payment(push.payment_id)
     db.session.refresh(push)
     status = result.text("TransactionStatus").strip().lower()
     receipt, amount_cents = result.text("ReceiptNo").strip().upper(), result.cents("Amount")
@@ -119,10 +119,10 @@ def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> s
     if status in ("failed", "declined", "cancelled", "expired"):
         contradict(push, f"M-Pesa says {status} when asked about it.")
         return f"M-Pesa says {status} of this prompt."
-    is_ours = to in accounts.numbers_of(gateway) and messages.looks_like_receipt(receipt)
+    is_ours = to in matching.numbers_of(gateway) and messages.looks_like_receipt(receipt)
     if status != "completed" or not is_ours or not amount_cents or amount_cents != push.amount_cents:
         return f"M-Pesa's answer does not fit this prompt: {status or 'no status'}, to {to[:20] or 'nobody'}."
-    arrival = money_in.Arrival(
+    arrival = booking.Arrival(
         channel="status",
         amount_cents=amount_cents,
         occurred_at=result.instant("FinalisedTime") or result.instant("InitiatedTime") or clock.now(),
@@ -130,8 +130,8 @@ def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> s
         account=push.reference,
         msisdn=personal.open_phone(push.phone_sealed, push.tenant_id),
     )
-    known = money_in.find(gateway.tenant_id, gateway.environment, receipt)
+    known = booking.find(gateway.tenant_id, gateway.environment, receipt)
     if known is not None and known.push_id not in (None, push.id):
         return f"Receipt {receipt} has paid another prompt."
-    success.succeed(push, payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
+    completion.succeed(push, payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
     return f"Receipt {receipt} is of this prompt."

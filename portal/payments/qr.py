@@ -10,11 +10,11 @@ import redis
 import segno
 from flask import current_app
 
-from portal import money, queue
-from portal.db import db
-from portal.gateways import connect, daraja
+from portal.gateways import client_factory, daraja
 from portal.gateways.models import Gateway
-from portal.logs import logger
+from portal.kernel import money, queue
+from portal.kernel.db import db
+from portal.kernel.logs import logger
 from portal.payments.models import Payment
 
 KEPT_S, FAILURE_KEPT_S = 86_400, 300
@@ -57,7 +57,7 @@ def _ask_if_free(payment: Payment, gateway: Gateway) -> bytes | None:
 
 
 def _ask(payment: Payment, gateway: Gateway) -> bytes:
-    client, name, reference = connect.client_for(gateway), gateway.shown_name, payment.reference
+    client, name, reference = client_factory.client_for(gateway), gateway.shown_name, payment.reference
     shillings = money.shillings(payment.due_cents)
     db.session.remove()
     try:

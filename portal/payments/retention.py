@@ -19,8 +19,8 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
-from portal import clock
-from portal.db import db, transaction
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, MpesaRequest
 

@@ -9,14 +9,14 @@ from typing import Any
 from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, Select, func, literal_column, select, union_all
 
-from portal import clock, personal
-from portal.db import db
-from portal.errors import NotFound, Refused
 from portal.gateways import messages
 from portal.gateways.settings import ENVIRONMENTS
+from portal.kernel import clock, personal
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import normalise_msisdn
 from portal.payments.models import OPEN_PUSH, PROVISIONAL, Allocation, InboxItem, Payment, Push, Transaction
-from portal.payments.states import State
-from portal.phone import normalise_msisdn
+from portal.payments.stk.push_states import State
 
 PAGE_ROWS = 50
 PLACED_ROWS = 25  # each with its suggestions

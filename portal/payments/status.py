@@ -6,13 +6,14 @@ from datetime import timedelta
 from flask_babel import gettext as _
 from sqlalchemy import case, select
 
-from portal import clock
-from portal.db import db
-from portal.gateways import results
-from portal.payments import claims, money_in
+from portal.gateways import result_codes
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.payments import booking
 from portal.payments.models import Claim, Payment, Push, Transaction
-from portal.payments.states import OPEN, State
-from portal.payments.stk import ANSWER_WITHIN, may_push_again_at
+from portal.payments.sms import submissions
+from portal.payments.stk.push_states import OPEN, State
+from portal.payments.stk.pushes import ANSWER_WITHIN, may_push_again_at
 
 FAST_S, MIDDLE_S, SLOW_S = 1, 3, 10
 FAST_UNTIL_S, MIDDLE_UNTIL_S = 20, 120
@@ -61,7 +62,7 @@ def standing(payment: Payment) -> Standing:
     status = status_word(payment, push)
     if payment.state == "paid":
         return _paid(payment, status, push)
-    claim = claims.of_payment(payment.id) if push is None and payment.purpose == "hotspot" else None
+    claim = submissions.of_payment(payment.id) if push is None and payment.purpose == "hotspot" else None
     if claim is not None and claim.state != "accepted":
         return _claimed(status, claim)
     if payment.state == "closed":
@@ -89,7 +90,7 @@ def standing(payment: Payment) -> Standing:
 
 def _gone_since(payment: Payment, push: Push | None) -> Transaction | None:
     """The money that paid this open payment and was taken back, unless something was tried since."""
-    gone = money_in.last_taken_back(payment.id)
+    gone = booking.last_taken_back(payment.id)
     at = gone and (gone.reversed_at or gone.voided_at)
     return gone if at and (push is None or push.created_at <= at) else None
 
@@ -173,7 +174,7 @@ def _not_paid(status: str, push: Push) -> Standing:
             _("We could not reach M-Pesa. You have not been charged."),
             _("Try again in a moment, or pay by hand."), None, retry_in_s or None, True, push,
         )  # fmt: skip
-    said = results.explain(push.result_code)
+    said = result_codes.explain(push.result_code)
     if said.kind == "unclear":  # asked about, and M-Pesa has nothing more to say
         sentence = _("M-Pesa could not finish it. You have not been charged.")
         next_step = _("Try again when the time is up.") if retry_in_s else _("Try again.")

@@ -16,12 +16,12 @@ from typing import Any
 from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
-from portal import clock
 from portal.audit import chain
-from portal.db import Model, TenantOwned, db
-from portal.errors import Conflict, NotFound
+from portal.kernel import clock
+from portal.kernel.db import Model, TenantOwned, db
+from portal.kernel.errors import Conflict, NotFound
 from portal.outbox.models import OutboxItem
-from portal.payments import inbox
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
 from portal.tenants.models import Tenant
 

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from portal.errors import Refused, Sentence
+from portal.kernel.errors import Refused, Sentence
 from portal.reconciliation import sheets
 
 MOST_BYTES, MOST_UNPACKED_BYTES, MOST_RATIO = 20 * 1024**2, 200 * 1024**2, 200

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.db import Model, TenantOwned, new_uid
-from portal.errors import Sentence
 from portal.gateways.models import Gateway
+from portal.kernel.db import Model, TenantOwned, new_uid
+from portal.kernel.errors import Sentence
 
 STATEMENT, PULL = "statement", "pull"
 

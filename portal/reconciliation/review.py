@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from portal import clock
-from portal.accounts.models import Membership, User
-from portal.accounts.permissions import OF_ROLE, RECONCILE
 from portal.audit import chain
-from portal.db import db, owned
-from portal.errors import NotFound, Refused, Sentence
+from portal.kernel import clock
+from portal.kernel.db import db, owned
+from portal.kernel.errors import NotFound, Refused, Sentence
 from portal.payments.models import Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED, MISSING_THERE
 from portal.reconciliation.statements import CHARGE, PAYMENT, PAYOUT, REVERSAL, SWEEP
+from portal.users.models import Membership, User
+from portal.users.permissions import OF_ROLE, RECONCILE
 
 PAGE_ROWS = 100
 NATURES = (PAYMENT, CHARGE, SWEEP, PAYOUT, REVERSAL)

@@ -12,17 +12,18 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from portal import personal
-from portal.db import db
-from portal.errors import Refused
 from portal.gateways import messages
 from portal.gateways.models import Gateway
+from portal.kernel import personal
+from portal.kernel.db import db
+from portal.kernel.errors import Refused
+from portal.kernel.money import format_kes
+from portal.kernel.phone import without_phone
 from portal.ledger import post
-from portal.money import format_kes
-from portal.payments import money_in, refunds, success
+from portal.payments import booking, completion
+from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import Refund, Transaction
-from portal.payments.outcome import Outcome
-from portal.phone import without_phone
+from portal.payments.refunds import refunds
 from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
@@ -164,9 +165,9 @@ def _place(row: Row, known: Known) -> Outcome:
         payer=row.payer,
         first_name=row.payer_name,
     )
-    arrival = success.arrival_by_hand(known.channel, paid, row.completed_at)
-    outcome = success.place(gateway, paid, arrival, actor=known.channel)
-    booked = money_in.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
+    arrival = completion.arrival_by_hand(known.channel, paid, row.completed_at)
+    outcome = completion.place(gateway, paid, arrival, actor=known.channel)
+    booked = booking.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
     if booked is not None:
         known.transactions[row.receipt] = booked
     return outcome
@@ -204,14 +205,14 @@ def _reversal(row: Row, known: Known) -> Verdict:
 
 def _take_back(item: Transaction, row: Row, known: Known) -> Verdict:
     """M-Pesa has the money of this transaction back: what it paid is owed again."""
-    money_in.lock_with_payments(item.id)
-    if money_in.is_reversed_by_us(item):
+    booking.lock_with_payments(item.id)
+    if booking.is_reversed_by_us(item):
         is_all = item.refunded_cents >= item.amount_cents
         return Verdict(MATCHED if is_all else DIFFERENT, "A refund of ours reversed it, whole or in part.", item.id)
     why = f"Reversed by M-Pesa: {row.receipt}."
     try:
         with db.session.begin_nested():
-            money_in.take_back(item, how=money_in.REVERSED, why=why, actor=known.channel)
+            booking.take_back(item, how=booking.REVERSED, why=why, actor=known.channel)
     except Refused as error:
         return Verdict(DIFFERENT, f"{why} It could not be taken back: {error.message}"[:300], item.id)
     return Verdict(DIFFERENT, f"{why} What it paid is owed again.", item.id)

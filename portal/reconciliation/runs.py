@@ -25,17 +25,18 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portal import clock, personal
 from portal.audit import chain
-from portal.db import db, new_uid, transaction, upsert_nothing
-from portal.errors import Conflict, PortalError, Refused, Sentence
 from portal.gateways.messages import PulledTransaction
 from portal.gateways.models import Gateway
-from portal.logs import logger
-from portal.payments import accounts, pull
-from portal.payments.jobs import is_passing
+from portal.kernel import clock, personal
+from portal.kernel.db import db, new_uid, transaction, upsert_nothing
+from portal.kernel.errors import Conflict, PortalError, Refused, Sentence
+from portal.kernel.logs import logger
+from portal.kernel.phone import without_phone
+from portal.payments import matching
+from portal.payments.c2b import pull
 from portal.payments.models import Refund, Transaction, Witness
-from portal.phone import without_phone
+from portal.payments.processing.jobs import is_passing
 from portal.reconciliation.models import PULL, STATEMENT, Reconciliation, StatementRow
 from portal.reconciliation.rows import (
     BUCKETS,
@@ -70,7 +71,7 @@ def read_statement(content: bytes, *, name: str, gateway: Gateway) -> Statement:
 
 
 def _own_shortcodes(gateway: Gateway) -> set[str]:
-    return accounts.numbers_of(gateway) | ({gateway.b2c_shortcode} if gateway.b2c_shortcode else set())
+    return matching.numbers_of(gateway) | ({gateway.b2c_shortcode} if gateway.b2c_shortcode else set())
 
 
 def gateway_of(content: bytes, *, name: str) -> Gateway:

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from portal import clock
-from portal.errors import Sentence
 from portal.gateways import messages
-from portal.money import CENTS, format_kes
+from portal.kernel import clock
+from portal.kernel.errors import Sentence
+from portal.kernel.money import CENTS, format_kes
 from portal.reconciliation.files import HEAD_ROWS, StatementError, read_rows
 
 MOST_ROWS, PROBLEMS_TOLD = 200_000, 5

@@ -29,6 +29,6 @@ Decided
 """
 
 from portal.simulator.app import create_simulator, from_environment
-from portal.simulator.organisations import OrganisationSpec
+from portal.simulator.engine.organisations import OrganisationSpec
 
 __all__ = ["OrganisationSpec", "create_simulator", "from_environment"]

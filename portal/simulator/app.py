@@ -9,26 +9,17 @@ from pathlib import Path
 from flask import Flask, Response, current_app, jsonify, redirect, request, url_for
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from portal.errors import Misconfigured, PortalError, Refused
-from portal.simulator import certificate as certificates
-from portal.simulator import (
-    control,
-    doors_c2b,
-    doors_oauth,
-    doors_other,
-    doors_requests,
-    doors_stk,
-    hand_payments,
-    handset,
-    journal,
-    overview,
-    prompts,
-    settlements,
-)
-from portal.simulator.courier import Courier
-from portal.simulator.doors import DarajaError, error_response
-from portal.simulator.organisations import BANKS, FIRST, OrganisationSpec, open_or_update
-from portal.simulator.store import Store
+from portal.kernel.errors import Misconfigured, PortalError, Refused
+from portal.simulator.api import certificate as certificates
+from portal.simulator.api import routes_c2b, routes_oauth, routes_other, routes_requests, routes_stk
+from portal.simulator.api.router import DarajaError, error_response
+from portal.simulator.control import routes as control
+from portal.simulator.engine import hand_payments, journal, prompts, settlements
+from portal.simulator.engine.callback_sender import Courier
+from portal.simulator.engine.organisations import BANKS, FIRST, OrganisationSpec, open_or_update
+from portal.simulator.engine.store import Store
+from portal.simulator.handset import overview
+from portal.simulator.handset import routes as handset
 
 ROOT = Path(__file__).resolve().parents[2]
 _HEADERS = {
@@ -86,11 +77,11 @@ def create_simulator(
     app.config["MAX_CONTENT_LENGTH"] = 256 * 1024
     app.extensions["simulator"] = simulator
     for module in (
-        doors_oauth,
-        doors_stk,
-        doors_c2b,
-        doors_requests,
-        doors_other,
+        routes_oauth,
+        routes_stk,
+        routes_c2b,
+        routes_requests,
+        routes_other,
         handset,
         control,
         overview,

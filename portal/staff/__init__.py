@@ -8,38 +8,38 @@ Decided: the tenant comes from the session's choice among the person's membershi
 from flask import Blueprint
 from flask_wtf.csrf import CSRFError
 
-from portal.staff import (
+from portal.staff import (  # fmt: skip
     appointments,
-    claims,
     gateways,
     guard,
     invoices,
-    kept,
+    kept_forms,
     manual,
     payments,
     people,
-    reconcile,
+    reconciliation,
     refunds,
+    sms_submissions,
     stuck,
     today,
     unmatched,
-)  # fmt: skip
+)
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
-bp.register_error_handler(CSRFError, kept.not_forged)
+bp.register_error_handler(CSRFError, kept_forms.not_forged)
 bp.context_processor(guard.context)
 for _module in (
     today,
     payments,
     unmatched,
     stuck,
-    claims,
+    sms_submissions,
     manual,
     appointments,
     invoices,
     refunds,
-    reconcile,
+    reconciliation,
     gateways,
     people,
 ):

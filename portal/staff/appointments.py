@@ -4,15 +4,15 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal import queue
-from portal.accounts import permissions
-from portal.accounts.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
 from portal.api.clinic import pay_url
 from portal.clinic import appointments
-from portal.db import transaction
-from portal.errors import NotFound, Refused
+from portal.kernel import queue
+from portal.kernel.db import transaction
+from portal.kernel.errors import NotFound, Refused
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
+from portal.users import permissions
+from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
 
 
 def open_doors(bp: Blueprint) -> None:

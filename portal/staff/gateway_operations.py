@@ -7,16 +7,16 @@ from flask import Blueprint, current_app, flash, g, redirect, render_template, r
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal.accounts.permissions import MANAGE_GATEWAYS
 from portal.api import gateway_operations as api
 from portal.api.gateways import C2B_VERSIONS, RESPONSE_TYPES, register_urls
-from portal.errors import NotFound, Refused
 from portal.gateways import initiator, settings
 from portal.gateways.models import Gateway
-from portal.payments import requests
-from portal.phone import normalise_msisdn
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import normalise_msisdn
+from portal.kernel.translations import said
+from portal.payments import daraja_requests
 from portal.staff.guard import actor, needs
-from portal.translations import said
+from portal.users.permissions import MANAGE_GATEWAYS
 
 
 def open_doors(bp: Blueprint) -> None:
@@ -51,7 +51,7 @@ def shown(one: Gateway) -> dict[str, Any]:
         "halted_at": one.initiator_halted_at,
         "halted_why": one.initiator_halted_why,
         "can_ask": initiator.can_ask(one),
-        "is_asking": requests.is_open(one.id, api.GATEWAY, api.BALANCE),
+        "is_asking": daraja_requests.is_open(one.id, api.GATEWAY, api.BALANCE),
         "balances": one.balances or [],
         "balances_at": one.balances_at,
         "pull_registered_at": one.pull_registered_at,

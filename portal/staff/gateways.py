@@ -10,17 +10,18 @@ from flask_wtf.file import FileField
 from wtforms import BooleanField, PasswordField, SelectChoice, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
 
-from portal.accounts.permissions import MANAGE_GATEWAYS
-from portal.accounts.views import is_fresh
 from portal.api import gateways as api
-from portal.db import transaction
-from portal.errors import Refused
-from portal.gateways import credential, settings
+from portal.gateways import security_credential as credential
+from portal.gateways import settings
 from portal.gateways.models import Gateway
+from portal.kernel.db import transaction
+from portal.kernel.errors import Refused
 from portal.payments import environments
 from portal.staff import gateway_operations
 from portal.staff.guard import actor, needs
-from portal.staff.kept import StaffForm
+from portal.staff.kept_forms import StaffForm
+from portal.users.permissions import MANAGE_GATEWAYS
+from portal.web.signin import is_fresh
 
 _KINDS = {"PAYBILL": _l("Paybill"), "BUYGOODS": _l("Till (Buy Goods)"), "BANK": _l("Bank account")}
 LARGEST_CERTIFICATE_BYTES = 20_000

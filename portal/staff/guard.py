@@ -10,17 +10,18 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from sqlalchemy import select
 
-from portal.accounts import permissions
-from portal.accounts.permissions import STAFF_ROLES, Forbidden
-from portal.accounts.views import keep_session
 from portal.audit import chain
-from portal.db import db, transaction
-from portal.gateways import connect
+from portal.gateways import client_factory
 from portal.gateways.settings import of_tenant
-from portal.logs import bind
-from portal.payments import claims, stuck
-from portal.staff import kept
+from portal.kernel.db import db, transaction
+from portal.kernel.logs import bind
+from portal.payments import stuck
+from portal.payments.sms import submissions
+from portal.staff import kept_forms
 from portal.tenants.models import Tenant
+from portal.users import permissions
+from portal.users.permissions import STAFF_ROLES, Forbidden
+from portal.web.signin import keep_session
 
 View = Callable[..., ResponseReturnValue]
 MOST_LOOKED_AT = 20  # pages that a session remembers, in its cookie
@@ -29,14 +30,14 @@ MOST_LOOKED_AT = 20  # pages that a session remembers, in its cookie
 def let_in() -> ResponseReturnValue | None:
     """Signed in, and staff of the tenant that this session works for; else the sign-in page or a refusal."""
     if not current_user.is_authenticated:
-        return kept.ask_keeping()
+        return kept_forms.ask_keeping()
     keep_session()
     tenant, role = _chosen()
     if tenant is None or role not in STAFF_ROLES:
         raise Forbidden(_("This sign-in has no staff pages."))
     g.tenant, g.role = tenant, role
     bind(tenant=tenant.slug, user=current_user.id)
-    kept.take_up()
+    kept_forms.take_up()
     return None
 
 
@@ -101,7 +102,7 @@ def actor() -> str:
 
 def is_test(tenant: Tenant) -> bool:
     """Whether this tenant's money is test money."""
-    return connect.environment_of(tenant.id) == "sandbox"
+    return client_factory.environment_of(tenant.id) == "sandbox"
 
 
 def context() -> dict[str, Any]:
@@ -117,9 +118,9 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))
     stops.append((_("Money to place"), "staff.unmatched", "inbox", permissions.SEE_MONEY, True))
-    unchecked = claims.waiting_count(tenant.id)
+    unchecked = submissions.waiting_count(tenant.id)
     checking = _("Messages to check (%(number)s)", number=unchecked) if unchecked else _("Messages to check")
-    has_no_api = any(claims.takes(gateway) for gateway in of_tenant(tenant.id))
+    has_no_api = any(submissions.takes(gateway) for gateway in of_tenant(tenant.id))
     stops.append((checking, "staff.claims", "sms", permissions.SEE_MONEY, bool(unchecked) or has_no_api))
     left = sum(stuck.counts(tenant.id).values())
     stops.append((_("Stuck (%(number)s)", number=left), "staff.stuck", "alert", permissions.SEE_MONEY, bool(left)))

@@ -7,15 +7,15 @@ from flask_babel import lazy_gettext as _l
 from wtforms import DecimalField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 
-from portal.accounts.permissions import SEE_CLINIC, WORK_CLINIC
 from portal.api.clinic import invoice_status
 from portal.clinic import invoices
-from portal.db import transaction
-from portal.errors import Refused
+from portal.kernel.db import transaction
+from portal.kernel.errors import Refused
+from portal.kernel.translations import said
 from portal.payer.forms import PhoneField
 from portal.staff.guard import actor, needs, read_id
-from portal.staff.kept import StaffForm
-from portal.translations import said
+from portal.staff.kept_forms import StaffForm
+from portal.users.permissions import SEE_CLINIC, WORK_CLINIC
 
 STATUS_CHIPS = {"unpaid": "due", "part_paid": "part_paid"}
 

@@ -12,23 +12,24 @@ from wtforms import HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 
-from portal import money, personal, queue
-from portal.accounts import permissions
-from portal.accounts.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
 from portal.api import manual as api_manual
 from portal.api.customers import payable
-from portal.db import transaction
-from portal.errors import NotFound, Refused
-from portal.gateways import connect
+from portal.gateways import client_factory
+from portal.kernel import money, personal, queue
+from portal.kernel.db import transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import for_screens
+from portal.kernel.translations import said
 from portal.payer.forms import PhoneField
-from portal.payments import accounts, customers, manual, wallets
+from portal.payments import manual, matching
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Transaction
-from portal.phone import for_screens
-from portal.staff import words
+from portal.payments.wallets import customers, wallets
+from portal.staff import audit_words
 from portal.staff.guard import actor, needs
-from portal.staff.kept import StaffForm
-from portal.translations import said
+from portal.staff.kept_forms import StaffForm
+from portal.users import permissions
+from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
 
 CHANNELS = {
     "cash": _l("Cash"),
@@ -123,10 +124,10 @@ def new() -> ResponseReturnValue:
 
 def _due(reference: str) -> dict[str, Any] | None:
     """What the named invoice still wants, for whoever counts the money."""
-    payment = accounts.named(g.tenant.id, reference) if reference else None
+    payment = matching.named(g.tenant.id, reference) if reference else None
     if payment is None or payment.state != "open":
         return None
-    return {"what": words.title_of(payment), "due_cents": payment.due_cents}
+    return {"what": audit_words.title_of(payment), "due_cents": payment.due_cents}
 
 
 def _record(form: ManualForm) -> tuple[str, bool, int]:
@@ -146,7 +147,7 @@ def _record(form: ManualForm) -> tuple[str, bool, int]:
         booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
     else:
         customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
-        booked = manual.for_wallet(customer, connect.environment_of(g.tenant.id), taken)
+        booked = manual.for_wallet(customer, client_factory.environment_of(g.tenant.id), taken)
     change_cents = taken.amount_cents - booked.amount_cents if taken.gives_change else 0
     return booked.receipt or "", booked.unallocated_cents > 0, change_cents
 
@@ -176,7 +177,7 @@ def customer_list() -> ResponseReturnValue:
 
 def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValue:
     tenant_id, words = g.tenant.id, request.args.get("q", "")
-    environment = connect.environment_of(tenant_id)
+    environment = client_factory.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, words, before_id=_before_id())
     held = customers.balances(tenant_id, environment, found)
     page = render_template(

@@ -9,22 +9,24 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, union
 
-from portal import personal
-from portal.accounts import permissions
-from portal.accounts.models import User
-from portal.accounts.permissions import PLACE_MONEY, RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
 from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.clinic import appointments, invoices
-from portal.db import db, transaction
 from portal.fulfilment import receipts_of
-from portal.gateways import results
-from portal.payments import accounts, manual, qr, refunds, search, status, stk
+from portal.gateways import result_codes
+from portal.kernel import personal
+from portal.kernel.db import db, transaction
+from portal.kernel.phone import as_shown
+from portal.payments import manual, matching, qr, search, status
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
-from portal.phone import as_shown
+from portal.payments.refunds import refunds
+from portal.payments.stk import pushes as stk
+from portal.staff import audit_words
 from portal.staff import refunds as refund_pages
-from portal.staff import words
 from portal.staff.guard import actor, needs
+from portal.users import permissions
+from portal.users.models import User
+from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
 
 # How we learned of money, in words.
 CHANNELS = {
@@ -59,7 +61,7 @@ def listed() -> ResponseReturnValue:
     """Search by receipt, phone, reference, dates and state; an attempt that failed is found by its reference too."""
     wanted = search.read_wanted(request.args)
     items, cursor = search.page(g.tenant.id, wanted, cursor=request.args.get("cursor", ""))
-    if not items and wanted.words and (payment := accounts.named(g.tenant.id, wanted.words)):
+    if not items and wanted.words and (payment := matching.named(g.tenant.id, wanted.words)):
         return redirect(url_for("staff.attempt", token=payment.token), 302)
     references = search.references_of(items)
     keep: dict[str, Any] = {name: request.args[name] for name in FILTERS if request.args.get(name)}
@@ -128,7 +130,7 @@ def one(uid: str) -> ResponseReturnValue:
         "state": item.state,
         "allocations": [
             {
-                "reference": words.title_of(given.payment),
+                "reference": audit_words.title_of(given.payment),
                 "amount_cents": given.amount_cents,
                 "url": url_for("staff.attempt", token=given.payment.token),
             }
@@ -165,7 +167,7 @@ def _pushes_of(payment_ids: list[int]) -> list[Push]:
 
 def _push_row(push: Push) -> dict[str, Any]:
     failed = push.result_code if push.state != "succeeded" else None  # what was paid needs no reason
-    reason = results.explain(failed).for_staff if failed else push.failure
+    reason = result_codes.explain(failed).for_staff if failed else push.failure
     return {
         "phone": stk.describe(push),
         "state": push.state,
@@ -183,11 +185,11 @@ def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
     return [
         {
             "at": row.created_at,
-            "what": words.what(row.subject_kind, row.action),
-            "who": names.get(row.actor) or words.who(row.actor),
+            "what": audit_words.what(row.subject_kind, row.action),
+            "who": names.get(row.actor) or audit_words.who(row.actor),
             "why": row.why,
-            "old": words.state(row.old),
-            "new": words.state(row.new),
+            "old": audit_words.state(row.old),
+            "new": audit_words.state(row.new),
         }
         for row in rows
     ]
@@ -237,7 +239,7 @@ def attempt(token: str) -> ResponseReturnValue:
     ]
     is_open = payment.state == "open"
     shown = {
-        "reference": words.title_of(payment),
+        "reference": audit_words.title_of(payment),
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
         "status": _state_of(payment, pushes[-1] if pushes else None),

@@ -14,17 +14,17 @@ from wtforms import SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Regexp
 
-from portal.accounts import links, team, tokens
-from portal.accounts.models import Membership, User
-from portal.accounts.permissions import MANAGE_PEOPLE
-from portal.accounts.views import is_fresh
 from portal.audit import chain
-from portal.db import db, transaction
-from portal.errors import Conflict, Refused
-from portal.passwords import link_for, mail_link
-from portal.staff import kept
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict, Refused
+from portal.staff import kept_forms
 from portal.staff.guard import actor, needs
-from portal.staff.kept import StaffForm
+from portal.staff.kept_forms import StaffForm
+from portal.users import links, team, tokens
+from portal.users.models import Membership, User
+from portal.users.permissions import MANAGE_PEOPLE
+from portal.web.passwords import link_for, mail_link
+from portal.web.signin import is_fresh
 
 ROLES = {
     "tenant_admin": _l("Administrator"),
@@ -92,7 +92,7 @@ def _row(one: Membership) -> dict[str, Any]:
 def invite() -> ResponseReturnValue:
     """Somebody new: their link is shown here once, or they have a password already."""
     if not is_fresh():
-        return kept.ask_again()
+        return kept_forms.ask_again()
     form = InviteForm()
     if not form.validate_on_submit():
         return _page(form, 422)
@@ -131,7 +131,7 @@ def give_role(member_id: int) -> ResponseReturnValue:
     """Another role from now on, also for who was deactivated."""
     found = _other(member_id)
     if not is_fresh():
-        return kept.ask_again()
+        return kept_forms.ask_again()
     role = request.form.get("role", "")
     if role not in ROLES:
         raise Refused(_("Choose one of the roles."))
@@ -148,7 +148,7 @@ def deactivate(member_id: int) -> ResponseReturnValue:
     """They do nothing here from now on."""
     _other(member_id)
     if not is_fresh():
-        return kept.ask_again()
+        return kept_forms.ask_again()
     with transaction():
         membership = team.member(g.tenant.id, member_id)
         team.deactivate(membership, actor=actor())
@@ -162,7 +162,7 @@ def hand_link(member_id: int) -> ResponseReturnValue:
     """A link to a new password: shown to the administrator, or mailed where the person belongs to others too."""
     found = _other(member_id)
     if not is_fresh():
-        return kept.ask_again()
+        return kept_forms.ask_again()
     with transaction():
         chain.record(g.tenant.id, "user", found, "password_link", actor=actor())
     return _link_of(db.session.get_one(User, found))
@@ -180,7 +180,7 @@ def _other(member_id: int) -> int:
 def new_key() -> ResponseReturnValue:
     """A key for a program, shown once."""
     if not is_fresh():
-        return kept.ask_again()
+        return kept_forms.ask_again()
     name = request.form.get("name", "").strip().replace("\0", "")
     if not 0 < len(name) <= 60:
         raise Refused(_("Name the program, in at most 60 characters."))

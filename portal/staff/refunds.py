@@ -11,19 +11,20 @@ from sqlalchemy import select
 from wtforms import HiddenField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
-from portal import money, queue
-from portal.accounts import permissions
-from portal.accounts.models import User
-from portal.accounts.permissions import REFUND
-from portal.db import db, transaction
-from portal.errors import Conflict, Refused
-from portal.limits import REFUNDS, shared
-from portal.payments import money_in, refunds, search
+from portal.kernel import money, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict, Refused
+from portal.kernel.limits import REFUNDS, shared
+from portal.kernel.translations import said
+from portal.payments import booking, search
 from portal.payments.models import Payment, Refund, Transaction
-from portal.staff import words
+from portal.payments.refunds import refunds
+from portal.staff import audit_words
 from portal.staff.guard import actor, needs
-from portal.staff.kept import StaffForm
-from portal.translations import said
+from portal.staff.kept_forms import StaffForm
+from portal.users import permissions
+from portal.users.models import User
+from portal.users.permissions import REFUND
 
 METHODS = {"b2c": _l("Pay out to the phone that paid"), "reversal": _l("Reverse the payment")}
 STATES = {
@@ -109,7 +110,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
 def of_payment(token: str) -> ResponseReturnValue:
     """Send back what a payment received, whole or in part."""
     payment = search.payment_of(g.tenant.id, token)
-    payment_id, title = payment.id, words.title_of(payment)
+    payment_id, title = payment.id, audit_words.title_of(payment)
     available_cents, method = refunds.may_go_back(payment)
     form = RefundForm(amount=money.kes(available_cents), method=method, left=str(available_cents))
     if form.validate_on_submit():
@@ -135,7 +136,7 @@ def of_payment(token: str) -> ResponseReturnValue:
 
 
 def _refuse_if_changed(payment_id: int, form: RefundForm) -> None:
-    available_cents = refunds.may_go_back(money_in.lock_payment(payment_id))[0]
+    available_cents = refunds.may_go_back(booking.lock_payment(payment_id))[0]
     if form.left.data != str(available_cents):
         raise Conflict(
             _(

@@ -7,14 +7,14 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from portal import queue
-from portal.accounts import permissions
-from portal.accounts.permissions import MANAGE_GATEWAYS, SEE_MONEY
-from portal.db import transaction
-from portal.errors import NotFound, Refused
+from portal.kernel import queue
+from portal.kernel.db import transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.translations import said
 from portal.payments import stuck
 from portal.staff.guard import actor, needs
-from portal.translations import said
+from portal.users import permissions
+from portal.users.permissions import MANAGE_GATEWAYS, SEE_MONEY
 
 HEADINGS = {
     "callback": (

@@ -9,20 +9,20 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy import ColumnElement, func, select
 
-from portal import clock
-from portal.accounts import permissions
-from portal.accounts.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
 from portal.clinic import appointments, people
 from portal.clinic.models import Appointment
-from portal.db import db, transaction
 from portal.fulfilment import receipt_of
-from portal.gateways import connect, settings
+from portal.gateways import client_factory, settings
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.phone import as_shown
 from portal.notifications import notices
 from portal.payments import provisional, search
 from portal.payments.models import Transaction
-from portal.phone import as_shown
 from portal.staff.guard import needs
 from portal.tenants.models import Tenant
+from portal.users import permissions
+from portal.users.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
 
 LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 
@@ -42,7 +42,7 @@ def today() -> ResponseReturnValue:
 def _shown(version: str) -> dict[str, Any]:
     """Everything that arriving money changes on this page."""
     tenant = g.tenant
-    environment = connect.environment_of(tenant.id)
+    environment = client_factory.environment_of(tenant.id)
     seen = appointments.between(tenant.id, *_day()) if tenant.is_clinic else None
     return {
         "stats": search.figures(tenant.id, environment),
@@ -84,7 +84,7 @@ def row_of(one: Appointment) -> dict[str, Any]:
 
 
 def _arrived(tenant_id: int) -> ColumnElement[bool]:
-    return (Transaction.tenant_id == tenant_id) & search.is_for_staff(connect.environment_of(tenant_id))
+    return (Transaction.tenant_id == tenant_id) & search.is_for_staff(client_factory.environment_of(tenant_id))
 
 
 def _day() -> tuple[datetime, datetime]:

@@ -7,20 +7,24 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from portal import money as cash
-from portal import personal, queue
-from portal.accounts import permissions
-from portal.accounts.permissions import PLACE_MONEY, REFUND, SEE_MONEY
 from portal.clinic import appointments, people
-from portal.db import db, transaction
-from portal.errors import NotFound, Refused
-from portal.gateways import connect, messages
-from portal.payments import accounts, money_in, provisional, refunds, search, stk, undecided, wallets
+from portal.gateways import client_factory, messages
+from portal.kernel import money as cash
+from portal.kernel import personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import as_shown, for_screens, normalise_msisdn
+from portal.kernel.translations import said
+from portal.payments import booking, matching, provisional, search
+from portal.payments.c2b import unresolved
 from portal.payments.models import Payment, Transaction
-from portal.phone import as_shown, for_screens, normalise_msisdn
-from portal.staff import words
+from portal.payments.refunds import refunds
+from portal.payments.stk import pushes
+from portal.payments.wallets import wallets
+from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
-from portal.translations import said
+from portal.users import permissions
+from portal.users.permissions import PLACE_MONEY, REFUND, SEE_MONEY
 
 WHY_SHOWN = {
     "unknown account": _l("The account that the payer typed is not known here."),
@@ -47,8 +51,10 @@ def open_doors(bp: Blueprint) -> None:
 def unmatched() -> ResponseReturnValue:
     """Money that fits nothing exactly, with what it may be for."""
     may_refund = permissions.allows(g.role, REFUND)
-    homeless, after_id = search.to_place(g.tenant.id, connect.environment_of(g.tenant.id), after_id=read_id("after"))
-    likely = accounts.suggestions(homeless, most=SUGGESTIONS)
+    homeless, after_id = search.to_place(
+        g.tenant.id, client_factory.environment_of(g.tenant.id), after_id=read_id("after")
+    )
+    likely = matching.suggestions(homeless, most=SUGGESTIONS)
     items = [
         {
             "receipt": item.receipt or _("No receipt yet"),
@@ -69,8 +75,8 @@ def unmatched() -> ResponseReturnValue:
         for item in homeless
     ]
     skipped = read_id("decide_after") or 0
-    waiting = undecided.of_tenant(g.tenant.id, skipped=skipped)
-    more = skipped + undecided.SHOWN if len(waiting) == undecided.SHOWN else None
+    waiting = unresolved.of_tenant(g.tenant.id, skipped=skipped)
+    more = skipped + unresolved.SHOWN if len(waiting) == unresolved.SHOWN else None
     return render_template(
         "staff/unmatched.html",
         items=items,
@@ -145,7 +151,7 @@ def put_back(token: str) -> ResponseReturnValue:
     return redirect(url_for("staff.attempt", token=token), 303)
 
 
-def _undecided(waiting: list[undecided.Undecided]) -> list[dict[str, Any]]:
+def _undecided(waiting: list[unresolved.Undecided]) -> list[dict[str, Any]]:
     """Payments by hand of which nothing is booked until somebody says what they are."""
     return [
         {
@@ -159,8 +165,8 @@ def _undecided(waiting: list[undecided.Undecided]) -> list[dict[str, Any]]:
             "candidates": [
                 {
                     "id": push.id,
-                    "label": words.title_of(push.payment),
-                    "phone": stk.describe(push),
+                    "label": audit_words.title_of(push.payment),
+                    "phone": pushes.describe(push),
                     "at": push.created_at,
                 }
                 for push in one.candidates
@@ -183,9 +189,9 @@ def decide(item_id: int) -> ResponseReturnValue:
     try:
         with transaction():
             if request.form.get("outcome") == "refuse":
-                undecided.refuse(g.tenant.id, item_id, actor=actor())
+                unresolved.refuse(g.tenant.id, item_id, actor=actor())
             else:
-                undecided.take(g.tenant.id, item_id, push_id, actor=actor())
+                unresolved.take(g.tenant.id, item_id, push_id, actor=actor())
     except NotFound:
         raise
     except Refused as error:
@@ -200,7 +206,7 @@ def _owed() -> list[dict[str, Any]]:
     """What was paid and is not any more. An invoice is not closed here: it is voided where it is kept."""
     return [
         {
-            "reference": words.title_of(payment),
+            "reference": audit_words.title_of(payment),
             "due_cents": payment.due_cents,
             "why": _("M-Pesa reversed %(receipt)s.", receipt=gone.receipt)
             if gone.reversed_at
@@ -221,8 +227,8 @@ def close(token: str) -> ResponseReturnValue:
         flash(_("An invoice is not closed here; void it where it is kept."), "danger")
         return redirect(url_for("staff.unmatched"), 303)
     with transaction():
-        payment = money_in.lock_payment(payment.id)
-        stk.close_payment(payment, why="Staff wait for it no longer.", actor=actor())
+        payment = booking.lock_payment(payment.id)
+        pushes.close_payment(payment, why="Staff wait for it no longer.", actor=actor())
     flash(_("%(reference)s is closed.", reference=payment.reference), "success")
     return redirect(url_for("staff.unmatched"), 303)
 
@@ -232,7 +238,7 @@ def _suggestions(item: Transaction, likely: list[Payment]) -> list[dict[str, Any
     return [
         {
             "reference": payment.reference,
-            "label": words.title_of(payment),
+            "label": audit_words.title_of(payment),
             "due_cents": payment.due_cents,
             "action_url": url_for("staff.place", uid=item.uid),
         }
@@ -262,15 +268,15 @@ def place(uid: str) -> ResponseReturnValue:
 
 
 def _place(uid: str, reference: str) -> int:
-    payment = accounts.named(g.tenant.id, reference)
+    payment = matching.named(g.tenant.id, reference)
     if payment is None:
         raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
-    payment = money_in.lock_payment(payment.id)
+    payment = booking.lock_payment(payment.id)
     item = search.by_uid(g.tenant.id, uid)
     db.session.refresh(item, with_for_update=True)
     if payment.state != "open":
         raise Refused(_("%(reference)s has nothing left to pay.", reference=reference))
-    given = money_in.allocate(item, payment, actor=actor())
+    given = booking.allocate(item, payment, actor=actor())
     if not given:
         raise Refused(_("This money has been placed already."))
     return given

@@ -2,7 +2,7 @@
 
 from sqlalchemy import update
 
-from portal.db import db, upsert_nothing
+from portal.kernel.db import db, upsert_nothing
 from portal.tenants.models import Counter
 
 

@@ -5,8 +5,8 @@ import re
 from sqlalchemy import select
 
 from portal.audit import chain
-from portal.db import db
-from portal.errors import Refused
+from portal.kernel.db import db
+from portal.kernel.errors import Refused
 from portal.tenants.models import Tenant
 
 _SLUG, _COLOUR = re.compile(r"[a-z0-9][a-z0-9-]{1,38}"), re.compile(r"#[0-9a-fA-F]{6}")

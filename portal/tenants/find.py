@@ -3,8 +3,8 @@
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from portal.db import db
-from portal.errors import NotFound
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound
 from portal.tenants.models import Tenant
 
 

@@ -3,8 +3,8 @@
 from sqlalchemy import CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.db import Model, Row
-from portal.money import DEFAULT_PUSH_LIMIT_CENTS
+from portal.kernel.db import Model, Row
+from portal.kernel.money import DEFAULT_PUSH_LIMIT_CENTS
 
 
 class Tenant(Row, Model):

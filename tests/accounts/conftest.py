@@ -2,9 +2,9 @@
 
 import pytest
 
-from portal.accounts import signin
+from portal.users import credentials
 
 
 @pytest.fixture(autouse=True)
 def _quick_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signin, "_NOBODY", signin._hasher.hash("nobody"))
+    monkeypatch.setattr(credentials, "_NOBODY", credentials._hasher.hash("nobody"))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from portal import vault
-from portal.accounts import links
-from portal.accounts.models import User
 from portal.cli import main
-from portal.db import db
+from portal.kernel import vault
+from portal.kernel.db import db
 from portal.outbox.models import OutboxItem
+from portal.users import links
+from portal.users.models import User
 from tests.house import PASSWORD, House, csrf_of, later
 
 ADDRESS, NEW = "brian@mlima.test", "battery staple words"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.accounts import sessions, signin, tokens
-from portal.accounts.models import User
-from portal.accounts.permissions import SignInNeeded
-from portal.accounts.views import _is_ours
-from portal.db import db, transaction
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
+from portal.users import credentials, sessions, tokens
+from portal.users.models import User
+from portal.users.permissions import SignInNeeded
+from portal.web.signin import _is_ours
 from tests.conftest import STRONG_HASHER
 from tests.house import PASSWORD, House, config_for, csrf_of, later, made
 
@@ -175,13 +175,13 @@ def test_a_hundred_guesses_at_once_are_not_more_than_eight(
 ) -> None:
     """Counted before the password is looked at: otherwise all that come together are looked at."""
     looked_at: list[str] = []
-    real = signin.check_password
+    real = credentials.check_password
 
-    def counting(email: str, password: str) -> signin.Entered:
+    def counting(email: str, password: str) -> credentials.Entered:
         looked_at.append(password)
         return real(email, password)
 
-    monkeypatch.setattr(signin, "check_password", counting)
+    monkeypatch.setattr(credentials, "check_password", counting)
     start = threading.Barrier(20)
 
     def guess(number: int) -> int:
@@ -195,7 +195,7 @@ def test_a_hundred_guesses_at_once_are_not_more_than_eight(
 
 def test_whoever_hits_on_the_password_that_nobody_has_is_still_nobody(house: House) -> None:
     """tests.md, signin.py:70: an address that nobody has is checked against a hash too, and never lets in."""
-    assert signin._hasher.verify(signin._NOBODY, "nobody")
+    assert credentials._hasher.verify(credentials._NOBODY, "nobody")
     assert token_for(house, "nobody@mlima.test", "nobody")[0] == 401
 
 
@@ -218,9 +218,9 @@ def test_with_redis_away_people_still_sign_in(house: House, monkeypatch: pytest.
 
 def test_passwords_are_kept_as_argon2_of_full_strength(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert STRONG_HASHER.memory_cost >= 19 * 1024 and STRONG_HASHER.time_cost >= 2, "OWASP's least"
-    monkeypatch.setattr(signin, "_hasher", STRONG_HASHER)
+    monkeypatch.setattr(credentials, "_hasher", STRONG_HASHER)
     with house.app.app_context(), transaction():
-        kept = signin.add_user(email="New@Mlima.test", name="New", password="long enough words").password_hash
+        kept = credentials.add_user(email="New@Mlima.test", name="New", password="long enough words").password_hash
     assert kept.startswith("$argon2id$") and "long enough" not in kept
     assert token_for(house, "new@mlima.test", "long enough words")[0] == 422, "no business, no token"
 
@@ -229,7 +229,7 @@ def test_ended_sessions_end_everywhere_at_once(house: House) -> None:
     browser, api = house.browser_of("brian"), house.api("brian")
     assert browser.get("/staff/").status_code == 200 and api.get("/api/clinicians").status_code == 200
     with house.app.app_context(), transaction():
-        signin.end_sessions(db.session.query(User).filter_by(email=ADDRESS).one())
+        credentials.end_sessions(db.session.query(User).filter_by(email=ADDRESS).one())
     assert browser.get("/staff/").headers["Location"].startswith("/login")
     assert api.get("/api/clinicians").status_code == 401
     assert house.browser_of("amina").get("/staff/").status_code == 200
@@ -298,9 +298,9 @@ def test_a_patients_session_lives_and_ends_the_same(house: House) -> None:
 def test_a_sign_in_that_overlaps_a_change_of_the_password_gives_neither_session_nor_token(house: House) -> None:
     """The password is checked, then everything of the person is ended, then the session would begin."""
     with house.app.test_request_context("/login"):
-        entered = signin.check_password(ADDRESS, PASSWORD)
+        entered = credentials.check_password(ADDRESS, PASSWORD)
         with transaction():
-            signin.end_sessions(db.session.query(User).filter_by(email=ADDRESS).one())
+            credentials.end_sessions(db.session.query(User).filter_by(email=ADDRESS).one())
         with transaction():
             token = sessions.begin(entered.user_id, entered.session_key)
         bearer = tokens.issue(entered, db.session.get_one(Tenant, house.tenant_id()))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.db import db
-from portal.limits import limiter
+from portal.kernel.db import db
+from portal.kernel.limits import limiter
 from portal.payer import start
 from tests.house import House, config_for, made
 from tests.services.redis_server import fresh_redis_database

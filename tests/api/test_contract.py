@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.accounts import signin, tokens
-from portal.db import db, transaction
 from portal.gateways.models import SECRETS, Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.payments.models import Push
+from portal.users import credentials, tokens
 from tests.house import PASSWORD, House, c2b_body, later, new_phone, receipt
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -298,11 +298,11 @@ def test_credentials_are_only_for_who_holds_the_payment_id(house: House) -> None
     token = stranger(house).post("/api/portal/mpesa/initiate", json=given).json["paymentId"]
     with house.app.app_context(), transaction():
         from portal.gateways.daraja import StkAccepted
-        from portal.payments import stk
+        from portal.payments.stk import pushes
 
         push = db.session.query(Push).one()
-        stk.claim(push.id, hook_url="http://test/hooks")
-        stk.accepted(
+        pushes.claim(push.id, hook_url="http://test/hooks")
+        pushes.accepted(
             push.id, StkAccepted(checkout_request_id="ws_CO_1", merchant_request_id="m-1", customer_message="")
         )
         push_token = push.token
@@ -593,7 +593,7 @@ def test_an_order_that_is_paid_is_not_charged_again(house: House) -> None:
 
 def test_a_platform_administrator_names_the_business(house: House) -> None:
     with house.app.app_context(), transaction():
-        signin.add_user(email="root@mlango.test", name="Root", password=PASSWORD, is_platform_admin=True)
+        credentials.add_user(email="root@mlango.test", name="Root", password=PASSWORD, is_platform_admin=True)
     who = {"email": "root@mlango.test", "password": PASSWORD}
     nobodys = stranger(house).post("/api/auth/token", json=who).json["accessToken"]
     for path in ("/api/payment-gateways", "/api/transactions", "/api/mpesa/order/X"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.accounts import signin
+from portal.users import credentials
 from tests.house import Api, House, new_phone
 
 pytestmark = pytest.mark.usefixtures("unlimited")
@@ -105,7 +105,7 @@ def check(answer: Any, what: str) -> None:
 @pytest.fixture(autouse=True)
 def _quick_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password of nobody is hashed at import, with production's strength."""
-    monkeypatch.setattr(signin, "_NOBODY", signin._hasher.hash("nobody"))
+    monkeypatch.setattr(credentials, "_NOBODY", credentials._hasher.hash("nobody"))
 
 
 def test_no_field_of_any_door_takes_nonsense_for_our_mistake(open_house: House) -> None:

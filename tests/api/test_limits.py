@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from portal.accounts.tokens import new_api_key
-from portal.db import transaction
+from portal.kernel.db import transaction
+from portal.users.tokens import new_api_key
 from tests.house import House, csrf_of
 
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal import vault
-from portal.accounts import tokens
-from portal.db import db, transaction
-from portal.errors import Conflict
-from portal.logs import mask_text
-from portal.payments import hearsay, jobs
+from portal.kernel import vault
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
+from portal.kernel.logs import mask_text
 from portal.payments.models import Hearsay, InboxItem, Transaction, Witness
+from portal.payments.processing import jobs
+from portal.payments.webhook import unverified_reports
 from portal.tenants.models import Tenant
+from portal.users import tokens
 from tests.house import House, Pushed, c2b_body, csrf_of, new_phone, receipt, stk_body
 from tests.payments.test_manual import customer
 from tests.payments.test_races import together
@@ -146,7 +147,7 @@ def test_a_person_agrees_to_no_other_amount_than_m_pesas(house: House, monkeypat
     post(house, told(phone, amount=5_000))
     house.work()
     with monkeypatch.context() as patch:
-        patch.setattr(hearsay, "compare", lambda: None)
+        patch.setattr(unverified_reports, "compare", lambda: None)
         mpesa_tells(house, amount=10)
         assert "with another amount" in press(house, "agree")
     assert held(house) == ["held"] and balance(house, owner) == 0 and house.books() == []
@@ -212,8 +213,8 @@ def test_agreeing_refusing_and_m_pesas_word_at_once_are_one_decision(either_hous
         try:
             with transaction():
                 if verb == "agree":
-                    return hearsay.agree(tenant_id, uid, user_id=None, actor="test").state
-                return hearsay.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
+                    return unverified_reports.agree(tenant_id, uid, user_id=None, actor="test").state
+                return unverified_reports.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
         except Conflict:
             return "too late"
 
@@ -329,7 +330,7 @@ def test_it_opens_nothing_even_where_it_names_our_own_push(house: House) -> None
 def test_it_is_kept_on_disk_while_the_database_cannot_take_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy.exc import OperationalError
 
-    from portal.payments import inbox
+    from portal.payments.inbox import inbox
 
     give_key(house)
     phone = new_phone()

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal import clock
-from portal.accounts import signin
-from portal.accounts.models import User
-from portal.accounts.tokens import ALGORITHM
-from portal.db import db, transaction
-from portal.errors import Refused
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
+from portal.kernel.phone import normalise_msisdn
 from portal.payments.models import Payment, Push
-from portal.phone import normalise_msisdn
+from portal.users import credentials
+from portal.users.models import User
+from portal.users.tokens import ALGORITHM
 from tests.house import House, later, new_phone
 
 pytestmark = pytest.mark.usefixtures("unlimited")
@@ -230,7 +230,7 @@ def test_a_token_ends_with_its_time_with_the_persons_sessions_and_with_the_membe
     assert "expired" in is_refused(api.get("/api/clinicians"), 401)["message"]
     clock.reset()
     with house.app.app_context(), transaction():
-        signin.end_sessions(db.session.query(User).filter_by(email="brian@mlima.test").one())
+        credentials.end_sessions(db.session.query(User).filter_by(email="brian@mlima.test").one())
     assert "ended" in is_refused(api.get("/api/clinicians"), 401)["message"]
     house.tokens.clear()
     fresh = house.api("brian")

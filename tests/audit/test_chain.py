@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from portal import clock
-from portal.accounts.models import User
 from portal.audit import chain
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.users.models import User
 from tests.house import House, receipt
 
 

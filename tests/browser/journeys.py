@@ -8,7 +8,7 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from portal import clock
+from portal.kernel import clock
 from tests.house import PASSWORD, House, wait_until
 
 # What MikroTik's login page passes on; the tests' browser can reach neither address.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from portal.demo_data import PASSWORD
+from portal.demo.data import PASSWORD
 from tests.browser.journeys import ROUTER, Phones, local
 from tests.services.browser import CHROMIUM_FLAGS, chromium_path
 

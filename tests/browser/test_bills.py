@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from playwright.sync_api import expect
 
-from portal import clock
 from portal.clinic.models import Appointment
-from portal.db import db, transaction
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
 from tests.browser.journeys import ask_for, is_same_document, remember_this_document, visit
 from tests.house import new_phone

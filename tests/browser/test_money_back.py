@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from portal.db import db, transaction
-from portal.payments import money_in
+from portal.kernel.db import db, transaction
+from portal.payments import booking
 from portal.payments.models import Transaction
 from tests.browser.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
 from tests.house import House, c2b_body, later, new_phone, receipt
@@ -31,7 +31,7 @@ def reverse_the_last(house: House) -> str:
     with house.app.app_context(), transaction():
         last = db.session.query(Transaction).order_by(Transaction.id.desc()).first()
         assert last is not None and last.receipt
-        money_in.take_back(last, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="statement")
+        booking.take_back(last, how=booking.REVERSED, why="M-Pesa reversed it.", actor="statement")
         return last.receipt
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from portal import clock
+from portal.kernel import clock
 from tests.browser.journeys import faults_of, sign_in
 from tests.house import receipt
 from tests.reconciliation.statement_kit import Line, as_csv, table

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from portal import clock
-from portal.db import db
+from portal.kernel import clock
+from portal.kernel.db import db
 from portal.payments.models import Transaction
 from portal.reconciliation.models import Reconciliation
 from tests.browser.journeys import portal, sign_in

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from portal import clock, fulfilment
-from portal.db import db
-from portal.payments import jobs, pull
+from portal import fulfilment
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.payments.c2b import pull
+from portal.payments.processing import jobs
 from tests.chaos import trouble
 from tests.chaos.payers import BY_HAND, Payers
 from tests.chaos.trouble import Plan

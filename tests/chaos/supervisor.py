@@ -1,11 +1,11 @@
-"""`python -m tests.chaos.supervisor JSON`: Redis and the product's programs under `portal.processes`, as the demo has them."""
+"""`python -m tests.chaos.supervisor JSON`: Redis and the product's programs under `portal.processes.supervisor`, as the demo has them."""
 
 import json
 import sys
 from pathlib import Path
 
-from portal.embedded_redis import redis_command
-from portal.processes import Process, supervise
+from portal.processes.embedded_redis import redis_command
+from portal.processes.supervisor import Process, supervise
 
 
 def main() -> int:

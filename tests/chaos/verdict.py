@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from portal.db import db
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.payments import proof
+from portal.kernel.db import db
+from portal.payments import integrity
+from portal.payments.inbox.spool import Spool
 from portal.payments.models import InboxItem, Payment, Push, Transaction
-from portal.payments.spool import Spool
 from tests.chaos.world import World
 
 # what M-Pesa still means to do; the end of a prompt that was answered before is nothing any more
@@ -75,7 +75,7 @@ def judge(made: World) -> Verdict:
         _judge_money(made, verdict)
         _judge_access(verdict)
         _judge_rest(verdict)
-        verdict.problems += proof.problems()
+        verdict.problems += integrity.problems()
         db.session.remove()
     if left := waiting(made):
         verdict.problems.append(f"Something still waits: {left}.")

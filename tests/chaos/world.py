@@ -18,13 +18,13 @@ from flask import Flask
 from bench.servers import PORTAL, answers, free_port, start, stop, wait_until
 from portal.api import gateways as gateways_api
 from portal.app import create_app
-from portal.config import Config
-from portal.db import db, transaction
-from portal.embedded_redis import redis_command
 from portal.gateways import settings
 from portal.hotspot import packages
-from portal.payments import pull
-from portal.schema import upgrade_database
+from portal.kernel.config import Config
+from portal.kernel.db import db, transaction
+from portal.kernel.schema import upgrade_database
+from portal.payments.c2b import pull
+from portal.processes.embedded_redis import redis_command
 from portal.tenants.models import Tenant
 from tests.chaos.databases import Database, database
 from tests.house import KEYS

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal import clock
-from portal.accounts.models import User
 from portal.clinic.models import Clinician
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.notifications import tell
 from portal.notifications.models import Notice
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
-from portal.payments import refunds
 from portal.payments.models import Payment
+from portal.payments.refunds import refunds
+from portal.users.models import User
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 
 
@@ -370,7 +370,7 @@ def test_of_a_move_that_lost_its_race_nothing_is_written(house: House) -> None:
 
     from portal.clinic import appointments
     from portal.clinic.models import Appointment
-    from portal.errors import Conflict
+    from portal.kernel.errors import Conflict
 
     book(house)
     with house.app.app_context(), pytest.raises(Conflict, match="Somebody else"), transaction():

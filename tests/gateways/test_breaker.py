@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from portal import queue
 from portal.gateways import breaker
 from portal.gateways.daraja import (
     ConfigurationRefused,
@@ -17,6 +16,7 @@ from portal.gateways.daraja import (
     Throttled,
     Unreachable,
 )
+from portal.kernel import queue
 from tests.house import House
 
 MINE, ANOTHERS = 1, 2

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from portal.errors import Refused
-from portal.gateways.credential import fingerprint, security_credential
+from portal.gateways.security_credential import fingerprint, security_credential
+from portal.kernel.errors import Refused
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

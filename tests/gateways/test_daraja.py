@@ -17,8 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from responses.matchers import header_matcher
 
-from portal import clock
-from portal.embedded_redis import start_redis
 from portal.gateways import daraja
 from portal.gateways.daraja import (
     DarajaAccount,
@@ -26,13 +24,15 @@ from portal.gateways.daraja import (
     StkAnswer,
     StkPrompt,
     clean,
-    line,
     redact,
     stk_password,
+    transport,
 )
 from portal.gateways.daraja import client as asking
 from portal.gateways.daraja.connections import shared_session
 from portal.gateways.tokens import FreshToken, TokenKey, TokenStore
+from portal.kernel import clock
+from portal.processes.embedded_redis import start_redis
 
 BASE = "https://sandbox.safaricom.co.ke"
 OAUTH = BASE + "/oauth/v1/generate"
@@ -422,7 +422,7 @@ def test_a_connection_that_dies_after_sending_is_unknown(pauses, raw_server, ans
 
 
 def test_an_endless_answer_is_cut_off(pauses, raw_server, monkeypatch):
-    monkeypatch.setattr(line, "MAX_ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 10_000)
     flood = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
     client, session = with_token(pauses, raw_server(lambda connection: connection.sendall(flood)))
     with session:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from portal.db import db, transaction
-from portal.gateways import connect, settings
+from portal.gateways import client_factory, settings
+from portal.kernel.db import db, transaction
 from tests.house import House
 
 KEYS = ("consumerKey", "consumerSecret", "passkey")
@@ -25,10 +25,12 @@ def test_a_sandbox_gateway_never_speaks_to_real_m_pesa_nor_with_its_secrets(hous
             for environment in ("sandbox", "production")
         }
         for environment, gateway in made.items():
-            account = connect.account_of(gateway)
-            assert account.base_url == connect.SAFARICOM[environment]
+            account = client_factory.account_of(gateway)
+            assert account.base_url == client_factory.SAFARICOM[environment]
             assert (account.consumer_key, account.consumer_secret, account.passkey) == tuple(
                 f"{environment}-{name}" for name in KEYS
             )
-        assert "sandbox" in connect.SAFARICOM["sandbox"] and "sandbox" not in connect.SAFARICOM["production"]
+        assert (
+            "sandbox" in client_factory.SAFARICOM["sandbox"] and "sandbox" not in client_factory.SAFARICOM["production"]
+        )
         db.session.rollback()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from portal import vault
-from portal.db import db, transaction
-from portal.errors import Refused
-from portal.gateways import connect
-from portal.gateways.first import adopt
+from portal.gateways import client_factory
 from portal.gateways.models import Gateway
+from portal.kernel import vault
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
+from portal.operations.bootstrap import adopt
 from portal.tenants.models import Tenant
 from tests.conftest import _close, _house
 from tests.house import KEYS, House
@@ -64,7 +64,7 @@ def test_the_first_start_makes_tenant_and_gateway_and_the_next_makes_none(empty_
     ]  # fmt: skip
     with empty_house.inside():
         gateway = db.session.query(Gateway).one()
-        assert connect.account_of(gateway).base_url == "https://api.safaricom.co.ke"
+        assert client_factory.account_of(gateway).base_url == "https://api.safaricom.co.ke"
 
 
 def test_the_other_spellings_and_the_sandbox_by_default(house: House) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from portal.gateways import daraja, outside
+from portal.gateways import allowed_servers, daraja
 from portal.gateways.daraja import DarajaAccount, DarajaClient, connections
 from portal.gateways.tokens import TokenStore
 from tests.conftest import _close, _house
@@ -31,12 +31,12 @@ OUTSIDE = ["196.201.214.200", "8.8.8.8", "93.184.216.34", "2606:4700::1111", "2c
 @pytest.mark.parametrize("address", INSIDE)
 def test_an_address_that_is_not_plainly_public_is_inside(address: str) -> None:
     """safety.md 5"""
-    assert not outside.is_public(address)
+    assert not allowed_servers.is_public(address)
 
 
 @pytest.mark.parametrize("address", OUTSIDE)
 def test_a_public_address_is_outside(address: str) -> None:
-    assert outside.is_public(address)
+    assert allowed_servers.is_public(address)
 
 
 REFUSED = [
@@ -226,7 +226,7 @@ def test_the_checked_connection_speaks_tls_to_the_name_not_to_the_number(
     somebody.socket = context.wrap_socket(somebody.socket, server_side=True)
     somebody.answers = [TOKEN]
     names_are(monkeypatch, ["127.0.0.1"])
-    monkeypatch.setattr(outside, "is_public", lambda _address: True)
+    monkeypatch.setattr(allowed_servers, "is_public", lambda _address: True)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
     monkeypatch.setattr(connections, "_sessions", {})
     port = somebody.server_port
@@ -343,8 +343,8 @@ def test_the_page_asks_for_the_secrets_again_too(house: House) -> None:
     refused = browser.post(page, data=form)
     assert refused.status_code == 422 and refused.text.count("Enter it again") >= 4
     with house.inside():
-        from portal.db import db
         from portal.gateways.models import Gateway
+        from portal.kernel.db import db
 
         assert db.session.query(Gateway).filter_by(uid=uid).one().base_url == house.daraja_url
     later(16 * 60)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.gateways.results import B2C_RESULT_CODES, LOCKS_INITIATOR, RESULT_CODES, explain, explain_b2c
+from portal.gateways.result_codes import B2C_RESULT_CODES, LOCKS_INITIATOR, RESULT_CODES, explain, explain_b2c
 
 DO_NOT_PAY = "We are checking with M-Pesa. Do not pay again yet."
 DOCUMENTED = (

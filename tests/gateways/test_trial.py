@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import responses
 
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
+from portal.kernel.db import db, transaction
 from tests.house import House, csrf_of, later, new_phone
 
 DARAJA = "https://daraja.test"

@@ -66,19 +66,19 @@ def test_the_page_follows_the_payment_by_small_polls_that_end_by_themselves(hous
 
 
 def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
-    from portal.db import db, transaction
     from portal.gateways.daraja import StkAccepted
-    from portal.payments import stk
+    from portal.kernel.db import db, transaction
     from portal.payments.models import Payment, Push
+    from portal.payments.stk import pushes
     from tests.house import Pushed
 
     with house.app.app_context():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():
-            stk.claim(push_id, hook_url="http://h/hooks")
+            pushes.claim(push_id, hook_url="http://h/hooks")
         with transaction():
-            stk.accepted(
+            pushes.accepted(
                 push_id,
                 StkAccepted(checkout_request_id=f"ws_CO_{push_id}", merchant_request_id="m", customer_message=""),
             )

@@ -94,7 +94,7 @@ def test_a_product_is_set_up_from_nothing_and_proves_its_books(settings: dict[st
 
 def test_every_setting_is_read_from_its_own_variable() -> None:
     """tests.md: config was half covered. Expectations are written out, never read from the code."""
-    from portal.config import Config
+    from portal.kernel.config import Config
 
     config = Config.from_environment(
         {
@@ -128,8 +128,8 @@ def test_every_setting_is_read_from_its_own_variable() -> None:
     ],
 )  # fmt: skip
 def test_each_wrong_setting_is_named(given: dict[str, str], named: str) -> None:
-    from portal.config import Config
-    from portal.errors import Misconfigured
+    from portal.kernel.config import Config
+    from portal.kernel.errors import Misconfigured
 
     right = {
         "PORTAL_SECRET_KEY": "s" * 32, "PORTAL_DATA_KEYS": "a:" + "aa" * 32, "REDIS_URL": "redis://r",

@@ -9,12 +9,13 @@ from sqlalchemy.exc import OperationalError
 from portal import fulfilment
 from portal.audit import chain
 from portal.audit import jobs as audit_jobs
-from portal.db import core_transaction, db, transaction
-from portal.errors import PortalError
-from portal.gateways import connect
+from portal.gateways import client_factory
 from portal.gateways.models import Gateway
-from portal.payments import jobs, stk
+from portal.kernel.db import core_transaction, db, transaction
+from portal.kernel.errors import PortalError
 from portal.payments.models import Payment, Push
+from portal.payments.processing import jobs
+from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 from tests.house import House, later
 
@@ -36,7 +37,7 @@ def test_a_transaction_inside_a_transaction_is_refused(inside: None) -> None:
 
 def test_nobody_waits_for_m_pesa_inside_a_transaction(inside: None) -> None:
     """tests.md, second guards: db.py:126. It would hold locks for as long as M-Pesa thinks; nothing asked for it."""
-    client = connect.client_for(db.session.query(Gateway).filter_by(shortcode="600111").one())
+    client = client_factory.client_for(db.session.query(Gateway).filter_by(shortcode="600111").one())
     with pytest.raises(PortalError, match="A call to M-Pesa inside transaction"), transaction():
         client.test_connection()
 
@@ -67,14 +68,14 @@ def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(house: House, mo
     """money.md C30, the same kind: all that was late was moved in one piece."""
     first, second = (house.pushed(house.invoice(100)[1]).push_id for _n in range(2))
     later(130)
-    real = stk.move
+    real = pushes.move
 
     def move(push: Push, *given: object, **named: object) -> bool:
         if push.id == first:
             raise ValueError("a bad row")
         return real(push, *given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stk, "move", move)
+    monkeypatch.setattr(pushes, "move", move)
     with house.inside():
         jobs.expire_pushes()
         assert [db.session.get_one(Push, one).state for one in (first, second)] == ["awaiting_pin", "unconfirmed"]
@@ -82,7 +83,7 @@ def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(house: House, mo
 
 def test_a_withdrawal_that_fails_is_put_off_and_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """money.md C30, the same kind."""
-    from portal import clock
+    from portal.kernel import clock
 
     tokens = [house.invoice(100)[1] for _n in range(2)]
     with house.app.app_context():

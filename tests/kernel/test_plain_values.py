@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal import clock, money, vault
-from portal.errors import Misconfigured, Refused
-from portal.home import readable
-from portal.phone import for_people, mask, normalise_msisdn
+from portal.kernel import clock, money, vault
+from portal.kernel.errors import Misconfigured, Refused
+from portal.kernel.phone import for_people, mask, normalise_msisdn
+from portal.web.home import readable
 
 MSISDNS = st.from_regex(r"254[17][0-9]{8}", fullmatch=True)
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import inspect, text
 
-from portal import personal, rotation, vault
 from portal.clinic.models import Patient
-from portal.db import Base, db, transaction
 from portal.gateways.models import Gateway
+from portal.kernel import personal, vault
+from portal.kernel.db import Base, db, transaction
 from portal.notifications import tell
+from portal.operations import rotation
 from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Push
@@ -41,18 +42,18 @@ def furnished(either_house: House) -> Iterator[House]:
 
 def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
     from portal.gateways.daraja import StkAccepted
-    from portal.payments import stk
     from portal.payments.models import Payment
+    from portal.payments.stk import pushes
     from tests.house import Pushed
 
     with house.app.app_context():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():
-            stk.claim(push_id, hook_url="http://h/hooks")
+            pushes.claim(push_id, hook_url="http://h/hooks")
         named = f"ws_CO_21112026154200{PHONE[3:]}"
         with transaction():
-            stk.accepted(push_id, StkAccepted(named, f"m-{push_id}", ""))
+            pushes.accepted(push_id, StkAccepted(named, f"m-{push_id}", ""))
         push = db.session.get_one(Push, push_id)
         return Pushed(push.id, push.token, named, push.amount_cents // 100, PHONE, push.reference)
 

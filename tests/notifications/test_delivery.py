@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import responses
 
-from portal import clock, fulfilment, queue, schedule
-from portal.config import Config
-from portal.db import db, transaction
+from portal import fulfilment
+from portal.kernel import clock, queue
+from portal.kernel.config import Config
+from portal.kernel.db import db, transaction
 from portal.notifications import channels, tell
 from portal.outbox import deliver
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
-from portal.payments import jobs
+from portal.payments.processing import jobs
+from portal.processes import scheduler
 from tests.conftest import _close, _house
 from tests.house import House, config_for, later, new_phone, receipt
 from tests.services.certificates import make_certificate
@@ -77,7 +79,7 @@ def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(post
     ):
         later(2)  # the scheduler's round
         with posted.app.app_context():
-            if bell in schedule.waiting():
+            if bell in scheduler.waiting():
                 work()
             db.session.remove()
     smtp_sink.wait_for(before + 1)

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.daraja import StkAnswer
 from portal.gateways.models import Gateway
-from portal.payments import inbox, jobs, queries, receipt_questions, results_in, settle, undecided
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments import transaction_status
+from portal.payments.c2b import unresolved
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
+from portal.payments.processing import callbacks, jobs, results
+from portal.payments.stk import queries
 from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
 from tests.payments.test_corners import answer, asked
 from tests.payments.test_refund_answers import of, result, sent, told
@@ -48,7 +52,7 @@ def test_a_callback_waits_for_m_pesas_word_and_is_believed_then(real: tuple[Hous
     assert house.status(token)["status"] != "paid"
     with house.app.app_context(), transaction():
         push = db.session.get_one(Push, pushed.push_id)
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     assert (house.status(token)["status"], house.status(token)["receipt"]) == ("paid", receipt(1))
     assert house.books() == []
 
@@ -149,7 +153,7 @@ def to_decide(house: House) -> list[tuple[str, int]]:
     """(receipt, cents) of what waits for a person."""
     tenant_id = house.tenant_id()
     with house.inside():
-        return [(one.paid.receipt, one.paid.amount_cents) for one in undecided.of_tenant(tenant_id)]
+        return [(one.paid.receipt, one.paid.amount_cents) for one in unresolved.of_tenant(tenant_id)]
 
 
 def asked_prompt(house: House, amount: int = 20) -> tuple[str, Pushed]:
@@ -206,11 +210,11 @@ def test_an_odd_amount_that_m_pesa_confirms_is_booked(house: House, is_query_fir
         query_says(house, pushed, "0")
     later(130)
     with house.app.app_context(), transaction():
-        assert receipt_questions.ask_due() == 1
+        assert transaction_status.ask_due() == 1
     with house.app.app_context(), transaction():
         assert db.session.query(MpesaRequest).one().subject == f"receipt:{receipt(2)}"
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, receipt(2), answer(receipt(2), 30, "254712345126"))
+        results._receipt(gateway, receipt(2), answer(receipt(2), 30, "254712345126"))
     house.settle()
     assert house.status(token)["status"] == "paid" and money(house) == [(receipt(2), 30_00, 10_00)]
     assert to_decide(house) == [] and house.books() == []
@@ -267,7 +271,7 @@ def test_what_m_pesa_told_of_this_prompt_counts_above_a_receipt_from_anywhere(ho
     token, pushed = asked_prompt(house)
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, receipt(1), answer(receipt(1), 20, "254712345126"))
+        results._receipt(gateway, receipt(1), answer(receipt(1), 20, "254712345126"))
     assert money(house) == [(receipt(1), 20_00, 20_00)]
     called_back(house, pushed, ANYBODY, receipt=receipt(2))
     query_says(house, pushed, "0")
@@ -297,7 +301,7 @@ def test_m_pesas_word_about_a_receipt_of_another_payer_pays_nobodys_prompt(house
     called_back(house, pushed, ANYBODY, receipt=receipt(2))
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, receipt(2), answer(receipt(2), 20, "254799999999"))
+        results._receipt(gateway, receipt(2), answer(receipt(2), 20, "254799999999"))
     house.settle()
     assert house.status(token)["status"] != "paid" and money(house) == [(receipt(2), 20_00, 20_00)]
     assert house.books() == []

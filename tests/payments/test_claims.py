@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal import clock
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant
-from portal.payments import claims, jobs
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
 from portal.payments.models import Claim, Payment, Transaction
+from portal.payments.processing import jobs
+from portal.payments.sms import submissions
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
 from tests.payments.test_races import together
@@ -270,12 +271,12 @@ def test_a_claim_is_accepted_once_however_many_click(either_house: House) -> Non
 
     def accept() -> str:
         with transaction():
-            return claims.accept(tenant_id, uid, user_id=None, actor="test").state
+            return submissions.accept(tenant_id, uid, user_id=None, actor="test").state
 
     def refuse() -> str:
         try:
             with transaction():
-                return claims.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
+                return submissions.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
         except Conflict:
             return "too late"
 
@@ -304,8 +305,8 @@ def test_accepting_refusing_and_m_pesas_word_at_once_agree(either_house: House) 
             try:
                 with transaction():
                     if verb == "accept":
-                        return claims.accept(tenant_id, uid, user_id=None, actor="test").state
-                    return claims.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
+                        return submissions.accept(tenant_id, uid, user_id=None, actor="test").state
+                    return submissions.refuse(tenant_id, uid, why="no", user_id=None, actor="test").state
             except Conflict:
                 return "too late"
 
@@ -386,9 +387,9 @@ def test_whatever_happens_to_a_claim_money_is_booked_once(house: House, steps: l
                 try:
                     with transaction():
                         if step == "accept":
-                            claims.accept(house_tenant(), uid, user_id=None, actor="test")
+                            submissions.accept(house_tenant(), uid, user_id=None, actor="test")
                         elif step == "refuse":
-                            claims.refuse(house_tenant(), uid, why="no", user_id=None, actor="test")
+                            submissions.refuse(house_tenant(), uid, why="no", user_id=None, actor="test")
                 except Conflict:
                     assert state in ("accepted", "refused")
                 else:

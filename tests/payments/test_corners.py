@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.ledger import post
-from portal.payments import jobs, money_in, refund_answers, refunds, requests, results_in, settle, wallets
+from portal.payments import booking, daraja_requests
 from portal.payments.models import Payment, Push, Refund, Transaction
+from portal.payments.processing import callbacks, jobs, results
+from portal.payments.refunds import refund_results, refunds
+from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
 from tests.payments.test_claims import decide, message, paste, without_api
 from tests.payments.test_races import together
@@ -49,7 +52,7 @@ def reversed_by_mpesa(house: House, code: str) -> None:
     """M-Pesa says that this receipt was reversed."""
     with house.app.app_context(), transaction():
         booked = db.session.query(Transaction).filter_by(receipt=code).one()
-        money_in.take_back(booked, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="test")
+        booking.take_back(booked, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
 
 
 def to_place(house: House) -> int:
@@ -169,7 +172,7 @@ def test_two_refunds_at_once_of_money_that_paid_two_payments_are_both_counted(ei
     by_hand(house, 200, number, receipt(1))
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=other).one()
-        money_in.allocate(db.session.query(Transaction).one(), money_in.lock_payment(payment.id), actor="test")
+        booking.allocate(db.session.query(Transaction).one(), booking.lock_payment(payment.id), actor="test")
     ids = [_payment_id(house, one) for one in (token, other)]
     real = refunds._check
 
@@ -249,12 +252,12 @@ def test_a_message_of_money_known_by_query_opens_no_second_package(house: House,
     def query() -> None:
         with house.app.app_context(), transaction():
             push = db.session.get_one(Push, pushed.push_id)
-            settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+            callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
 
     def status() -> None:
         with house.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-            results_in._receipt(gateway, code, answer(code, 50, phone))
+            results._receipt(gateway, code, answer(code, 50, phone))
 
     for word in (query, status) if is_query_first else (status, query):
         word()
@@ -277,10 +280,10 @@ def test_a_merge_learns_the_surplus_as_any_receipt_does(house: House) -> None:
     pushed = house.pushed(token)
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, receipt(7), answer(receipt(7), 130, pushed.msisdn))
+        results._receipt(gateway, receipt(7), answer(receipt(7), 130, pushed.msisdn))
     with house.app.app_context(), transaction():
         push = db.session.get_one(Push, pushed.push_id)
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     house.callback(pushed, receipt=receipt(7), amount=130)
     house.work()
     with house.inside():
@@ -310,9 +313,9 @@ def test_a_refund_that_m_pesa_still_works_on_is_asked_about_for_ever(house: Hous
             with transaction():
                 refund = refunds.lock(one)
                 gateway = db.session.get_one(Gateway, refund.gateway_id)
-                question = requests.ask(gateway, "status", f"refund:{one}")
-                refund_answers.take_status(refund, told, question)
-                requests.close(question, "answered", code="0")
+                question = daraja_requests.ask(gateway, "status", f"refund:{one}")
+                refund_results.take_status(refund, told, question)
+                daraja_requests.close(question, "answered", code="0")
         assert db.session.get_one(Refund, one).state == "unknown"
 
 
@@ -321,7 +324,7 @@ def test_an_invoice_whose_money_was_all_sent_back_can_be_voided(house: House) ->
     number, token = house.invoice(100)
     by_hand(house, 40, number, receipt(1))
     from portal.clinic import invoices
-    from portal.errors import Conflict
+    from portal.kernel.errors import Conflict
 
     def void() -> None:
         with house.app.app_context(), transaction():

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import results_in
+from portal.kernel.db import db, transaction
 from portal.payments.models import Push, Transaction
+from portal.payments.processing import results
 from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
 from tests.payments.test_addresses import ANYBODY, SAFARICOM, in_production, query_says
 from tests.payments.test_corners import answer
@@ -58,7 +58,7 @@ def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
     def asked() -> None:
         with house.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(name="mlima paybill").one()
-            results_in._receipt(gateway, code, answer(code, AMOUNT, pushed.msisdn))
+            results._receipt(gateway, code, answer(code, AMOUNT, pushed.msisdn))
 
     own = f"{here}/stk/{pushed.token}"
     forged = code.replace("U", "T", 1)

@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 import requests
 
-from portal.db import db, transaction
 from portal.gateways import settings
 from portal.gateways.models import Gateway
-from portal.payments import inbox, money_in, queries, refunds, request_jobs, stk, wallets
-from portal.payments import requests as questions
+from portal.kernel.db import db, transaction
+from portal.payments import booking
+from portal.payments import daraja_requests as questions
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
+from portal.payments.processing import request_jobs
+from portal.payments.refunds import refunds
+from portal.payments.stk import pushes, queries
+from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
 from tests.payments.test_refunds import by_hand, with_initiator
 
@@ -232,10 +237,10 @@ def test_a_prompt_that_was_not_sent_at_the_switch_is_not_sent(house: House) -> N
     _number, token = house.invoice(500)
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
-        push_id = stk.request_push(payment.id, new_phone(), actor="test").push.id
+        push_id = pushes.request_push(payment.id, new_phone(), actor="test").push.id
     switch(house)
     with house.app.app_context(), transaction():
-        assert stk.claim(push_id, hook_url="http://test/hooks") is None
+        assert pushes.claim(push_id, hook_url="http://test/hooks") is None
         assert db.session.get_one(Push, push_id).state == "cancelled"
 
 
@@ -254,8 +259,8 @@ def test_a_test_invoice_whose_money_is_gone_again_is_closed(house: House) -> Non
     by_hand(house, 500, number, receipt(1))
     assert house.status(token)["status"] == "paid"
     with house.app.app_context(), transaction():
-        booked = money_in.lock_with_payments(db.session.query(Transaction).one().id)
-        money_in.take_back(booked, how="reversed", why="M-Pesa reversed it.", actor="test")
+        booked = booking.lock_with_payments(db.session.query(Transaction).one().id)
+        booking.take_back(booked, how="reversed", why="M-Pesa reversed it.", actor="test")
     switched = switch(house)["switched"]
     assert (switched["closed"], switched["askedAnew"]) == ([number], []) and house.books() == []
 
@@ -367,7 +372,7 @@ def test_the_page_tells_by_name_what_a_switch_closed(house: House) -> None:
 
 def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
     """Rule 11: the database decides."""
-    from portal.errors import Refused
+    from portal.kernel.errors import Refused
     from portal.payments import environments
     from tests.payments.test_races import together
 
@@ -395,14 +400,14 @@ def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
 
 def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None:
     """Rule 11: the guard under the pages, whoever asks."""
-    from portal.errors import Conflict
+    from portal.kernel.errors import Conflict
 
     by_hand(house, 500, "NOBODY", receipt(1))
     switch(house)
     _number, token = house.invoice(500)
     with house.app.app_context(), pytest.raises(Conflict), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
-        money_in.allocate(db.session.query(Transaction).one(), money_in.lock_payment(payment.id), actor="test")
+        booking.allocate(db.session.query(Transaction).one(), booking.lock_payment(payment.id), actor="test")
 
 
 @pytest.mark.parametrize("is_real_one_first", [True, False])

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from portal.db import db
-from portal.payments import jobs, settle
+from portal.kernel.db import db
 from portal.payments.models import Payment
+from portal.payments.processing import callbacks, jobs
 from tests.house import House, later, new_phone, receipt
 
 TWO_DAYS_S = 2 * 86_400
@@ -71,7 +71,7 @@ def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monk
     later(TWO_DAYS_S + 60)
     house.callback(push, receipt=receipt(5))  # a late success
     settled, go_on, swept = threading.Event(), threading.Event(), threading.Event()
-    real = settle.settle
+    real = callbacks.settle
 
     def slow(*given: Any) -> Any:
         outcome = real(*given)
@@ -79,7 +79,7 @@ def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monk
         assert go_on.wait(60)  # the worker is between settling and its commit
         return outcome
 
-    monkeypatch.setattr(settle, "settle", slow)
+    monkeypatch.setattr(callbacks, "settle", slow)
 
     def drain() -> None:
         with house.inside():

@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
-from portal import clock, queue, schedule
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import jobs, pull
+from portal.kernel import clock, queue
+from portal.kernel.db import db, transaction
+from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, MpesaRequest, Transaction
+from portal.payments.processing import jobs
+from portal.processes import scheduler
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt, wait_until
 
 LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
@@ -140,7 +142,7 @@ def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_accoun
     lost = pay_by_hand(served, "no idea", 80)
     with served.inside():
         queue.connection().delete("bell:pull")
-        schedule.sweep(0)
+        scheduler.sweep(0)
         queue.answer("pull")
     served.settle()
     assert served.status(token)["status"] == "paid" and served.status(token)["receipt"] == paid

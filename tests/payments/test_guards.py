@@ -6,14 +6,15 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from portal import clock
-from portal.db import db, transaction
-from portal.errors import Conflict
-from portal.gateways import results
+from portal.gateways import result_codes
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
 from portal.ledger import post
-from portal.payments import money_in, refunds
+from portal.payments import booking
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.refunds import refunds
 from tests.house import House, receipt
 from tests.payments.test_refunds import by_hand, with_initiator
 
@@ -75,7 +76,7 @@ def test_what_was_booked_before_is_locked(either_house: House) -> None:
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         push = db.session.get_one(Push, pushed.push_id)
-        known, answered = money_in.booked_before(gateway, receipt(1), push)
+        known, answered = booking.booked_before(gateway, receipt(1), push)
         assert known is not None and known is answered
         if db.engine.dialect.name == "sqlite":  # where one writer is all there is, the whole database is locked
             assert db.session.connection().connection.in_transaction  # type: ignore[attr-defined]
@@ -93,9 +94,9 @@ def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House
 
     def take(of: str, cents: int) -> None:
         with house.app.app_context(), transaction():
-            payment = money_in.lock_payment(db.session.query(Payment).filter_by(token=of).one().id)
+            payment = booking.lock_payment(db.session.query(Payment).filter_by(token=of).one().id)
             booked = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
-            money_in.take_off(booked, payment, cents, actor="test")
+            booking.take_off(booked, payment, cents, actor="test")
 
     for of, cents in ((token, 0), (token, -1), (token, 40_001), (unpaid, 100)):
         with pytest.raises(Conflict):
@@ -137,4 +138,4 @@ def test_a_journal_that_does_not_sum_to_zero_is_not_posted(house: House) -> None
 @pytest.mark.parametrize("code", ["8", "2040"])
 def test_staff_are_told_what_they_can_do_with_a_refund_that_cannot_arrive(code: str) -> None:
     """coverage.md P-10: a refund goes to who paid, so no other number is asked for."""
-    assert "Reverse the payment, or keep it as credit." in results.explain_b2c(code).for_staff
+    assert "Reverse the payment, or keep it as credit." in result_codes.explain_b2c(code).for_staff

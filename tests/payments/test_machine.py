@@ -22,14 +22,17 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import func, select
 
-from portal import clock
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.gateways.daraja import DarajaError
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.payments import money_in, pull, stk, wallets
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
+from portal.payments import booking
+from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
+from portal.payments.stk import pushes
+from portal.payments.wallets import wallets
 from tests.house import House, Serving, later, new_phone
 
 FAULTS = {
@@ -154,7 +157,7 @@ class Machine(RuleBasedStateMachine):
             known = select(Transaction).where(Transaction.receipt.is_not(None))
             known = known.where(Transaction.merged_into_id.is_(None), Transaction.reversed_at.is_(None))
             if money := db.session.scalars(known.order_by(Transaction.id.desc()).offset(back).limit(1)).first():
-                money_in.take_back(money, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="status")
+                booking.take_back(money, how=booking.REVERSED, why="M-Pesa reversed it.", actor="status")
         self.work()
 
     @rule()
@@ -183,9 +186,9 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def a_worker_is_killed_before_it_sends(self) -> None:
         with self.house.app.app_context():
-            for push_id, _gateway_id in stk.due_to_send()[:1]:
+            for push_id, _gateway_id in pushes.due_to_send()[:1]:
                 with transaction():
-                    stk.claim(push_id, hook_url=f"{self.house.url}/hooks")
+                    pushes.claim(push_id, hook_url=f"{self.house.url}/hooks")
             db.session.remove()
 
     @rule(back=st.integers(1, 6))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from portal.db import db, transaction
+from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments import manual
 from portal.payments.models import Customer, Transaction

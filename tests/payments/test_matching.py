@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import inbox, results_in, settle, undecided
+from portal.kernel.db import db, transaction
+from portal.payments.c2b import unresolved
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.processing import callbacks, results
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
 from tests.payments.test_corners import answer
 from tests.payments.test_refunds import with_initiator
@@ -32,7 +34,7 @@ def as_till(house: House) -> None:
 def query_says_paid(house: House, pushed: Pushed) -> None:
     with house.app.app_context(), transaction():
         push = db.session.get_one(Push, pushed.push_id)
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
 
 
 def confirm(house: House, hook: str, **paid: Any) -> None:
@@ -99,7 +101,7 @@ def test_a_receipt_that_one_gateway_asked_about_is_money_of_the_others_prompt(
     def status() -> None:
         with house.app.app_context(), transaction():
             first = db.session.query(Gateway).filter_by(name="mlima paybill").one()
-            results_in._receipt(first, receipt(1), answer(receipt(1), 50, PHONE))
+            results._receipt(first, receipt(1), answer(receipt(1), 50, PHONE))
 
     for word in (lambda: query_says_paid(house, pushed), status)[:: 1 if is_query_first else -1]:
         word()
@@ -157,8 +159,8 @@ def test_of_many_payments_of_one_amount_the_prompts_own_is_found(house: House) -
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for n in range(21):
-            results_in._receipt(gateway, receipt(n), answer(receipt(n), 50, f"2547110000{n:02d}"))
-        results_in._receipt(gateway, receipt(99), answer(receipt(99), 50, PHONE))
+            results._receipt(gateway, receipt(n), answer(receipt(n), 50, f"2547110000{n:02d}"))
+        results._receipt(gateway, receipt(99), answer(receipt(99), 50, PHONE))
     query_says_paid(house, pushed)
     assert len(money(house)) == 22 and (receipt(99), 50_00, 0) in money(house) and house.books() == []
 
@@ -192,19 +194,19 @@ def test_a_confirmation_that_m_pesa_vouched_for_waits_for_staff_where_nobody_can
     confirm(house, house.hook(), receipt=receipt(9), amount=500, account="", msisdn=PHONE)
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, receipt(9), answer(receipt(9), 500, PHONE))
+        results._receipt(gateway, receipt(9), answer(receipt(9), 500, PHONE))
     tenant_id = house.tenant_id()
     with house.inside():
-        (waiting,) = undecided.of_tenant(tenant_id)
+        (waiting,) = unresolved.of_tenant(tenant_id)
         assert waiting.paid.receipt == receipt(9)
         assert {push.id for push in waiting.candidates} == {one.push_id, two.push_id}
         item_id = waiting.item.id
     assert money(house) == [(None, 500_00, 0)]
     with house.app.app_context(), transaction():
-        undecided.take(tenant_id, item_id, two.push_id, actor="test")
+        unresolved.take(tenant_id, item_id, two.push_id, actor="test")
     assert money(house) == [(None, 500_00, 0), (receipt(9), 500_00, 0)]
     with house.inside():
-        assert undecided.of_tenant(tenant_id) == []
+        assert unresolved.of_tenant(tenant_id) == []
 
 
 def test_a_receipt_that_was_asked_about_waits_for_staff_where_nobody_can_tell_whose_it_is(house: House) -> None:
@@ -213,19 +215,19 @@ def test_a_receipt_that_was_asked_about_waits_for_staff_where_nobody_can_tell_wh
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         query_push = db.session.get_one(Push, two.push_id)
-        settle.confirmed_by_query(query_push, gateway)
+        callbacks.confirmed_by_query(query_push, gateway)
     for _twice in range(2):
         with house.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-            results_in._receipt(gateway, receipt(9), answer(receipt(9), 500, PHONE))
+            results._receipt(gateway, receipt(9), answer(receipt(9), 500, PHONE))
     tenant_id = house.tenant_id()
     with house.inside():
-        (waiting,) = undecided.of_tenant(tenant_id)
+        (waiting,) = unresolved.of_tenant(tenant_id)
         assert (waiting.paid.receipt, waiting.paid.amount_cents) == (receipt(9), 500_00)
         assert {push.id for push in waiting.candidates} == {one.push_id, two.push_id}
         item_id = waiting.item.id
     with house.app.app_context(), transaction():
-        undecided.take(tenant_id, item_id, one.push_id, actor="test")
+        unresolved.take(tenant_id, item_id, one.push_id, actor="test")
     assert money(house) == [(receipt(9), 500_00, 0), (None, 500_00, 0)] and house.books() == []
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.hotspot.models import Package
-from portal.payments import receipt_questions, requests, sms_claim
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments import daraja_requests, transaction_status
 from portal.payments.models import Claim, MpesaRequest, Transaction
-from portal.payments.sms import parse_sms
+from portal.payments.sms import verification
+from portal.payments.sms.parser import parse_sms
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, later, new_phone, receipt
 from tests.payments.test_claims import grants, message, without_api
@@ -51,8 +52,8 @@ def paste(house: House, text: str, **more: Any) -> dict[str, Any]:
 
 def able_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if an initiator were set up: questions are written down, and nobody answers them."""
-    monkeypatch.setattr(receipt_questions.initiator, "can_ask", lambda _gateway: True)
-    monkeypatch.setattr("portal.payments.requests.initiator.refuse_if_halted", lambda _gateway: None)
+    monkeypatch.setattr(transaction_status.initiator, "can_ask", lambda _gateway: True)
+    monkeypatch.setattr("portal.payments.daraja_requests.initiator.refuse_if_halted", lambda _gateway: None)
 
 
 # --- what a message has to say
@@ -94,9 +95,9 @@ def test_at_a_banks_paybill_the_account_says_whose_it_is(house: House) -> None:
     with house.inside():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
-        assert sms_claim.names_us(tenant, gateway, "Equity Paybill Account", account="412233")
-        assert not sms_claim.names_us(tenant, gateway, "MLIMA HOUSE", account="999")
-        assert not sms_claim.names_us(tenant, gateway, "Equity Paybill Account")
+        assert verification.names_us(tenant, gateway, "Equity Paybill Account", account="412233")
+        assert not verification.names_us(tenant, gateway, "MLIMA HOUSE", account="999")
+        assert not verification.names_us(tenant, gateway, "Equity Paybill Account")
 
 
 def test_a_message_of_the_future_is_none(house: House) -> None:
@@ -146,7 +147,7 @@ def test_every_real_message_to_a_business_says_all_that_is_asked_for() -> None:
     texts = [one["text"] for one in SAMPLES]
     assert len(texts) == 51
     to_business = [text for text in texts if parse_sms(text).is_payment_to_business]
-    assert len(to_business) >= 19 and all(sms_claim.stated_in(text) is not None for text in to_business)
+    assert len(to_business) >= 19 and all(verification.stated_in(text) is not None for text in to_business)
 
 
 def test_every_real_message_to_a_business_takes_the_money_that_m_pesa_told_of(house: House) -> None:
@@ -182,9 +183,9 @@ def test_questions_whose_answers_were_lost_lock_nobody_out(house: House, monkeyp
     for state in ("unknown", "unknown", "unknown", "answered", "answered", "answered", "unknown"):
         with house.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-            asked.append(receipt_questions.ask(gateway, receipt(1)))
+            asked.append(transaction_status.ask(gateway, receipt(1)))
             for one in db.session.query(MpesaRequest).filter_by(state="created"):
-                requests.close(one, state)
+                daraja_requests.close(one, state)
         later(7_200)
     assert asked == [True, True, True, True, True, True, False]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import insert, update
 
-from portal import clock, personal
-from portal.db import db, new_token, transaction
+from portal.kernel import clock, personal
+from portal.kernel.db import db, new_token, transaction
 from portal.payments.models import Payment, Push
 from tests.house import House, later, new_phone
 

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 
-from portal.accounts import signin
-from portal.db import db, transaction
 from portal.gateways.daraja import StkAnswer
-from portal.payments import queries, receipt_questions, refunds, request_jobs
+from portal.kernel.db import db, transaction
+from portal.payments import transaction_status
 from portal.payments.models import InboxItem, MpesaRequest, Refund, Transaction
+from portal.payments.processing import request_jobs
+from portal.payments.refunds import refunds
+from portal.payments.stk import queries
+from portal.users import credentials
 from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
 from tests.payments.test_refunds import with_initiator
 
@@ -30,8 +33,8 @@ def answers_paid(house: House, push: Pushed) -> None:
 def second_administrator(house: House) -> None:
     tenant_id = house.tenant_id()
     with house.app.app_context(), transaction():
-        user = signin.add_user(email="zuri@mlima.test", name="Zuri", password="correct horse")
-        signin.add_role(user, tenant_id, "tenant_admin")
+        user = credentials.add_user(email="zuri@mlima.test", name="Zuri", password="correct horse")
+        credentials.add_role(user, tenant_id, "tenant_admin")
 
 
 def money(house: House) -> Transaction:
@@ -211,7 +214,7 @@ def test_a_second_success_with_another_receipt_is_asked_about_before_it_is_booke
     later(130)
     assert receipt(2) in house.browser_of("brian").get("/staff/unmatched").text
     with house.app.app_context(), transaction():
-        receipt_questions.ask_due()
+        transaction_status.ask_due()
     with house.inside():
         asked = [one.subject for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
         assert asked == [f"receipt:{receipt(2)}", f"receipt:{receipt(3)}"]
@@ -288,15 +291,16 @@ def test_a_prompt_without_a_receipt_is_asked_about_again(house: House) -> None:
 
 def test_the_scheduler_finds_what_is_to_be_asked(house: House) -> None:
     """fidelity.md 6: the row is the to-do list."""
-    from portal import queue, schedule
+    from portal.kernel import queue
+    from portal.processes import scheduler
 
     with_initiator(house)
     paid_by_query(house)
     with house.inside():
-        assert queue.REQUESTS not in schedule.waiting()
+        assert queue.REQUESTS not in scheduler.waiting()
     later(121)
     with house.inside():
-        assert queue.REQUESTS in schedule.waiting()
+        assert queue.REQUESTS in scheduler.waiting()
     with house.app.app_context():
         request_jobs.send_due()
         db.session.remove()
@@ -418,7 +422,7 @@ def test_money_without_a_receipt_is_told_apart(house: House) -> None:
 
 def test_another_business_decides_nothing_here(house: House) -> None:
     """What a person says of money is said by the business's own people."""
-    from portal.errors import NotFound
+    from portal.kernel.errors import NotFound
     from portal.payments import provisional
 
     _number, token, _push = paid_by_query(house)
@@ -430,7 +434,7 @@ def test_another_business_decides_nothing_here(house: House) -> None:
 
 def test_a_decision_is_made_once(either_house: House) -> None:
     """On both databases: two people press at once, one of them is told."""
-    from portal.errors import Conflict
+    from portal.kernel.errors import Conflict
     from portal.payments import provisional
     from tests.payments.test_races import together
 

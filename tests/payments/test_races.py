@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from portal import fulfilment
-from portal.db import db
 from portal.hotspot.models import AccessGrant
-from portal.payments import jobs, stk
+from portal.kernel.db import db
 from portal.payments.models import Payment, Push, Transaction
+from portal.payments.processing import jobs
+from portal.payments.stk import pushes as stk
 from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
 
 THREADS = 8
@@ -122,7 +123,7 @@ def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house
         json=c2b_body(receipt=receipt(7), amount=amount, account="X", shortcode="600222"),
     )
     house.work()
-    from portal import clock
+    from portal.kernel import clock
 
     local = clock.nairobi(clock.now())
     text = f"{receipt(7)} Confirmed. Ksh{amount}.00 sent to BAHARI HOUSE for account X on {local.day}/{local.month}/{local:%y} at {local.hour % 12 or 12}:{local:%M} {local:%p} New M-PESA balance is Ksh1.00. Transaction cost, Ksh0.00."
@@ -148,8 +149,8 @@ def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house
 
 def test_money_is_placed_once_however_many_click(either_house: House) -> None:
     house = either_house
-    from portal.db import transaction
-    from portal.payments.money_in import allocate, lock_payment
+    from portal.kernel.db import transaction
+    from portal.payments.booking import allocate, lock_payment
 
     _number, token = house.invoice(400, slug="bahari")
     house.client().post(
@@ -171,9 +172,9 @@ def test_money_is_placed_once_however_many_click(either_house: House) -> None:
 
 def test_a_query_and_a_callback_at_once_book_the_money_once(either_house: House) -> None:
     house = either_house
-    from portal.db import transaction
     from portal.gateways.daraja import StkAnswer
-    from portal.payments import queries
+    from portal.kernel.db import transaction
+    from portal.payments.stk import queries
 
     _number, token = house.invoice(450)
     push = house.pushed(token)

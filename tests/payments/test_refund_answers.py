@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from portal.db import db, transaction
-from portal.errors import Conflict, Refused
 from portal.gateways.models import Gateway
-from portal.payments import refunds, requests
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict, Refused
+from portal.payments import daraja_requests
 from portal.payments.models import MpesaRequest, Payment, Refund, Transaction
+from portal.payments.refunds import refunds
 from tests.house import House, csrf_of, later, receipt
 from tests.payments.test_corners import asked, asked_unplaced
 from tests.payments.test_refunds import by_hand, with_initiator
@@ -56,7 +57,7 @@ def asked_about(house: House, refund_id: int, body: dict[str, Any]) -> None:
     """M-Pesa is asked about it, and answers."""
     with house.app.app_context(), transaction():
         refund = refunds.lock(refund_id)
-        question = requests.ask(db.session.get_one(Gateway, refund.gateway_id), "status", f"refund:{refund_id}")
+        question = daraja_requests.ask(db.session.get_one(Gateway, refund.gateway_id), "status", f"refund:{refund_id}")
         question.state = "sent"
         token = question.token
     told(house, token, body)

@@ -7,13 +7,14 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal import clock
 from portal.clinic import invoices
-from portal.db import db, transaction
-from portal.errors import Refused
 from portal.gateways.models import Gateway
-from portal.payments import refunds, request_jobs, settle
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.processing import callbacks, request_jobs
+from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, later, new_phone, receipt
 from tests.payments.test_races import together
@@ -69,7 +70,7 @@ def test_a_refund_of_a_part_leaves_the_whole_due_and_may_fail(served: House) -> 
     served.work()
     with served.app.app_context(), transaction():  # M-Pesa confirms: the stated amount is a part of it
         push = db.session.get_one(Push, part.push_id)
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     assert served.status(token)["amountDue"] == 600
     amina = served.api("amina")
     asked = amina.post(f"/api/mpesa/{token}/refund", json={"amount": 100})
@@ -112,14 +113,14 @@ def test_only_administrators_refund_and_never_below_m_pesas_minimum(paid: tuple[
 
 def test_a_large_refund_waits_for_a_second_administrator(paid: tuple[House, str, str]) -> None:
     house, token, _phone = paid
-    from portal.accounts import signin
     from portal.tenants.models import Tenant
+    from portal.users import credentials
 
     with house.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
         tenant.refund_approval_above_cents = 50_000
-        user = signin.add_user(email="zuri@mlima.test", name="Zuri", password="correct horse")
-        signin.add_role(user, tenant.id, "tenant_admin")
+        user = credentials.add_user(email="zuri@mlima.test", name="Zuri", password="correct horse")
+        credentials.add_role(user, tenant.id, "tenant_admin")
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 600})
     uid = answer.json["data"]["refundId"]
     assert answer.json["data"]["needsApproval"] is True
@@ -505,8 +506,8 @@ def test_a_reversal_of_all_that_m_pesa_calls_completed_did_not_go(house: House) 
 def _status_answers(house: House, token: str, *, amount: int, times: int) -> Refund:
     """A reversal whose answer was lost, and M-Pesa's `Completed` about its payment, so often."""
     from portal.gateways import messages
-    from portal.payments import refund_answers
-    from portal.payments import requests as questions
+    from portal.payments import daraja_requests as questions
+    from portal.payments.refunds import refund_results
 
     told = messages.parse_result(
         {
@@ -530,7 +531,7 @@ def _status_answers(house: House, token: str, *, amount: int, times: int) -> Ref
             with transaction():
                 one = refunds.lock(one_id)
                 question = questions.ask(db.session.get_one(Gateway, one.gateway_id), "status", f"refund:{one_id}")
-                refund_answers.take_status(one, told, question)
+                refund_results.take_status(one, told, question)
                 questions.close(question, "answered", code="0")
         return db.session.get_one(Refund, one_id)
 

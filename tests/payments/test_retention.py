@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
 from portal.outbox.models import OutboxItem
-from portal.payments import inbox, retention
+from portal.payments import retention
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Transaction
 from tests.house import House, later, receipt, stk_body
 

@@ -8,15 +8,16 @@ import requests
 import responses
 from sqlalchemy.exc import IntegrityError
 
-from portal import clock
-from portal.accounts.models import User
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
-from portal.errors import CoolDown
 from portal.gateways import breaker
-from portal.payments import jobs, stk
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import CoolDown
+from portal.payments.booking import lock_payment
 from portal.payments.models import Payment, Push
-from portal.payments.money_in import lock_payment
+from portal.payments.processing import jobs
+from portal.payments.stk import pushes
+from portal.users.models import User
 from tests.house import House, Pushed, c2b_body, later, new_phone, receipt
 
 DARAJA = "http://daraja.test"
@@ -26,8 +27,8 @@ OAUTH = f"{DARAJA}/oauth/v1/generate"
 
 @pytest.fixture
 def daraja(house: House):  # type: ignore[no-untyped-def]
-    from portal.db import transaction
     from portal.gateways.models import Gateway
+    from portal.kernel.db import transaction
 
     with house.app.app_context(), transaction():
         db.session.query(Gateway).update({"base_url": DARAJA})
@@ -225,14 +226,14 @@ def test_a_prompt_that_waited_two_minutes_rings_no_more(house: House, daraja: An
     with house.app.app_context():
         with transaction():
             payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
-            waiting = stk.request_push(payment_id, new_phone(), actor="test").push.id
+            waiting = pushes.request_push(payment_id, new_phone(), actor="test").push.id
         later(119)
         with transaction():
-            assert stk.claim(waiting, hook_url="http://test/hooks") is not None, "within two minutes it rings"
+            assert pushes.claim(waiting, hook_url="http://test/hooks") is not None, "within two minutes it rings"
     other = house.invoice(500)[1]
     with house.app.app_context(), transaction():
         payment_id = db.session.query(Payment.id).filter_by(token=other).scalar()
-        late = stk.request_push(payment_id, new_phone(), actor="test").push.id
+        late = pushes.request_push(payment_id, new_phone(), actor="test").push.id
     later(121)
     house.work(rounds=1)
     assert not any(call.request.url == PUSH for call in daraja.calls)
@@ -247,7 +248,7 @@ def test_what_is_due_less_since_it_was_asked_for_is_not_asked_for(house: House, 
     number, token = house.invoice(250)
     with house.app.app_context(), transaction():
         payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
-        push_id = stk.request_push(payment_id, new_phone(), actor="test").push.id
+        push_id = pushes.request_push(payment_id, new_phone(), actor="test").push.id
     by_hand = c2b_body(receipt=receipt(2), amount=100, account=number)
     house.client().post(f"{house.hook()}/c2b/confirmation", json=by_hand)
     house.settle()
@@ -271,7 +272,7 @@ def test_one_phone_is_asked_at_most_once_a_minute(house: House) -> None:
             try:
                 with transaction():
                     payment_id = db.session.query(Payment.id).filter_by(token=second).scalar()
-                    stk.request_push(payment_id, phone, actor="test")
+                    pushes.request_push(payment_id, phone, actor="test")
             except CoolDown as error:
                 return error.retry_after_s or 0
             return -1
@@ -326,7 +327,7 @@ def test_what_is_paid_is_not_closed(house: House, is_paid: bool) -> None:
         house.settle()
     with house.app.app_context(), transaction():
         payment = lock_payment(db.session.query(Payment.id).filter_by(token=token).scalar())
-        stk.close_payment(payment, why="test", actor="test")
+        pushes.close_payment(payment, why="test", actor="test")
     assert house.status(token)["status"] == ("paid" if is_paid else "cancelled")
 
 
@@ -367,14 +368,14 @@ def test_a_refusal_is_an_answer_and_opens_no_breaker(house: House, daraja: Any, 
 
 
 def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: House, daraja: Any) -> None:
-    from portal.db import transaction
-    from portal.payments import stk
+    from portal.kernel.db import transaction
+    from portal.payments.stk import pushes
 
     daraja.post(PUSH, json=ACCEPTED)
     ask(house)
     push_id = push_of(house).id
     with house.app.app_context(), transaction():
-        assert stk.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
+        assert pushes.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
     later(121)
     house.work(rounds=1)
     assert push_of(house).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)
@@ -398,7 +399,7 @@ def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: 
 
 
 def test_no_transaction_is_open_while_m_pesa_is_called(house: House, daraja: Any) -> None:
-    from portal.db import _writing
+    from portal.kernel.db import _writing
 
     seen: list[bool] = []
 

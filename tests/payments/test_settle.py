@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal import clock
-from portal.db import db, transaction
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from tests.house import House, c2b_body, new_phone, receipt, stk_body
 
@@ -278,8 +278,8 @@ def test_money_at_another_shortcode_waits(house: House) -> None:
 
 @pytest.mark.property(81)
 def test_test_money_never_pays_a_real_invoice(house: House) -> None:
-    from portal.errors import Conflict
-    from portal.payments.money_in import allocate, lock_payment
+    from portal.kernel.errors import Conflict
+    from portal.payments.booking import allocate, lock_payment
 
     number, token = house.invoice(400, slug="bahari")
     house.client().post(

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from portal import db as database
 from portal.app import _engine_options
-from portal.db import db, hurry, migrating
-from portal.payments import inbox, jobs
+from portal.kernel import db as database
+from portal.kernel.db import db, hurry, migrating
+from portal.payments.inbox import inbox
+from portal.payments.processing import jobs
 from tests.conftest import _close
 from tests.house import House, config_for, made, receipt, stk_body
 from tests.services.silence import SilenceableWay

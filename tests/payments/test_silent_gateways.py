@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import responses
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways import breaker, daraja
 from portal.gateways.models import Gateway
-from portal.payments import jobs, queries, refunds, request_jobs, side_by_side, stk
-from portal.payments import requests as questions
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments import daraja_requests as questions
 from portal.payments.models import MpesaRequest, Push, Refund
+from portal.payments.processing import gateway_pool, jobs, request_jobs
+from portal.payments.refunds import refunds
+from portal.payments.stk import pushes as stk
+from portal.payments.stk import queries
 from portal.tenants.models import Tenant
 from tests.house import House, later, new_phone, receipt, wait_until
 from tests.payments.test_refunds import by_hand, with_initiator
@@ -148,10 +151,10 @@ def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(house: House) -
         looked.append(list(without))
         return [(3, 8)]
 
-    errand = side_by_side.Errand(due, lambda _row: None, lambda _row, _error: None, lambda _gateway: 2)
+    errand = gateway_pool.Errand(due, lambda _row: None, lambda _row, _error: None, lambda _gateway: 2)
     with house.inside():
         in_flight: Any = {1: (7, Future()), 2: (7, Future()), 4: (9, Future())}
-        assert side_by_side._next(errand, in_flight, set(), 8) == [(3, 8)]
+        assert gateway_pool._next(errand, in_flight, set(), 8) == [(3, 8)]
     assert looked == [[7]]
 
 

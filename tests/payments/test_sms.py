@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.payments.sms import MAX_TEXT, MpesaSms, parse_sms, to_json_dict
+from portal.payments.sms.parser import MAX_TEXT, MpesaSms, parse_sms, to_json_dict
 
 SAMPLES = json.loads((Path(__file__).parent / "sms_samples.json").read_text())
 R = "UITZK2M9QX"  # spells 29 September 2026

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from portal import clock, queue, schedule, vault
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import inbox, jobs
+from portal.kernel import clock, queue, vault
+from portal.kernel.db import db, transaction
+from portal.operations.rotation import rotate
+from portal.payments.inbox import inbox
+from portal.payments.inbox.spool import CannotKeep, Envelope, Spool
 from portal.payments.models import InboxItem, Transaction
-from portal.payments.spool import CannotKeep, Envelope, Spool
-from portal.rotation import rotate
+from portal.payments.processing import jobs
+from portal.processes import scheduler
 from tests.house import KEYS, House, Pushed, c2b_body, later, receipt, stk_body
 from tests.test_hooks import database_away
 
@@ -174,7 +176,7 @@ def test_whatever_stops_one_step_of_the_sweep_stops_no_other(
         monkeypatch.setattr(jobs, step, fail if step == at_fault else lambda step=step: done.append(step))
     monkeypatch.setattr(queue, "ring", lambda bell: done.append(bell.name))
     with house.inside():
-        assert schedule.sweep(0) is True
+        assert scheduler.sweep(0) is True
     expected = {"expire_pushes", "take_in_spool", "close_forgotten", "drain", "pull"} - {at_fault}
     assert expected <= set(done)
 
@@ -188,10 +190,10 @@ def test_a_sweep_whose_bells_cannot_be_rung_still_takes_the_rest_and_says_so(
     def fail() -> None:
         raise OperationalError("SELECT", {}, Exception("away"))
 
-    monkeypatch.setattr(schedule, "waiting", fail)
+    monkeypatch.setattr(scheduler, "waiting", fail)
     monkeypatch.setattr(jobs, "take_in_spool", lambda: done.append("spool"))
     with house.inside():
-        assert schedule.sweep(1) is False, "the night watch hears of it: no sign of life is left"
+        assert scheduler.sweep(1) is False, "the night watch hears of it: no sign of life is left"
     assert done == ["spool"]
 
 
@@ -400,7 +402,7 @@ def test_a_long_outage_makes_files_of_about_a_megabyte_and_none_is_lost(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md A5, C33: what waits is taken in file by file."""
-    monkeypatch.setattr("portal.payments.spool.FULL_BYTES", 3_000)
+    monkeypatch.setattr("portal.payments.inbox.spool.FULL_BYTES", 3_000)
     spool, push = spool_of(house), house.pushed(house.invoice(100)[1])
     for code in range(12):
         spool.append(letter(house, push, code=code + 1))

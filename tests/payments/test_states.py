@@ -5,9 +5,9 @@ from itertools import product
 import pytest
 
 from portal.audit import chain
-from portal.db import db, transaction
+from portal.kernel.db import db, transaction
 from portal.payments.models import OPEN_PUSH, Push
-from portal.payments.states import ALLOWED, FINAL, OPEN, IllegalMove, State, move
+from portal.payments.stk.push_states import ALLOWED, FINAL, OPEN, IllegalMove, State, move
 from tests.house import House
 
 

@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 
 from portal import fulfilment
-from portal.accounts.models import User
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant
-from portal.payments import money_in, refunds
+from portal.kernel.db import db, transaction
+from portal.payments import booking
 from portal.payments.models import Payment, Transaction
+from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
+from portal.users.models import User
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 from tests.payments.test_races import together
 from tests.payments.test_refunds import refund_of
@@ -40,7 +41,7 @@ def reverse(house: House) -> None:
     with house.app.app_context(), transaction():
         last = db.session.query(Transaction).order_by(Transaction.id.desc()).first()
         assert last is not None
-        money_in.take_back(last, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="test")
+        booking.take_back(last, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
 
 
 def actions(house: House, action: str) -> int:
@@ -102,7 +103,7 @@ def test_staff_see_what_is_owed_again_and_close_it_with_one_click(house: House) 
     with house.app.app_context(), transaction():
         first = db.session.query(Transaction).order_by(Transaction.id).first()
         assert first is not None
-        money_in.take_back(first, how=money_in.REVERSED, why="M-Pesa reversed it.", actor="test")
+        booking.take_back(first, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
     staff = house.browser_of("brian")
     page = staff.get("/staff/unmatched").text
     assert "Owed again" in page and f"M-Pesa reversed {code}" in page and number in page

@@ -6,11 +6,11 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import settle
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.processing import callbacks
 from tests.house import House, c2b_body, csrf_of, later, new_phone, wait_until
 
 TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
@@ -200,7 +200,7 @@ def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its
     with served.app.app_context(), transaction():
         push = db.session.query(Push).order_by(Push.id).first()
         assert push is not None
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     assert len(money(served)) == 1 and served.books() == []
 
 
@@ -209,7 +209,7 @@ def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(
     with served.app.app_context(), transaction():
         push = db.session.query(Push).order_by(Push.id).first()
         assert push is not None
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     assert money(served) == [(None, 50_00, 0)]
     paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
     served.settle_until(lambda: money(served)[0][0])
@@ -231,7 +231,7 @@ def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: Ho
     with served.app.app_context(), transaction():
         push = db.session.query(Push).order_by(Push.id).first()
         assert push is not None
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     paid = handset(served, one, "pay", shortcode=TILL, amount=50)
     wait_until(lambda: _undecided(served))
     assert money(served) == [(None, 50_00, 0)]

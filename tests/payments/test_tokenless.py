@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways import settings
 from portal.gateways.models import Gateway
-from portal.payments import inbox, jobs, receipt_questions, request_jobs, results_in, settle, undecided
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.payments import transaction_status
+from portal.payments.c2b import unresolved
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
+from portal.payments.processing import callbacks, jobs, request_jobs, results
 from tests.house import House, c2b_body, csrf_of, later, receipt, stk_body
 from tests.payments.test_addresses import SAFARICOM, in_production
 from tests.payments.test_corners import answer
@@ -44,13 +47,13 @@ def work(house: House) -> None:
 def to_decide(house: House) -> list[str]:
     tenant_id = house.tenant_id()
     with house.inside():
-        return [one.paid.receipt for one in undecided.of_tenant(tenant_id)]
+        return [one.paid.receipt for one in unresolved.of_tenant(tenant_id)]
 
 
 def m_pesa_says(house: House, code: str, amount: int, phone: str = PHONE) -> None:
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        results_in._receipt(gateway, code, answer(code, amount, phone))
+        results._receipt(gateway, code, answer(code, amount, phone))
     house.settle()
 
 
@@ -66,7 +69,7 @@ def test_every_payment_at_the_documents_address_is_kept_asked_about_and_shown(ho
     subjects: set[str] = set()
     for _minutes in range(8):
         with house.app.app_context(), transaction():
-            receipt_questions.ask_due()
+            transaction_status.ask_due()
             subjects |= {one.subject for one in db.session.query(MpesaRequest)}
             assert db.session.query(MpesaRequest).filter(MpesaRequest.state == "created").count() <= 20
             db.session.query(MpesaRequest).update({"state": "unknown", "next_at": None})  # never answered
@@ -89,7 +92,7 @@ def test_a_question_that_was_lost_is_asked_again_and_for_days(house: House) -> N
     asked_after_h: list[float] = []
     for _turn in range(300):
         with house.app.app_context(), transaction():
-            receipt_questions.ask_due()
+            transaction_status.ask_due()
             if db.session.query(MpesaRequest).filter_by(state="created").count():
                 asked_after_h.append(_turn / 3)
             db.session.query(MpesaRequest).update({"state": "unknown", "next_at": None})
@@ -131,7 +134,7 @@ def test_two_gateways_of_one_paybill_are_one_business_to_a_claim(house: House) -
     house.settle()
     with house.app.app_context(), transaction():
         other = db.session.query(Gateway).filter_by(name="hotspot side").one()
-        results_in._receipt(other, receipt(1), answer(receipt(1), 500, PHONE))  # asked about by a pasted message
+        results._receipt(other, receipt(1), answer(receipt(1), 500, PHONE))  # asked about by a pasted message
     house.settle()
     assert house.status(token)["status"] == "paid" and house.books() == []
 
@@ -207,7 +210,7 @@ def test_a_claim_that_m_pesas_records_do_not_have_yet_is_asked_about_again(house
     def not_found() -> str:
         with house.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-            results_in._receipt(gateway, receipt(1), unknown)
+            results._receipt(gateway, receipt(1), unknown)
             db.session.add(
                 MpesaRequest(
                     tenant_id=gateway.tenant_id, gateway_id=gateway.id, kind="status",
@@ -262,7 +265,7 @@ def test_a_prompt_that_reports_to_an_address_of_two_rotations_ago_is_asked_about
         assert push.next_query_at is not None and push.next_query_at <= clock.now()
     with house.app.app_context(), transaction():
         push = db.session.get_one(Push, pushed.push_id)
-        settle.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
+        callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
     assert (house.status(token)["status"], house.status(token)["receipt"]) == ("paid", receipt(1))
 
 

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.clinic import invoices
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.hotspot.models import AccessGrant
-from portal.payments import manual, wallets
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
+from portal.payments import manual
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment, Transaction
+from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 from tests.payments.test_manual import cash, customer
 from tests.payments.test_races import together
@@ -286,14 +287,14 @@ def test_credit_put_back_ends_what_it_bought(house: House) -> None:
 
 def test_a_part_that_credit_paid_returns_when_the_offer_closes(house: House) -> None:
     """money.md A18, of the same kind: closed with credit on it, the credit is its owner's again."""
-    from portal.payments import stk
-    from portal.payments.money_in import lock_payment
+    from portal.payments.booking import lock_payment
+    from portal.payments.stk import pushes
 
     _number, token, uid = paid_from_wallet(house, 1_500)
     assert house.status(token)["amountDue"] == 500
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
-        stk.close_payment(lock_payment(payment.id), why="test", actor="test")
+        pushes.close_payment(lock_payment(payment.id), why="test", actor="test")
     assert house.api("brian").get(f"/api/customers/{uid}").json["balance"] == 1_000 and house.books() == []
 
 

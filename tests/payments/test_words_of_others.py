@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
-from portal.payments import hearsay
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.payments.models import Hearsay, InboxItem, MpesaRequest, Transaction
+from portal.payments.webhook import unverified_reports
 from portal.reconciliation import statements
 from tests.api.test_webhook import balance, give_key, told
 from tests.api.test_webhook import post as post_webhook
@@ -90,7 +90,7 @@ def agree(house: House) -> None:
     house.work()
     with house.app.app_context(), transaction():
         held = db.session.query(Hearsay).one()
-        hearsay.agree(held.tenant_id, held.uid, user_id=None, actor="test")
+        unverified_reports.agree(held.tenant_id, held.uid, user_id=None, actor="test")
 
 
 @pytest.mark.parametrize("is_named_by_us", [True, False])
@@ -131,7 +131,7 @@ def test_money_by_hand_that_another_system_told_of_first_pays_what_mpesa_says_it
         assert (over.unallocated_cents, over.unplaced_why) == (4_000, "overpaid")
         uid, customer_id = over.uid, owner["id"]
     with house.app.app_context(), transaction():
-        from portal.payments import customers, wallets
+        from portal.payments.wallets import customers, wallets
 
         again = db.session.query(Transaction).filter_by(uid=uid).one()
         wallets.credit(again, customers.by_uid(again.tenant_id, customer_id), actor="test")

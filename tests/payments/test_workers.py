@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from portal import clock
-from portal.db import db
-from portal.payments import jobs, settle
+from portal.kernel import clock
+from portal.kernel.db import db
 from portal.payments.models import InboxItem
+from portal.payments.processing import callbacks, jobs
 from tests.conftest import _close, _house
 from tests.house import House, c2b_body, later, receipt
 
@@ -113,14 +113,14 @@ def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
     """money.md C27: it waited for the next sweep; a lock timeout counted towards giving the callback up."""
     token = house.invoice(100)[1]
     house.callback(house.pushed(token), receipt=receipt(1))
-    real, failures = settle.settle, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
+    real, failures = callbacks.settle, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
 
     def meet(*given: Any) -> Any:
         if failures:
             raise failures.pop()
         return real(*given)
 
-    monkeypatch.setattr(settle, "settle", meet)
+    monkeypatch.setattr(callbacks, "settle", meet)
     monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
     drain(house)
     assert failures == []
@@ -140,7 +140,7 @@ def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
         raise OperationalError("UPDATE", {}, _Met("40P01"))
 
     with monkeypatch.context() as busy:
-        busy.setattr(settle, "settle", meet)
+        busy.setattr(callbacks, "settle", meet)
         busy.setattr(jobs, "_wait_a_moment", lambda: None)
         with pytest.raises(OperationalError):
             drain(house)
@@ -161,14 +161,14 @@ def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_othe
     bad_push, good_push = house.pushed(bad), house.pushed(good)
     house.callback(bad_push, receipt=receipt(1))
     house.callback(good_push, receipt=receipt(2))
-    real = settle.settle
+    real = callbacks.settle
 
     def fail(item: InboxItem, body: str) -> Any:
         if item.push_token == bad_push.token:
             raise ZeroDivisionError("a mistake of ours")
         return real(item, body)
 
-    monkeypatch.setattr(settle, "settle", fail)
+    monkeypatch.setattr(callbacks, "settle", fail)
     with house.inside():
         item_id = db.session.query(InboxItem.id).filter_by(push_token=bad_push.token).scalar()
     drain(house)

@@ -7,8 +7,8 @@ import zipfile
 from datetime import datetime
 from xml.sax.saxutils import escape
 
-from portal import clock
-from portal.simulator.statement import LEGACY, NEWER, STORE
+from portal.kernel import clock
+from portal.simulator.engine.statement import LEGACY, NEWER, STORE
 
 Line = tuple[str, datetime, str, int, str, str]  # receipt, at, words, signed cents, account, linked receipt
 

@@ -8,19 +8,19 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text
 
-from portal import clock
-from portal.accounts.models import User
 from portal.cli import main
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.gateways import settings
 from portal.gateways.models import Gateway
-from portal.payments import money_in
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
+from portal.payments import booking
 from portal.payments.models import Refund, Transaction
 from portal.reconciliation import runs
 from portal.reconciliation.files import StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.tenants.models import Tenant
+from portal.users.models import User
 from tests.house import House, csrf_of, receipt
 from tests.reconciliation.statement_kit import Line, as_csv, shillings, table
 from tests.reconciliation.test_runs import (
@@ -254,7 +254,7 @@ def test_a_row_that_cannot_be_taken_is_listed_by_its_number_and_stops_no_other(
         (receipt(1), ago(9), PAY, 5_000, "A", ""), (receipt(2), ago(8), SWEEP, -2_000, "", ""),
         (receipt(3), ago(7), PAY, 6_000, "BAD", ""), (receipt(4), ago(6), PAY, 150_000, number, ""),
     ]  # fmt: skip
-    book = money_in._insert
+    book = booking._insert
 
     def refuse(gateway: Any, arrival: Any, push: Any) -> Any:
         if arrival.receipt == receipt(3) and fault == "conflict":
@@ -263,7 +263,7 @@ def test_a_row_that_cannot_be_taken_is_listed_by_its_number_and_stops_no_other(
             db.session.execute(text("INSERT INTO transactions (id) VALUES (1)"))  # lacks all that it needs
         return book(gateway, arrival, push)
 
-    monkeypatch.setattr(money_in, "_insert", refuse)
+    monkeypatch.setattr(booking, "_insert", refuse)
     counts = accept(house, drafted(house, table(lines, "legacy")))
     assert counts == counted(created=2, internal=1, different=1)
     [bad] = rows(house, "different")
@@ -335,8 +335,8 @@ def test_another_gateways_money_is_not_missing_in_this_ones_statement(house: Hou
         second = settings.create(tenant.id, given, actor="test")
         tenant_id, second_id = tenant.id, second.id
     with house.app.app_context(), transaction():
-        arrival = money_in.Arrival("c2b", 9_000, clock.now() - timedelta(seconds=1), receipt=receipt(2))
-        money_in.book(db.session.get_one(Gateway, second_id), arrival)
+        arrival = booking.Arrival("c2b", 9_000, clock.now() - timedelta(seconds=1), receipt=receipt(2))
+        booking.book(db.session.get_one(Gateway, second_id), arrival)
     lines: list[Line] = [(receipt(7), ago(60), SWEEP, -1, "", ""), (receipt(8), ago(-1), SWEEP, -1, "", "")]
     accept(house, drafted(house, table(lines, "legacy")))
     assert [row.receipt for row in rows(house, "missing_there")] == [own]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from portal.db import db
+from portal.kernel.db import db
 from portal.payments.models import Refund
 from tests.house import House, later, receipt
 from tests.payments.test_corners import asked

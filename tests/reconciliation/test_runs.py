@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
-from portal import clock
-from portal.accounts.models import User
 from portal.audit.models import AuditEntry
 from portal.cli import main
-from portal.db import db, transaction
 from portal.gateways.messages import PayerId, PulledTransaction
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments.models import Payment, Push, Refund, Transaction
-from portal.payments.settle import confirmed_by_query
+from portal.payments.processing.callbacks import confirmed_by_query
 from portal.reconciliation import review, runs
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, judge
 from portal.tenants.models import Tenant
+from portal.users.models import User
 from tests.house import House, Serving, c2b_body, csrf_of, new_phone, receipt
 from tests.reconciliation.statement_kit import Line, as_csv, as_xlsx, table
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from portal import embedded_redis
-from portal.embedded_redis import RedisServer, find_redis_server, redis_command, start_redis
-from portal.errors import Misconfigured
+from portal.kernel.errors import Misconfigured
+from portal.processes import embedded_redis
+from portal.processes.embedded_redis import RedisServer, find_redis_server, redis_command, start_redis
 
 Start = Callable[[Path], RedisServer]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.processes import STOP_WITHIN_S
+from portal.processes.supervisor import STOP_WITHIN_S
 
 # A supervisor in a process of its own, because it takes the signals of whoever calls it.
 SUPERVISOR = """

@@ -6,8 +6,9 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from portal import operations, queue
-from portal.worker import AppWorker
+from portal.kernel import queue
+from portal.operations import health
+from portal.processes.worker import AppWorker
 from tests.house import House
 
 
@@ -28,7 +29,7 @@ def checks(house: House) -> dict[str, Any]:
 def test_each_queue_must_have_a_worker(house: House) -> None:
     """coverage.md O2: any worker stood for all."""
     with house.inside():
-        operations.say_alive("scheduler")
+        health.say_alive("scheduler")
     worker_of(house, "money", "outside").heartbeat()
     said = checks(house)
     assert (said["worker_push"], said["worker_money"], said["worker_outside"]) == (False, True, True)

@@ -16,8 +16,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from portal.simulator import OrganisationSpec, create_simulator
-from portal.simulator.certificate import open_certificate
-from portal.simulator.organisations import SANDBOX_PASSKEY
+from portal.simulator.api.certificate import open_certificate
+from portal.simulator.engine.organisations import SANDBOX_PASSKEY
 
 TIMESTAMP = "20261121093000"
 PUSH = "/mpesa/stkpush/v1/processrequest"

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from portal.simulator import OrganisationSpec
-from portal.simulator.receipts import date_letters
+from portal.simulator.engine.receipts import date_letters
 from tests.simulator.stage import opened
 
 

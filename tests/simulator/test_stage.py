@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from portal.simulator import OrganisationSpec, from_environment, sms_text
+from portal.simulator import OrganisationSpec, from_environment
+from portal.simulator.engine import sms_text
 from tests.simulator.stage import PUSH, opened, password
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from portal import clock
-from portal.simulator.behaviours import BEHAVIOURS
-from portal.simulator.organisations import OrganisationSpec
+from portal.kernel import clock
+from portal.simulator.engine.behaviours import BEHAVIOURS
+from portal.simulator.engine.organisations import OrganisationSpec
 from tests.simulator.stage import PUSH, QUERY, TIMESTAMP, opened, password
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from portal import vault
-from portal.accounts import signin
-from portal.db import db, transaction
+from portal.kernel import vault
+from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
+from portal.users import credentials
 from tests.house import PASSWORD, House, csrf_of, later
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -105,10 +105,10 @@ def test_who_works_for_two_businesses_comes_back_to_the_one_they_typed_it_for(
 ) -> None:
     """What was typed about one business' customer came back in the other's form."""
     with house.app.app_context(), transaction():
-        brian = signin.by_email("brian@mlima.test")
+        brian = credentials.by_email("brian@mlima.test")
         bahari = db.session.query(Tenant).filter_by(slug="bahari").one()
         assert brian is not None
-        signin.add_role(brian, bahari.id, "receptionist")
+        credentials.add_role(brian, bahari.id, "receptionist")
     browser = house.browser_of("brian")
     assert "Bahari" in browser.get("/staff/manual/new?tenant=bahari").text
     form = typed_form(browser)

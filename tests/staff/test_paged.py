@@ -8,17 +8,18 @@ import pytest
 from sqlalchemy import event, text
 
 from bench import history
-from portal import clock
 from portal.api import transactions as api_transactions
 from portal.clinic.models import Appointment, Clinician, Patient
-from portal.db import db, transaction
-from portal.errors import Conflict
 from portal.gateways.messages import PayerId, PulledTransaction
 from portal.gateways.models import Gateway
-from portal.payments import accounts, money_in, pull
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
+from portal.kernel.spreadsheets import harmless
+from portal.payments import booking, matching
+from portal.payments.c2b import pull
+from portal.payments.integrity import problems
 from portal.payments.models import Claim, InboxItem, Payment, Transaction
-from portal.payments.proof import problems
-from portal.spreadsheets import harmless
 from tests.house import House, c2b_body, receipt
 
 
@@ -27,8 +28,8 @@ def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") ->
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for number in range(first, last + 1):
-            arrival = money_in.Arrival("c2b", 5_000 + number, clock.now(), receipt(number), account)
-            money_in.book(gateway, arrival).unplaced_why = money_in.UNKNOWN_ACCOUNT
+            arrival = booking.Arrival("c2b", 5_000 + number, clock.now(), receipt(number), account)
+            booking.book(gateway, arrival).unplaced_why = booking.UNKNOWN_ACCOUNT
 
 
 def walked(client: Any, path: str, pattern: str) -> list[str]:
@@ -87,7 +88,7 @@ def test_appointments_are_paged_to_their_end(house: House) -> None:
 
 def test_messages_to_check_are_paged_to_their_end(house: House) -> None:
     """Rule 14."""
-    from portal import personal
+    from portal.kernel import personal
 
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
@@ -118,13 +119,13 @@ def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_pag
         listener = lambda *seen: asked.append(seen[2])  # noqa: E731
         event.listen(db.engine, "before_cursor_execute", listener)
         one = db.session.query(Transaction).all()
-        accounts.suggestions(one, most=3)
+        matching.suggestions(one, most=3)
         for_one = len(asked)
     homeless(house, 2, 40)
     with house.inside():
         asked.clear()
         many = db.session.query(Transaction).all()
-        assert len(many) == 40 and len(accounts.suggestions(many, most=3)) == 40
+        assert len(many) == 40 and len(matching.suggestions(many, most=3)) == 40
         event.remove(db.engine, "before_cursor_execute", listener)
     assert len(asked) == for_one
 
@@ -169,14 +170,14 @@ def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
 ) -> None:
     """Rule 11: it was only logged, and asked for again until M-Pesa listed it no more."""
     number, token = house.invoice(1_500)
-    book = money_in._insert
+    book = booking._insert
 
     def refuse(gateway: Any, arrival: Any, push: Any) -> Any:
         if arrival.receipt == receipt(2):
             raise Conflict("Test money cannot pay a real payment.")
         return book(gateway, arrival, push)
 
-    monkeypatch.setattr(money_in, "_insert", refuse)
+    monkeypatch.setattr(booking, "_insert", refuse)
     payer = PayerId("masked", "2547****126")
     rows = [
         PulledTransaction(receipt(one), 150_000, clock.now(), payer, "c2b-pay-bill-debit", account)
@@ -215,10 +216,10 @@ def test_the_last_24_hours_are_24_hours_at_any_time_of_day(house: House) -> None
 
 def metrics(house: House) -> str:
     """What a night watch reads."""
-    from portal import operations
+    from portal.operations import health
 
     with house.app.app_context(), house.app.test_request_context("/metrics"):
-        view = operations.metrics
+        view = health.metrics
         return view().get_data(as_text=True)  # type: ignore[union-attr]
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from portal import clock
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.phone import as_shown
 from portal.payments.models import Allocation, Payment, Transaction
-from portal.phone import as_shown
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 

@@ -3,13 +3,13 @@
 import re
 from typing import Any
 
-from portal.accounts import signin
-from portal.accounts.models import Membership, User
 from portal.audit.models import AuditEntry
-from portal.db import db, transaction
+from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.tenants.models import Tenant
+from portal.users import credentials
+from portal.users.models import Membership, User
 from tests.house import House, csrf_of, later
 
 NEW = "battery staple words"
@@ -92,7 +92,7 @@ def test_nobody_changes_their_own_role_another_businesss_people_or_patients(hous
 def test_an_administrators_link_takes_over_nobody_who_belongs_to_others_too(house: House) -> None:
     """Otherwise a tenant invites another tenant's administrator, or the platform's, and takes a link for them."""
     with house.app.app_context(), transaction():
-        signin.add_user(email="root@mlango.test", name="Root", password=NEW, is_platform_admin=True)
+        credentials.add_user(email="root@mlango.test", name="Root", password=NEW, is_platform_admin=True)
     chege = house.browser_of("chege")
     for email in ("amina@mlima.test", "root@mlango.test"):
         page = post(chege, "/staff/people", name="Mine now", email=email, role="receptionist")
@@ -148,9 +148,9 @@ def test_a_person_whom_another_business_made_up_brings_no_password_or_link_of_th
 def test_a_password_that_an_administrator_may_have_chosen_opens_no_other_business(house: House) -> None:
     """Chege set the password of somebody long known by a link of his, and came in where they were invited next."""
     with house.app.app_context(), transaction():
-        zuri = signin.add_user(email="zuri@mlima.test", name="Zuri", password="her own words")
+        zuri = credentials.add_user(email="zuri@mlima.test", name="Zuri", password="her own words")
         bahari = db.session.query(Tenant).filter_by(slug="bahari").one()
-        there = signin.add_role(zuri, bahari.id, "receptionist").id
+        there = credentials.add_role(zuri, bahari.id, "receptionist").id
     chege, client = house.browser_of("chege"), house.client()
     path = link_in(post(chege, f"/staff/people/{there}/link"))
     assert path

@@ -7,11 +7,11 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from portal.accounts import signin
-from portal.db import db, transaction
 from portal.gateways.models import Gateway
+from portal.kernel.db import db, transaction
 from portal.payments.models import Refund, Transaction
 from portal.tenants.models import Tenant
+from portal.users import credentials
 from tests.house import PASSWORD, House, c2b_body, csrf_of, new_phone, receipt
 
 Paid = tuple[House, str, str]
@@ -62,8 +62,8 @@ def second_administrator(house: House, above_cents: int) -> FlaskClient:
     with house.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
         tenant.refund_approval_above_cents = above_cents
-        user = signin.add_user(email="zuri@mlima.test", name="Zuri", password=PASSWORD)
-        signin.add_role(user, tenant.id, "tenant_admin")
+        user = credentials.add_user(email="zuri@mlima.test", name="Zuri", password=PASSWORD)
+        credentials.add_role(user, tenant.id, "tenant_admin")
     return house.browser_of("zuri")
 
 

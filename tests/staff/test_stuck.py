@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from portal import clock, fulfilment
-from portal.db import db, transaction
+from portal import fulfilment
 from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import put
-from portal.payments import inbox, jobs, settle
+from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.processing import callbacks, jobs
 from tests.house import House, csrf_of, later, receipt
 
 
@@ -29,7 +31,7 @@ def a_dead_callback(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[str,
         raise ZeroDivisionError("a mistake of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(settle, "settle", fail)
+        patch.setattr(callbacks, "settle", fail)
         for _time in range(4):
             with house.inside():
                 jobs.drain_inbox()

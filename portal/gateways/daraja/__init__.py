@@ -21,6 +21,7 @@ Source: Safaricom's Daraja documentation, and answers captured by integrators wh
 """
 
 from portal.gateways.daraja.client import DarajaClient
+from portal.gateways.daraja.encoding import clean, redact, stk_password
 from portal.gateways.daraja.errors import (
     ConfigurationRefused,
     DarajaError,
@@ -33,15 +34,7 @@ from portal.gateways.daraja.errors import (
     Throttled,
     Unreachable,
 )
-from portal.gateways.daraja.values import (
-    ConnectionOk,
-    DarajaAccount,
-    RequestAccepted,
-    StkAccepted,
-    StkAnswer,
-    StkPrompt,
-)
-from portal.gateways.daraja.wire import clean, redact, stk_password
+from portal.gateways.daraja.types import ConnectionOk, DarajaAccount, RequestAccepted, StkAccepted, StkAnswer, StkPrompt
 
 __all__ = [
     "ConfigurationRefused",

@@ -8,13 +8,13 @@ from typing import Literal
 
 import structlog
 
-from portal import clock
+from portal.gateways.daraja.encoding import Answer, as_number, clean, is_zero, stk_password, whole_shillings, word_of
 from portal.gateways.daraja.errors import ConfigurationRefused, DarajaError, OutcomeUnknown, Rejected, Throttled
-from portal.gateways.daraja.line import Line
-from portal.gateways.daraja.values import ConnectionOk, RequestAccepted, StkAccepted, StkAnswer, StkPrompt
-from portal.gateways.daraja.wire import Answer, as_number, clean, is_zero, stk_password, whole_shillings, word_of
+from portal.gateways.daraja.transport import Line
+from portal.gateways.daraja.types import ConnectionOk, RequestAccepted, StkAccepted, StkAnswer, StkPrompt
 from portal.gateways.messages import PulledTransaction, parse_pulled
-from portal.gateways.results import explain
+from portal.gateways.result_codes import explain
+from portal.kernel import clock
 
 _log = structlog.get_logger(__name__)
 PUSH_READ_S = 30.0

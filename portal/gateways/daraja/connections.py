@@ -15,7 +15,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.util.connection import create_connection
 
-from portal.gateways import outside
+from portal.gateways import allowed_servers
 
 POOL = 32
 BAD_ADDRESS = (
@@ -49,10 +49,10 @@ class Outward(HTTPSConnection):
 
     def _new_conn(self) -> socket:
         try:
-            addresses = outside.resolve(self._dns_host, self.port or 443)
+            addresses = allowed_servers.resolve(self._dns_host, self.port or 443)
         except gaierror as error:
             raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
-        except outside.Inside as error:
+        except allowed_servers.Inside as error:
             raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
         return self._first_of(addresses)
 
@@ -104,7 +104,7 @@ def shared_session(*, is_development: bool = False) -> requests.Session:
 
 def led_inside(error: requests.RequestException) -> bool:
     """Whether the address was refused because it is none of the public internet."""
-    return any(isinstance(cause, outside.Inside) for cause in _causes(error))
+    return any(isinstance(cause, allowed_servers.Inside) for cause in _causes(error))
 
 
 def never_sent(error: requests.RequestException) -> bool:

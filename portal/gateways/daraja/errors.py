@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from portal.errors import PortalError
+from portal.kernel.errors import PortalError
 
 THROTTLE_PAUSE_S = 30
 BUSY_PHONE_S = 60

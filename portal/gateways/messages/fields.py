@@ -7,8 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from portal import clock, money
-from portal.errors import Refused
+from portal.kernel import clock, money
+from portal.kernel.errors import Refused
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 12

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from portal import clock
 from portal.gateways.messages.fields import MAX_DEPTH, Malformed, cents_of, instant_of, key_of, receipt_of, text_of
 from portal.gateways.messages.payer import PayerId, payer_id
+from portal.kernel import clock
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""Settings, read once from the environment; a start with a missing or wrong one is refused, naming each mistake.
+
+Rooms never read this: values are handed to constructors. `portal check` prints what `Config.problems` finds.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from portal.kernel.errors import Misconfigured
+
+SOURCES_OF_SAFARICOM = (  # the portal's list and two more seen by integrators; MPESA_CALLBACK_ADDRESSES replaces it
+    "196.201.214.200 196.201.214.206 196.201.214.207 196.201.214.208 196.201.213.114 196.201.213.44 "
+    "196.201.212.127 196.201.212.138 196.201.212.129 196.201.212.136 196.201.212.74 196.201.212.69 "
+    "196.201.212.128 196.201.212.132"
+)
+MIN_SECRET_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the processes need to know. Times in seconds, sizes in bytes."""
+
+    development: bool
+    secret_key: str = field(repr=False)
+    data_keys: str = field(repr=False)  # "2026b:<64 hex>,2026a:<64 hex>": the first encrypts, all decrypt
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    public_url: str
+    data_dir: Path
+    trusted_proxies: int = 0
+    callback_addresses: tuple[str, ...] = ()
+    smtp_url: str = field(default="", repr=False)
+    mail_from: str = "Mlango <no-reply@localhost>"
+    sms_username: str = ""
+    sms_api_key: str = field(default="", repr=False)
+    sms_base_url: str = "https://api.africastalking.com"
+    sms_sender: str = ""
+    metrics_token: str = field(default="", repr=False)
+    web_threads: int = 4
+    spool_limit_bytes: int = 256 * 1024 * 1024
+    simulator_url: str = ""  # set by the demonstration alone
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> "Config":
+        """Read `os.environ` (or `env`). Raises Misconfigured with one sentence for each mistake."""
+        env = os.environ if env is None else env
+        data_dir = Path(env.get("PORTAL_DATA", "var")).absolute()
+        development = env.get("PORTAL_ENV", "production") == "development"
+        config = cls(
+            development=development,
+            secret_key=env.get("PORTAL_SECRET_KEY", ""),
+            data_keys=env.get("PORTAL_DATA_KEYS", ""),
+            database_url=_sqlalchemy_url(env.get("DATABASE_URL", "") or f"sqlite:///{data_dir}/portal.db"),
+            redis_url=env.get("REDIS_URL", ""),
+            public_url=(env.get("PUBLIC_URL", "") or _origin(env.get("MPESA_CALLBACK_URL", ""))).rstrip("/"),
+            data_dir=data_dir,
+            trusted_proxies=_whole_number(env, "TRUSTED_PROXIES", 0),
+            callback_addresses=tuple(
+                env.get("MPESA_CALLBACK_ADDRESSES", SOURCES_OF_SAFARICOM).replace(",", " ").split()
+            ),
+            smtp_url=env.get("SMTP_URL", ""),
+            mail_from=env.get("MAIL_FROM", "Mlango <no-reply@localhost>"),
+            sms_username=env.get("AT_USERNAME", ""),
+            sms_api_key=env.get("AT_API_KEY", ""),
+            sms_base_url=env.get("AT_BASE_URL", "https://api.africastalking.com").rstrip("/"),
+            sms_sender=env.get("AT_SENDER", ""),
+            metrics_token=env.get("METRICS_TOKEN", ""),
+            web_threads=_whole_number(env, "WEB_THREADS", 4),
+            simulator_url=env.get("PORTAL_DEMO_SIMULATOR", ""),
+        )
+        if problems := config.problems():
+            raise Misconfigured(*problems)
+        return config
+
+    def problems(self) -> list[str]:
+        """One sentence for each setting that is missing or wrong; empty when the product may start."""
+        found = []
+        if len(self.secret_key) < MIN_SECRET_LENGTH:
+            found.append(f"PORTAL_SECRET_KEY must have at least {MIN_SECRET_LENGTH} characters of randomness.")
+        if not self.data_keys:
+            found.append("PORTAL_DATA_KEYS must hold at least one key, written id:64-hexadecimal-digits.")
+        if not self.redis_url:
+            found.append("REDIS_URL must name a Redis server, such as redis://127.0.0.1:6379/0.")
+        address = urlsplit(self.public_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            found.append("PUBLIC_URL must be this product's own address, such as https://pay.example.co.ke.")
+        elif address.scheme != "https" and not self.development:
+            found.append("PUBLIC_URL must start with https:// in production; Safaricom calls no other address.")
+        for one in self.callback_addresses:
+            try:
+                ip_network(one, strict=False)
+            except ValueError:
+                found.append(
+                    f"MPESA_CALLBACK_ADDRESSES: {one[:40]!r} is no address and no range such as 196.201.214.0/24."
+                )
+        if self.metrics_token and len(self.metrics_token) < MIN_SECRET_LENGTH:
+            found.append(f"METRICS_TOKEN must have at least {MIN_SECRET_LENGTH} characters, or be left out.")
+        return found
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+
+def _sqlalchemy_url(url: str) -> str:
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def _origin(url: str) -> str:
+    address = urlsplit(url)
+    return f"{address.scheme}://{address.netloc}" if address.netloc else ""
+
+
+def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "") or str(default)
+    if not text.isdigit():
+        raise Misconfigured(f"{name} must be a whole number, not {text[:20]!r}.")
+    return int(text)

@@ -1,0 +1,117 @@
+"""Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+from flask_babel import gettext as _
+from flask_limiter import Limiter
+from limits import parse
+from limits.strategies import MovingWindowRateLimiter
+
+from portal.kernel.errors import CoolDown
+
+View = Callable[..., Any]
+STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"  # a principal's, over every door together
+SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands beside it
+# Wrong guesses. The steps of a network: mistakes of a busy day behind one address pass, a machine's guesses do not.
+_OF_NETWORK = (parse("60 per 15 minutes"), parse("240 per 6 hours"), parse("480 per day"))
+_OF_DEVICE = parse("30 per 15 minutes")
+_NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits its page shows
+
+
+def network() -> str:
+    """Where this request comes from, as limits count it: an IPv4 address, or the /64 that one household has.
+
+    Never empty, which would be nobody to count: what cannot be read as an address is one network together.
+    """
+    try:
+        address = ipaddress.ip_address(_without_port(request.remote_addr or ""))
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(address)
+
+
+def _without_port(text: str) -> str:
+    """The address alone: some proxies forward it with its port."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+limiter = Limiter(
+    key_func=lambda: "",
+    headers_enabled=True,
+    retry_after="delta-seconds",
+    swallow_errors=True,
+    strategy="moving-window",
+)
+
+
+def shared(limit: str, *, per: Callable[[], str], methods: list[str] | None = None) -> Callable[[View], View]:
+    """One count for all that are under this limit, whichever door is used. per: whose count it is."""
+    made: Callable[[View], View] = limiter.shared_limit(limit, scope=limit, key_func=per, methods=methods)
+    return made
+
+
+@limiter.request_filter
+def _is_open_door() -> bool:
+    """M-Pesa's callbacks and payers' pages have no limits here; to look for some costs a callback a tenth."""
+    return request.blueprint in ("hooks", "pay")
+
+
+def set_up(app: Flask) -> None:
+    """Switch the limits on."""
+    app.after_request(_only_who_must_wait)  # before the limiter's own, so that it runs after that
+    limiter.init_app(app)
+
+
+def _only_who_must_wait(response: Response) -> Response:
+    """The limiter writes its own `Retry-After` on every answer: most have nothing to wait for, some something else."""
+    if "retry_after_s" in g:
+        response.headers["Retry-After"] = str(g.retry_after_s)
+    elif response.status_code not in (429, 503):
+        response.headers.pop("Retry-After", None)
+    return response
+
+
+def storage_url(redis_url: str) -> str:
+    """Redis' address as the limits library writes it."""
+    return redis_url.replace("unix://", "redis+unix://", 1) if redis_url.startswith("unix://") else redis_url
+
+
+def refuse_guessers(what: str, tenant_id: int, *chosen: str) -> None:
+    """Raise CoolDown where this network has guessed wrong too often at this tenant's doors.
+
+    what: code, message, status or number: what is guessed at. chosen: what the sender tells of itself (a MAC address,
+    a payment); it only adds limits of its own, for who tells something else each time is counted by the network.
+    """
+    _within("test", what, tenant_id, chosen)
+
+
+def wrong_guess(what: str, tenant_id: int, *chosen: str) -> None:
+    """Count one wrong guess. Right ones are not counted: a busy hotspot's guests all come from one address."""
+    _within("hit", what, tenant_id, chosen)
+
+
+def _within(verb: str, what: str, tenant_id: int, chosen: tuple[str, ...]) -> None:
+    counted = [(step, ("network", network())) for step in _OF_NETWORK]
+    counted += [(_NUMBERS if what == "number" else _OF_DEVICE, ("chosen", one)) for one in chosen if one]
+    try:
+        window = MovingWindowRateLimiter(limiter.storage)
+        over = [step for step, key in counted if not getattr(window, verb)(step, what, str(tenant_id), *key)]
+    except Exception:
+        current_app.logger.warning("limits away: guesses are not counted")
+        return
+    if over and verb == "test":
+        wait_s = max(step.get_expiry() for step in over)
+        raise CoolDown(
+            _("That was tried too often. Wait a quarter of an hour, or ask the staff."),
+            retry_after_s=min(wait_s, 900),
+            code="too_many_requests",
+        )

@@ -1,0 +1,108 @@
+"""The doorbell. A job carries no state: it says "look at the database", and the sweeper would find it anyway.
+
+`ring` is called after a commit. It never fails a request: with Redis away the row is found by the sweep. A bell that
+is already ringing is not rung again, so a burst of callbacks makes one job, not thousands: the job takes the bell
+down first and looks afterwards, so nothing committed before it looks can be missed.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import redis
+from flask import Flask, current_app
+from rq import Queue
+from rq.serializers import JSONSerializer
+from rq.utils import import_attribute
+
+from portal.kernel.logs import logger
+
+PUSH, MONEY, OUTSIDE = "push", "money", "outside"  # push carries nothing but pushes; outside waits on others
+QUEUES = (PUSH, MONEY, OUTSIDE)
+JOB_TIMEOUT_S = 600
+BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the sweeper is quicker
+
+
+@dataclass(frozen=True)
+class Bell:
+    """A job that may be wanted many times but needs to run once. `job`: dotted name of a function without arguments."""
+
+    name: str
+    queue: str
+    job: str
+
+
+SEND_PUSHES = Bell("send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes")
+DRAIN = Bell("drain", MONEY, "portal.payments.processing.jobs.drain_inbox")
+PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # upward references, by name
+WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid")
+OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
+QUERIES = Bell("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa")
+REQUESTS = Bell("requests", OUTSIDE, "portal.payments.processing.request_jobs.send_due")
+PULL = Bell("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
+CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
+BELLS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
+
+
+def connection() -> redis.Redis:
+    """This process's Redis client."""
+    client: redis.Redis = current_app.extensions["redis"]
+    return client
+
+
+def ring(bell: Bell) -> None:
+    """Ask a worker to look. After the commit; never raises."""
+    try:
+        if connection().set(f"bell:{bell.name}", "1", nx=True, ex=BELL_SECONDS):
+            Queue(bell.queue, connection=connection(), serializer=JSONSerializer).enqueue(
+                "portal.kernel.queue.answer", bell.name, job_timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=86_400
+            )
+    except redis.RedisError as error:
+        logger.warning("bell_not_rung", bell=bell.name, error=type(error).__name__)
+
+
+class Ringer:
+    """Rings from a thread of its own: a request only says that it should, and a burst of them is rung once.
+
+    Said after the commit and cleared before the ring, so nothing committed is left unrung while the process lives;
+    if it dies in between, the sweeper finds the row.
+    """
+
+    def __init__(self, app: Flask, bell: Bell) -> None:
+        self._app, self._bell = app, bell
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def ring(self) -> None:
+        """Have it rung within a moment. Never waits, never raises."""
+        self._wanted.set()
+        if self._thread is None:
+            with self._guard:
+                if self._thread is None:  # lazily: a server may fork after the application is made
+                    self._thread = threading.Thread(target=self._run, name=f"ring-{self._bell.name}", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            with self._app.app_context():
+                try:
+                    ring(self._bell)
+                except Exception as error:  # this thread rings for the whole process: it must not end
+                    logger.error("ringer_failed", bell=self._bell.name, error=repr(error)[:300])
+
+
+def answer(name: str) -> None:
+    """What a worker runs: take the bell down, then look."""
+    bell = next(bell for bell in BELLS if bell.name == name)
+    connection().delete(f"bell:{name}")
+    import_attribute(bell.job)()
+
+
+def publish(channel: str, message: str) -> None:
+    """Tell whoever listens on a Redis channel (`clinic:7`, `hotspot:3`, …). Never raises."""
+    try:
+        connection().publish(channel, message)
+    except redis.RedisError as error:
+        logger.warning("event_not_published", channel=channel, error=type(error).__name__)

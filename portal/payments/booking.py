@@ -1,0 +1,515 @@
+"""Money that arrived: booked once, whoever tells us, and given to what it pays for.
+
+Every witness (STK callback, C2B confirmation, query) ends here. The unique receipt decides; where the receipt is not
+known yet, the unique push does, and the receipt is filled in by whoever brings it. Locks are taken in one order:
+payment, push, transaction.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+
+from portal.audit import chain
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.kernel import clock, personal
+from portal.kernel.db import db, new_uid, upsert_nothing
+from portal.kernel.errors import Conflict
+from portal.kernel.phone import for_screens, without_phone
+from portal.ledger import post
+from portal.ledger.models import Journal, Line
+from portal.payments.models import Allocation, Payment, Push, Refund, Transaction, Witness
+from portal.payments.stk.push_states import AS_WRITTEN, touch
+
+REVERSED, VOIDED = "reversed", "voided"
+PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
+UNKNOWN_ACCOUNT, SEVERAL_FIT = "unknown account", "several fit"
+KNOWS_PAYER = frozenset({"stk", "query", "c2b", "status", "pull"})  # channels by which M-Pesa says who paid
+OTHER_ENVIRONMENT = "other environment"  # test money for what real money pays now, or the reverse
+
+
+FIRST_ASKED_AFTER = timedelta(minutes=2)  # a callback or an echo mostly brings the receipt before
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a witness says of money. receipt: None where only a query speaks. Times UTC, amounts in cents.
+
+    msisdn: of who paid, if it is known whole. payer_shown: what may be shown of it, if it is not.
+    """
+
+    channel: str
+    amount_cents: int
+    occurred_at: datetime
+    receipt: str | None = None
+    account: str = ""
+    msisdn: str | None = None
+    payer_shown: str = ""
+    payer_name: str = ""
+    payer: messages.PayerId | None = None  # as M-Pesa wrote it, where it did
+    inbox_id: int | None = None
+
+
+def lock_payment(payment_id: int) -> Payment:
+    """The payment, locked until the end of the transaction: what is due cannot change meanwhile."""
+    return db.session.scalars(
+        select(Payment).where(Payment.id == payment_id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+
+
+def find(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
+    """The transaction of this receipt, or None: not locked, for who must lock payments before it."""
+    mine = select(Transaction).where(Transaction.tenant_id == tenant_id, Transaction.environment == environment)
+    return db.session.scalars(mine.where(Transaction.receipt == receipt)).one_or_none()
+
+
+def by_receipt(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
+    """The transaction of this receipt, locked, or None."""
+    return db.session.scalars(
+        select(Transaction)
+        .where(
+            Transaction.tenant_id == tenant_id,
+            Transaction.environment == environment,
+            Transaction.receipt == receipt,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def of_push(push_id: int) -> Transaction | None:
+    """The transaction that answers this push, locked, or None."""
+    return db.session.scalars(
+        select(Transaction)
+        .where(Transaction.push_id == push_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+Before = tuple[Transaction | None, Transaction | None]
+
+
+def booked_before(gateway: Gateway, receipt: str | None, push: Push | None) -> Before:
+    """(`by_receipt`, `of_push`) by one select, both locked: every payment passes here."""
+    of_receipt = and_(
+        Transaction.tenant_id == gateway.tenant_id,
+        Transaction.environment == gateway.environment,
+        Transaction.receipt == receipt,
+    )
+    if push is None:
+        return (by_receipt(gateway.tenant_id, gateway.environment, receipt) if receipt else None), None
+    answers = Transaction.push_id == push.id
+    found = db.session.scalars(
+        select(Transaction)
+        .where(or_(of_receipt, answers) if receipt else answers)
+        .order_by(Transaction.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    known = [one for one in found if receipt and one.receipt == receipt]
+    answered = [one for one in found if one.push_id == push.id]
+    return (known[0] if known else None), (answered[0] if answered else None)
+
+
+def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before: Before | None = None) -> Transaction:
+    """The transaction of this money: a new one, or the one booked before, with this witness added.
+
+    push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
+    The caller commits, and has locked the push's payment.
+    """
+    if push is not None and arrival.msisdn is None:
+        arrival = replace(arrival, msisdn=_asked(push, arrival))
+    known, answered = before or booked_before(gateway, arrival.receipt, push)
+    if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
+        known = _learn_receipt(answered, arrival)
+    if known is None:
+        with db.session.no_autoflush:
+            known = _insert(gateway, arrival, push if answered is None else None)
+    elif push is not None and known.push_id is None:
+        if answered is None:
+            known.push_id = push.id
+        elif answered.receipt is None and known.unallocated_cents == known.amount_cents:
+            known = _merge(known, answered, arrival)
+    if known.phone_sealed is None and arrival.msisdn is not None and arrival.channel in KNOWS_PAYER:
+        _learn_payer(known, arrival.msisdn)
+    _witness(known, arrival)
+    return known
+
+
+def _asked(push: Push, arrival: Arrival) -> str | None:
+    """The phone that this push rang, if what the witness shows of the payer is of that phone: else another may have
+    paid in its name, and a refund would go astray.
+    """
+    msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
+    return msisdn if msisdn and arrival.payer and messages.payer_matches(arrival.payer, msisdn) else None
+
+
+def _learn_payer(booked: Transaction, msisdn: str) -> None:
+    """The number of who paid, where the first witness showed it masked, or not at all."""
+    shown = messages.payer_id(booked.payer_shown)
+    if messages.payer_matches(shown, msisdn) is False:
+        return
+    booked.phone_sealed = personal.seal_phone(msisdn, booked.tenant_id)
+    booked.phone_hash = personal.phone_hash(msisdn, booked.tenant_id)
+    booked.payer_shown = for_screens(msisdn)
+
+
+def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:
+    tenant_id = gateway.tenant_id
+    unique = ["tenant_id", "environment", "receipt"] if arrival.receipt else ["push_id"]
+    booked = db.session.scalars(
+        upsert_nothing(
+            Transaction,
+            unique=unique,
+            tenant_id=tenant_id,
+            uid=new_uid(),
+            environment=gateway.environment,
+            receipt=arrival.receipt,
+            channel=arrival.channel,
+            gateway_id=gateway.id,
+            push_id=push.id if push else None,
+            amount_cents=arrival.amount_cents,
+            unallocated_cents=arrival.amount_cents,
+            account=without_phone(arrival.account)[:40],
+            phone_sealed=personal.seal_phone(arrival.msisdn, tenant_id) if arrival.msisdn else None,
+            phone_hash=personal.phone_hash(arrival.msisdn, tenant_id) if arrival.msisdn else None,
+            payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
+            payer_name_sealed=personal.seal_text(arrival.payer_name, tenant_id),
+            occurred_at=arrival.occurred_at,
+            ask_next_at=None if arrival.receipt else clock.now() + FIRST_ASKED_AFTER,
+        ).returning(Transaction)
+    ).one_or_none()
+    if booked is None:  # another worker booked it between our look and our insert
+        found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
+        found = found or (of_push(push.id) if push else None)
+        if found is None:
+            raise Conflict(f"The money of receipt {arrival.receipt} was booked and vanished within one transaction.")
+        return found
+    post.post(
+        tenant_id,
+        gateway.environment,
+        "money_in",
+        booked.uid,
+        occurred_at=arrival.occurred_at,
+        lines={post.CLEARING: arrival.amount_cents, post.SUSPENSE: -arrival.amount_cents},
+    )
+    chain.record(
+        tenant_id,
+        "transaction",
+        booked.id,
+        "booked",
+        actor=arrival.channel,
+        new=arrival.receipt or "receipt to follow",
+        details={"amount_cents": arrival.amount_cents},
+    )
+    return booked
+
+
+def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
+    """Fill in what a query could not tell: the receipt, and the amount if it was more than we asked for."""
+    if booked.receipt is None and arrival.receipt is not None:
+        if booked.is_gone:
+            _restore(booked, arrival)
+        booked.receipt = arrival.receipt
+        booked.occurred_at = arrival.occurred_at
+        booked.ask_next_at = booked.contradicted_at = None
+        booked.contradiction = ""
+        why = ""
+        if arrival.amount_cents > booked.amount_cents:
+            extra = arrival.amount_cents - booked.amount_cents
+            booked.amount_cents += extra
+            booked.unallocated_cents += extra
+            booked.unplaced_why = OVERPAID
+            post.post(
+                booked.tenant_id,
+                booked.environment,
+                "amount_learnt",
+                booked.uid,
+                occurred_at=arrival.occurred_at,
+                lines={post.CLEARING: extra, post.SUSPENSE: -extra},
+            )
+        elif arrival.amount_cents < booked.amount_cents:
+            why = f"{arrival.channel} states {arrival.amount_cents} cents, less than was asked for"
+        chain.record(
+            booked.tenant_id,
+            "transaction",
+            booked.id,
+            "receipt_learnt",
+            actor=arrival.channel,
+            new=arrival.receipt,
+            why=why,
+        )
+        db.session.flush()
+        for allocation in booked.allocations:
+            touch(allocation.payment_id)
+    return booked
+
+
+def _restore(booked: Transaction, arrival: Arrival) -> None:
+    """A person had found that M-Pesa does not have it, and its receipt came after all: it is money again.
+
+    What went back of it meanwhile, or is on its way, is no part of what it may pay.
+    """
+    now = clock.now()
+    for back in db.session.scalars(
+        select(Refund).where(Refund.transaction_id == booked.id, Refund.state != "failed")
+    ).all():
+        back.payment_id = None
+    kept = booked.amount_cents - booked.refunded_cents
+    lines = {post.CLEARING: booked.amount_cents, post.SUSPENSE: -kept, post.REFUNDS_DUE: -booked.refunded_cents}
+    lines = {account: cents for account, cents in lines.items() if cents}
+    post.post(booked.tenant_id, booked.environment, "restored", booked.uid, occurred_at=now, lines=lines)
+    booked.unallocated_cents, booked.reversed_at = kept, None
+    chain.record(
+        booked.tenant_id, "transaction", booked.id, "restored", actor=arrival.channel, new=arrival.receipt,
+        why="M-Pesa told its receipt after a person had found that it was not paid.",
+    )  # fmt: skip
+
+
+def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transaction:
+    """One payment booked twice (by query, and by an echo nobody could place): take the second booking back."""
+    receipt, second.receipt = second.receipt, None
+    second.merged_into_id, second.unallocated_cents = first.id, 0
+    db.session.flush()  # the receipt must be free before the first booking takes it
+    _learn_receipt(first, replace(arrival, receipt=receipt, amount_cents=second.amount_cents))
+    post.post(
+        second.tenant_id,
+        second.environment,
+        "merged",
+        second.uid,
+        occurred_at=second.occurred_at,
+        lines={post.CLEARING: -second.amount_cents, post.SUSPENSE: second.amount_cents},
+    )
+    chain.record(
+        second.tenant_id,
+        "transaction",
+        second.id,
+        "merged",
+        actor=second.channel,
+        new=receipt,
+        why=f"into {first.uid}",
+    )
+    return first
+
+
+def _witness(booked: Transaction, arrival: Arrival) -> None:
+    db.session.execute(
+        upsert_nothing(
+            Witness,
+            unique=["transaction_id", "channel"],
+            tenant_id=booked.tenant_id,
+            transaction_id=booked.id,
+            channel=arrival.channel,
+            inbox_id=arrival.inbox_id,
+        )
+    )
+
+
+def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
+    """Give a payment what it is still due from this money; cents given. What is left stays to be placed.
+
+    The caller commits and holds the payment's lock (`lock_payment`).
+    """
+    if booked.environment != payment.environment:
+        raise Conflict("Test money cannot pay a real payment, nor real money a test.")
+    given = min(booked.unallocated_cents, payment.due_cents) if payment.state == "open" else 0
+    if given:
+        with db.session.no_autoflush:  # nothing inside reads what it writes: one flush below, not four
+            _move_out_of_suspense(booked, payment, given, actor)
+    if booked.unallocated_cents and (given or booked.unplaced_why != OVERPAID):  # told again, it is still the rest
+        booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == "paid" else CLOSED)
+    db.session.flush()
+    return given
+
+
+def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
+    now = clock.now()
+    if before := _given_before(booked, payment):
+        before.amount_cents += given
+    else:
+        db.session.add(
+            Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
+        )
+    booked.unallocated_cents -= given
+    booked.unplaced_why = ""
+    post.post(
+        booked.tenant_id,
+        booked.environment,
+        "allocated",
+        f"{booked.uid}/{payment.id}/{payment.version}",  # it may give again, once other money is gone
+        occurred_at=now,
+        lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
+    )
+    is_paid = given == payment.due_cents
+    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    paid = update(Payment).where(Payment.id == payment.id, Payment.state == "open")
+    paid = paid.values(allocated_cents=Payment.allocated_cents + given, version=Payment.version + 1, **state)
+    db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
+    chain.record(
+        booked.tenant_id,
+        "payment",
+        payment.id,
+        "paid" if is_paid else "part_paid",
+        actor=actor,
+        new=booked.receipt or "receipt to follow",
+        details={"amount_cents": given},
+    )
+
+
+def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor: str) -> None:
+    """Take money off a payment that is not paid in full: it has no home again, and the payment is due that much more.
+
+    amount_cents: at most what this money gave it. The caller commits, holding the payment's and the money's locks.
+    """
+    given = _given_before(booked, payment)
+    if payment.state == "paid" or given is None or not 0 < amount_cents <= given.amount_cents:
+        raise Conflict(f"{amount_cents} cents cannot be taken off payment {payment.id}.")
+    if amount_cents == given.amount_cents:
+        given.taken_back_at = clock.now()
+    else:
+        given.amount_cents -= amount_cents
+    booked.unallocated_cents += amount_cents
+    db.session.flush()
+    post.post(
+        booked.tenant_id,
+        booked.environment,
+        "taken_off",
+        f"{booked.uid}/{payment.id}/{payment.version}",
+        occurred_at=clock.now(),
+        lines={post.revenue(payment.purpose): amount_cents, post.SUSPENSE: -amount_cents},
+    )
+    touch(payment.id, allocated_cents=Payment.allocated_cents - amount_cents)
+    chain.record(
+        booked.tenant_id, "payment", payment.id, "taken_off", actor=actor, new=booked.receipt,
+        details={"amount_cents": amount_cents},
+    )  # fmt: skip
+
+
+def take_all_off(payment: Payment, *, actor: str) -> None:
+    """Take off an open payment all the money that came for it, but what went back to its payer or is on its way.
+
+    It waits to be placed. The caller commits, holding the payment's lock, and closes it.
+    """
+    paid = select(Allocation).where(Allocation.payment_id == payment.id, Allocation.taken_back_at.is_(None))
+    given = db.session.scalars(paid.where(Allocation.transaction_id.is_not(None))).all()
+    money = select(Transaction).where(Transaction.id.in_([one.transaction_id for one in given]))
+    locked = db.session.scalars(
+        money.order_by(Transaction.id).with_for_update().execution_options(populate_existing=True)
+    ).all()
+    for booked in locked:
+        held = sum(one.amount_cents for one in given if one.transaction_id == booked.id)
+        if left := held - _refunded_of(booked, payment, Refund.state != "failed"):
+            take_off(booked, payment, left, actor=actor)
+            booked.unplaced_why = CLOSED
+
+
+def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
+    """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
+
+    how: REVERSED or VOIDED. Done once, however often it is asked for; never for what a refund of ours reversed.
+    What was delivered for it is withdrawn afterwards, by query (`withdraw_at`). The caller commits.
+    """
+    if booked.is_gone or booked.merged_into_id or is_reversed_by_us(booked):
+        return
+    now = clock.now()
+    lines = {(post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)): -booked.amount_cents}
+    if booked.unallocated_cents:
+        lines[post.SUSPENSE] = booked.unallocated_cents
+    if booked.credited_cents:
+        customer = customer_credited(booked)
+        lines[post.wallet(customer)] = booked.credited_cents
+    for given in db.session.scalars(
+        select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.taken_back_at.is_(None))
+    ).all():
+        payment = lock_payment(given.payment_id)
+        given.taken_back_at = now
+        account = post.revenue(payment.purpose)
+        promised_cents = _refunded_of(booked, payment, Refund.state != "failed")
+        lines[account] = lines.get(account, 0) + given.amount_cents - promised_cents
+        touch(
+            payment.id,
+            allocated_cents=Payment.allocated_cents - given.amount_cents,
+            refunded_cents=Payment.refunded_cents - _refunded_of(booked, payment, Refund.state == "done"),
+            state="open" if payment.state == "paid" else payment.state,
+            withdraw_at=now,
+        )
+        chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
+    if gap := sum(lines.values()):
+        lines[post.REFUNDS_DUE] = -gap  # promised, and owed no more; or sent back before: owed to us by the payer
+    post.post(booked.tenant_id, booked.environment, how, booked.uid, occurred_at=now, lines=lines)
+    booked.unallocated_cents = booked.credited_cents = 0
+    if how == REVERSED:
+        booked.reversed_at = now
+    else:
+        booked.voided_at, booked.void_why = now, why[:300]
+    chain.record(booked.tenant_id, "transaction", booked.id, how, actor=actor, new=booked.receipt, why=why)
+    db.session.flush()
+
+
+def _given_before(booked: Transaction, payment: Payment) -> Allocation | None:
+    """What this money gave this payment already: it had more left when other money of the payment was taken back."""
+    if not payment.allocated_cents:
+        return None
+    same = select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.payment_id == payment.id)
+    return db.session.scalars(same.where(Allocation.taken_back_at.is_(None))).one_or_none()
+
+
+def last_taken_back(payment_id: int) -> Transaction | None:
+    """The latest money that paid this and is gone again (see `take_back`), or None."""
+    gone = select(Transaction).join(Allocation, Allocation.transaction_id == Transaction.id)
+    gone = gone.where(Allocation.payment_id == payment_id, Allocation.taken_back_at.is_not(None))
+    return db.session.scalars(gone.order_by(Allocation.id.desc()).limit(1)).first()
+
+
+def is_reversed_by_us(booked: Transaction) -> bool:
+    """Whether a refund of ours reversed it, or may have: M-Pesa's records then say `reversed` of it too."""
+    ours = select(Refund.id).where(
+        Refund.transaction_id == booked.id,
+        Refund.method == "reversal",
+        Refund.state.in_(("sending", "sent", "unknown", "done")),
+    )
+    return db.session.scalar(ours.limit(1)) is not None
+
+
+def _refunded_of(booked: Transaction, payment: Payment, is_counted: ColumnElement[bool]) -> int:
+    """How much of what this money paid here was sent back, or promised."""
+    total = select(func.coalesce(func.sum(Refund.amount_cents), 0))
+    total = total.where(Refund.transaction_id == booked.id, Refund.payment_id == payment.id, is_counted)
+    return int(db.session.scalar(total) or 0)
+
+
+def lock_with_payments(transaction_id: int, *also: int) -> Transaction:
+    """The transaction, locked after the payments that it paid: payments before money, as everywhere.
+
+    also: ids of more payments.
+    """
+    paid = select(Allocation.payment_id).where(
+        Allocation.transaction_id == transaction_id, Allocation.taken_back_at.is_(None)
+    )
+    for payment_id in sorted({*also, *db.session.scalars(paid)}):
+        lock_payment(payment_id)
+    return db.session.scalars(
+        select(Transaction)
+        .where(Transaction.id == transaction_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def customer_credited(booked: Transaction) -> int:
+    """The id of the customer into whose wallet this money went."""
+    account = db.session.scalar(
+        select(Line.account)
+        .join(Journal)
+        .where(
+            Line.tenant_id == booked.tenant_id,
+            Journal.kind == "credited",
+            Journal.reference.startswith(f"{booked.uid}/"),
+            Line.account.startswith("wallet:"),
+        )
+        .order_by(Journal.id.desc())  # it may have been in another wallet before
+        .limit(1)
+    )
+    return int(str(account).partition(":")[2])

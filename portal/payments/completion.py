@@ -1,0 +1,156 @@
+"""Money that M-Pesa surely told us of, given its home: a push that succeeded, or a payment by hand."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from portal.gateways import messages
+from portal.gateways.models import Gateway
+from portal.kernel.db import db
+from portal.payments import booking, matching
+from portal.payments.booking import Arrival, Before, allocate, book, lock_payment
+from portal.payments.inbox.outcome import Outcome
+from portal.payments.models import Claim, InboxItem, Payment, Push, Transaction
+from portal.payments.sms import submissions
+from portal.payments.stk.push_states import State, move
+from portal.payments.wallets import wallets
+
+
+def succeed(
+    push: Push,
+    payment: Payment,
+    gateway: Gateway,
+    arrival: Arrival,
+    *,
+    why: str,
+    actor: str,
+    before: Before | None = None,
+) -> None:
+    """The one way a push succeeds: its money booked, its state moved, its payment paid. The caller commits.
+
+    payment: the push's, locked; the push was read under that lock. before: as for `book`.
+    """
+    booked = book(gateway, arrival, push=push, before=before)
+    if push.state != State.SUCCEEDED:
+        move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
+    give(booked, payment, actor=actor)
+
+
+def give(booked: Transaction, payment: Payment, *, actor: str) -> None:
+    """Give this money to the payment that it was sent for, out of a wallet where a guess had put it.
+
+    Money of the other environment, such as of a prompt that rang when test and real money were switched, pays
+    nothing: it waits to be placed. The caller commits, and holds the payment's lock.
+    """
+    if booked.environment != payment.environment:
+        if booked.unallocated_cents:
+            booked.unplaced_why = booking.OTHER_ENVIRONMENT
+        return
+    if payment.state == "open":
+        wallets.free(booked, actor=actor)
+    if booked.unallocated_cents:
+        allocate(booked, payment, actor=actor)
+
+
+def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+    """Take money paid by hand, or an STK push's echo, that M-Pesa surely told us of. The caller commits."""
+    arrival = arrival_by_hand("c2b", paid, paid.occurred_at or item.received_at, inbox_id=item.id)
+    return place(gateway, paid, arrival, actor="c2b confirmation")
+
+
+def arrival_by_hand(
+    channel: str, paid: messages.C2bPayment, occurred_at: datetime, *, inbox_id: int | None = None
+) -> Arrival:
+    """What such a word says of money, whichever channel brought it."""
+    payer = paid.payer
+    return Arrival(
+        channel=channel,
+        amount_cents=paid.amount_cents,
+        occurred_at=occurred_at,
+        receipt=paid.receipt,
+        account=paid.account,
+        msisdn=payer.text if payer.kind == "full" else None,
+        payer_shown=payer.text if payer.kind == "masked" else "",
+        payer=payer,
+        payer_name=" ".join(filter(None, (paid.first_name, paid.middle_name, paid.last_name))),
+        inbox_id=inbox_id,
+    )
+
+
+def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, actor: str) -> Outcome:
+    """Book this money and give it its home: the push it echoes, the payment it names, a wallet, or staff's queue.
+
+    Outcome `waiting`: more than one push could be its origin, and nothing was booked. The caller commits.
+    """
+    claim = submissions.awaiting(gateway.tenant_id, gateway.environment, paid.receipt)
+    known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
+    if known is not None and known.push_id is not None:
+        book(gateway, arrival)
+        return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
+    echoed = matching.push_of(gateway, paid)
+    asked_for_ids = {push.payment_id for push in echoed}
+    if len(asked_for_ids) > 1 and known is not None:
+        book(gateway, arrival)
+        return Outcome("done", f"A second word of receipt {paid.receipt}.")
+    if len(asked_for_ids) > 1:
+        return _of_several(gateway, arrival, echoed)
+    if len(echoed) > 1:
+        echoed = _without_receipt(echoed) or echoed
+    if len(echoed) > 1:  # all of them asked for the same: whichever it answers, it pays that
+        asked_for = lock_payment(asked_for_ids.pop())
+        give(book(gateway, arrival), asked_for, actor=actor)
+        return Outcome("done", f"Receipt {paid.receipt} for {asked_for.reference}, by one of its prompts or by hand.")
+    if echoed:
+        push = echoed[0]
+        asked_for = lock_payment(push.payment_id)
+        own = booking.of_push(push.id)
+        if own is None or own.receipt in (None, paid.receipt):
+            db.session.refresh(push)
+            why = f"M-Pesa confirmed the money ({arrival.channel})."
+            succeed(push, asked_for, push.gateway, arrival, why=why, actor=actor)
+            return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
+    payment = matching.payment_of(gateway, paid.account)
+    if payment is not None:
+        payment = lock_payment(payment.id)
+    booked = book(gateway, arrival)
+    if payment is None:
+        return _without_payment(gateway, paid, booked, claim, actor=actor)
+    give(booked, payment, actor=actor)
+    return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+
+
+def _without_receipt(pushes: list[Push]) -> list[Push]:
+    """The first of these that M-Pesa called paid when asked: its receipt is still to come."""
+    known = select(Transaction.push_id).where(
+        Transaction.push_id.in_([push.id for push in pushes]), Transaction.receipt.is_(None)
+    )
+    answered = set(db.session.scalars(known))
+    return [push for push in pushes if push.id in answered][:1]
+
+
+def _of_several(gateway: Gateway, arrival: Arrival, echoed: list[Push]) -> Outcome:
+    """Several payments fit. Where none of them is known to be paid, it is new money, and staff say whose.
+
+    Where one is paid and waits for its receipt, this may be that receipt: booked, it would count twice.
+    """
+    if _without_receipt(echoed):
+        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+    booked = book(gateway, arrival)
+    if booked.unallocated_cents:
+        booked.unplaced_why = booking.SEVERAL_FIT
+    return Outcome("done", f"Receipt {arrival.receipt} fits several prompts: it waits to be placed.")
+
+
+def _without_payment(
+    gateway: Gateway, paid: messages.C2bPayment, booked: Transaction, claim: Claim | None, *, actor: str
+) -> Outcome:
+    """Money whose account is no payment's: of a pasted message, of a customer's wallet, or for staff to place."""
+    if claim is not None and submissions.settled(claim, booked, actor=actor):
+        return Outcome("done", f"Receipt {paid.receipt} settles the message that claimed it.")
+    customer = wallets.find_by_account(gateway.tenant_id, messages.normalise_account(paid.account))
+    if customer is not None and booked.unallocated_cents and not booked.credited_cents:
+        wallets.credit(booked, customer, actor=actor)
+        return Outcome("done", f"Receipt {paid.receipt} credited to {customer.account_number}.")
+    if booked.unallocated_cents:
+        booked.unplaced_why = booking.UNKNOWN_ACCOUNT
+    return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")

@@ -1,0 +1,151 @@
+"""Questions that M-Pesa answers later: written down, sent once, and matched with their results.
+
+A request's token ends the two addresses that we give M-Pesa (result and timeout), so an answer finds its question even
+where the conversation ids differ from those we were told. A timeout is not a failure: the outcome is unknown, and is
+asked about by transaction status.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import current_app
+from sqlalchemy import or_, select, update
+from sqlalchemy.engine import CursorResult
+
+from portal.gateways import initiator
+from portal.gateways.models import Gateway
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.payments.models import MpesaRequest
+
+PUT_OFF_FOR = timedelta(minutes=10)
+RETRY_AFTER_S = (30, 120, 600, 1_800)
+NO_ANSWER_AFTER = timedelta(seconds=90)  # results come within seconds; then the outcome is asked for
+
+
+def ask(
+    gateway: Gateway,
+    kind: str,
+    subject: str,
+    *,
+    originator_conversation_id: str | None = None,
+    network_hash: str = "",
+) -> MpesaRequest:
+    """Write a question down for a worker to send. The caller commits, then rings REQUESTS.
+
+    kind: b2c, reversal, status or balance. Raises Conflict where this gateway may not ask.
+    """
+    initiator.refuse_if_halted(gateway)
+    request = MpesaRequest(
+        tenant_id=gateway.tenant_id,
+        gateway_id=gateway.id,
+        kind=kind,
+        subject=subject,
+        originator_conversation_id=originator_conversation_id,
+        network_hash=network_hash,
+        next_at=clock.now(),
+    )
+    db.session.add(request)
+    db.session.flush()
+    return request
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A question that this worker alone may send, as plain values."""
+
+    request_id: int
+    kind: str
+    subject: str
+    originator_conversation_id: str | None
+    result_url: str
+    timeout_url: str
+
+
+def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
+    """(question, its gateway) whose turn it is: to be sent, or without an answer for too long.
+
+    without: gateways that have enough to do.
+    """
+    waiting = select(MpesaRequest.id, MpesaRequest.gateway_id).where(MpesaRequest.next_at <= clock.now())
+    waiting = waiting.where(MpesaRequest.gateway_id.not_in(without))
+    return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(MpesaRequest.next_at).limit(50))]
+
+
+def put_off(request_id: int) -> None:
+    """Sending failed in a way that nobody foresaw: not again at once. The caller commits."""
+    later = update(MpesaRequest).where(MpesaRequest.id == request_id, MpesaRequest.next_at <= clock.now())
+    db.session.execute(later.values(next_at=clock.now() + PUT_OFF_FOR))
+
+
+def claim(request_id: int) -> Claimed | None:
+    """Take a question for sending; None where another did. The row is `sent` before the call. The caller commits."""
+    request = db.session.get(MpesaRequest, request_id)
+    now = clock.now()
+    if request is None or request.state != "created" or request.next_at is None or request.next_at > now:
+        return None
+    taken = (
+        update(MpesaRequest)
+        .where(MpesaRequest.id == request_id, MpesaRequest.state == "created")
+        .values(state="sent", sends=MpesaRequest.sends + 1, sent_at=now, next_at=now + NO_ANSWER_AFTER)
+    )
+    result: CursorResult[tuple[int]] = db.session.execute(taken)  # type: ignore[assignment]
+    if result.rowcount != 1:
+        return None
+    gateway = db.session.get_one(Gateway, request.gateway_id)
+    base = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}"
+    return Claimed(
+        request.id,
+        request.kind,
+        request.subject,
+        request.originator_conversation_id,
+        f"{base}/result/{request.token}",
+        f"{base}/timeout/{request.token}",
+    )
+
+
+def accepted(request: MpesaRequest, conversation_id: str, originator_conversation_id: str) -> None:
+    """M-Pesa took the question. The caller commits."""
+    request.conversation_id = conversation_id or request.conversation_id
+    request.originator_conversation_id = request.originator_conversation_id or originator_conversation_id
+
+
+def put_back(request: MpesaRequest, why: str) -> bool:
+    """It certainly was not sent: later again; False once its tries are used up. The caller commits."""
+    request.answer = why[:300]
+    if request.sends > len(RETRY_AFTER_S):
+        request.state, request.next_at = "failed", None
+        return False
+    pause = timedelta(seconds=RETRY_AFTER_S[request.sends - 1])
+    request.state, request.next_at = "created", clock.now() + pause
+    return True
+
+
+def close(request: MpesaRequest, state: str, *, code: str | None = None, answer: str = "") -> None:
+    """The end of a question: answered, failed or unknown. The caller commits."""
+    request.state, request.result_code, request.answer = state, code, answer[:300]
+    request.next_at, request.answered_at = None, clock.now()
+
+
+def of_result(gateway_id: int, token: str | None, *ids: str) -> MpesaRequest | None:
+    """The question that a result answers: by its address, or by one of its conversation ids; locked."""
+    mine = select(MpesaRequest).where(MpesaRequest.gateway_id == gateway_id).with_for_update()
+    if token and (found := db.session.scalars(mine.where(MpesaRequest.token == token)).one_or_none()):
+        return found
+    known = [one for one in ids if one]
+    if not known:
+        return None
+    by_id = or_(MpesaRequest.conversation_id.in_(known), MpesaRequest.originator_conversation_id.in_(known))
+    return db.session.scalars(mine.where(by_id).order_by(MpesaRequest.id.desc()).limit(1)).first()
+
+
+def is_open(gateway_id: int, subject: str, kind: str) -> bool:
+    """Whether this question is under way already."""
+    asked = select(MpesaRequest.id).where(
+        MpesaRequest.gateway_id == gateway_id,
+        MpesaRequest.subject == subject,
+        MpesaRequest.kind == kind,
+        MpesaRequest.state.in_(("created", "sent")),
+    )
+    return db.session.scalar(asked.limit(1)) is not None

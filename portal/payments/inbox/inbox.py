@@ -1,0 +1,294 @@
+"""Callbacks, kept before they are acknowledged: in the database, or on this machine's disk while that is away.
+
+`keep` is the hot path: one indexed look-up (remembered for half a minute), one durable insert, no ORM. A spooled
+line is as good as a row: appended, flushed to disk, and brought in by `take_in` on the same machine. Only when both
+fail is the sender told so. Whether a call came from Safaricom is asked where the row is written, so that an outage
+changes nothing of it.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+
+from flask import current_app
+from sqlalchemy import bindparam, func, or_, select, text
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from portal.gateways.models import Gateway, RetiredHook
+from portal.kernel import clock, personal, vault
+from portal.kernel.db import Instant, core_transaction, db, hurry, upsert_nothing
+from portal.kernel.errors import Conflict
+from portal.kernel.logs import logger
+from portal.payments.c2b import tokenless
+from portal.payments.inbox.spool import CannotKeep, Envelope, Spool, Unacceptable
+from portal.payments.models import InboxItem
+
+BODY_LIMIT_BYTES = 64 * 1024
+FROM_SAFARICOM = ("stk", "c2b", "claim", "result", "timeout")
+REMEMBERED_S = 30.0
+AWAY_S = 3.0  # after the database failed to answer, callbacks go to disk at once for so long
+
+
+@dataclass(frozen=True)
+class Door:
+    """The gateway behind a hook token: all that intake needs to know of it."""
+
+    gateway_id: int
+    tenant_id: int
+    is_production: bool
+    is_retired: bool = False  # by two rotations: what comes there proves nothing by its address
+
+
+# The hot path's one statement, written out: to build it anew for each callback would cost more than to run it.
+_INSERT = text(
+    "INSERT INTO inbox (kind, dedupe, tenant_id, gateway_id, push_token, body_sealed, remote_address, is_foreign, "
+    "receipt, received_at, next_at, state, attempts, outcome) VALUES (:kind, :dedupe, :tenant_id, :gateway_id, "
+    ":push_token, :body_sealed, :remote_address, :is_foreign, :receipt, :received_at, :next_at, 'new', 0, '') "
+    "ON CONFLICT (dedupe) DO NOTHING"
+).bindparams(bindparam("received_at", type_=Instant()), bindparam("next_at", type_=Instant()))
+
+_doors: dict[str, tuple[float, Door | None]] = {}
+_away_until = 0.0
+
+
+def door_of(gateway_token: str) -> Door | None:
+    """The gateway that this token opens, or None. Remembered for half a minute."""
+    known = _doors.get(gateway_token)
+    if known is not None and known[0] > time.monotonic():
+        return known[1]
+    row = db.session.execute(
+        select(Gateway.id, Gateway.tenant_id, Gateway.environment).where(
+            or_(Gateway.hook_token == gateway_token, Gateway.previous_hook_token == gateway_token)
+        )
+    ).one_or_none()
+    found = Door(row[0], row[1], row[2] == "production") if row else _retired(gateway_token)
+    if found is not None:  # strangers' guesses are not worth remembering
+        _doors[gateway_token] = (time.monotonic() + REMEMBERED_S, found)
+    return found
+
+
+def _retired(gateway_token: str) -> Door | None:
+    row = db.session.execute(
+        select(Gateway.id, Gateway.tenant_id, Gateway.environment)
+        .join(RetiredHook, RetiredHook.gateway_id == Gateway.id)
+        .where(RetiredHook.token == gateway_token)
+    ).one_or_none()
+    return Door(row[0], row[1], row[2] == "production", is_retired=True) if row else None
+
+
+def _door_for(letter: Envelope) -> Door | None:
+    """The gateway that this callback is for: by its token, or for a claim by the number that it names."""
+    if letter.kind != "claim":
+        return door_of(letter.gateway_token)
+    paid = tokenless.read(base64.b64decode(letter.body_base64))
+    gateway = tokenless.gateway_of(paid) if paid is not None else None
+    return Door(gateway.id, gateway.tenant_id, not gateway.is_sandbox) if gateway is not None else None
+
+
+def _take(letter: Envelope, door: Door) -> None:
+    """Insert and commit. Raises CannotKeep where a stranger has left too many claims, and SQLAlchemyError."""
+    if door.is_retired and letter.kind == "c2b":
+        letter = replace(letter, kind="claim")
+    if letter.kind != "claim":
+        insert(letter, door)
+    elif paid := tokenless.read(base64.b64decode(letter.body_base64)):
+        is_bounded = not (door.is_production and is_listed(letter.remote_address))
+        address, is_real = letter.remote_address, door.is_production
+        if is_bounded and tokenless.is_too_much(door.gateway_id, address, paid.receipt, is_production=is_real):
+            logger.error("claim_refused", gateway=door.gateway_id, address=address)
+            raise CannotKeep("Too many confirmations without a token wait already.")
+        insert(letter, door, receipt=paid.receipt)
+
+
+def forget_doors() -> None:
+    """Look every token up again, and for the database: after a rotation, and between tests."""
+    global _away_until
+    _doors.clear()
+    _away_until = 0.0
+
+
+def envelope(
+    kind: str,
+    *,
+    gateway_token: str,
+    push_token: str | None,
+    body: bytes,
+    remote_address: str,
+) -> Envelope:
+    """Wrap a callback's bytes with all that is known of it."""
+    return Envelope(
+        kind,
+        gateway_token,
+        push_token,
+        base64.b64encode(body).decode(),
+        remote_address[:45],
+        clock.now().isoformat(),
+    )
+
+
+def is_foreign(letter: Envelope, door: Door) -> bool:
+    """Whether it came to a retired token, or a production gateway was called from an address that is not on the list.
+
+    Kept all the same.
+    """
+    if door.is_retired:
+        return True
+    if not door.is_production or letter.kind not in FROM_SAFARICOM:
+        return False
+    return not is_listed(letter.remote_address)
+
+
+def is_listed(address: str) -> bool:
+    """Whether this address is on the list of Safaricom's."""
+    listed: tuple[str, ...] = current_app.config["PORTAL"].callback_addresses
+    try:
+        caller = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(caller, "ipv4_mapped", None) or caller
+    return any(plain in network for network in _networks(listed))
+
+
+@cache
+def _networks(listed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(one, strict=False) for one in listed]
+
+
+def insert(letter: Envelope, door: Door, *, receipt: str | None = None) -> bool:
+    """Insert and commit; False where the very same callback is kept already. Raises SQLAlchemyError.
+
+    receipt: that a claim names.
+    """
+    content = base64.b64decode(letter.body_base64).decode("utf-8", "replace")
+    digest = hashlib.sha256(
+        f"{letter.kind}\0{door.gateway_id}\0{letter.push_token or ''}\0{content}".encode()
+    ).hexdigest()
+    is_odd = is_foreign(letter, door)
+    if is_odd:
+        logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
+    row = {
+        "kind": letter.kind,
+        "dedupe": digest,
+        "tenant_id": door.tenant_id,
+        "gateway_id": door.gateway_id,
+        "push_token": letter.push_token,
+        "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
+        "remote_address": letter.remote_address,
+        "is_foreign": is_odd,
+        "receipt": receipt,
+        "received_at": datetime.fromisoformat(letter.received_at),
+        "next_at": clock.now(),
+    }
+    with hurry(), core_transaction() as connection:
+        return connection.execute(_INSERT, row).rowcount == 1
+
+
+def set_aside(
+    gateway: Gateway,
+    kind: str,
+    body: str,
+    *,
+    told_by: str,
+    key: str,
+    outcome: str,
+    receipt: str | None = None,
+) -> None:
+    """Keep `body` as a callback that waits for staff, once for each `key` of a gateway. told_by: who brought it."""
+    db.session.execute(
+        upsert_nothing(
+            InboxItem,
+            unique=["dedupe"],
+            kind=kind,
+            dedupe=hashlib.sha256(f"{told_by}\0{gateway.id}\0{key}".encode()).hexdigest(),
+            tenant_id=gateway.tenant_id,
+            gateway_id=gateway.id,
+            receipt=receipt,
+            body_sealed=personal.seal_text(body, gateway.tenant_id),
+            remote_address="",
+            is_foreign=False,
+            state="waiting",
+            outcome=outcome[:300],
+            received_at=clock.now(),
+            next_at=clock.now(),
+            attempts=0,
+        )
+    )
+
+
+def keep(letter: Envelope, spool: Spool) -> bool:
+    """Keep a callback durably; False where neither its token nor what it names is ours. Raises CannotKeep.
+
+    True means that it may be acknowledged. While the database does not answer, one callback in AWAY_S waits for it.
+    """
+    global _away_until
+    if time.monotonic() < _away_until:
+        return _spool(letter, spool)
+    try:
+        with hurry():
+            door = _door_for(letter)
+            if door is None:
+                return False
+            _take(letter, door)
+    except SQLAlchemyError as error:
+        if not isinstance(error, DataError | IntegrityError):
+            _away_until = time.monotonic() + AWAY_S
+        logger.error("inbox_away", error=type(error).__name__)
+        db.session.rollback()
+        return _spool(letter, spool)
+    return True
+
+
+def _spool(letter: Envelope, spool: Spool) -> bool:
+    """Keep it on disk; but a claim only of an address that is Safaricom's, or strangers would fill the disk."""
+    if letter.kind == "claim" and current_app.config["PORTAL"].callback_addresses:
+        if not is_listed(letter.remote_address):
+            raise CannotKeep("A confirmation without a token, from an unlisted address, while the database is away.")
+    spool.append(letter)
+    return True
+
+
+def take_in(spool: Spool) -> int:
+    """Bring what this machine's disk holds into the database, for a moment; how many lines.
+
+    What no database will ever take is set aside. Raises SQLAlchemyError where the database is away: then it stays.
+    """
+    return spool.take_in(_take_spooled)
+
+
+def _take_spooled(letter: Envelope) -> None:
+    try:
+        door = _door_for(letter)
+        if door is None:
+            logger.warning("spooled_callback_refused", why="unknown gateway token")
+            return
+        _take(letter, door)
+    except (DataError, IntegrityError) as error:
+        db.session.rollback()
+        raise Unacceptable(type(error.orig).__name__) from error
+    except SQLAlchemyError:
+        db.session.rollback()
+        raise
+    except Exception as error:
+        db.session.rollback()
+        raise Unacceptable(repr(error)[:200]) from error
+
+
+def replay(item_id: int) -> None:
+    """Put a callback back to the start, whatever became of it. The caller commits, then rings DRAIN.
+
+    Whoever asks for this has looked at it: that it came from an unlisted address counts no more.
+    """
+    item = db.session.get_one(InboxItem, item_id)
+    if not item.body_sealed:
+        raise Conflict(f"Callback {item_id} was settled so long ago that its body is not kept any more.")
+    item.is_foreign = False
+    item.state, item.attempts, item.next_at = "new", 0, clock.now()
+
+
+def depth() -> int:
+    """Callbacks in the database that nobody has settled yet."""
+    return db.session.scalar(select(func.count()).where(InboxItem.state == "new")) or 0

@@ -1,0 +1,1 @@
+"""Money on its way back: asked for, approved, sent, and known by M-Pesa's word."""

@@ -1,0 +1,107 @@
+"""Customers as staff and the tenant's own programs see them: found, added, and what their wallets hold."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask_babel import gettext as _
+from sqlalchemy import ColumnElement, func, or_, select
+
+from portal.audit import chain
+from portal.gateways import messages
+from portal.kernel import personal
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import normalise_msisdn
+from portal.ledger import post
+from portal.ledger.models import Journal, Line
+from portal.payments.models import Customer
+from portal.payments.wallets import wallets
+
+PAGE_ROWS = 50
+
+
+def by_uid(tenant_id: int, uid: str) -> Customer:
+    """One customer, by id or account number. Raises NotFound."""
+    called = uid if uid.isprintable() else ""
+    found = db.session.scalars(
+        select(Customer).where(
+            Customer.tenant_id == tenant_id,
+            or_(Customer.uid == called, Customer.account_number == messages.normalise_account(called)),
+        )
+    ).one_or_none()
+    if found is None:
+        raise NotFound(_("There is no such customer here."), code="unknown_customer")
+    return found
+
+
+def page(tenant_id: int, words: str = "", *, before_id: int | None = None) -> tuple[list[Customer], str | None]:
+    """(customers newest first, cursor of the next page or None). words: a whole phone or account number."""
+    found = select(Customer).where(Customer.tenant_id == tenant_id)
+    if words.strip():
+        found = found.where(_is_called(tenant_id, words))
+    if before_id is not None:
+        found = found.where(Customer.id < before_id)
+    rows = list(db.session.scalars(found.order_by(Customer.id.desc()).limit(PAGE_ROWS + 1)))
+    return rows[:PAGE_ROWS], str(rows[PAGE_ROWS - 1].id) if len(rows) > PAGE_ROWS else None
+
+
+def _is_called(tenant_id: int, words: str) -> ColumnElement[bool]:
+    account = Customer.account_number == messages.normalise_account(words if words.isprintable() else "")
+    try:
+        return or_(account, Customer.phone_hash == personal.phone_hash(normalise_msisdn(words), tenant_id))
+    except Refused:
+        return account
+
+
+def add(tenant_id: int, *, name: str, msisdn: str, actor: str) -> tuple[Customer, bool]:
+    """(the customer with this phone, whether they are new). A name that was not known is kept. The caller commits."""
+    known = wallets.find_by_phone(tenant_id, msisdn)
+    if known is not None:
+        known.name_sealed = known.name_sealed or personal.seal_text(name, tenant_id)
+        return known, False
+    made = wallets.customer_of_phone(tenant_id, msisdn, name=name)
+    chain.record(tenant_id, "customer", made.id, "added", actor=actor, new=made.account_number)
+    return made, True
+
+
+def balances(tenant_id: int, environment: str, customers: list[Customer]) -> dict[int, int]:
+    """Cents in each of these wallets, by customer id, in one query."""
+    owners = {post.wallet(one.id): one.id for one in customers}
+    sums = (
+        select(Line.account, func.sum(Line.amount_cents))
+        .join(Journal)
+        .where(
+            Line.tenant_id == tenant_id,
+            Journal.environment == environment,
+            Line.account.in_(list(owners)),
+        )
+        .group_by(Line.account)
+    )
+    held = dict.fromkeys(owners.values(), 0)
+    return held | {owners[account]: -int(cents) for account, cents in db.session.execute(sums).all()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One movement of a wallet. kind: credited, wallet_paid, voided, reversed. Cents: into the wallet positive."""
+
+    kind: str
+    at: datetime
+    amount_cents: int
+
+
+def entries(customer: Customer, environment: str, *, limit: int = 50) -> list[Entry]:
+    """The newest movements of a wallet."""
+    rows = (
+        select(Journal.kind, Journal.occurred_at, Line.amount_cents)
+        .select_from(Line)
+        .join(Journal)
+        .where(
+            Line.tenant_id == customer.tenant_id,
+            Journal.environment == environment,
+            Line.account == post.wallet(customer.id),
+        )
+        .order_by(Line.id.desc())
+        .limit(limit)
+    )
+    return [Entry(kind, at, -cents) for kind, at, cents in db.session.execute(rows).all()]

@@ -1,0 +1,115 @@
+"""The scheduler: finds by query what a lost bell, a crash or a restart left behind, every few seconds and at start.
+
+Several machines may run one each: everything it does is safe to do twice.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from flask import Flask
+from sqlalchemy import select
+
+from portal.audit.models import AuditEntry
+from portal.kernel import clock, queue
+from portal.kernel.db import db, refresh_statistics
+from portal.kernel.logs import logger
+from portal.operations import health
+from portal.outbox.models import OutboxItem
+from portal.payments import retention
+from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.processing import jobs
+
+EVERY_S = 2.0
+CHAIN_EVERY = 5
+CLOSE_EVERY = 300
+STATISTICS_EVERY = 1_800  # rounds: an hour
+FORGET_EVERY = 1_800  # an hour
+PULL_EVERY = 450  # rounds: a quarter of an hour
+
+
+def waiting() -> list[queue.Bell]:
+    """The bells that have work behind them now."""
+    now = clock.now()
+    work = [
+        (queue.SEND_PUSHES, select(Push.id).where(Push.state == "created", Push.next_send_at <= now)),
+        (queue.QUERIES, select(Push.id).where(Push.next_query_at <= now)),
+        (queue.DRAIN, select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= now)),
+        (
+            queue.PAID,
+            select(Payment.id).where(
+                Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
+            ),
+        ),
+        (queue.WITHDRAW, select(Payment.id).where(Payment.withdraw_at <= now)),
+        (queue.OUTBOX, select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now)),
+        (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
+        (queue.REQUESTS, select(InboxItem.id).where(InboxItem.ask_at <= now)),
+        (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),
+        (queue.REQUESTS, select(Transaction.id).where(Transaction.ask_next_at <= now)),
+        (queue.CHAIN, select(AuditEntry.id).where(AuditEntry.seq.is_(None))),
+    ]
+    found = [bell for bell, rows in work if db.session.execute(rows.limit(1)).first() is not None]
+    db.session.rollback()
+    return found
+
+
+def sweep(turn: int) -> bool:
+    """One round: every bell with work behind it rings, time passes for pushes, and the spool is taken in.
+
+    Each step for itself: whatever stops one of them stops no other. False where not even the bells could be rung.
+    """
+    is_well = _guarded("ring_bells", lambda: _ring_bells(turn))
+    _guarded("expire_pushes", jobs.expire_pushes)
+    _guarded("take_in_spool", _take_in_spool)
+    if turn % CLOSE_EVERY == 0:
+        _guarded("close_forgotten", jobs.close_forgotten)
+    if turn % STATISTICS_EVERY == 0:
+        _guarded("refresh_statistics", refresh_statistics)
+    if turn % FORGET_EVERY == 0:
+        _guarded("let_go_of_old", retention.sweep)
+    if turn % PULL_EVERY == 0:
+        queue.ring(queue.PULL)
+    return is_well
+
+
+def _guarded(step: str, work: Callable[[], object]) -> bool:
+    try:
+        work()
+        return True
+    except Exception as error:
+        logger.error("sweep_step_failed", step=step, error=repr(error)[:300])
+        return False
+    finally:
+        db.session.remove()
+
+
+def _ring_bells(turn: int) -> None:
+    for bell in waiting():
+        if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
+            queue.ring(bell)
+
+
+def _take_in_spool() -> None:
+    if jobs.take_in_spool():
+        queue.ring(queue.DRAIN)
+
+
+def run(app: Flask) -> None:
+    """Sweep until told to stop."""
+    stopped = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    turn = 0
+    while not stopped:
+        with app.app_context():
+            if sweep(turn):
+                health.say_alive("scheduler")
+        turn += 1
+        time.sleep(EVERY_S)

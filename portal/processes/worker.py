@@ -1,0 +1,51 @@
+"""The worker: RQ jobs, each in its own application context, hence with its own database session."""
+
+from typing import Any
+
+from flask import Flask
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from portal.kernel import queue
+from portal.kernel.db import db
+from portal.operations import health
+
+BUSY_S = 180  # how long one job may keep a worker from saying so: longer than a session of sending
+IDLE_S = 45  # how long an idle worker sleeps before it says that it is alive; its maintenance runs between
+
+
+class AppWorker(SimpleWorker):
+    """Runs jobs in its own process: no fork, so a job costs a millisecond. A crash is the supervisor's to mend."""
+
+    app: Flask
+
+    def heartbeat(self, *arguments: Any, **named: Any) -> None:
+        super().heartbeat(*arguments, **named)
+        self._say_alive(health.SEEN_WITHIN_S)
+
+    def _say_alive(self, for_s: int) -> None:
+        with self.app.app_context():
+            for name in self.queue_names():
+                health.say_alive(f"worker_{name}", for_s=for_s)
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        self._say_alive(BUSY_S)
+        with self.app.app_context():
+            try:
+                return super().perform_job(job, queue)
+            finally:
+                db.session.remove()
+
+
+def work(app: Flask, names: list[str]) -> None:
+    """Answer the bells of these queues until told to stop."""
+    unknown = [name for name in names if name not in queue.QUEUES]
+    if unknown:
+        raise SystemExit(f"There is no queue {unknown[0]}. Queues: {', '.join(queue.QUEUES)}.")
+    client = app.extensions["redis"].__class__.from_url(app.config["PORTAL"].redis_url)
+    queues = [Queue(name, connection=client, serializer=JSONSerializer) for name in names]
+    AppWorker.app = app
+    worker = AppWorker(queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30)
+    worker._say_alive(health.SEEN_WITHIN_S)
+    worker.work(logging_level="WARNING")

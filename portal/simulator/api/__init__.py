@@ -1,0 +1,1 @@
+"""Daraja's doors, as programs see them."""

@@ -1,0 +1,1 @@
+"""The doors behind the stage: faults, clock, phones, organisations, hand-made callbacks."""

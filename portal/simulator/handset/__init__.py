@@ -1,0 +1,1 @@
+"""The telephone that people press, and the front page."""
