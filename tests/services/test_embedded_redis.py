@@ -125,7 +125,7 @@ def test_it_goes_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from portal.embedded_redis import start_redis
+from portal.processes.embedded_redis import start_redis
 print(start_redis(Path(sys.argv[1])).process.pid, flush=True)
 time.sleep(60)
 """

@@ -16,7 +16,7 @@ from portal.processes.supervisor import STOP_WITHIN_S
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from portal.processes import Process, supervise
+from portal.processes.supervisor import Process, supervise
 python, folder = sys.executable, Path(sys.argv[1])
 options = eval(sys.argv[2])
 sys.exit(supervise([Process(**each) for each in options.pop("processes")],
