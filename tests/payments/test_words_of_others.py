@@ -8,12 +8,14 @@ import pytest
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.payments.c2b import unresolved
 from portal.payments.models import Hearsay, InboxItem, MpesaRequest, Transaction
 from portal.payments.webhook import unverified_reports
 from portal.reconciliation import statements
 from tests.api.test_webhook import balance, give_key, told
 from tests.api.test_webhook import post as post_webhook
 from tests.house import House, c2b_body, new_phone, receipt, stk_body
+from tests.payments.test_addresses import ANYBODY, SAFARICOM, called_back, in_production
 from tests.payments.test_manual import customer
 
 
@@ -136,6 +138,53 @@ def test_money_by_hand_that_another_system_told_of_first_pays_what_mpesa_says_it
         again = db.session.query(Transaction).filter_by(uid=uid).one()
         wallets.credit(again, customers.by_uid(again.tenant_id, customer_id), actor="test")
     assert balance(house, owner) == 40 and house.books() == []
+
+
+def test_a_success_that_a_person_decides_pays_its_prompt_out_of_the_wallet_of_another_systems_word(
+    either_house: House,
+) -> None:
+    """Its receipt was known by the webhook's word alone, and the prompt stayed unpaid: "known already"."""
+    house, phone = either_house, new_phone()
+    give_key(house)
+    owner = customer(house, phone)
+    _number, token = house.invoice(100)
+    in_production(house)
+    push = house.pushed(token, phone)
+    post_webhook(house, told(phone, amount=100))
+    agree(house)
+    called_back(house, push, ANYBODY, receipt=receipt(1))
+    assert (house.status(token)["status"], balance(house, owner)) == ("processing", 100)
+    with house.app.app_context(), transaction():
+        item = db.session.query(InboxItem).filter_by(state="waiting").one()
+        unresolved.take(item.tenant_id or 0, item.id, push.push_id, actor="test")
+    house.settle()
+    assert (house.status(token)["status"], balance(house, owner)) == ("paid", 0)
+    with house.inside():
+        booked = db.session.query(Transaction).one()
+        assert (booked.receipt, booked.push_id, booked.unallocated_cents) == (receipt(1), push.push_id, 0)
+    assert house.books() == []
+
+
+@pytest.mark.parametrize("why", ["spent", "another amount"])
+def test_a_person_gives_a_prompt_no_money_that_is_anothers(house: House, why: str) -> None:
+    """Money that pays an invoice already, or is of another amount, stays where it is."""
+    number, _other = house.invoice(100)
+    _number, token = house.invoice(100)
+    in_production(house)
+    push = house.pushed(token)
+    known = c2b_body(receipt=receipt(1), amount=100, account=number) if why == "spent" else None
+    known = known or c2b_body(receipt=receipt(1), amount=90, account="NOBODYS")
+    called_back(house, push, ANYBODY, receipt=receipt(1))
+    path = f"{house.hook()}/c2b/confirmation"
+    assert house.client().post(path, json=known, environ_base={"REMOTE_ADDR": SAFARICOM}).status_code == 200
+    house.settle()
+    with house.app.app_context(), transaction():
+        item = db.session.query(InboxItem).filter_by(state="waiting").one()
+        unresolved.take(item.tenant_id or 0, item.id, push.push_id, actor="test")
+    with house.inside():
+        assert db.session.query(Transaction).one().push_id is None
+        assert db.session.query(InboxItem).filter_by(kind="stk").one().outcome == "Its receipt is known already."
+    assert house.status(token)["status"] == "processing" and house.books() == []
 
 
 def test_what_was_spent_from_the_wallet_meanwhile_stays_spent(house: House) -> None:

@@ -22,7 +22,8 @@ from portal.kernel.errors import Conflict, NotFound
 from portal.payments import booking, completion, matching
 from portal.payments.booking import lock_payment
 from portal.payments.inbox import inbox
-from portal.payments.models import InboxItem, Push
+from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.wallets import wallets
 
 SHOWN = 50
 M_PESA_ANSWERS_WITHIN = timedelta(minutes=2)
@@ -131,16 +132,26 @@ def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> No
         push = next((one for one in _candidates(item, paid) if one.id == push_id), None)
         if push is None:
             raise Conflict(_("It can no longer be of that request."))
+    asked_for = lock_payment(push.payment_id) if push is not None else None
+    known = booking.by_receipt(gateway.tenant_id, gateway.environment, paid.receipt)
     why = f"A person took it: {push.reference if push else 'for none of the requests'}."
-    if booking.find(gateway.tenant_id, gateway.environment, paid.receipt) is not None:
+    if known is not None and (push is None or not _may_yet_be_of(known, push, paid)):
         why = "Its receipt is known already."
-    elif push is not None:
-        asked_for = lock_payment(push.payment_id)
+    elif push is not None and asked_for is not None:
         db.session.refresh(push)
         completion.succeed(push, asked_for, gateway, arrival, why="A person said that it was paid.", actor=actor)
     else:
         _book(gateway, paid, arrival, actor=actor)
     _end(item, "done", why, actor=actor)
+
+
+def _may_yet_be_of(known: Transaction, push: Push, paid: messages.C2bPayment) -> bool:
+    """Whether money that was booked before may be what this request asked for: nobody has used it, or it is in a
+    wallet only because another system said so.
+    """
+    is_free = known.unallocated_cents == known.amount_cents or known.channel == wallets.GUESSED
+    is_unclaimed = known.push_id in (None, push.id) and known.merged_into_id is None and not known.is_gone
+    return is_free and is_unclaimed and known.amount_cents == paid.amount_cents
 
 
 def _book(gateway: Gateway, paid: messages.C2bPayment, arrival: booking.Arrival, *, actor: str) -> None:
