@@ -17,7 +17,9 @@ from portal.kernel.config import Config
 from portal.kernel.errors import PortalError
 
 TIMEOUT_S = 10
-_SENT, _WORTH_A_RETRY = {100, 101, 102}, {405, 500, 501, 502}
+_SENT = {100, 101, 102}
+_WORTH_A_RETRY = {402, 405, 500, 501, 502}  # a sender's name or an empty account can be mended, and a gateway comes back
+_OF_THE_MESSAGE = {400, 413, 422}  # answers of HTTP that the same message would get again
 
 
 class CannotCarry(PortalError):
@@ -55,9 +57,17 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
                 connection.login(unquote(server.username), unquote(server.password or ""))
             connection.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:
-        raise CannotCarry("The mail server refused this address.", is_permanent=True) from error
-    except smtplib.SMTPResponseException as error:
+        is_permanent = all(code >= 500 for code, _why in error.recipients.values())  # 450: "not yet", as grey lists say
+        raise CannotCarry("The mail server refused this address.", is_permanent=is_permanent) from error
+    except smtplib.SMTPDataError as error:  # what it says before that is of us, not of this message
         raise CannotCarry(f"The mail server said {error.smtp_code}.", is_permanent=error.smtp_code >= 500) from error
+    except smtplib.SMTPAuthenticationError as error:
+        raise CannotCarry(
+            f"The mail server refused our user name or password ({error.smtp_code}): look at SMTP_URL.",
+            is_permanent=False,
+        ) from error
+    except smtplib.SMTPResponseException as error:
+        raise CannotCarry(f"The mail server said {error.smtp_code}.", is_permanent=False) from error
     except (smtplib.SMTPException, OSError) as error:
         raise CannotCarry(f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     return str(message["Message-ID"])
@@ -97,13 +107,16 @@ def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
     except requests.RequestException as error:
         raise CannotCarry(f"The SMS provider cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     if response.status_code >= 400:
-        is_permanent = response.status_code < 500 and response.status_code != 429
+        is_permanent = response.status_code in _OF_THE_MESSAGE  # else of our account, or of the hour
         raise CannotCarry(f"The SMS provider said {response.status_code}.", is_permanent=is_permanent)
     try:
-        recipient = response.json()["SMSMessageData"]["Recipients"][0]
+        recipients = response.json()["SMSMessageData"]["Recipients"]
+        if not recipients:  # sent to nobody, as where the sender's name is not ours
+            raise CannotCarry("The SMS provider took the request and named no recipient.", is_permanent=False)
+        recipient = recipients[0]
         code, message_id = int(recipient["statusCode"]), str(recipient.get("messageId", ""))
     except (ValueError, KeyError, IndexError, TypeError):
-        raise CannotCarry("The SMS provider took the request and named no recipient.", is_permanent=True) from None
+        raise CannotCarry("The SMS provider's answer cannot be read.", is_permanent=True) from None
     if code not in _SENT:
         raise CannotCarry(f"The SMS provider refused it with {code}.", is_permanent=code not in _WORTH_A_RETRY)
     return message_id

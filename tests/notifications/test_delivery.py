@@ -149,10 +149,11 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
         ),
         (
             {"status": 201, "json": {"SMSMessageData": {"Recipients": [], "Message": "InvalidSenderId"}}},
-            "dead",
+            "new",
         ),
-        ({"status": 401, "body": "The supplied authentication is invalid"}, "dead"),
+        ({"status": 401, "body": "The supplied authentication is invalid"}, "new"),
         ({"status": 502, "body": "bad gateway"}, "new"),
+        ({"status": 201, "body": "welcome"}, "dead"),
     ],
 )
 def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: House, answer, state: str) -> None:  # type: ignore[no-untyped-def]
@@ -238,6 +239,26 @@ def test_a_certificate_that_nobody_vouches_for_gets_neither_mail_nor_password(
     with pytest.raises(channels.CannotCarry) as refused:
         channels.send_email(config_with(tmp_path, sink, credentials), "k", LETTER)
     assert not refused.value.is_permanent and sink.passwords == [] and sink.mails == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "said", "is_permanent"),
+    [
+        ("AUTH", "535 5.7.8 Bad user name or password", False),
+        ("MAIL", "550 You may not send from this address", False),
+        ("RCPT", "450 4.7.1 Greylisted, try later", False),
+        ("RCPT", "550 5.1.1 Nobody of that name", True),
+    ],
+)
+def test_only_what_is_refused_for_the_messages_own_sake_is_given_up(
+    mail_server: Starts, certificate: ssl.SSLContext, tmp_path: Path, verb: str, said: str, is_permanent: bool
+) -> None:
+    """A password that was changed at the provider killed every receipt until somebody mended SMTP_URL."""
+    sink = mail_server(certificate)
+    sink.refusals[verb] = said
+    with pytest.raises(channels.CannotCarry) as refused:
+        channels.send_email(config_with(tmp_path, sink, "user:password@"), "k", LETTER)
+    assert refused.value.is_permanent is is_permanent and sink.mails == []
 
 
 class Carrier:

@@ -24,7 +24,8 @@ class Mail:
 
 
 class SmtpSink:
-    """Listens on a spare loopback port until `stop()`. `refuse_with`: said to DATA, instead of taking it.
+    """Listens on a spare loopback port until `stop()`. `refuse_with`: said to DATA, instead of taking it; `refusals`:
+    said to AUTH, MAIL or RCPT.
 
     tls: offered by STARTTLS. `passwords`: what was sent to sign in, and whether nobody on the way could read it.
     """
@@ -32,6 +33,7 @@ class SmtpSink:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.mails: list[Mail] = []
         self.refuse_with: str | None = None
+        self.refusals: dict[str, str] = {}
         self.tls = tls
         self.passwords: list[tuple[str, bool]] = []
         self._arrived = threading.Condition()
@@ -60,6 +62,7 @@ class SmtpSink:
         with self._arrived:
             self.mails.clear()
         self.refuse_with = None
+        self.refusals.clear()
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -82,6 +85,10 @@ class _Conversation(socketserver.StreamRequestHandler):
         self._say("220 mlango.test ESMTP")
         while line := self.rfile.readline(2000):
             verb, _, argument = line.decode(errors="replace").strip().partition(" ")
+            refusal = cast(_Server, self.server).sink.refusals.get(verb.upper())
+            if refusal:
+                self._say(refusal)
+                continue
             match verb.upper():
                 case "EHLO" | "STARTTLS" | "AUTH":
                     if not self._greet(verb.upper(), argument):
