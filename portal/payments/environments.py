@@ -7,6 +7,7 @@ that time, and are booked as that money. What has not begun is dealt with here, 
 Decided: invoices that no money ever came for are asked for with real money when a business goes live, under the same
 number and link, because what was brought from an earlier system (`portal import`) is owed for real.
 So are those of a test gateway that was archived beside a real one: a business may go live by a new gateway as well.
+What else such a gateway left open is closed then, as by a switch: nobody could ever pay it.
 Decided: the other way round a real invoice stays a real one, and waits: test money must never pay it.
 Decided: all else is closed. Who buys a package or sends an order begins anew in the same moment; money on it waits to
 be placed.
@@ -63,7 +64,7 @@ def change(
     switched = Switched()
     for payment in payments:
         _deal_with(payment, successor, switched, actor=actor)
-    switched.asked_anew += _follow(gateway.tenant_id, actor=actor)
+    _follow(gateway.tenant_id, switched, actor=actor)
     for refund in waiting_refunds:
         refunds.fail(refund, "Test and real money were switched before it was sent. Ask for it anew.", actor=actor)
         switched.refunds_stopped.append(refund.transaction.receipt or refund.transaction.account)
@@ -87,7 +88,8 @@ def _lock_unsent(gateway: Gateway) -> list[Refund]:
 
 def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, actor: str) -> None:
     if payment.purpose == "clinic" and payment.environment == "production":
-        switched.waiting.append(payment.reference)
+        if payment.reference not in switched.waiting:  # it waits since an earlier switch
+            switched.waiting.append(payment.reference)
     elif payment.purpose == "clinic" and not payment.allocated_cents and payment.paid_at is None:
         _ask_anew(payment, successor, actor=actor)
         switched.asked_anew.append(payment.reference)
@@ -107,7 +109,7 @@ def _ask_anew(payment: Payment, successor: Gateway, *, actor: str) -> None:
 def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_signin: bool) -> Gateway:
     """`settings.create`; a real gateway asks for what an archived test one has left open. The caller commits."""
     made = settings.create(tenant_id, given, actor=actor, is_fresh_signin=is_fresh_signin)
-    _follow(tenant_id, actor=actor)
+    _follow(tenant_id, Switched(), actor=actor)
     return made
 
 
@@ -116,44 +118,39 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: boo
     _lock_open(gateway)  # payments before their gateway, as above
     tenant_id = gateway.tenant_id
     was_deleted = settings.archive(gateway, is_used=is_used, actor=actor, is_fresh_signin=is_fresh_signin)
-    _follow(tenant_id, actor=actor)
+    _follow(tenant_id, Switched(), actor=actor)
     return was_deleted
 
 
 def make_default(gateway: Gateway, *, actor: str, is_fresh_signin: bool) -> None:
     """`settings.make_default`; a real one asks for what archived test ones have left open. The caller commits."""
     settings.make_default(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
-    _follow(gateway.tenant_id, actor=actor)
+    _follow(gateway.tenant_id, Switched(), actor=actor)
 
 
-def _follow(tenant_id: int, *, actor: str) -> list[str]:
-    """Ask with real money for invoices of archived test gateways that no money ever came for; their references.
+def _follow(tenant_id: int, switched: Switched, *, actor: str) -> None:
+    """Deal with what archived gateways left open, where other money is taken for it now, as at a switch.
 
     A business may also go live by a new gateway, with the test one removed before or after: its debts are as real.
     """
-    try:
-        chosen = client_factory.choose(tenant_id, "clinic")
-    except Refused:
-        return []
-    if chosen.environment != "production":
-        return []
     left = (
         select(Payment)
         .join(Payment.gateway)
-        .where(
-            Payment.tenant_id == tenant_id,
-            Payment.environment == "sandbox",
-            Payment.state == "open",
-            Payment.purpose == "clinic",
-            Payment.allocated_cents == 0,
-            Payment.paid_at.is_(None),
-            Gateway.archived_at.is_not(None),
-        )
+        .where(Payment.tenant_id == tenant_id, Payment.state == "open", Gateway.archived_at.is_not(None))
         .order_by(Payment.id)
         .with_for_update(of=Payment)
         .execution_options(populate_existing=True)
     )
     payments = list(db.session.scalars(left))
+    chosen = {purpose: _chosen(tenant_id, purpose) for purpose in {payment.purpose for payment in payments}}
     for payment in payments:
-        _ask_anew(payment, chosen, actor=actor)
-    return [payment.reference for payment in payments]
+        gateway = chosen[payment.purpose]
+        if gateway is not None and gateway.environment != payment.environment:
+            _deal_with(payment, gateway, switched, actor=actor)
+
+
+def _chosen(tenant_id: int, purpose: str) -> Gateway | None:
+    try:
+        return client_factory.choose(tenant_id, purpose)
+    except Refused:
+        return None

@@ -440,3 +440,46 @@ def test_who_goes_live_by_a_new_gateway_is_paid_for_the_invoices_of_before(
     pushed = house.pushed(token)
     with house.inside():
         assert db.session.get_one(Push, pushed.push_id).gateway.environment == "production"
+
+
+@pytest.mark.parametrize("is_real_one_first", [True, False])
+def test_who_goes_live_by_a_new_gateway_leaves_no_test_purchase_open(house: House, is_real_one_first: bool) -> None:
+    """Rule 11: packages, orders and part-paid invoices of a removed test gateway stayed open, and nobody could pay."""
+    number, part_paid = house.invoice(500)
+    by_hand(house, 200, number, receipt(1))
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
+    package = house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"]
+    given = {"orderId": "SHOP-1", "amount": 300, "phoneNumber": new_phone()}
+    order = house.api("brian").post("/api/mpesa/initiate", json=given).json["data"]["paymentId"]
+    amina = house.api("amina")
+    (test_one,) = amina.get("/api/payment-gateways").json["items"]
+    real = {
+        "name": "real", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
+        "env": "production", "forClinic": True, "forHotspot": True, "isDefault": True,
+    }  # fmt: skip
+    steps = [
+        lambda: amina.post("/api/payment-gateways", real),
+        lambda: amina.delete(f"/api/payment-gateways/{test_one['id']}"),
+    ]
+    for step in steps if is_real_one_first else steps[::-1]:
+        assert step().status_code in (200, 201)
+    with house.inside():
+        states = dict(db.session.query(Payment.token, Payment.state).all())
+    assert {states[token] for token in (part_paid, package, order)} == {"closed"}
+    assert money(house) == [(receipt(1), "sandbox", 20_000, 20_000)] and house.books() == []
+
+
+def test_a_real_purchase_stays_open_where_the_gateway_is_replaced_by_another_real_one(house: House) -> None:
+    switch(house)
+    body = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
+    package = house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"]
+    amina = house.api("amina")
+    (old,) = amina.get("/api/payment-gateways").json["items"]
+    real = {
+        "name": "real", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
+        "env": "production", "forClinic": True, "forHotspot": True, "isDefault": True,
+    }  # fmt: skip
+    assert amina.post("/api/payment-gateways", real).status_code == 201
+    assert amina.delete(f"/api/payment-gateways/{old['id']}").status_code == 200
+    with house.inside():
+        assert db.session.query(Payment).filter_by(token=package).one().state == "open"

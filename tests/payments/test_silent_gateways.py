@@ -15,6 +15,7 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments import daraja_requests as questions
 from portal.payments.models import MpesaRequest, Push, Refund
+from portal.payments.c2b import pull
 from portal.payments.processing import gateway_pool, jobs, request_jobs
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
@@ -31,6 +32,7 @@ ANSWERED = {
 }  # fmt: skip
 QUERY = "/mpesa/stkpushquery/v1/query"
 STATUS = "/mpesa/transactionstatus/v1/query"
+PULLED = "/pulltransactions/v1/query"
 
 
 class Silence:
@@ -58,7 +60,7 @@ def silence(house: House) -> Iterator[Silence]:
         gateway_of("mlima").base_url, gateway_of("bahari").base_url = SILENT, DARAJA
     one = Silence()
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        for path in ("/mpesa/stkpush/v1/processrequest", QUERY, STATUS):
+        for path in ("/mpesa/stkpush/v1/processrequest", QUERY, STATUS, PULLED):
             mock.add_callback(responses.POST, SILENT + path, callback=one)
         mock.get(f"{DARAJA}/oauth/v1/generate", json=TOKEN)
         mock.get(f"{SILENT}/oauth/v1/generate", json=TOKEN)
@@ -67,6 +69,7 @@ def silence(house: House) -> Iterator[Silence]:
             DARAJA + QUERY, json={"ResponseCode": "0", "ResultCode": "1032", "ResultDesc": "cancelled"} | ACCEPTED
         )
         mock.post(DARAJA + STATUS, json=ANSWERED)
+        mock.post(DARAJA + PULLED, json={"ResponseCode": "1001", "Response": [[]]})
         yield one
         one.end.set()
 
@@ -185,6 +188,40 @@ def test_a_silent_gateway_holds_up_no_other_tenants_questions(house: House, sile
 
     meanwhile(house, silence, request_jobs.send_due, is_asked)
     assert silence.most == 1
+
+
+def test_a_silent_gateway_holds_up_no_other_tenants_list_of_payments(house: House, silence: Silence) -> None:
+    """One was asked after the other: so many silent ones made every other one's lost callbacks wait for minutes."""
+    with house.app.app_context(), transaction():
+        for slug in ("mlima", "bahari"):
+            gateway_of(slug).pull_registered_at = clock.now()
+        ours, others = gateway_of("mlima").id, gateway_of("bahari").id
+        assert ours < others, "or nobody waits behind the silent one"
+
+    def is_pulled(gateway_id: int) -> bool:
+        with house.inside():
+            return db.session.get_one(Gateway, gateway_id).pulled_until is not None
+
+    meanwhile(house, silence, pull.pull_due, lambda: is_pulled(others))
+    assert not is_pulled(ours), "its turn comes again"
+
+
+def test_who_answered_last_time_is_asked_first_for_its_list_and_once_in_a_run(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent for days, they would fill every thread, and nobody else's turn came within the run."""
+    with house.app.app_context(), transaction():
+        for slug in ("mlima", "bahari"):
+            gateway_of(slug).pull_registered_at = clock.now()
+        gateway_of("bahari").pulled_until = clock.now()
+        ours, others = gateway_of("mlima").id, gateway_of("bahari").id
+    later(3_600)
+    asked: list[int] = []
+    monkeypatch.setattr(pull, "pull", asked.append)  # takes nothing in, so its window stays
+    monkeypatch.setattr(pull, "THREADS", 1)
+    with house.inside():
+        pull.pull_due()
+    assert asked == [others, ours]
 
 
 def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(house: House) -> None:

@@ -26,12 +26,14 @@ from portal.kernel.phone import without_phone
 from portal.payments import booking, completion
 from portal.payments.c2b import unresolved
 from portal.payments.models import Transaction, Witness
+from portal.payments.processing import gateway_pool
 from portal.payments.processing.jobs import is_passing
 
 LONGEST = timedelta(hours=48)
 OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
 NOT_AGAIN_WITHIN = timedelta(minutes=5)  # several schedulers ring, one pull is enough
 BATCH_ROWS = 50
+THREADS, PULLING_SESSION = 8, timedelta(seconds=120)
 MOST_PAGES, MOST_SILENT_PAGES = 200, 3  # silent: nothing on it could be read
 # Pull is said to list what customers paid, under names that nobody enumerates: only what surely is none is left out.
 _NOT_PAID_IN = re.compile(
@@ -53,22 +55,36 @@ class Pulled:
 
 
 def pull_due() -> None:
-    """Pull for every gateway whose turn it is. One that fails does not stop the others: its turn comes again."""
+    """Pull for every gateway whose turn it is, several at once, once each. Who fails, fails alone: its turn comes again.
+
+    Who answered last time comes first: gateways that have been silent for days hold up nobody but each other.
+    """
     turn = select(Gateway.id).where(
         Gateway.pull_registered_at.is_not(None),
         Gateway.archived_at.is_(None),
         Gateway.kind == "MPESA_API",
         Gateway.pulled_until.is_(None) | (Gateway.pulled_until < clock.now() - NOT_AGAIN_WITHIN),
     )
-    for gateway_id in db.session.scalars(turn.order_by(Gateway.id)).all():
-        db.session.rollback()
-        try:
-            pull(gateway_id)
-        except daraja.DarajaError as error:
-            logger.warning("pull_without_answer", gateway=gateway_id, error=error.message)
-        except Exception as error:
-            db.session.rollback()
-            logger.error("pull_failed", gateway=gateway_id, error=repr(error)[:300])
+    waiting = db.session.scalars(turn.order_by(Gateway.pulled_until.desc().nulls_last(), Gateway.id)).all()
+    db.session.rollback()
+    begun: set[int] = set()
+
+    def work(gateway_id: int) -> None:
+        begun.add(gateway_id)
+        pull(gateway_id)
+
+    errand = gateway_pool.Errand(
+        due=lambda _full: [(gateway_id, gateway_id) for gateway_id in waiting if gateway_id not in begun],
+        work=work,
+        put_off=_without_answer,
+        most_of=lambda _gateway_id: 1,
+    )
+    gateway_pool.run(errand, threads=THREADS, lasting=PULLING_SESSION)
+
+
+def _without_answer(gateway_id: int, error: Exception) -> None:
+    if isinstance(error, daraja.DarajaError):
+        logger.warning("pull_without_answer", gateway=gateway_id, error=error.message)
 
 
 def register(gateway_id: int, msisdn: str, *, actor: str) -> None:
