@@ -871,6 +871,7 @@ def upgrade() -> None:
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("outcome", sa.String(length=300), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_inbox_gateway_id")),
         sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_inbox_push_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_inbox_tenant_id")),
@@ -884,6 +885,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("body_sealed = ''"),
             postgresql_where=sa.text("body_sealed = ''"),
+        )
+        batch_op.create_index(
+            "ix_inbox_overdue",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("overdue_at IS NOT NULL"),
+            postgresql_where=sa.text("overdue_at IS NOT NULL"),
         )
         batch_op.create_index(
             "ix_inbox_dead",

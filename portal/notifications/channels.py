@@ -18,7 +18,13 @@ from portal.kernel.errors import PortalError
 
 TIMEOUT_S = 10
 _SENT = {100, 101, 102}
-_WORTH_A_RETRY = {402, 405, 500, 501, 502}  # a sender's name or an empty account can be mended, and a gateway comes back
+_WORTH_A_RETRY = {
+    402,
+    405,
+    500,
+    501,
+    502,
+}  # a sender's name or an empty account can be mended, and a gateway comes back
 _OF_THE_MESSAGE = {400, 413, 422}  # answers of HTTP that the same message would get again
 
 

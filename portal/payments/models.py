@@ -446,6 +446,7 @@ class InboxItem(Model):
         _partial("ix_inbox_new", "id", where="state = 'new'"),
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
         _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
+        _partial("ix_inbox_overdue", "id", where="overdue_at IS NOT NULL"),
         _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
         _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
         _partial("ix_inbox_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
@@ -472,3 +473,4 @@ class InboxItem(Model):
     next_at: Mapped[datetime] = mapped_column(default=clock.now)
     outcome: Mapped[str] = mapped_column(String(300), default="")
     done_at: Mapped[datetime | None]
+    overdue_at: Mapped[datetime | None]  # when its words were to go, and it was not settled yet

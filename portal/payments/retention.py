@@ -9,15 +9,15 @@
 Nothing that waits, is under way or was given up is touched: a person or M-Pesa still has a word to say about it.
 Decided: 400 days, because a year's books are closed and disputed within a year and a month; what the money was, who
 paid and who decided what stays in transactions, ledger and audit for good.
-Rows are looked at in the order of their ids, in small transactions, from where the last look ended: the cost is that
-of what became old since, not of all there is.
+Callbacks are looked at in the order of their ids, in small transactions, from where the last look ended: the cost is
+that of what became old since, not of all there is. One that was not settled yet is marked, and goes when it is.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Delete, delete, func, literal_column, select, update
 
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -30,33 +30,54 @@ BATCH_ROWS, MOST_BATCHES = 500, 20
 
 def sweep() -> None:
     """Let go of what is old enough, as much as one run may take. Opens its own transactions; safe twice at once."""
-    emptied = db.session.scalar(select(func.max(InboxItem.id)).where(InboxItem.body_sealed == "")) or 0
-    _each_old(InboxItem, InboxItem.received_at, WORDS_KEPT_FOR, _empty, after=emptied)
+    _each_old(InboxItem, InboxItem.received_at, WORDS_KEPT_FOR, _empty, after=_looked_at_until())
+    _empty_overdue()
     _each_old(MpesaRequest, MpesaRequest.created_at, WORDS_KEPT_FOR, _forget_questions)
     _each_old(OutboxItem, OutboxItem.created_at, MESSAGES_KEPT_FOR, _forget_messages)
 
 
+def _looked_at_until() -> int:
+    """The last callback that a look has passed: emptied, or marked as overdue."""
+    passed = ("inbox.body_sealed = ''", "inbox.overdue_at IS NOT NULL")  # spelt as the indexes have it
+    newest = (db.session.scalar(select(func.max(InboxItem.id)).where(literal_column(which))) for which in passed)
+    return max(one or 0 for one in newest)
+
+
 def _each_old(
-    model: Any, at: Any, kept_for: timedelta, let_go: Callable[[Sequence[int]], None], *, after: int = 0
+    model: Any, at: Any, kept_for: timedelta, let_go: Callable[[Sequence[int]], bool], *, after: int = 0
 ) -> None:
-    before = clock.now() - kept_for
-    for _batch in range(MOST_BATCHES):
+    """let_go: whether it changed anything. Batches of nothing but what is kept are only read, and count for nothing."""
+    before, changed = clock.now() - kept_for, 0
+    while changed < MOST_BATCHES:
         with transaction():
             rows = db.session.execute(select(model.id, at).where(model.id > after).order_by(model.id).limit(BATCH_ROWS))
             old = [row_id for row_id, came in rows if came < before]
             if old:
-                let_go(old)
+                changed += let_go(old)
                 after = old[-1]
         if len(old) < BATCH_ROWS:
             return
 
 
-def _empty(ids: Sequence[int]) -> None:
-    settled = update(InboxItem).where(InboxItem.id.in_(ids), InboxItem.state.in_(("done", "rejected")))
-    db.session.execute(settled.values(body_sealed="").execution_options(synchronize_session=False))
+def _empty(ids: Sequence[int]) -> bool:
+    """What is settled is emptied; what is not, is marked, to be found again when it is."""
+    is_settled = InboxItem.state.in_(("done", "rejected"))
+    mine = update(InboxItem).where(InboxItem.id.in_(ids))
+    for which, values in ((is_settled, {"body_sealed": ""}), (~is_settled, {"overdue_at": clock.now()})):
+        db.session.execute(mine.where(which).values(**values).execution_options(synchronize_session=False))
+    return True
 
 
-def _forget_questions(ids: Sequence[int]) -> None:
+def _empty_overdue() -> None:
+    with transaction():
+        settled = update(InboxItem).where(
+            literal_column("inbox.overdue_at IS NOT NULL"), InboxItem.state.in_(("done", "rejected"))
+        )
+        settled = settled.values(body_sealed="", overdue_at=None)
+        db.session.execute(settled.execution_options(synchronize_session=False))
+
+
+def _forget_questions(ids: Sequence[int]) -> bool:
     answered = delete(MpesaRequest).where(
         MpesaRequest.id.in_(ids),
         MpesaRequest.state.in_(("answered", "failed", "unknown")),
@@ -64,9 +85,13 @@ def _forget_questions(ids: Sequence[int]) -> None:
         MpesaRequest.kind.in_(("status", "balance")),
         ~MpesaRequest.subject.startswith("refund:"),
     )
-    db.session.execute(answered.execution_options(synchronize_session=False))
+    return _changed(answered)
 
 
-def _forget_messages(ids: Sequence[int]) -> None:
-    ended = delete(OutboxItem).where(OutboxItem.id.in_(ids), OutboxItem.state.in_(("done", "skipped")))
-    db.session.execute(ended.execution_options(synchronize_session=False))
+def _forget_messages(ids: Sequence[int]) -> bool:
+    return _changed(delete(OutboxItem).where(OutboxItem.id.in_(ids), OutboxItem.state.in_(("done", "skipped"))))
+
+
+def _changed(deleting: Delete) -> bool:
+    result: Any = db.session.execute(deleting.execution_options(synchronize_session=False))
+    return bool(result.rowcount)

@@ -67,6 +67,56 @@ def test_what_waits_or_was_given_up_keeps_its_words(either_house: House) -> None
     assert kept == {"new": True, "waiting": True, "dead": True, "done": False, "rejected": False}
 
 
+def test_what_is_decided_only_after_its_words_were_to_go_loses_them_then(either_house: House) -> None:
+    """The look went on from the newest one that it had emptied, and never came back to what had waited before it."""
+    house = either_house
+    for n in range(4):
+        house.callback(house.pushed(house.invoice(100 + n)[1]), receipt=receipt(n))
+    with house.app.app_context():
+        with transaction():
+            waiting, _first, dead, _last = db.session.query(InboxItem).order_by(InboxItem.id)
+            for item in db.session.query(InboxItem):
+                item.state = "done"
+            waiting.state, dead.state = "waiting", "dead"
+        db.session.remove()
+    later(401 * DAY_S)
+    sweep(house)
+    with house.app.app_context():
+        with transaction():
+            left = db.session.query(InboxItem).filter(InboxItem.body_sealed != "").order_by(InboxItem.id).all()
+            assert [one.state for one in left] == ["waiting", "dead"]
+            left[0].state = "rejected"
+        db.session.remove()
+    sweep(house)
+    with house.inside():
+        assert [one.state for one in db.session.query(InboxItem).filter(InboxItem.body_sealed != "")] == ["dead"]
+
+
+def test_what_is_kept_for_good_does_not_hide_what_may_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run looked at so many rows: once as many refunds' questions and dead messages were kept, nothing went."""
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    monkeypatch.setattr(retention, "MOST_BATCHES", 2)
+    with house.app.app_context():
+        with transaction():
+            gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+            tenant_id, gateway_id = gateway.tenant_id, gateway.id
+            for n in range(9):
+                is_kept = n < 8
+                subject = f"refund:{n}" if is_kept else "receipt:UKL1ABCD21"
+                asked = {"kind": "status", "subject": subject, "state": "answered"}
+                question = MpesaRequest(tenant_id=tenant_id, gateway_id=gateway_id, **asked)
+                db.session.add(question)
+                sent = {"kind": "sms", "key": f"{n}", "payload_sealed": "x", "state": "dead" if is_kept else "done"}
+                db.session.add(OutboxItem(tenant_id=tenant_id, **sent))
+                db.session.flush()
+                question.next_at = None
+        db.session.remove()
+    later(401 * DAY_S)
+    sweep(house)
+    with house.inside():
+        assert db.session.query(MpesaRequest).count() == 8 and db.session.query(OutboxItem).count() == 8
+
+
 def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_house: House) -> None:
     """money.md D: nothing pruned mpesa_requests; a pay-out's conversation id is what keeps a second one away."""
     house = either_house
