@@ -7,6 +7,7 @@ import base64
 import socketserver
 import ssl
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -83,15 +84,10 @@ class _Conversation(socketserver.StreamRequestHandler):
         sender, recipients = "", list[str]()
         self.is_encrypted = False
         self._say("220 mlango.test ESMTP")
-        while line := self.rfile.readline(2000):
-            verb, _, argument = line.decode(errors="replace").strip().partition(" ")
-            refusal = cast(_Server, self.server).sink.refusals.get(verb.upper())
-            if refusal:
-                self._say(refusal)
-                continue
-            match verb.upper():
+        for verb, argument in self._commands():
+            match verb:
                 case "EHLO" | "STARTTLS" | "AUTH":
-                    if not self._greet(verb.upper(), argument):
+                    if not self._greet(verb, argument):
                         return
                 case "HELO" | "NOOP":
                     self._say("250 OK")
@@ -111,6 +107,15 @@ class _Conversation(socketserver.StreamRequestHandler):
                     return
                 case _:
                     self._say("502 Not known here")
+
+    def _commands(self) -> Iterator[tuple[str, str]]:
+        """(verb, argument) of each command; what is to be refused is answered here."""
+        while line := self.rfile.readline(2000):
+            verb, _, argument = line.decode(errors="replace").strip().partition(" ")
+            if refusal := cast(_Server, self.server).sink.refusals.get(verb.upper()):
+                self._say(refusal)
+            else:
+                yield verb.upper(), argument
 
     def finish(self) -> None:
         super().finish()

@@ -55,7 +55,7 @@ class Pulled:
 
 
 def pull_due() -> None:
-    """Pull for every gateway whose turn it is, several at once, once each. Who fails, fails alone: its turn comes again.
+    """Pull for every gateway whose turn it is, several at once. One that fails stops no other: its turn comes again.
 
     Who answered last time comes first: gateways that have been silent for days hold up nobody but each other.
     """
