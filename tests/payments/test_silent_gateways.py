@@ -14,8 +14,8 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments import daraja_requests as questions
-from portal.payments.models import MpesaRequest, Push, Refund
 from portal.payments.c2b import pull
+from portal.payments.models import MpesaRequest, Push, Refund
 from portal.payments.processing import gateway_pool, jobs, request_jobs
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
