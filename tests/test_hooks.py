@@ -5,13 +5,13 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from portal.gateways.models import Gateway
 from portal.kernel import clock
@@ -378,6 +378,33 @@ def test_a_late_callback_of_a_long_night_still_counts(house: House) -> None:
     assert house.status(token)["status"] == "paid" and house.books() == []
 
 
+@pytest.mark.parametrize("door, kind, push_token, request_token", [
+    ("stk/abc", "stk", "abc", None),
+    ("result/abc", "result", None, "abc"),
+    ("timeout/abc", "timeout", None, "abc"),
+    ("c2b/confirmation", "c2b", None, None),
+])  # fmt: skip
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_the_token_of_an_address_is_kept_as_what_it_names(
+    house: House, monkeypatch: pytest.MonkeyPatch, door: str, kind: str, push_token: str | None,
+    request_token: str | None, is_spooled: bool,
+) -> None:  # fmt: skip
+    address = f"{house.hook()}/{door}"
+    with database_away(house, monkeypatch) if is_spooled else nullcontext():
+        accepted(post(house, address, {}))
+    assert spooled(house) == int(is_spooled)
+    with house.inside():
+        assert jobs.take_in_spool() == int(is_spooled)
+        kept = db.session.query(InboxItem).one()
+        assert (kept.kind, kept.push_token, kept.request_token) == (kind, push_token, request_token)
+
+
+@pytest.mark.parametrize("column, kind", [("push_token", "result"), ("request_token", "stk"), ("push_token", "c2b")])
+def test_a_token_of_another_kind_is_refused_by_the_database(either_house: House, column: str, kind: str) -> None:
+    with either_house.app.app_context(), pytest.raises(IntegrityError), transaction():
+        db.session.add(InboxItem(kind=kind, dedupe="x", body_sealed="", **{column: "abc"}))
+
+
 def test_an_address_that_no_database_takes_blocks_no_other_callback(either_house: House) -> None:
     """A NUL in the address once went to the spool, where it kept every later callback of this machine out."""
     house = either_house
@@ -387,9 +414,7 @@ def test_an_address_that_no_database_takes_blocks_no_other_callback(either_house
     spool = house.app.extensions["spool"]
     assert spool.depth() == 0
     with house.app.app_context():
-        bad = inbox.envelope(
-            "stk", gateway_token="\0", push_token=None, body=b"{}", remote_address=""
-        )  # fmt: skip
+        bad = inbox.envelope("stk", gateway_token="\0", body=b"{}", remote_address="")
         number, token = house.invoice(100)
         pushed = house.pushed(token)
         good = inbox.envelope(

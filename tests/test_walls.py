@@ -119,7 +119,7 @@ def test_database_and_spool_are_nobody_elses_to_read(clean_redis_url: str, tmp_p
         "main(['db', 'upgrade'], standalone_mode=False)\n"
         "from portal.app import create_app; from portal.payments.inbox import inbox\n"
         "app = create_app()\n"
-        "letter = inbox.envelope('c2b', gateway_token='x', push_token=None, body=b'{}', remote_address='')\n"
+        "letter = inbox.envelope('c2b', gateway_token='x', body=b'{}', remote_address='')\n"
         "app.extensions['spool'].append(letter)\n"
     )
     settings = {

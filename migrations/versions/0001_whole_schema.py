@@ -541,6 +541,7 @@ def upgrade() -> None:
         sa.Column("fulfil_attempts", sa.Integer(), nullable=False),
         sa.Column("fulfil_error", sa.String(length=300), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("withdraw_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("state IN ('open', 'paid', 'closed')", name=op.f("ck_payments_state")),
@@ -558,6 +559,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_payments_token")),
     )
     with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_payments_to_withdraw",
+            ["withdraw_at"],
+            unique=False,
+            sqlite_where=sa.text("withdraw_at IS NOT NULL"),
+            postgresql_where=sa.text("withdraw_at IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_payments_offered",
             ["created_at"],
@@ -777,6 +785,7 @@ def upgrade() -> None:
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["purchase_id"], ["purchases.id"], name=op.f("fk_access_grants_purchase_id")),
@@ -860,6 +869,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("push_token", sa.String(length=40), nullable=True),
+        sa.Column("request_token", sa.String(length=40), nullable=True),
         sa.Column("push_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("body_sealed", sa.Text(), nullable=False),
         sa.Column("remote_address", sa.String(length=45), nullable=False),
@@ -872,6 +882,10 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=300), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("push_token IS NULL OR kind = 'stk'", name=op.f("ck_inbox_push_token")),
+        sa.CheckConstraint(
+            "request_token IS NULL OR kind IN ('result', 'timeout')", name=op.f("ck_inbox_request_token")
+        ),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_inbox_gateway_id")),
         sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_inbox_push_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_inbox_tenant_id")),

@@ -50,7 +50,6 @@ def take() -> ResponseReturnValue:
     letter = inbox.envelope(
         webhook.CHANNEL,
         gateway_token=gateway.hook_token,
-        push_token=None,
         body=body,
         remote_address=request.remote_addr or "",
     )

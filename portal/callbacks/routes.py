@@ -41,18 +41,21 @@ def _body() -> bytes | None:
     return body if len(body) <= BODY_LIMIT_BYTES else None
 
 
-def _keep(kind: str, gateway_token: str, push_token: str | None) -> Response:
+def _keep(
+    kind: str, gateway_token: str, *, push_token: str | None = None, request_token: str | None = None
+) -> Response:
     body = _body()
-    tokens = (gateway_token, push_token or "")
+    tokens = (gateway_token, push_token or "", request_token or "")
     if body is None or not all(len(one) <= LONGEST_TOKEN and one.isascii() and one.isprintable() for one in tokens):
         logger.warning("callback_refused", kind=kind, why="too large, or an address of nobody's")
         return _accepted()
     letter = inbox.envelope(
         kind,
         gateway_token=gateway_token,
-        push_token=push_token,
         body=body,
         remote_address=request.remote_addr or "",
+        push_token=push_token,
+        request_token=request_token,
     )
     spool: Spool = current_app.extensions["spool"]
     try:
@@ -95,13 +98,13 @@ def _ask_about_push(body: bytes) -> None:
 @bp.post("/hooks/<gateway_token>/stk/<push_token>")
 def stk(gateway_token: str, push_token: str) -> Response:
     """The result of one STK push."""
-    return _keep("stk", gateway_token, push_token)
+    return _keep("stk", gateway_token, push_token=push_token)
 
 
 @bp.post("/hooks/<gateway_token>/c2b/confirmation")
 def confirmation(gateway_token: str) -> Response:
     """Money paid by hand, or the echo of an STK push."""
-    return _keep("c2b", gateway_token, None)
+    return _keep("c2b", gateway_token)
 
 
 @bp.post("/hooks/<gateway_token>/c2b/validation")
@@ -115,13 +118,13 @@ def validation(gateway_token: str) -> Response:
 @bp.post("/hooks/<gateway_token>/result/<token>")
 def result(gateway_token: str, token: str) -> Response:
     """The result of a pay-out, reversal, status or balance request."""
-    return _keep("result", gateway_token, token)
+    return _keep("result", gateway_token, request_token=token)
 
 
 @bp.post("/hooks/<gateway_token>/timeout/<token>")
 def timeout(gateway_token: str, token: str) -> Response:
     """M-Pesa gave up waiting in its own queue: the outcome is unknown."""
-    return _keep("timeout", gateway_token, token)
+    return _keep("timeout", gateway_token, request_token=token)
 
 
 @bp.post("/api/mpesa/callback", endpoint="legacy_stk")
@@ -154,7 +157,7 @@ def legacy_validation() -> Response:
 @bp.post("/api/mpesa/callbacks/c2b/confirmation")
 def legacy_confirmation() -> Response:
     """A claim to money by hand. It is kept, and believed when M-Pesa, asked about its receipt, says the same."""
-    return _keep("claim", "", None)
+    return _keep("claim", "")
 
 
 csrf.exempt(bp)

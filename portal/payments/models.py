@@ -443,6 +443,8 @@ class InboxItem(Model):
     __tablename__ = "inbox"
     __table_args__ = (
         UniqueConstraint("dedupe"),
+        CheckConstraint("push_token IS NULL OR kind = 'stk'", name="push_token"),
+        CheckConstraint("request_token IS NULL OR kind IN ('result', 'timeout')", name="request_token"),
         _partial("ix_inbox_new", "id", where="state = 'new'"),
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
         _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
@@ -461,7 +463,8 @@ class InboxItem(Model):
     dedupe: Mapped[str] = mapped_column(String(64))
     tenant_id: Mapped[int | None] = mapped_column(ForeignKey("tenants.id"))
     gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
-    push_token: Mapped[str | None] = mapped_column(String(40))
+    push_token: Mapped[str | None] = mapped_column(String(40))  # of the address it came to: a prompt's callback
+    request_token: Mapped[str | None] = mapped_column(String(40))  # or what answers a question of ours
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
     body_sealed: Mapped[str] = mapped_column(Text)
     remote_address: Mapped[str] = mapped_column(String(45), default="")

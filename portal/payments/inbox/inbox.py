@@ -45,9 +45,10 @@ class Door:
 
 # The hot path's one statement, written out: to build it anew for each callback would cost more than to run it.
 _INSERT = text(
-    "INSERT INTO inbox (kind, dedupe, tenant_id, gateway_id, push_token, body_sealed, remote_address, is_foreign, "
-    "receipt, received_at, next_at, state, attempts, outcome) VALUES (:kind, :dedupe, :tenant_id, :gateway_id, "
-    ":push_token, :body_sealed, :remote_address, :is_foreign, :receipt, :received_at, :next_at, 'new', 0, '') "
+    "INSERT INTO inbox (kind, dedupe, tenant_id, gateway_id, push_token, request_token, body_sealed, remote_address, "
+    "is_foreign, receipt, received_at, next_at, state, attempts, outcome) VALUES (:kind, :dedupe, :tenant_id, "
+    ":gateway_id, :push_token, :request_token, :body_sealed, :remote_address, :is_foreign, :receipt, :received_at, "
+    ":next_at, 'new', 0, '') "
     "ON CONFLICT (dedupe) DO NOTHING"
 ).bindparams(bindparam("received_at", type_=Instant()), bindparam("next_at", type_=Instant()))
 
@@ -115,18 +116,23 @@ def envelope(
     kind: str,
     *,
     gateway_token: str,
-    push_token: str | None,
     body: bytes,
     remote_address: str,
+    push_token: str | None = None,
+    request_token: str | None = None,
 ) -> Envelope:
-    """Wrap a callback's bytes with all that is known of it."""
+    """Wrap a callback's bytes with all that is known of it.
+
+    push_token, request_token: what its address ends in, where that names a prompt, or a question that it answers.
+    """
     return Envelope(
         kind,
         gateway_token,
-        push_token,
         base64.b64encode(body).decode(),
         remote_address[:45],
         clock.now().isoformat(),
+        push_token,
+        request_token,
     )
 
 
@@ -164,9 +170,8 @@ def insert(letter: Envelope, door: Door, *, receipt: str | None = None) -> bool:
     receipt: that a claim names.
     """
     content = base64.b64decode(letter.body_base64).decode("utf-8", "replace")
-    digest = hashlib.sha256(
-        f"{letter.kind}\0{door.gateway_id}\0{letter.push_token or ''}\0{content}".encode()
-    ).hexdigest()
+    named = letter.push_token or letter.request_token or ""
+    digest = hashlib.sha256(f"{letter.kind}\0{door.gateway_id}\0{named}\0{content}".encode()).hexdigest()
     is_odd = is_foreign(letter, door)
     if is_odd:
         logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
@@ -176,6 +181,7 @@ def insert(letter: Envelope, door: Door, *, receipt: str | None = None) -> bool:
         "tenant_id": door.tenant_id,
         "gateway_id": door.gateway_id,
         "push_token": letter.push_token,
+        "request_token": letter.request_token,
         "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
         "remote_address": letter.remote_address,
         "is_foreign": is_odd,

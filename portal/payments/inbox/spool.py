@@ -46,10 +46,11 @@ class Envelope:
 
     kind: str
     gateway_token: str
-    push_token: str | None
     body_base64: str
     remote_address: str
     received_at: str
+    push_token: str | None = None
+    request_token: str | None = None
 
 
 _FIELDS = {field.name for field in fields(Envelope)}

@@ -26,7 +26,7 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """Take one result in. The caller commits."""
     result = messages.parse_result(messages.read_json(body.encode()))
     request = daraja_requests.of_result(
-        gateway.id, item.push_token, result.conversation_id, result.originator_conversation_id
+        gateway.id, item.request_token, result.conversation_id, result.originator_conversation_id
     )
     if request is None:
         return Outcome("rejected", "No question of this gateway has that address.")
@@ -66,7 +66,7 @@ def _overturns(request: MpesaRequest, value: str, result: messages.ApiResult) ->
 
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
-    request = daraja_requests.of_result(gateway.id, item.push_token, *_ids_of_timeout(body))
+    request = daraja_requests.of_result(gateway.id, item.request_token, *_ids_of_timeout(body))
     if request is None or request.state == "answered":
         return Outcome("done" if request else "rejected", "No open question of this gateway has that address.")
     daraja_requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
