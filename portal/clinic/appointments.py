@@ -144,8 +144,12 @@ def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
 
 
-def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[tuple[Appointment, Payment]]:
-    """(cancelled appointment, its payment) whose payer's money is still here: to be refunded. The oldest first."""
+def cancelled_with_money(
+    tenant_id: int, *, after_id: int | None = None, rows: int = 50
+) -> tuple[list[tuple[Appointment, Payment]], int | None]:
+    """([(cancelled appointment, its payment)] whose payer's money is still here: to be refunded, the oldest first,
+    the id to go on after or None).
+    """
     kept = (
         select(Appointment, Payment)
         .join(Invoice, Invoice.id == Appointment.invoice_id)
@@ -157,7 +161,10 @@ def cancelled_with_money(tenant_id: int, limit: int = 50) -> list[tuple[Appointm
             Payment.refunded_cents < Payment.amount_cents,
         )
     )
-    return [(one, payment) for one, payment in db.session.execute(kept.order_by(Appointment.id).limit(limit))]
+    if after_id is not None:
+        kept = kept.where(Appointment.id > after_id)
+    found = [(one, payment) for one, payment in db.session.execute(kept.order_by(Appointment.id).limit(rows + 1))]
+    return found[:rows], found[rows - 1][0].id if len(found) > rows else None
 
 
 def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) -> None:

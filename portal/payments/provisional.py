@@ -13,7 +13,7 @@ knows none says nothing, and the question costs the payer nothing.
 from datetime import timedelta
 
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from portal.audit import chain
 from portal.gateways import initiator, messages
@@ -47,16 +47,19 @@ def contradict(push: Push, why: str) -> bool:
     return True
 
 
-def to_decide(tenant_id: int, limit: int = SHOWN) -> list[Transaction]:
-    """Money that M-Pesa says contradictory things of, oldest first."""
+Page = tuple[list[Transaction], int | None]  # a page of money, oldest first, and the id to go on after or None
+
+
+def to_decide(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> Page:
+    """Money that M-Pesa says contradictory things of."""
     mine = select(Transaction).where(
         Transaction.tenant_id == tenant_id, is_provisional(), Transaction.contradicted_at.is_not(None)
     )
-    return list(db.session.scalars(mine.order_by(Transaction.id).limit(limit)))
+    return _page(mine, after_id, rows)
 
 
-def without_receipt(tenant_id: int, limit: int = SHOWN) -> list[Transaction]:
-    """Money of which no receipt came within an hour, and that nothing contradicts; oldest first."""
+def without_receipt(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> Page:
+    """Money of which no receipt came within an hour, and that nothing contradicts."""
     mine = select(Transaction).where(
         Transaction.tenant_id == tenant_id,
         is_provisional(),
@@ -64,7 +67,14 @@ def without_receipt(tenant_id: int, limit: int = SHOWN) -> list[Transaction]:
         Transaction.seen_at.is_(None),
         Transaction.created_at < clock.now() - LISTED_AFTER,
     )
-    return list(db.session.scalars(mine.order_by(Transaction.id).limit(limit)))
+    return _page(mine, after_id, rows)
+
+
+def _page(mine: Select[tuple[Transaction]], after_id: int | None, rows: int) -> Page:
+    if after_id is not None:
+        mine = mine.where(Transaction.id > after_id)
+    found = list(db.session.scalars(mine.order_by(Transaction.id).limit(rows + 1)))
+    return found[:rows], found[rows - 1].id if len(found) > rows else None
 
 
 def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:

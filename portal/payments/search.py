@@ -214,10 +214,14 @@ def is_provisional() -> ColumnElement[bool]:
     return literal_column(" AND ".join(f"transactions.{one}" for one in PROVISIONAL.split(" AND ")))
 
 
-def owed_again(tenant_id: int, limit: int = 50) -> list[tuple[Payment, Transaction]]:
-    """(what was paid and is not any more, the money that is gone), the latest first: for staff to pursue or close."""
+def owed_again(
+    tenant_id: int, *, before_id: int | None = None, rows: int = 50
+) -> tuple[list[tuple[Payment, Transaction]], int | None]:
+    """([(what was paid and is not any more, the money that is gone)], the id to go on before or None): the latest
+    first, for staff to pursue or close.
+    """
     gone = (
-        select(Payment, Transaction)
+        select(Payment, Transaction, Allocation.id)
         .join(Allocation, Allocation.payment_id == Payment.id)
         .join(Transaction, Transaction.id == Allocation.transaction_id)
         .where(
@@ -228,12 +232,15 @@ def owed_again(tenant_id: int, limit: int = 50) -> list[tuple[Payment, Transacti
             Transaction.reversed_at.is_not(None) | Transaction.voided_at.is_not(None),
         )
         .order_by(Allocation.id.desc())
-        .limit(limit)
+        .limit(rows + 1)
     )
+    if before_id is not None:
+        gone = gone.where(Allocation.id < before_id)
+    found = list(db.session.execute(gone))
     latest: dict[int, tuple[Payment, Transaction]] = {}
-    for payment, money in db.session.execute(gone):
+    for payment, money, _allocation_id in found[:rows]:
         latest.setdefault(payment.id, (payment, money))
-    return list(latest.values())
+    return list(latest.values()), found[rows - 1][2] if len(found) > rows else None
 
 
 @dataclass(frozen=True)

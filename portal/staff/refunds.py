@@ -20,7 +20,7 @@ from portal.payments import booking, search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.refunds import refunds
 from portal.staff import audit_words
-from portal.staff.guard import actor, needs
+from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions
 from portal.users.models import User
@@ -67,13 +67,15 @@ def listed() -> ResponseReturnValue:
     cursor = request.args.get("cursor", "")
     before_id = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
     items, next_id = refunds.page(g.tenant.id, before_id=before_id)
-    waiting = refunds.to_approve(g.tenant.id) if before_id is None else []
+    waiting, approve_after = refunds.to_approve(g.tenant.id, after_id=read_id("approve_after"))
+    waiting = waiting if before_id is None else []
     names = _names([*waiting, *items])
     return render_template(
         "staff/refunds.html",
         waiting=[_row(one, names) for one in waiting],
         rows=[_row(one, names) for one in items],
         next_url=url_for("staff.refunds", cursor=next_id) if next_id else None,
+        next_to_approve_url=url_for("staff.refunds", approve_after=approve_after) if approve_after else None,
     )
 
 

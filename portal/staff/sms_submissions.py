@@ -40,9 +40,15 @@ def listed() -> ResponseReturnValue:
     if items:
         with transaction():
             chain.record(g.tenant.id, "tenant", g.tenant.id, "looked_at_messages", actor=actor())
-    held = [_held(one) for one in unverified_reports.waiting(g.tenant.id)]
-    held_count = unverified_reports.waiting_count(g.tenant.id)
-    return render_template("staff/claims.html", items=items, held=held, held_count=held_count, next_url=next_url)
+    held, held_after = unverified_reports.waiting(g.tenant.id, after_id=read_id("held_after"))
+    return render_template(
+        "staff/claims.html",
+        items=items,
+        next_url=next_url,
+        held=[_held(one) for one in held],
+        held_count=unverified_reports.waiting_count(g.tenant.id),
+        next_held_url=url_for("staff.claims", held_after=held_after) if held_after else None,
+    )
 
 
 def _held(one: Hearsay) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _version(tenant: Tenant) -> str:
 
 def _unproved(tenant_id: int) -> int:
     """How many payments without a receipt wait for a person's word; beyond a hundred it does not matter."""
-    return len(provisional.to_decide(tenant_id)) + len(provisional.without_receipt(tenant_id))
+    return sum(len(page) for page, _next in (provisional.to_decide(tenant_id), provisional.without_receipt(tenant_id)))
 
 
 def _money_version(tenant_id: int) -> str:

@@ -8,6 +8,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from portal.clinic import appointments, people
+from portal.clinic.models import Appointment
 from portal.gateways import client_factory, messages
 from portal.kernel import money as cash
 from portal.kernel import personal, queue
@@ -82,12 +83,32 @@ def unmatched() -> ResponseReturnValue:
         items=items,
         next_url=url_for("staff.unmatched", after=after_id) if after_id else None,
         next_to_decide_url=url_for("staff.unmatched", decide_after=more) if more else None,
-        owed=_owed(),
         undecided=_undecided(waiting),
-        contradicted=[_unproved(one) for one in provisional.to_decide(g.tenant.id)],
-        without_receipt=[_unproved(one) for one in provisional.without_receipt(g.tenant.id)],
-        cancelled=_cancelled(may_refund),
+        **_queues(may_refund),
     )
+
+
+def _queues(may_refund: bool) -> dict[str, Any]:
+    """The other lists of this page, each with the address of what follows it."""
+
+    def later(**where: int | None) -> str | None:
+        return url_for("staff.unmatched", **where) if any(where.values()) else None
+
+    tenant_id = g.tenant.id
+    contradicted, contradicted_after = provisional.to_decide(tenant_id, after_id=read_id("contradicted_after"))
+    unproved, unproved_after = provisional.without_receipt(tenant_id, after_id=read_id("unproved_after"))
+    cancelled, cancelled_after = appointments.cancelled_with_money(tenant_id, after_id=read_id("cancelled_after"))
+    owed, owed_before = search.owed_again(tenant_id, before_id=read_id("owed_before"))
+    return {
+        "contradicted": [_unproved(one) for one in contradicted],
+        "next_contradicted_url": later(contradicted_after=contradicted_after),
+        "without_receipt": [_unproved(one) for one in unproved],
+        "next_without_receipt_url": later(unproved_after=unproved_after),
+        "cancelled": _cancelled(cancelled, may_refund),
+        "next_cancelled_url": later(cancelled_after=cancelled_after),
+        "owed": _owed(owed),
+        "next_owed_url": later(owed_before=owed_before),
+    }
 
 
 def _unproved(one: Transaction) -> dict[str, Any]:
@@ -120,7 +141,7 @@ def decide_paid(uid: str) -> ResponseReturnValue:
     return redirect(url_for("staff.unmatched"), 303)
 
 
-def _cancelled(may_refund: bool) -> list[dict[str, Any]]:
+def _cancelled(found: list[tuple[Appointment, Payment]], may_refund: bool) -> list[dict[str, Any]]:
     """Appointments that were cancelled after they were paid: nobody has the money's worth."""
     return [
         {
@@ -133,7 +154,7 @@ def _cancelled(may_refund: bool) -> list[dict[str, Any]]:
             if may_refund and refunds.may_go_back(payment)[0]
             else None,
         }
-        for one, payment in appointments.cancelled_with_money(g.tenant.id)
+        for one, payment in found
     ]
 
 
@@ -202,7 +223,7 @@ def decide(item_id: int) -> ResponseReturnValue:
     return redirect(url_for("staff.unmatched"), 303)
 
 
-def _owed() -> list[dict[str, Any]]:
+def _owed(found: list[tuple[Payment, Transaction]]) -> list[dict[str, Any]]:
     """What was paid and is not any more. An invoice is not closed here: it is voided where it is kept."""
     return [
         {
@@ -215,7 +236,7 @@ def _owed() -> list[dict[str, Any]]:
             "url": url_for("staff.attempt", token=payment.token),
             "close_url": None if payment.purpose == "clinic" else url_for("staff.attempt_close", token=payment.token),
         }
-        for payment, gone in search.owed_again(g.tenant.id)
+        for payment, gone in found
     ]
 
 

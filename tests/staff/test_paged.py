@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 
 from bench import history
 from portal.api import transactions as api_transactions
-from portal.clinic.models import Appointment, Clinician, Patient
+from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.gateways.messages import PayerId, PulledTransaction
 from portal.gateways.models import Gateway
 from portal.kernel import clock
@@ -19,8 +19,9 @@ from portal.kernel.spreadsheets import harmless
 from portal.payments import booking, matching
 from portal.payments.c2b import pull
 from portal.payments.integrity import problems
-from portal.payments.models import Claim, InboxItem, Payment, Transaction
-from tests.house import House, c2b_body, receipt
+from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
+from portal.users.models import User
+from tests.house import House, c2b_body, later, receipt
 
 
 def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") -> None:
@@ -32,13 +33,13 @@ def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") ->
             booking.book(gateway, arrival).unplaced_why = booking.UNKNOWN_ACCOUNT
 
 
-def walked(client: Any, path: str, pattern: str) -> list[str]:
-    """What the pages show, each after the other by its own link."""
+def walked(client: Any, path: str, pattern: str, by: str = "after|cursor|decide_after") -> list[str]:
+    """What the pages show, each after the other by its own link; by: what such links are known by."""
     found: list[str] = []
     for _page in range(20):
         page = client.get(path).text
         found += re.findall(pattern, page)
-        links = re.findall(r'href="([^"]*\?(?:after|cursor|decide_after)=\d+)"', page)
+        links = re.findall(rf'href="([^"]*\?(?:{by})=\d+)"', page)
         if not links:
             return found
         path = links[-1].replace("&amp;", "&")
@@ -107,6 +108,94 @@ def test_messages_to_check_are_paged_to_their_end(house: House) -> None:
             )  # fmt: skip
     shown = walked(house.browser_of("amina"), "/staff/claims", r"UKL\d{7}")
     assert sorted(set(shown)) == [receipt(number) for number in range(1, 61)]
+
+
+MANY = range(1, 61)
+
+
+def test_what_another_system_told_is_paged_to_its_end(house: House) -> None:
+    """Rule 14, of the same kind as money.md C32: it was cut at 50."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for number in MANY:
+            told = {"receipt": receipt(number), "amount_cents": 5_000, "occurred_at": clock.now(), "state": "held"}
+            whose = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id, "environment": "sandbox"}
+            db.session.add(Hearsay(**whose, **told))
+    client = house.browser_of("amina")
+    assert "Told by another system (60)" in client.get("/staff/claims").text
+    assert walked(client, "/staff/claims", r"UKL\d{7}", by="held_after") == [receipt(number) for number in MANY]
+
+
+def test_refunds_to_approve_are_paged_to_their_end(house: House) -> None:
+    """Rule 14: the fifty-first waited until an older one was decided."""
+    homeless(house, 1, 1)
+    with house.app.app_context(), transaction():
+        booked = db.session.query(Transaction).one()
+        user_id = db.session.query(User.id).filter_by(name="Amina").scalar()
+        for number in MANY:
+            db.session.add(
+                Refund(
+                    tenant_id=booked.tenant_id, transaction_id=booked.id, gateway_id=booked.gateway_id,
+                    environment="sandbox", method="b2c", amount_cents=1_000, state="requested",
+                    uid=f"{number:032x}", requested_by_id=user_id,
+                )
+            )  # fmt: skip
+    found = walked(
+        house.browser_of("amina"), "/staff/refunds", r'action="/staff/refunds/(\w+)/refuse"', by="approve_after"
+    )
+    assert found == [f"{number:032x}" for number in MANY]
+
+
+@pytest.mark.parametrize(("is_contradicted", "by"), [(True, "contradicted_after"), (False, "unproved_after")])
+def test_money_without_a_receipt_is_paged_to_its_end(house: House, is_contradicted: bool, by: str) -> None:
+    """Rules 12 and 14."""
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for _number in MANY:
+            one = booking.book(gateway, booking.Arrival("query", 5_000, clock.now()))
+            one.contradicted_at = clock.now() if is_contradicted else None
+    with house.inside():
+        uids = [uid for (uid,) in db.session.query(Transaction.uid).order_by(Transaction.id)]
+    later(3_700)
+    pattern = r'action="/staff/unmatched/provisional/(\w+)"'
+    shown = walked(house.browser_of("amina"), "/staff/unmatched", pattern, by=by)
+    assert len(uids) == 60 and shown == [uid for uid in uids for _button in range(2)]
+
+
+def test_what_is_owed_again_is_paged_to_its_end(house: House) -> None:
+    """Rule 14."""
+    numbers = [house.invoice(50)[0] for _one in MANY]
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        for nth, number in enumerate(numbers, 1):
+            payment = booking.lock_payment(db.session.query(Payment.id).filter_by(reference=number).scalar())
+            came = booking.book(gateway, booking.Arrival("c2b", 5_000, clock.now(), receipt(nth), number))
+            booking.allocate(came, payment, actor="test")
+            booking.take_back(came, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
+    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"M-Pesa reversed (UKL\d{7})", by="owed_before")
+    assert shown == [receipt(nth) for nth in reversed(MANY)]
+
+
+def test_what_was_cancelled_and_paid_is_paged_to_its_end(house: House) -> None:
+    """Rule 14."""
+    numbers = [house.invoice(50)[0] for _one in MANY]
+    with house.app.app_context(), transaction():
+        patient, clinician = db.session.query(Patient).first(), db.session.query(Clinician).first()
+        assert patient is not None and clinician is not None
+        for number in numbers:
+            bill = db.session.query(Invoice).filter_by(number=number).one()
+            bill.payment.state, bill.payment.allocated_cents = "paid", 5_000
+            db.session.add(
+                Appointment(
+                    tenant_id=patient.tenant_id, patient_id=patient.id, clinician_id=clinician.id, kind="onsite",
+                    starts_at=clock.now(), duration_minutes=30, price_cents=5_000, invoice_number=number,
+                    invoice_id=bill.id, status="cancelled",
+                )
+            )  # fmt: skip
+    shown = walked(
+        house.browser_of("amina"), "/staff/unmatched", r'<h3><a href="[^"]*">([^<]+)</a></h3>', by="cancelled_after"
+    )
+    assert shown == numbers
 
 
 def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_page(house: House) -> None:

@@ -559,10 +559,13 @@ def named(tenant_id: int, uid: str) -> Refund:
     return found
 
 
-def to_approve(tenant_id: int) -> list[Refund]:
-    """Refunds that wait for a second person, oldest first."""
+def to_approve(tenant_id: int, *, after_id: int | None = None, rows: int = 50) -> tuple[list[Refund], int | None]:
+    """(refunds that wait for a second person, oldest first, the id to go on after or None)."""
     mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == "requested")
-    return list(db.session.scalars(mine.order_by(Refund.id).limit(50)))
+    if after_id is not None:
+        mine = mine.where(Refund.id > after_id)
+    items = list(db.session.scalars(mine.order_by(Refund.id).limit(rows + 1)))
+    return items[:rows], items[rows - 1].id if len(items) > rows else None
 
 
 def page(tenant_id: int, *, before_id: int | None = None, rows: int = 50) -> tuple[list[Refund], int | None]:

@@ -21,7 +21,7 @@ from portal.payments.booking import Arrival
 from portal.payments.models import Customer, Hearsay, InboxItem, Transaction
 from portal.payments.wallets import wallets
 
-BATCH = 200
+BATCH, SHOWN = 200, 50
 CHANNEL = wallets.GUESSED
 
 
@@ -187,10 +187,13 @@ def _of_tenant(tenant_id: int, uid: str) -> Hearsay:
     return held
 
 
-def waiting(tenant_id: int, *, limit: int = 50) -> list[Hearsay]:
-    """Words that wait for M-Pesa, a statement or a person, oldest first."""
+def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> tuple[list[Hearsay], int | None]:
+    """(words that wait for M-Pesa, a statement or a person, oldest first, the id to go on after or None)."""
     held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, Hearsay.state == "held")
-    return list(db.session.scalars(held.order_by(Hearsay.id).limit(limit)))
+    if after_id is not None:
+        held = held.where(Hearsay.id > after_id)
+    found = list(db.session.scalars(held.order_by(Hearsay.id).limit(rows + 1)))
+    return found[:rows], found[rows - 1].id if len(found) > rows else None
 
 
 def waiting_count(tenant_id: int) -> int:
