@@ -22,7 +22,7 @@ from portal.payments.refunds import refunds
 from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
-from portal.users import permissions
+from portal.users import permissions, team
 from portal.users.models import User
 from portal.users.permissions import REFUND
 
@@ -75,6 +75,7 @@ def listed() -> ResponseReturnValue:
         waiting=[_row(one, names) for one in waiting],
         rows=[_row(one, names) for one in items],
         next_url=url_for("staff.refunds", cursor=next_id) if next_id else None,
+        approves_from=team.approves_from(g.tenant.id, current_user.id),
         next_to_approve_url=url_for("staff.refunds", approve_after=approve_after) if approve_after else None,
     )
 

@@ -68,6 +68,7 @@ class Membership(TenantOwned, Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     role: Mapped[str] = mapped_column(String(20))
     deactivated_at: Mapped[datetime | None]
+    approves_from: Mapped[datetime | None]  # before it, a colleague's refund has no second person in this one
     user: Mapped[User] = relationship()
     tenant: Mapped[Tenant] = relationship(lazy="joined")
 

@@ -2,7 +2,12 @@
 
 Decided: an administrator of a tenant may hand out a link to a password only of a person who belongs to this tenant
 alone: whoever works elsewhere too, or stands above tenants, would be taken over there by it.
+Decided: who was given a role, or chose a password by a link that a colleague handed out, is no second person for a day:
+else one administrator makes another, or takes over the other one's account, and approves their own refund by it. In
+that day whoever else looks at the people sees it, and the one who was taken over cannot sign in.
 """
+
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 
@@ -19,6 +24,7 @@ class Unproven(Conflict):
     """Another business made this person, and their address never answered a mail: nobody knows yet whose it is."""
 
 
+APPROVES_AFTER = timedelta(hours=24)
 ROLES = ("tenant_admin", "receptionist", "clinician", "accountant")  # that a page gives; patients come by themselves
 
 
@@ -68,6 +74,7 @@ def give_role(user: User, tenant_id: int, role: str, *, actor: str) -> None:
         return
     before = "deactivated" if membership.deactivated_at else membership.role
     membership.role, membership.deactivated_at = role, None
+    membership.approves_from = clock.now() + APPROVES_AFTER
     db.session.flush()
     chain.record(tenant_id, "user", user.id, "role_changed", actor=actor, old=before, new=role)
 
@@ -83,13 +90,27 @@ def _join(user: User, tenant_id: int, role: str, *, actor: str) -> None:
             user.password_hash = credentials.hash_of(new_token())
             db.session.flush()
         sessions.end_all(user)
-    credentials.add_role(user, tenant_id, role)
+    credentials.add_role(user, tenant_id, role).approves_from = clock.now() + APPROVES_AFTER
     chain.record(tenant_id, "user", user.id, "role_given", actor=actor, new=role)
 
 
 def _works_elsewhere(user: User, tenant_id: int) -> bool:
     elsewhere = select(Membership.id).where(Membership.user_id == user.id, Membership.tenant_id != tenant_id).limit(1)
     return db.session.scalar(elsewhere) is not None
+
+
+def chose_by_handed_link(user_id: int) -> None:
+    """Whoever handed the link out may have chosen this person's password. The caller commits."""
+    mine = update(Membership).where(Membership.user_id == user_id)
+    db.session.execute(mine.values(approves_from=clock.now() + APPROVES_AFTER))
+    db.session.get_one(User, user_id).is_proven = False
+
+
+def approves_from(tenant_id: int, user_id: int) -> datetime | None:
+    """From when this person may approve what a colleague asked for; None where it is so already."""
+    mine = select(Membership.approves_from).where(Membership.tenant_id == tenant_id, Membership.user_id == user_id)
+    since = db.session.scalar(mine)
+    return since if since is not None and since > clock.now() else None
 
 
 def deactivate(membership: Membership, *, actor: str) -> None:

@@ -21,7 +21,7 @@ from portal.kernel.limits import network, shared
 from portal.kernel.translations import said
 from portal.notifications import tell
 from portal.tenants.models import Tenant
-from portal.users import credentials, links
+from portal.users import credentials, links, team
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
 from portal.web.signin import ask_to_sign_in, enter, keep_session, remember_device
@@ -150,8 +150,10 @@ def choose(token: str) -> ResponseReturnValue:
             chosen = credentials.hash_of(form.password.data or "")
             with transaction():
                 credentials.change_password(linked.user_id, chosen, key=linked.key, actor=f"user:{linked.user_id}")
-                # By a link that was handed out, whoever handed it out may have chosen the password.
-                db.session.get_one(User, linked.user_id).is_proven = linked.is_mailed
+                if linked.is_mailed:
+                    db.session.get_one(User, linked.user_id).is_proven = True
+                else:
+                    team.chose_by_handed_link(linked.user_id)
         except Refused as error:
             form.form_errors.append(said(error.message))
         else:

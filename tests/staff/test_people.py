@@ -7,10 +7,12 @@ from portal.audit.models import AuditEntry
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments.models import Refund
 from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.users.models import Membership, User
-from tests.house import House, csrf_of, later
+from tests.house import PASSWORD, House, csrf_of, later, receipt
+from tests.payments.test_refunds import by_hand, with_initiator
 
 NEW = "battery staple words"
 
@@ -44,6 +46,72 @@ def test_somebody_new_comes_in_by_a_link_that_works_once(house: House) -> None:
     data = {"email": "zuri@mlima.test", "password": NEW, "csrf_token": csrf_of(client, "/login")}
     assert client.post("/login", data=data).headers["Location"] == "/staff/"
     assert client.get("/staff/manual/new").status_code == 200 and client.get("/staff/people").status_code == 403
+
+
+def wants_back(house: House) -> str:
+    """A refund that Amina asked for and somebody else must approve."""
+    with_initiator(house)
+    number, token = house.invoice(800)
+    by_hand(house, 800, number, receipt(1))
+    with house.app.app_context(), transaction():
+        db.session.query(Tenant).update({"refund_approval_above_cents": 50_000})
+    answer = house.api("amina").post(f"/api/mpesa/{token}/refund", {"amount": 800})
+    assert answer.json["data"]["needsApproval"] is True
+    return str(answer.json["data"]["refundId"])
+
+
+def choose_password(house: House, path: str) -> None:
+    client = house.client()
+    given = {"password": PASSWORD, "again": PASSWORD, "csrf_token": csrf_of(client, path)}
+    assert client.post(path, data=given).status_code == 303
+
+
+def approves(house: House, name: str, uid: str) -> Any:
+    house.tokens.clear()  # the clock was moved, or the password was changed
+    return house.api(name).post(f"/api/refunds/{uid}/approve", {})
+
+
+def state_of(house: House, uid: str) -> str:
+    with house.inside():
+        return db.session.query(Refund.state).filter_by(uid=uid).scalar()  # type: ignore[no-any-return]
+
+
+def test_no_administrator_makes_the_second_person_for_a_refund_of_their_own(house: House) -> None:
+    """Invited by who asked for the refund, and signed in as by them, a second administrator approved it at once."""
+    uid, amina = wants_back(house), house.browser_of("amina")
+    invited = post(amina, "/staff/people", name="Zuri", email="zuri@mlima.test", role="tenant_admin")
+    choose_password(house, link_in(invited) or "")
+    refused = approves(house, "zuri", uid)
+    assert (refused.status_code, refused.json["error"]) == (409, "approves_later")
+    page = house.browser_of("zuri").get("/staff/refunds").text
+    assert "less than a day ago" in page and f"/staff/refunds/{uid}/approve" not in page
+    assert "approves no refund of a colleague for 24 hours" in amina.get("/staff/people").text
+    later(86_400 - 60)
+    assert approves(house, "zuri", uid).status_code == 409 and state_of(house, uid) == "requested"
+    later(120)
+    assert approves(house, "zuri", uid).status_code == 200 and state_of(house, uid) == "approved"
+
+
+def test_a_colleague_made_administrator_is_no_second_person_for_a_day(house: House) -> None:
+    uid, amina = wants_back(house), house.browser_of("amina")
+    post(amina, f"/staff/people/{member_id(house, 'brian')}/role", role="tenant_admin")
+    assert approves(house, "brian", uid).json["error"] == "approves_later"
+    later(86_460)
+    assert approves(house, "brian", uid).status_code == 200
+
+
+def test_a_second_administrator_whose_password_a_link_changed_is_none_for_a_day(house: House) -> None:
+    """The link may be a week old when it is used: the day begins with the password."""
+    with house.app.app_context(), transaction():
+        user = credentials.add_user(email="zuri@mlima.test", name="Zuri", password=PASSWORD)
+        credentials.add_role(user, db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), "tenant_admin")
+    path = link_in(post(house.browser_of("amina"), f"/staff/people/{member_id(house, 'zuri')}/link"))
+    later(6 * 86_400)
+    uid = wants_back(house)
+    choose_password(house, path or "")
+    assert approves(house, "zuri", uid).json["error"] == "approves_later"
+    later(86_460)
+    assert approves(house, "zuri", uid).status_code == 200
 
 
 def test_the_same_address_is_invited_once_and_wrong_ones_are_named(house: House) -> None:

@@ -30,6 +30,7 @@ from portal.payments.booking import customer_credited, lock_payment, lock_with_p
 from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.stk.push_states import touch
 from portal.tenants.models import Tenant
+from portal.users import team
 
 MPESA_FIRST = timedelta(hours=1)  # what M-Pesa says by itself comes before what an administrator says
 B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
@@ -328,11 +329,22 @@ def _post(refund: Refund, from_account: str, kind: str, sign: int) -> None:
 
 
 def approve(refund: Refund, *, user_id: int, actor: str) -> None:
-    """A second person says yes. Raises Conflict for the one who asked. The caller commits, then rings REQUESTS."""
+    """A second person says yes. Raises Conflict for the one who asked, and for who came by a colleague's word within
+    the last day. The caller commits, then rings REQUESTS.
+    """
     if refund.state != "requested":
         raise Conflict(_("This refund was decided already."))
     if refund.requested_by_id == user_id:
         raise Conflict(_("Somebody else must approve a refund of this size: you asked for it."), code="same_person")
+    if since := team.approves_from(refund.tenant_id, user_id):
+        raise Conflict(
+            _(
+                "You were given your role, or a link to your password, less than a day ago. From %(when)s you may"
+                " approve refunds.",
+                when=f"{clock.nairobi(since):%d/%m/%Y %H:%M}",
+            ),
+            code="approves_later",
+        )
     refund.approved_by_id, refund.next_at = user_id, clock.now()
     _move(refund, "approved", actor=actor, why="Approved by a second person.")
 
