@@ -17,7 +17,7 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
 from portal.notifications import notices
-from portal.payments import provisional, search
+from portal.payments import provisional, search, stuck
 from portal.payments.models import Transaction
 from portal.staff.guard import needs
 from portal.tenants.models import Tenant
@@ -47,6 +47,8 @@ def _shown(version: str) -> dict[str, Any]:
     return {
         "stats": search.figures(tenant.id, environment),
         "unproved_count": _unproved(tenant.id),
+        "stuck_count": _stuck(tenant.id),
+        "stuck_url": url_for("staff.stuck"),
         "appointments": None if seen is None else [row_of(one) for one in seen],
         "items": _items(tenant.id),
         "notices": notices.unread(tenant.id, current_user.id),
@@ -96,13 +98,18 @@ def _version(tenant: Tenant) -> str:
     """What tells whether anything on this page changed: digits and hyphens."""
     visits = appointments.states_between(tenant.id, *_day()) if tenant.is_clinic else []
     told = [one.id for one in notices.unread(tenant.id, current_user.id)]
-    also = zlib.crc32(repr((visits, told, _unproved(tenant.id))).encode())
+    also = zlib.crc32(repr((visits, told, _unproved(tenant.id), _stuck(tenant.id))).encode())
     return f"{_money_version(tenant.id)}-{also}"
 
 
 def _unproved(tenant_id: int) -> int:
     """How many payments without a receipt wait for a person's word; beyond a hundred it does not matter."""
     return sum(len(page) for page, _next in (provisional.to_decide(tenant_id), provisional.without_receipt(tenant_id)))
+
+
+def _stuck(tenant_id: int) -> int:
+    """How many things the product gave up on, or waits for without end."""
+    return sum(stuck.counts(tenant_id).values())
 
 
 def _money_version(tenant_id: int) -> str:

@@ -42,6 +42,24 @@ def a_dead_callback(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[str,
         return token, item.id
 
 
+def alert_on_today(house: House) -> str:
+    """The alert of stuck things on the page that a receptionist keeps open; empty where there is none."""
+    found = re.findall(r'<a class="alert [^>]*>.*?</a>', house.browser_of("brian").get("/staff/").text, re.S)
+    return next((one for one in found if "Stuck" in one), "")
+
+
+def test_what_gets_stuck_comes_up_on_todays_page_by_its_poll(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps the page open all day does not load it anew."""
+    brian = house.browser_of("brian")
+    page = brian.get("/staff/").text
+    assert alert_on_today(house) == ""
+    poll = re.findall(r'hx-get="(/staff/live[^"]*)"', page)[0].replace("&amp;", "&")
+    assert brian.get(poll, headers={"HX-Request": "true"}).status_code == 204
+    a_dead_callback(house, monkeypatch)
+    told = brian.get(poll, headers={"HX-Request": "true"})
+    assert told.status_code == 200 and "Stuck: 1 thing that did not go by itself" in told.text
+
+
 def metric(house: House, what: str) -> float:
     found = re.search(rf'^mlango_waiting{{what="{what}"}} ([\d.]+)$', house.client().get("/metrics").text, re.M)
     assert found, what
@@ -58,6 +76,7 @@ def test_a_dead_callback_is_listed_counted_and_replayed_by_an_administrator(
     token, item_id = a_dead_callback(house, monkeypatch)
     shown = page(house)
     assert "ZeroDivisionError: a mistake of ours" in shown and "Stuck (1)" in shown
+    assert 'href="/staff/stuck">' in alert_on_today(house) and "Stuck: 1 thing that did not" in alert_on_today(house)
     assert "Look the payment up in M-Pesa" in shown and metric(house, "stuck_callback") == 1
     assert "Stuck (1)" in house.browser_of("brian").get("/staff/").text, "every page leads there"
     assert "/staff/stuck/callbacks/" not in page(house, "brian"), "who may not replay sees it without the button"
