@@ -70,7 +70,7 @@ def without_receipt(tenant_id: int, *, after_id: int | None = None, rows: int = 
     return _page(mine, after_id, rows)
 
 
-def _page(mine: Select[tuple[Transaction]], after_id: int | None, rows: int) -> Page:
+def _page(mine: Select[Transaction], after_id: int | None, rows: int) -> Page:
     if after_id is not None:
         mine = mine.where(Transaction.id > after_id)
     found = list(db.session.scalars(mine.order_by(Transaction.id).limit(rows + 1)))

@@ -91,8 +91,8 @@ def unmatched() -> ResponseReturnValue:
 def _queues(may_refund: bool) -> dict[str, Any]:
     """The other lists of this page, each with the address of what follows it."""
 
-    def later(**where: int | None) -> str | None:
-        return url_for("staff.unmatched", **where) if any(where.values()) else None
+    def later(name: str, row_id: int | None) -> str | None:
+        return url_for("staff.unmatched") + f"?{name}={row_id}" if row_id else None
 
     tenant_id = g.tenant.id
     contradicted, contradicted_after = provisional.to_decide(tenant_id, after_id=read_id("contradicted_after"))
@@ -101,13 +101,13 @@ def _queues(may_refund: bool) -> dict[str, Any]:
     owed, owed_before = search.owed_again(tenant_id, before_id=read_id("owed_before"))
     return {
         "contradicted": [_unproved(one) for one in contradicted],
-        "next_contradicted_url": later(contradicted_after=contradicted_after),
+        "next_contradicted_url": later("contradicted_after", contradicted_after),
         "without_receipt": [_unproved(one) for one in unproved],
-        "next_without_receipt_url": later(unproved_after=unproved_after),
+        "next_without_receipt_url": later("unproved_after", unproved_after),
         "cancelled": _cancelled(cancelled, may_refund),
-        "next_cancelled_url": later(cancelled_after=cancelled_after),
+        "next_cancelled_url": later("cancelled_after", cancelled_after),
         "owed": _owed(owed),
-        "next_owed_url": later(owed_before=owed_before),
+        "next_owed_url": later("owed_before", owed_before),
     }
 
 
