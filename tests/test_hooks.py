@@ -395,6 +395,7 @@ def test_the_token_of_an_address_is_kept_as_what_it_names(
     assert spooled(house) == int(is_spooled)
     with house.inside():
         assert jobs.take_in_spool() == int(is_spooled)
+    with house.inside():
         kept = db.session.query(InboxItem).one()
         assert (kept.kind, kept.push_token, kept.request_token) == (kind, push_token, request_token)
 
