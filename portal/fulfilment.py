@@ -23,8 +23,8 @@ from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.payment import touch
 from portal.payments.processing.jobs import TURN_S, batch_rows, give_way
-from portal.payments.stk.push_states import touch
 
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
 

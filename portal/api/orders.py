@@ -18,8 +18,9 @@ from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import for_screens, mask_checkout, normalise_msisdn
 from portal.payer import start, view
 from portal.payments import status
-from portal.payments.booking import lock_payment
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push
+from portal.payments.payment import lock_payment, new_reference, open_payment
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 from portal.users import permissions
@@ -112,7 +113,7 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
     title = text_of(given, "description", required=False)[:80] or f"Order {order_id}"[:80]
     payment = _open(tenant, gateway, order_id, amount_cents, title, details)
     if payment.environment != gateway.environment:  # asked for with the other money
-        pushes.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=asking.actor)
+        close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=asking.actor)
         payment = _open(tenant, gateway, order_id, amount_cents, title, details)
     # Only now: opening it waited for whoever holds the live one, which may have been paid in this very moment.
     _refuse_if_paid(gateway, order_id, amount_cents)
@@ -122,12 +123,12 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
 def _open(
     tenant: Tenant, gateway: Gateway, order_id: str, amount_cents: int, title: str, details: dict[str, Any]
 ) -> Payment:
-    return pushes.open_payment(
+    return open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="order",
-        reference=pushes.new_reference("R"),
+        reference=new_reference("R"),
         title=title,
         amount_cents=amount_cents,
         live_key=f"order/{order_id}/{amount_cents}",

@@ -18,8 +18,8 @@ from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, money
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound, Refused
-from portal.payments.booking import lock_payment
 from portal.payments.models import Payment
+from portal.payments.payment import lock_payment
 from portal.tenants.models import Tenant
 
 ALLOWED = {

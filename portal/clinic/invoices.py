@@ -14,9 +14,9 @@ from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
-from portal.payments.booking import lock_payment
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment
-from portal.payments.stk import pushes
+from portal.payments.payment import ReferenceTaken, lock_payment, open_payment
 from portal.payments.wallets import wallets
 from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
@@ -110,7 +110,7 @@ def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: A
     for _try in range(MOST_TRIES):
         reference = number or next_number(tenant)
         try:
-            return pushes.open_payment(
+            return open_payment(
                 tenant,
                 gateway,
                 environment=gateway.environment,
@@ -119,10 +119,10 @@ def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: A
                 title=f"Invoice {reference}",
                 **columns,
             )
-        except pushes.ReferenceTaken:
+        except ReferenceTaken:
             if number is not None:
                 raise
-    raise pushes.ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
+    raise ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
 
 
 def _check_lines(lines: object) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ def void(invoice: Invoice, *, why: str, actor: str) -> None:
 
 def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
     """Stop offering an invoice that is not paid in full: a part that came waits to be placed. The caller commits."""
-    pushes.close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
+    close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
     invoice.voided_at = clock.now()
     chain.record(invoice.tenant_id, "invoice", invoice.id, "voided", actor=actor, why=why)
 

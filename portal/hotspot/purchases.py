@@ -18,10 +18,11 @@ from portal.hotspot.models import AccessGrant, Package, Purchase, Router
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict
-from portal.payments.booking import allocate, lock_payment
+from portal.payments.booking import allocate
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push, Transaction
-from portal.payments.stk import pushes
-from portal.payments.stk.push_states import OPEN, State, touch
+from portal.payments.payment import lock_payment, new_reference, open_payment, touch
+from portal.payments.stk.push_states import OPEN, State
 from portal.tenants.models import Tenant
 
 MOST_GRANTS_SHOWN = 50
@@ -142,7 +143,7 @@ def _let_go(payment: Payment, gateway: Gateway) -> None:
         select(Push.id).where(Push.payment_id == payment.id, Push.state.in_(OPEN | {State.UNCONFIRMED})).limit(1)
     )
     if may_ring is None or payment.environment != gateway.environment:
-        pushes.close_payment(payment, why="The package or its gateway changed.", actor="payer")
+        close_payment(payment, why="The package or its gateway changed.", actor="payer")
     else:
         touch(payment.id, live_key=None)
 
@@ -168,12 +169,12 @@ def _open(
     live_key: str,
     key: str | None,
 ) -> Payment:
-    return pushes.open_payment(
+    return open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="hotspot",
-        reference=pushes.new_reference("W"),
+        reference=new_reference("W"),
         title=package.name,
         amount_cents=package.price_cents,
         live_key=live_key,
@@ -221,12 +222,12 @@ def claimed(
 
 def for_message(tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None) -> Payment:
     """A payment for this package that no phone is asked for: a pasted message pays it. The caller commits."""
-    payment = pushes.open_payment(
+    payment = open_payment(
         tenant,
         gateway,
         environment=gateway.environment,
         purpose="hotspot",
-        reference=pushes.new_reference("W"),
+        reference=new_reference("W"),
         title=package.name,
         amount_cents=package.price_cents,
         phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,

@@ -38,6 +38,9 @@ SAMPLED_ROWS = 400  # of an index: what SQLite recommends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
 
+# An UPDATE that brings the row back as it was written: the session's copy is right without being read again.
+AS_WRITTEN: dict[str, Any] = {"synchronize_session": False, "populate_existing": True}
+
 
 class Instant(TypeDecorator[datetime]):
     """A timezone-aware UTC instant on both databases."""

@@ -14,13 +14,13 @@ from portal.audit import chain
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
-from portal.kernel.db import db, new_uid, upsert_nothing
+from portal.kernel.db import AS_WRITTEN, db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict
 from portal.kernel.phone import for_screens, without_phone
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.models import Allocation, Payment, Push, Refund, Transaction, Witness
-from portal.payments.stk.push_states import AS_WRITTEN, touch
+from portal.payments.payment import lock_payment, touch
 
 REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
@@ -49,13 +49,6 @@ class Arrival:
     payer_name: str = ""
     payer: messages.PayerId | None = None  # as M-Pesa wrote it, where it did
     inbox_id: int | None = None
-
-
-def lock_payment(payment_id: int) -> Payment:
-    """The payment, locked until the end of the transaction: what is due cannot change meanwhile."""
-    return db.session.scalars(
-        select(Payment).where(Payment.id == payment_id).with_for_update().execution_options(populate_existing=True)
-    ).one()
 
 
 def find(tenant_id: int, environment: str, receipt: str) -> Transaction | None:

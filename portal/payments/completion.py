@@ -8,9 +8,10 @@ from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel.db import db
 from portal.payments import booking, matching
-from portal.payments.booking import Arrival, Before, allocate, book, lock_payment
+from portal.payments.booking import Arrival, Before, allocate, book
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import Claim, InboxItem, Payment, Push, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.sms import submissions
 from portal.payments.stk.push_states import State, move
 from portal.payments.wallets import wallets

@@ -26,11 +26,10 @@ from portal.gateways import client_factory, settings
 from portal.gateways.models import Gateway
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, Refused
-from portal.payments.booking import lock_payment
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Refund
+from portal.payments.payment import lock_payment, touch
 from portal.payments.refunds import refunds
-from portal.payments.stk import pushes
-from portal.payments.stk.push_states import touch
 
 
 @dataclass
@@ -94,7 +93,7 @@ def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, acto
         _ask_anew(payment, successor, actor=actor)
         switched.asked_anew.append(payment.reference)
     else:
-        pushes.close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
+        close_payment(lock_payment(payment.id), why="Test and real money were switched.", actor=actor)
         switched.closed.append(payment.reference if not payment.order_id else payment.order_id)
 
 

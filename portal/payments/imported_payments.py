@@ -7,7 +7,7 @@ from portal.ledger import post
 from portal.payments import booking
 from portal.payments.booking import Arrival
 from portal.payments.models import Customer, Payment
-from portal.payments.stk import pushes
+from portal.payments.payment import lock_payment, new_reference
 
 CHANNEL, OPENING = "import", "opening"
 
@@ -21,7 +21,7 @@ def record_past(gateway: Gateway, arrival: Arrival, *, actor: str) -> bool:
         tenant_id=gateway.tenant_id,
         environment=gateway.environment,
         purpose="order",
-        reference=pushes.new_reference("W"),
+        reference=new_reference("W"),
         title="Before Mlango",
         gateway_id=gateway.id,
         amount_cents=arrival.amount_cents,
@@ -30,7 +30,7 @@ def record_past(gateway: Gateway, arrival: Arrival, *, actor: str) -> bool:
     db.session.add(payment)
     db.session.flush()
     booked = booking.book(gateway, arrival)
-    booking.allocate(booked, booking.lock_payment(payment.id), actor=actor)
+    booking.allocate(booked, lock_payment(payment.id), actor=actor)
     return True
 
 

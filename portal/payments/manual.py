@@ -20,8 +20,9 @@ from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import for_screens
 from portal.ledger import post
 from portal.payments import matching
-from portal.payments.booking import VOIDED, allocate, find, lock_payment, take_back
+from portal.payments.booking import VOIDED, allocate, find, take_back
 from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
+from portal.payments.payment import lock_payment
 from portal.payments.wallets import wallets
 from portal.tenants.counters import take_number
 

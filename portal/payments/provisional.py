@@ -23,8 +23,8 @@ from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
 from portal.payments import booking, completion, daraja_requests, matching
 from portal.payments.models import Push, Transaction
+from portal.payments.payment import lock_payment, touch
 from portal.payments.search import is_provisional
-from portal.payments.stk.push_states import touch
 
 ASK_AFTER = (booking.FIRST_ASKED_AFTER, timedelta(minutes=10), *(timedelta(hours=hours) for hours in (1, 6, 24)))
 LISTED_AFTER = timedelta(hours=1)
@@ -119,7 +119,7 @@ def ask_due() -> None:
 def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> str:
     """What M-Pesa says of a prompt whose receipt is not known; a sentence for the inbox. The caller commits."""
     push = db.session.get_one(Push, push_id)
-    payment = booking.lock_payment(push.payment_id)
+    payment = lock_payment(push.payment_id)
     db.session.refresh(push)
     status = result.text("TransactionStatus").strip().lower()
     receipt, amount_cents = result.text("ReceiptNo").strip().upper(), result.cents("Amount")

@@ -164,16 +164,6 @@ def by_uid(tenant_id: int, uid: str) -> Transaction:
     return found
 
 
-def payment_of(tenant_id: int, token: str) -> Payment:
-    """One thing to be paid, by the token in its addresses. Raises NotFound."""
-    found = db.session.scalars(
-        select(Payment).where(Payment.tenant_id == tenant_id, Payment.token == token)
-    ).one_or_none()
-    if found is None:
-        raise NotFound(_("There is no such payment here."))
-    return found
-
-
 def references_of(items: list[Transaction]) -> dict[int, str]:
     """What each of these paid, by its id: references, or the account that the payer typed."""
     ids = [item.id for item in items]

@@ -19,6 +19,7 @@ from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
 from portal.payments import manual, matching, qr, search, status
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
 from portal.staff import audit_words
@@ -222,7 +223,7 @@ def _pretty(item: InboxItem) -> str:
 @needs(SEE_MONEY, looks_at="attempt")
 def attempt(token: str) -> ResponseReturnValue:
     """One thing to be paid: its requests, what came, and every step with its time and reason; live as it changes."""
-    payment = search.payment_of(g.tenant.id, token)
+    payment = payment_of(g.tenant.id, token)
     pushes = _pushes_of([payment.id])
     version = f"{payment.version}-{payment.due_cents}-{len(pushes)}-{pushes[-1].state if pushes else ''}"
     is_poll = "HX-Request" in request.headers
@@ -301,7 +302,7 @@ def _refund_action(payment: Payment) -> list[dict[str, str]]:
 @needs(SEE_MONEY)
 def attempt_qr(token: str) -> ResponseReturnValue:
     """A QR code to pay this at the desk: M-Pesa's own where the gateway has API, else the payer's page."""
-    payment_id = search.payment_of(g.tenant.id, token).id
+    payment_id = payment_of(g.tenant.id, token).id
     link = current_app.config["PORTAL"].public_url + url_for("pay.show", token=token)
     response = Response(qr.to_pay(payment_id, link=link), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=300"

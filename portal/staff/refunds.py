@@ -16,8 +16,9 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
 from portal.kernel.limits import REFUNDS, shared
 from portal.kernel.translations import said
-from portal.payments import booking, search
+from portal.payments import search
 from portal.payments.models import Payment, Refund, Transaction
+from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
 from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
@@ -112,7 +113,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
 @needs(REFUND)
 def of_payment(token: str) -> ResponseReturnValue:
     """Send back what a payment received, whole or in part."""
-    payment = search.payment_of(g.tenant.id, token)
+    payment = payment_of(g.tenant.id, token)
     payment_id, title = payment.id, audit_words.title_of(payment)
     available_cents, method = refunds.may_go_back(payment)
     form = RefundForm(amount=money.kes(available_cents), method=method, left=str(available_cents))
@@ -139,7 +140,7 @@ def of_payment(token: str) -> ResponseReturnValue:
 
 
 def _refuse_if_changed(payment_id: int, form: RefundForm) -> None:
-    available_cents = refunds.may_go_back(booking.lock_payment(payment_id))[0]
+    available_cents = refunds.may_go_back(lock_payment(payment_id))[0]
     if form.left.data != str(available_cents):
         raise Conflict(
             _(

@@ -18,7 +18,9 @@ from portal.kernel.phone import as_shown, for_screens, normalise_msisdn
 from portal.kernel.translations import said
 from portal.payments import booking, matching, provisional, search
 from portal.payments.c2b import unresolved
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Transaction
+from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes
 from portal.payments.wallets import wallets
@@ -161,7 +163,7 @@ def _cancelled(found: list[tuple[Appointment, Payment]], may_refund: bool) -> li
 @needs(PLACE_MONEY)
 def put_back(token: str) -> ResponseReturnValue:
     """Undo what was paid from credit: it is the customer's again, and due again."""
-    payment_id = search.payment_of(g.tenant.id, token).id
+    payment_id = payment_of(g.tenant.id, token).id
     with transaction():
         put = wallets.put_back(payment_id, actor=actor())
     queue.ring(queue.WITHDRAW)
@@ -243,13 +245,13 @@ def _owed(found: list[tuple[Payment, Transaction]]) -> list[dict[str, Any]]:
 @needs(PLACE_MONEY)
 def close(token: str) -> ResponseReturnValue:
     """Stop waiting for money that went back: it is not asked for any more."""
-    payment = search.payment_of(g.tenant.id, token)
+    payment = payment_of(g.tenant.id, token)
     if payment.purpose == "clinic":
         flash(_("An invoice is not closed here; void it where it is kept."), "danger")
         return redirect(url_for("staff.unmatched"), 303)
     with transaction():
-        payment = booking.lock_payment(payment.id)
-        pushes.close_payment(payment, why="Staff wait for it no longer.", actor=actor())
+        payment = lock_payment(payment.id)
+        close_payment(payment, why="Staff wait for it no longer.", actor=actor())
     flash(_("%(reference)s is closed.", reference=payment.reference), "success")
     return redirect(url_for("staff.unmatched"), 303)
 
@@ -292,7 +294,7 @@ def _place(uid: str, reference: str) -> int:
     payment = matching.named(g.tenant.id, reference)
     if payment is None:
         raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
-    payment = booking.lock_payment(payment.id)
+    payment = lock_payment(payment.id)
     item = search.by_uid(g.tenant.id, uid)
     db.session.refresh(item, with_for_update=True)
     if payment.state != "open":

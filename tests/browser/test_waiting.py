@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Request, expect
 
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment
-from portal.payments.stk import push_states
+from portal.payments.payment import touch
 from tests.browser.journeys import buy, portal
 from tests.house import House, later, new_phone
 
@@ -85,7 +85,7 @@ def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house
 def news(house: House) -> None:
     """The next poll brings the page's part anew."""
     with house.app.app_context(), transaction():
-        push_states.touch(db.session.query(Payment).one().id)
+        touch(db.session.query(Payment).one().id)
 
 
 def test_a_poll_closes_nothing_that_the_reader_opened(open_house, phones, page_at, no_problems):

@@ -13,6 +13,7 @@ from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.models import Payment, Push, Refund, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.processing import callbacks, jobs, results
 from portal.payments.refunds import refund_results, refunds
 from portal.payments.wallets import wallets
@@ -172,7 +173,7 @@ def test_two_refunds_at_once_of_money_that_paid_two_payments_are_both_counted(ei
     by_hand(house, 200, number, receipt(1))
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=other).one()
-        booking.allocate(db.session.query(Transaction).one(), booking.lock_payment(payment.id), actor="test")
+        booking.allocate(db.session.query(Transaction).one(), lock_payment(payment.id), actor="test")
     ids = [_payment_id(house, one) for one in (token, other)]
     real = refunds._check
 

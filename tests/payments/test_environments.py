@@ -15,6 +15,7 @@ from portal.payments import booking
 from portal.payments import daraja_requests as questions
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.processing import request_jobs
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes, queries
@@ -407,7 +408,7 @@ def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None
     _number, token = house.invoice(500)
     with house.app.app_context(), pytest.raises(Conflict), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
-        booking.allocate(db.session.query(Transaction).one(), booking.lock_payment(payment.id), actor="test")
+        booking.allocate(db.session.query(Transaction).one(), lock_payment(payment.id), actor="test")
 
 
 @pytest.mark.parametrize("is_real_one_first", [True, False])

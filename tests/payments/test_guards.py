@@ -14,6 +14,7 @@ from portal.kernel.errors import Conflict
 from portal.ledger import post
 from portal.payments import booking
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
 from tests.house import House, receipt
 from tests.payments.test_refunds import by_hand, with_initiator
@@ -94,7 +95,7 @@ def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House
 
     def take(of: str, cents: int) -> None:
         with house.app.app_context(), transaction():
-            payment = booking.lock_payment(db.session.query(Payment).filter_by(token=of).one().id)
+            payment = lock_payment(db.session.query(Payment).filter_by(token=of).one().id)
             booked = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
             booking.take_off(booked, payment, cents, actor="test")
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from portal import fulfilment
+from portal.api import orders
 from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db
 from portal.payments.models import Payment, Push, Transaction
+from portal.payments.payment import open_payment
 from portal.payments.processing import jobs
-from portal.payments.stk import pushes as stk
 from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
 
 THREADS = 8
@@ -150,7 +151,8 @@ def test_one_pasted_message_opens_one_package_however_many_paste_it(either_house
 def test_money_is_placed_once_however_many_click(either_house: House) -> None:
     house = either_house
     from portal.kernel.db import transaction
-    from portal.payments.booking import allocate, lock_payment
+    from portal.payments.booking import allocate
+    from portal.payments.payment import lock_payment
 
     _number, token = house.invoice(400, slug="bahari")
     house.client().post(
@@ -202,7 +204,7 @@ def test_an_order_that_is_paid_while_it_is_asked_for_again_is_not_charged_twice(
     token = brian.post("/api/mpesa/initiate", order).json["data"]["paymentId"]
     pushed = house.pushed(token, "254712345678")
     house.callback(pushed, receipt=receipt(1))
-    opened = stk.open_payment
+    opened = open_payment
     worker = threading.Thread(target=house.settle)
 
     def paid_in_between(*given: Any, **named: Any) -> Payment:
@@ -211,7 +213,7 @@ def test_an_order_that_is_paid_while_it_is_asked_for_again_is_not_charged_twice(
             worker.join()  # on SQLite it waits for this very transaction
         return opened(*given, **named)
 
-    monkeypatch.setattr(stk, "open_payment", paid_in_between)
+    monkeypatch.setattr(orders, "open_payment", paid_in_between)
     answer = brian.post("/api/mpesa/initiate", order)
     worker.join()
     said = answer.json.get("error") or answer.json["data"]["paymentId"]

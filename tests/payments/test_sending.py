@@ -13,8 +13,9 @@ from portal.gateways import breaker
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import CoolDown
-from portal.payments.booking import lock_payment
+from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push
+from portal.payments.payment import lock_payment
 from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.users.models import User
@@ -327,7 +328,7 @@ def test_what_is_paid_is_not_closed(house: House, is_paid: bool) -> None:
         house.settle()
     with house.app.app_context(), transaction():
         payment = lock_payment(db.session.query(Payment.id).filter_by(token=token).scalar())
-        pushes.close_payment(payment, why="test", actor="test")
+        close_payment(payment, why="test", actor="test")
     assert house.status(token)["status"] == ("paid" if is_paid else "cancelled")
 
 

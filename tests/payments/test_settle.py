@@ -279,7 +279,8 @@ def test_money_at_another_shortcode_waits(house: House) -> None:
 @pytest.mark.property(81)
 def test_test_money_never_pays_a_real_invoice(house: House) -> None:
     from portal.kernel.errors import Conflict
-    from portal.payments.booking import allocate, lock_payment
+    from portal.payments.booking import allocate
+    from portal.payments.payment import lock_payment
 
     number, token = house.invoice(400, slug="bahari")
     house.client().post(

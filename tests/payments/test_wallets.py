@@ -11,6 +11,7 @@ from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
 from portal.payments import manual
+from portal.payments.closing import close_payment
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment, Transaction
 from portal.payments.wallets import wallets
@@ -287,14 +288,13 @@ def test_credit_put_back_ends_what_it_bought(house: House) -> None:
 
 def test_a_part_that_credit_paid_returns_when_the_offer_closes(house: House) -> None:
     """money.md A18, of the same kind: closed with credit on it, the credit is its owner's again."""
-    from portal.payments.booking import lock_payment
-    from portal.payments.stk import pushes
+    from portal.payments.payment import lock_payment
 
     _number, token, uid = paid_from_wallet(house, 1_500)
     assert house.status(token)["amountDue"] == 500
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
-        pushes.close_payment(lock_payment(payment.id), why="test", actor="test")
+        close_payment(lock_payment(payment.id), why="test", actor="test")
     assert house.api("brian").get(f"/api/customers/{uid}").json["balance"] == 1_000 and house.books() == []
 
 

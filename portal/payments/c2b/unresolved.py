@@ -20,9 +20,9 @@ from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
 from portal.payments import booking, completion, matching
-from portal.payments.booking import lock_payment
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.wallets import wallets
 
 SHOWN = 50

@@ -15,9 +15,10 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal, vault
 from portal.kernel.db import db
 from portal.payments import booking, completion, matching, provisional
-from portal.payments.booking import Arrival, lock_payment
+from portal.payments.booking import Arrival
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import InboxItem, Payment, Push, Transaction
+from portal.payments.payment import lock_payment
 from portal.payments.processing import results as results_in
 from portal.payments.stk.push_states import State, move
 from portal.payments.webhook import webhook

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 
 from flask import current_app
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from portal.audit import chain
@@ -19,6 +19,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
+from portal.payments import closing
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment
 from portal.payments.processing import callbacks, gateway_pool
@@ -36,7 +37,6 @@ GIVE_WAY_S = 0.03  # longer than most of SQLite's naps between two tries for the
 TURN_S = 1.0
 LOCKS_MET, TRIES_AT_A_LOCK = {"40P01", "40001", "55P03"}, 5  # PostgreSQL: deadlock, serialization, lock timeout
 RETRY_AFTER_S = (2, 10, 60)  # property 72: three tries with growing pauses, then staff look
-UNPAID_FOR = timedelta(days=2)
 
 
 def send_pushes() -> None:
@@ -290,28 +290,6 @@ def take_in_spool() -> int:
 
 
 def close_forgotten() -> None:
-    """Stop offering hotspot payments that nobody pursued: their packages may have changed price since.
-
-    Locked before they are closed, and looked at under the lock: one that is being paid meanwhile, or whose phone was
-    asked again, is none of them.
-    """
+    """Stop offering hotspot payments that nobody pursued."""
     with transaction():
-        forgotten = (
-            select(Payment.id)
-            .where(
-                Payment.state == "open",
-                Payment.purpose == "hotspot",
-                Payment.allocated_cents == 0,
-                Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
-                Payment.created_at < clock.now() - UNPAID_FOR,
-                func.coalesce(Payment.pushed_at, Payment.created_at) < clock.now() - UNPAID_FOR,
-            )
-            .limit(500)
-            .with_for_update(skip_locked=True)
-        )
-        db.session.execute(
-            update(Payment)
-            .where(Payment.id.in_(db.session.scalars(forgotten).all()))
-            .values(state="closed", live_key=None, version=Payment.version + 1)
-            .execution_options(synchronize_session=False)
-        )
+        closing.close_forgotten()

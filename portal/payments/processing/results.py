@@ -17,6 +17,7 @@ from portal.payments import booking, completion, daraja_requests, matching, prov
 from portal.payments.c2b import unresolved
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import InboxItem, MpesaRequest, Push
+from portal.payments.payment import lock_payment
 from portal.payments.refunds import refund_results, refunds
 
 ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
@@ -156,7 +157,7 @@ def _learnt(gateway: Gateway, arrival: booking.Arrival, payer: messages.PayerId)
     if len(pushes) > 1:
         unresolved.leave(gateway, paid, why="M-Pesa has it. More than one push could be its origin; staff decide.")
         return f"Receipt {paid.receipt}: more than one push could be its origin; staff decide."
-    payment = booking.lock_payment(pushes[0].payment_id)
+    payment = lock_payment(pushes[0].payment_id)
     db.session.refresh(pushes[0])
     completion.succeed(pushes[0], payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
     return f"Receipt {paid.receipt} is of money that was known without it."
@@ -223,7 +224,7 @@ def _of_prompt(
     if callback.receipt != arrival.receipt or (asked and messages.payer_matches(payer, asked) is False):
         _end(item, "rejected", "M-Pesa names another payer when asked.")
         return ""
-    payment = booking.lock_payment(push.payment_id)
+    payment = lock_payment(push.payment_id)
     db.session.refresh(push)
     arrival = replace(arrival, account=push.reference, msisdn=asked, inbox_id=item.id)
     why = "M-Pesa confirmed its receipt when asked."

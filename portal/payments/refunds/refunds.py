@@ -26,9 +26,9 @@ from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
-from portal.payments.booking import customer_credited, lock_payment, lock_with_payments
+from portal.payments.booking import customer_credited, lock_with_payments
 from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
-from portal.payments.stk.push_states import touch
+from portal.payments.payment import lock_payment, touch
 from portal.tenants.models import Tenant
 from portal.users import team
 

@@ -21,12 +21,12 @@ from portal.kernel import clock, personal
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.payments import search
-from portal.payments.booking import Arrival, allocate, book, lock_payment
+from portal.payments.booking import Arrival, allocate, book
+from portal.payments.closing import close_payment
 from portal.payments.models import Claim, Payment, Transaction
+from portal.payments.payment import lock_payment, touch
 from portal.payments.sms.parser import MAX_TEXT, MpesaSms, parse_sms
 from portal.payments.sms.verification import Stated, stated_in
-from portal.payments.stk import pushes
-from portal.payments.stk.push_states import touch
 from portal.tenants.models import Tenant
 
 # What a policy of `open` lets through unchecked in a day, in multiples of what one device may: a device names itself,
@@ -262,7 +262,7 @@ def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: st
     if claim.state == "accepted":
         raise Conflict(_("This message was accepted already."))
     if payment.allocated_cents == 0:
-        pushes.close_payment(payment, why=f"Message refused: {why}"[:300], actor=actor)
+        close_payment(payment, why=f"Message refused: {why}"[:300], actor=actor)
     _decide(claim, "refused", None, user_id=user_id, actor=actor, why=why)
     return claim
 

@@ -18,9 +18,10 @@ from sqlalchemy import update
 
 from portal.audit import chain
 from portal.kernel import clock
-from portal.kernel.db import db
+from portal.kernel.db import AS_WRITTEN, db
 from portal.kernel.errors import PortalError
-from portal.payments.models import Payment, Push
+from portal.payments.models import Push
+from portal.payments.payment import touch
 
 
 class State(StrEnum):
@@ -44,8 +45,6 @@ ALLOWED: dict[State, frozenset[State]] = {
     State.SUCCEEDED: frozenset(),
 }
 CORRECTIONS = frozenset({(State.DECLINED, State.SUCCEEDED), (State.CANCELLED, State.SUCCEEDED)})
-# An UPDATE that brings the row back as it was written: the session's copy is right without being read again.
-AS_WRITTEN: dict[str, Any] = {"synchronize_session": False, "populate_existing": True}
 OPEN = frozenset({State.CREATED, State.SENDING, State.AWAITING_PIN})
 FINAL = _ANSWERS
 
@@ -81,9 +80,3 @@ def move(push: Push, old: State, new: State, *, why: str, actor: str, **columns:
             why=why,
         )
     return won
-
-
-def touch(payment_id: int, **columns: Any) -> None:
-    """Tell every page that shows this payment that there is something new."""
-    touched = update(Payment).where(Payment.id == payment_id).values(version=Payment.version + 1, **columns)
-    db.session.scalars(touched.returning(Payment).execution_options(**AS_WRITTEN)).all()

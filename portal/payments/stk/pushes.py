@@ -1,13 +1,11 @@
-"""Asking a phone to pay: opening payments, writing pushes down, sending them, and reading the answer.
+"""Asking a phone to pay: writing pushes down, sending them, and reading the answer.
 
 A push is written and committed before M-Pesa hears of it, so a crash can lose an answer, never a payment.
 """
 
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, exists, literal_column, select
@@ -16,104 +14,25 @@ from portal.audit import chain
 from portal.gateways import client_factory, daraja, refusals, result_codes
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal
-from portal.kernel.db import db, new_token, upsert_nothing
+from portal.kernel.db import db
 from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
-from portal.payments import booking
-from portal.payments.booking import lock_payment
 from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.payment import lock_payment, touch
 from portal.payments.stk import prompt_limits
 from portal.payments.stk.prompt_limits import AskedFrom
-from portal.payments.stk.push_states import OPEN, State, move, touch
-from portal.payments.wallets import wallets
-from portal.tenants.models import Tenant
+from portal.payments.stk.push_states import OPEN, State, move
 
 ANSWER_WITHIN = timedelta(seconds=120)  # then the attempt is unconfirmed (properties 14, 19)
 RESEND_AFTER = timedelta(seconds=30)  # once, and only what certainly was not sent (properties 55, 71)
 SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between two pushes to one phone
 STUCK_SENDING = timedelta(seconds=120)  # longer than every timeout of the client together, which are 105 s
 SIGNED_IN = AskedFrom()
-_LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
 _RINGING: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in (State.SENDING, State.AWAITING_PIN)
 ]  # spelt as the index has it
 _CODES_TO_WAIT_FOR = ("17", "26", "1001")
-
-
-class ReferenceTaken(Conflict):
-    """Something else is called so: one reference names one thing, or money that names it would pay the wrong one."""
-
-    code = "reference_taken"
-
-
-def new_reference(letter: str) -> str:
-    """A payment reference of eight characters that a payer could type, such as `WK7Q2M4X`."""
-    return letter + "".join(secrets.choice(_LETTERS) for _n in range(7))
-
-
-def open_payment(
-    tenant: Tenant,
-    gateway: Gateway | None,
-    *,
-    environment: str,
-    purpose: str,
-    reference: str,
-    title: str,
-    amount_cents: int,
-    live_key: str | None = None,
-    actor: str = "payer",
-    **columns: Any,
-) -> Payment:
-    """Write down one thing to be paid, or return the open one with the same `live_key`. The caller commits.
-
-    reference: capitals and digits without P, at most nine. title: neutral words. Raises Refused for a bad amount,
-    ReferenceTaken where the reference names something else.
-    """
-    money.payable_cents(money.kes(amount_cents), limit_cents=tenant.push_limit_cents)
-    unique = ["tenant_id", "live_key"] if live_key else ["tenant_id", "reference"]
-    insert = upsert_nothing(
-        Payment,
-        unique=unique,
-        tenant_id=tenant.id,
-        gateway_id=gateway.id if gateway else None,
-        token=new_token(),
-        environment=environment,
-        purpose=purpose,
-        reference=reference,
-        title=title,
-        amount_cents=amount_cents,
-        live_key=live_key,
-        **columns,
-    ).returning(Payment.id)
-    payment_id = db.session.execute(insert).scalar()
-    if payment_id is not None:
-        chain.record(
-            tenant.id,
-            "payment",
-            payment_id,
-            "opened",
-            actor=actor,
-            new=reference,
-            details={"amount_cents": amount_cents},
-        )
-        return db.session.get_one(Payment, payment_id)
-    if not live_key:
-        raise ReferenceTaken(f"{reference} is the number of something else here.")
-    return db.session.scalars(select(Payment).where(Payment.tenant_id == tenant.id, Payment.live_key == live_key)).one()
-
-
-def close_payment(payment: Payment, *, why: str, actor: str) -> None:
-    """Stop offering it. What came for it, or comes yet, waits to be placed; what a wallet paid is in that wallet again.
-
-    The caller commits, holding its lock.
-    """
-    if payment.state == "open":
-        if payment.allocated_cents:
-            wallets.put_back(payment.id, actor=actor)
-            booking.take_all_off(payment, actor=actor)
-        touch(payment.id, state="closed", live_key=None)
-        chain.record(payment.tenant_id, "payment", payment.id, "closed", actor=actor, why=why)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import InboxItem, Push
+from portal.payments.payment import touch
 from portal.payments.processing import callbacks
-from portal.payments.stk.push_states import OPEN, State, touch
+from portal.payments.stk.push_states import OPEN, State
 from portal.payments.stk.pushes import QUERY_AFTER
 
 PUT_OFF_FOR = timedelta(minutes=10)

@@ -13,9 +13,9 @@ from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.money import format_kes
 from portal.ledger import post
-from portal.payments.booking import customer_credited, lock_payment
+from portal.payments.booking import customer_credited
 from portal.payments.models import Allocation, Customer, Payment, Transaction
-from portal.payments.stk.push_states import touch
+from portal.payments.payment import lock_payment, touch
 from portal.tenants.counters import take_number
 
 GUESSED = "webhook"  # the channel of another system's word, which says who paid but not for what
