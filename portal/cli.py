@@ -383,12 +383,12 @@ def gateway() -> None:
 @_in_app
 def gateway_test(slug: str, gateway_id: str | None) -> None:
     """Test a tenant's gateway (its default one, if none is named)."""
-    from portal.api.gateways import try_out
-    from portal.gateways import client_factory
+    from portal.gateways import client_factory, connection_test
     from portal.tenants import find
 
     tenant_id = find.by_slug(slug).id
-    outcome = try_out(tenant_id, gateway_id or client_factory.choose(tenant_id, "").uid, actor="command line")
+    uid = gateway_id or client_factory.choose(tenant_id, "").uid
+    outcome = connection_test.try_out(tenant_id, uid, actor="command line")
     verdict = {True: "works", False: "FAILS", None: "not proven"}
     for step in outcome.steps:
         click.echo(f"{verdict[step.ok]}  {step.label}: {step.detail}")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import current_app, jsonify
+from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
@@ -14,9 +14,9 @@ from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payments import status
-from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
+from portal.web.links import pay_url
 
 PAGE_ROWS = 50
 
@@ -34,11 +34,6 @@ def open_doors(doors: Doors) -> None:
     doors.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
     doors.add("POST", "/invoices", issue, who=WORK_CLINIC)
     doors.add("GET", "/invoices/<number>", invoice, who=SEE_CLINIC)
-
-
-def pay_url(payment: Payment) -> str:
-    """Where this payment is paid, for a message to its payer."""
-    return f"{current_app.config['PORTAL'].public_url}/pay/{payment.token}"
 
 
 def _clinic() -> Tenant:
@@ -78,7 +73,7 @@ def shown_invoice(one: Invoice) -> dict[str, Any]:
         "number": one.number,
         "amount": money.kes(payment.amount_cents),
         "amountDue": 0 if one.voided_at else money.kes(payment.due_cents),
-        "status": invoice_status(one),
+        "status": invoices.status_of(one),
         "paymentStatus": status.status_word(payment, status.last_push(payment)),
         "paymentId": payment.token,
         "payUrl": pay_url(payment),
@@ -87,16 +82,6 @@ def shown_invoice(one: Invoice) -> dict[str, Any]:
             for line in one.lines
         ],
     }
-
-
-def invoice_status(one: Invoice) -> str:
-    """unpaid, part_paid, paid, partially_refunded, refunded or void."""
-    if one.voided_at:
-        return "void"
-    payment = one.payment
-    if payment.state == "paid":
-        return status.status_word(payment, None)
-    return "part_paid" if payment.allocated_cents else "unpaid"
 
 
 @contract(page_of("Patient"), query=("cursor",))

@@ -14,6 +14,7 @@ from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
+from portal.payments import status
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment
 from portal.payments.payment import ReferenceTaken, lock_payment, open_payment
@@ -201,6 +202,16 @@ def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
     close_payment(lock_payment(invoice.payment_id), why=why, actor=actor)
     invoice.voided_at = clock.now()
     chain.record(invoice.tenant_id, "invoice", invoice.id, "voided", actor=actor, why=why)
+
+
+def status_of(invoice: Invoice) -> str:
+    """unpaid, part_paid, paid, partially_refunded, refunded or void."""
+    if invoice.voided_at:
+        return "void"
+    payment = invoice.payment
+    if payment.state == "paid":
+        return status.status_word(payment, None)
+    return "part_paid" if payment.allocated_cents else "unpaid"
 
 
 def payer_name(invoice: Invoice) -> str:

@@ -7,11 +7,9 @@ from typing import Any
 from flask import current_app, url_for
 from sqlalchemy import func, select
 
-from portal.api import gateways as gateways_api
-from portal.api.clinic import pay_url
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
-from portal.gateways import settings
+from portal.gateways import c2b_registration, settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.kernel import clock, money
@@ -20,6 +18,8 @@ from portal.kernel.errors import Refused
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 from portal.users import credentials
+from portal.web import links
+from portal.web.links import pay_url
 
 PASSWORD = "mlango-demo"
 SIGN_INS = (
@@ -238,7 +238,7 @@ def meet_simulator(simulator_url: str) -> None:
                     gateway = settings.named(tenant_id, uid)
                     given = initiator | {"certificate": certificate}
                     settings.change(gateway, given, actor="demo", is_fresh_signin=True)
-            gateways_api.register_urls(tenant_id, uid, actor="demo")
+            c2b_registration.register_urls(tenant_id, uid, actor="demo", public_url=links.public_url())
         except Refused as error:
             current_app.logger.warning("The simulator does not know %s: %s", organisation["name"], error.message)
 

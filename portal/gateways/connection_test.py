@@ -8,9 +8,11 @@ takes ours has proved ours. Any other answer proves no more than the sign-on, an
 import secrets
 from dataclasses import dataclass
 
-from portal.gateways import daraja
+from portal.audit import chain
+from portal.gateways import client_factory, daraja, settings
 from portal.gateways.models import Gateway
 from portal.kernel import clock
+from portal.kernel.db import db, transaction
 
 NOBODYS_PROMPT = "ws_CO_000000000000000000000000000"
 # What a server names when it refuses who asks, and not what is asked about.
@@ -38,6 +40,22 @@ class Trial:
     @property
     def proves_all(self) -> bool:
         return all(step.ok for step in self.steps)
+
+
+def try_out(tenant_id: int, uid: str, *, actor: str) -> Trial:
+    """Try one gateway against its server and remember the outcome. No money moves.
+
+    Opens its own transaction, none while it waits. Raises NotFound; Conflict where it has no API.
+    """
+    gateway = settings.require_api(settings.named(tenant_id, uid))
+    client, environment = client_factory.client_for(gateway), gateway.environment
+    db.session.remove()
+    trial = run(client, environment=environment)
+    with transaction():
+        gateway = settings.named(tenant_id, uid)
+        remember(gateway, trial)
+        chain.record(tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if trial.ok else "failed")
+    return trial
 
 
 def run(client: daraja.DarajaClient, *, environment: str) -> Trial:

@@ -45,8 +45,18 @@ def note(gateway: Gateway, code: str, why: str) -> None:
         chain.record(gateway.tenant_id, "gateway", gateway.id, "initiator_halted", actor="daraja", new=code, why=why)
 
 
+def release_halted(gateway: Gateway, *, actor: str) -> None:
+    """An administrator has looked: it is used again. The caller commits, then rings REQUESTS.
+
+    Raises Conflict where it was not halted.
+    """
+    if gateway.initiator_halted_at is None:
+        raise Conflict("This initiator is not halted.", code="not_halted")
+    release(gateway, actor=actor)
+
+
 def release(gateway: Gateway, *, actor: str) -> None:
-    """An administrator has looked: it may be used again. The caller commits."""
+    """It may be used (again): it was looked at, or is another one now. The caller commits."""
     if gateway.initiator_halted_at is not None:
         gateway.initiator_halted_at, gateway.initiator_halted_why = None, ""
         chain.record(gateway.tenant_id, "gateway", gateway.id, "initiator_released", actor=actor)

@@ -385,23 +385,38 @@ def make_default(gateway: Gateway, *, actor: str, is_fresh_signin: bool = True) 
     chain.record(gateway.tenant_id, "gateway", gateway.id, "made_default", actor=actor)
 
 
-def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: bool = True) -> bool:
-    """Remove it: deleted where no payment points at it, archived otherwise; True if deleted. The caller commits.
+def is_used(gateway: Gateway) -> bool:
+    """Whether a row of any room points at it (money, a payment, a callback, a statement): the schema's own foreign
+    keys say where to look.
+    """
+    pointing = (
+        key.parent
+        for table in Gateway.metadata.tables.values()
+        if table is not RetiredHook.__table__
+        for key in table.foreign_keys
+        if key.column.table is Gateway.__table__
+    )
+    return any(db.session.scalar(select(column).where(column == gateway.id).limit(1)) for column in pointing)
+
+
+def archive(gateway: Gateway, *, actor: str, is_fresh_signin: bool = True) -> bool:
+    """Remove it: deleted where nothing points at it, archived otherwise; True if deleted. The caller commits.
 
     The newest of its environment becomes the default in its place. Where only the other environment is left, that
     switches between test and real money, and needs a fresh sign-in.
     """
+    is_kept = is_used(gateway)
     chain.record(
         gateway.tenant_id,
         "gateway",
         gateway.id,
-        "archived" if is_used else "deleted",
+        "archived" if is_kept else "deleted",
         actor=actor,
         old=gateway.name,
     )
     was_default, tenant_id, environment = gateway.is_default, gateway.tenant_id, gateway.environment
     with _as_before(tenant_id, is_fresh_signin=is_fresh_signin):
-        if is_used:
+        if is_kept:
             gateway.archived_at, gateway.is_default = clock.now(), False
         else:
             db.session.execute(delete(RetiredHook).where(RetiredHook.gateway_id == gateway.id))
@@ -409,7 +424,7 @@ def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: boo
         db.session.flush()
         if was_default and (left := of_tenant(tenant_id)):
             make_default(next((one for one in left if one.environment == environment), left[0]), actor=actor)
-    return not is_used
+    return not is_kept
 
 
 def rotate_hooks(gateway: Gateway, *, actor: str) -> None:

@@ -13,7 +13,8 @@ from flask import current_app
 from sqlalchemy import or_, select, update
 from sqlalchemy.engine import CursorResult
 
-from portal.gateways import initiator
+from portal.audit import chain
+from portal.gateways import initiator, settings
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db
@@ -49,6 +50,22 @@ def ask(
     db.session.add(request)
     db.session.flush()
     return request
+
+
+def ask_balance(gateway: Gateway, *, actor: str) -> None:
+    """Ask for the gateway's balances, unless that is under way. The caller commits, then rings REQUESTS.
+
+    Raises Conflict where this gateway has no API, or its initiator may not ask.
+    """
+    initiator.refuse_if_halted(settings.require_api(gateway))
+    if not is_asking_balance(gateway):
+        ask(gateway, "balance", "gateway")
+        chain.record(gateway.tenant_id, "gateway", gateway.id, "balance_asked", actor=actor)
+
+
+def is_asking_balance(gateway: Gateway) -> bool:
+    """Whether M-Pesa is asked for this gateway's balances just now."""
+    return is_open(gateway.id, "gateway", "balance")
 
 
 @dataclass(frozen=True)

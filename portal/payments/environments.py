@@ -112,11 +112,11 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_sig
     return made
 
 
-def archive(gateway: Gateway, *, is_used: bool, actor: str, is_fresh_signin: bool) -> bool:
+def archive(gateway: Gateway, *, actor: str, is_fresh_signin: bool) -> bool:
     """`settings.archive`; the real gateway in its place asks for the invoices it leaves open. The caller commits."""
     _lock_open(gateway)  # payments before their gateway, as above
     tenant_id = gateway.tenant_id
-    was_deleted = settings.archive(gateway, is_used=is_used, actor=actor, is_fresh_signin=is_fresh_signin)
+    was_deleted = settings.archive(gateway, actor=actor, is_fresh_signin=is_fresh_signin)
     _follow(tenant_id, Switched(), actor=actor)
     return was_deleted
 

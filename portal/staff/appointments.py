@@ -4,7 +4,6 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal.api.clinic import pay_url
 from portal.clinic import appointments
 from portal.kernel import queue
 from portal.kernel.db import transaction
@@ -13,6 +12,7 @@ from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
 from portal.users import permissions
 from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
+from portal.web.links import pay_url
 
 
 def open_doors(bp: Blueprint) -> None:

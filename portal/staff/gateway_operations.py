@@ -3,20 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal.api import gateway_operations as api
-from portal.api.gateways import C2B_VERSIONS, RESPONSE_TYPES, register_urls
-from portal.gateways import initiator, settings
+from portal.gateways import c2b_registration, initiator, settings
 from portal.gateways.models import Gateway
+from portal.kernel import queue
+from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.kernel.translations import said
 from portal.payments import daraja_requests
+from portal.payments.c2b import pull as pulling
+from portal.payments.inbox import inbox
 from portal.staff.guard import actor, needs
 from portal.users.permissions import MANAGE_GATEWAYS
+from portal.web import links
 
 
 def open_doors(bp: Blueprint) -> None:
@@ -35,23 +38,23 @@ def open_doors(bp: Blueprint) -> None:
 
 def shown(one: Gateway) -> dict[str, Any]:
     """What the page shows and offers for a gateway with API."""
-    base = f"{current_app.config['PORTAL'].public_url}/hooks/{one.hook_token}/c2b"
+    ours = c2b_registration.addresses_of(one, public_url=links.public_url())
     return {
         "hooks": [
-            {"label": _("Confirmation"), "url": f"{base}/confirmation"},
-            {"label": _("Validation"), "url": f"{base}/validation"},
+            {"label": _("Confirmation"), "url": ours.confirmation},
+            {"label": _("Validation"), "url": ours.validation},
         ],
         "takes_by_hand": one.sub_kind != "BANK",
         "registered_at": one.urls_registered_at,
-        "versions": C2B_VERSIONS,
+        "versions": c2b_registration.VERSIONS,
         "response_types": [
-            (RESPONSE_TYPES[0], _("takes the payment")),
-            (RESPONSE_TYPES[1], _("refuses the payment")),
+            (c2b_registration.RESPONSE_TYPES[0], _("takes the payment")),
+            (c2b_registration.RESPONSE_TYPES[1], _("refuses the payment")),
         ],
         "halted_at": one.initiator_halted_at,
         "halted_why": one.initiator_halted_why,
         "can_ask": initiator.can_ask(one),
-        "is_asking": daraja_requests.is_open(one.id, api.GATEWAY, api.BALANCE),
+        "is_asking": daraja_requests.is_asking_balance(one),
         "balances": one.balances or [],
         "balances_at": one.balances_at,
         "pull_registered_at": one.pull_registered_at,
@@ -82,7 +85,14 @@ def register_gateway(uid: str) -> ResponseReturnValue:
     version, response_type = request.form.get("version", "v2"), request.form.get("response_type", "Completed")
 
     def work() -> str:
-        register_urls(g.tenant.id, uid, actor=actor(), version=version, response_type=response_type)
+        c2b_registration.register_urls(
+            g.tenant.id,
+            uid,
+            actor=actor(),
+            public_url=links.public_url(),
+            version=version,
+            response_type=response_type,
+        )
         return _("Safaricom reports payments by hand to us now.")
 
     return _do(uid, work)
@@ -93,7 +103,9 @@ def rotate(uid: str) -> ResponseReturnValue:
     """New secret addresses."""
 
     def work() -> str:
-        api.rotate_hooks(g.tenant.id, uid, actor=actor())
+        with transaction():
+            settings.rotate_hooks(settings.named(g.tenant.id, uid), actor=actor())
+        inbox.forget_doors()
         return _("The addresses are new. Those before work until the next change: register the new ones now.")
 
     return _do(uid, work)
@@ -104,7 +116,9 @@ def balance(uid: str) -> ResponseReturnValue:
     """Ask for the balance; the answer follows."""
 
     def work() -> str:
-        api.ask_balance(g.tenant.id, uid, actor=actor())
+        with transaction():
+            daraja_requests.ask_balance(settings.named(g.tenant.id, uid), actor=actor())
+        queue.ring(queue.REQUESTS)
         return _("M-Pesa is asked.")
 
     return _do(uid, work)
@@ -122,7 +136,9 @@ def release(uid: str) -> ResponseReturnValue:
     """Somebody has looked: the initiator is used again."""
 
     def work() -> str:
-        api.release_initiator(g.tenant.id, uid, actor=actor())
+        with transaction():
+            initiator.release_halted(settings.named(g.tenant.id, uid), actor=actor())
+        queue.ring(queue.REQUESTS)
         return _("The initiator is used again.")
 
     return _do(uid, work)
@@ -134,7 +150,7 @@ def register_pull(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         msisdn = normalise_msisdn(request.form.get("phone", ""))
-        api.register_for_pull(g.tenant.id, uid, msisdn, actor=actor())
+        pulling.register(settings.named(g.tenant.id, uid).id, msisdn, actor=actor())
         return _("M-Pesa's list is read every 15 minutes now.")
 
     return _do(uid, work)
@@ -145,7 +161,7 @@ def pull(uid: str) -> ResponseReturnValue:
     """Read M-Pesa's list now."""
 
     def work() -> str:
-        brought = api.pull_now(g.tenant.id, uid, actor=actor())
+        brought = pulling.pull_now(settings.named(g.tenant.id, uid).id, actor=actor())
         if brought.failed:
             raise Refused(
                 _(

@@ -10,9 +10,8 @@ from flask_wtf.file import FileField
 from wtforms import BooleanField, PasswordField, SelectChoice, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
 
-from portal.api import gateways as api
+from portal.gateways import connection_test, settings
 from portal.gateways import security_credential as credential
-from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
@@ -259,7 +258,7 @@ def remove_gateway(uid: str) -> ResponseReturnValue:
     with transaction():
         one = settings.named(g.tenant.id, uid)
         name = one.name
-        was_deleted = environments.archive(one, is_used=api.is_used(one), actor=actor(), is_fresh_signin=is_fresh())
+        was_deleted = environments.archive(one, actor=actor(), is_fresh_signin=is_fresh())
     if was_deleted:
         flash(_("%(name)s is deleted.", name=name), "success")
     else:
@@ -310,7 +309,7 @@ def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:
 @needs(MANAGE_GATEWAYS)
 def test_gateway(uid: str) -> ResponseReturnValue:
     """Try it: sign-on, then shortcode and passkey. No money moves."""
-    outcome = api.try_out(g.tenant.id, uid, actor=actor())
+    outcome = connection_test.try_out(g.tenant.id, uid, actor=actor())
     if request.headers.get("HX-Request"):
         told = {"ok": outcome.ok, "proved": outcome.proves_all, "steps": outcome.steps, "message": outcome.message}
         return render_template("staff/_gateway_test.html", **told)

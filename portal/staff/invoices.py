@@ -7,7 +7,6 @@ from flask_babel import lazy_gettext as _l
 from wtforms import DecimalField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 
-from portal.api.clinic import invoice_status
 from portal.clinic import invoices
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
@@ -50,7 +49,7 @@ def listed() -> ResponseReturnValue:
             "number": one.number,
             "payer": invoices.payer_name(one),
             "created_at": one.created_at,
-            "status": STATUS_CHIPS.get(invoice_status(one), invoice_status(one)),
+            "status": STATUS_CHIPS.get(invoices.status_of(one), invoices.status_of(one)),
             "amount_cents": one.payment.amount_cents,
             "due_cents": 0 if one.voided_at else one.payment.due_cents,
             "url": url_for("staff.attempt", token=one.payment.token),

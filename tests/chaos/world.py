@@ -16,9 +16,8 @@ import requests
 from flask import Flask
 
 from bench.servers import PORTAL, answers, free_port, start, stop, wait_until
-from portal.api import gateways as gateways_api
 from portal.app import create_app
-from portal.gateways import settings
+from portal.gateways import c2b_registration, settings
 from portal.hotspot import packages
 from portal.kernel.config import Config
 from portal.kernel.db import db, transaction
@@ -26,6 +25,7 @@ from portal.kernel.schema import upgrade_database
 from portal.payments.c2b import pull
 from portal.processes.embedded_redis import redis_command
 from portal.tenants.models import Tenant
+from portal.web import links
 from tests.chaos.databases import Database, database
 from tests.house import KEYS
 
@@ -198,7 +198,7 @@ def _open_to_mpesa(made: World) -> None:
         for shop in made.shops:
             gateway = db.session.get_one(Gateway, shop.gateway_id)
             tenant_id, uid = gateway.tenant_id, gateway.uid
-            gateways_api.register_urls(tenant_id, uid, actor="test")
+            c2b_registration.register_urls(tenant_id, uid, actor="test", public_url=links.public_url())
             pull.register(shop.gateway_id, "254700000001", actor="test")
         db.session.remove()
 

@@ -8,7 +8,9 @@ import pytest
 import responses
 
 from portal.gateways.models import Gateway
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.payments.models import Hearsay
 from tests.house import House, csrf_of, later, new_phone
 
 DARAJA = "https://daraja.test"
@@ -241,6 +243,22 @@ def test_a_gateway_is_removed_on_the_staff_pages(house: House) -> None:
         assert f"is {word}" in said
     assert amina.get("/api/payment-gateways").json["items"] == []
     assert house.browser_of("brian").post(f"/staff/gateways/{used}/remove").status_code in (400, 403)
+
+
+def test_a_gateway_of_which_only_another_system_reported_money_is_archived(either_house: House) -> None:
+    """coverage.md G3: whatever points at it, in whichever room, is not left without its gateway."""
+    amina = either_house.api("amina")
+    new = {"name": "second", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
+    uid = amina.post("/api/payment-gateways", new).json["id"]
+    with either_house.app.app_context(), transaction():
+        second = db.session.query(Gateway).filter_by(uid=uid).one()
+        report = Hearsay(
+            tenant_id=second.tenant_id, gateway_id=second.id, environment="sandbox", receipt="UKL1234567",
+            amount_cents=100, occurred_at=clock.now(), state="refused",
+        )  # fmt: skip
+        db.session.add(report)
+    removed = amina.delete(f"/api/payment-gateways/{uid}")
+    assert removed.status_code == 200 and (removed.json["deleted"], removed.json["archived"]) == (False, True)
 
 
 def test_the_page_that_says_test_the_connection_now_has_the_button(house: House) -> None:

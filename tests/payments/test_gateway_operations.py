@@ -200,7 +200,7 @@ def test_a_row_that_the_database_could_not_take_is_asked_for_again(
     (number, token), (other, second) = served.invoice(40), served.invoice(50)
     pay_by_hand(served, number, 40)
     pay_by_hand(served, other, 50)
-    real = pull.success.place
+    real = pull.completion.place
 
     def stumble(gateway: Any, paid: Any, arrival: Any, **named: Any) -> Any:
         if paid.account == number:
@@ -208,7 +208,7 @@ def test_a_row_that_the_database_could_not_take_is_asked_for_again(
         return real(gateway, paid, arrival, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pull.success, "place", stumble)
+        patch.setattr(pull.completion, "place", stumble)
         answer = served.api("amina").post(f"/api/payment-gateways/{gateway_uid(served)}/pull", json={})
         assert answer.json["success"] is False
     assert served.status(second)["status"] == "paid" and served.status(token)["status"] == "pending"

@@ -20,7 +20,7 @@ from portal.gateways import client_factory, daraja, messages, settings
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import Conflict, PortalError
+from portal.kernel.errors import Conflict, PortalError, Refused
 from portal.kernel.logs import logger
 from portal.kernel.phone import without_phone
 from portal.payments import booking, completion
@@ -90,18 +90,34 @@ def _without_answer(gateway_id: int, error: Exception) -> None:
 def register(gateway_id: int, msisdn: str, *, actor: str) -> None:
     """Switch Pull on for this gateway; on already is fine. msisdn: the organisation's nominated number.
 
-    Opens its own transactions, none while it waits. Raises DarajaError, Conflict.
+    Opens its own transactions, none while it waits. Raises Refused with Daraja's reason, Conflict.
     """
     gateway = settings.require_api(db.session.get_one(Gateway, gateway_id))
     client = client_factory.client_for(gateway)
     # Nobody documents what would be sent there: that door keeps what it can read and refuses the rest.
     address = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b/confirmation"
     db.session.remove()
-    client.pull_register(nominated_msisdn=msisdn, callback_url=address)
+    try:
+        client.pull_register(nominated_msisdn=msisdn, callback_url=address)
+    except daraja.DarajaError as error:
+        raise Refused(error.message, code="mpesa_refused") from error
     with transaction():
         gateway = db.session.get_one(Gateway, gateway_id)
         gateway.pull_registered_at = clock.now()
         chain.record(gateway.tenant_id, "gateway", gateway.id, "pull_registered", actor=actor)
+
+
+def pull_now(gateway_id: int, *, actor: str) -> Pulled:
+    """`pull` for a person who asked for it, which is recorded. Raises Refused with Daraja's reason, Conflict."""
+    try:
+        brought = pull(gateway_id)
+    except daraja.DarajaError as error:
+        raise Refused(error.message, code="mpesa_refused") from error
+    with transaction():
+        tenant_id = db.session.get_one(Gateway, gateway_id).tenant_id
+        figures = {"rows": brought.rows, "new": brought.new, "failed": brought.failed}
+        chain.record(tenant_id, "gateway", gateway_id, "pulled", actor=actor, details=figures)
+    return brought
 
 
 def pull(gateway_id: int) -> Pulled:
