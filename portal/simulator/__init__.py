@@ -6,7 +6,7 @@ pages show the prompt, the keypad and the SMS inbox beside a log of every messag
 
 Invariants
 - Any Daraja client works against it: change the base URL, nothing else.
-- Every movement of money is one row with one receipt; a row and the callbacks it owes are written in the same
+- Every transaction is one row with one receipt; a row and the callbacks it owes are written in the same
   transaction, so a restart neither invents nor forgets one.
 - Nothing waits on a network while a transaction is open.
 - All instants come from `Store.now()`: the machine's clock plus an offset that `/control` moves and a

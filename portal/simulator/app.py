@@ -15,13 +15,12 @@ from portal.simulator.api import routes_c2b, routes_oauth, routes_other, routes_
 from portal.simulator.api.router import DarajaError, error_response
 from portal.simulator.control import routes as control
 from portal.simulator.engine import hand_payments, journal, prompts, settlements
-from portal.simulator.engine.callback_sender import Courier
+from portal.simulator.engine.callback_sender import CallbackSender
 from portal.simulator.engine.organisations import BANKS, FIRST, OrganisationSpec, open_or_update
 from portal.simulator.engine.store import Store
 from portal.simulator.handset import overview
 from portal.simulator.handset import routes as handset
 
-ROOT = Path(__file__).resolve().parents[2]
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src"
     " 'self'; img-src 'self' data:;"
@@ -36,13 +35,13 @@ class Simulator:
     """What a running simulator holds; `app.extensions["simulator"]`."""
 
     store: Store
-    courier: Courier
+    callback_sender: CallbackSender
     certificate: certificates.Certificate
     public_url: str
 
     def close(self) -> None:
-        """Stop the courier and release the file. What is still due goes out after the next start."""
-        self.courier.stop()
+        """Stop the callback sender and release the file. What is still due goes out after the next start."""
+        self.callback_sender.stop()
         self.store.close()
 
 
@@ -59,17 +58,17 @@ def create_simulator(
     for spec in (FIRST, *BANKS, *organisations):
         open_or_update(store, spec)
     store.keep("strict", strict)
-    courier = Courier(
+    callback_sender = CallbackSender(
         store,
         in_turn={"answer": prompts.answer_job, "settle": settlements.settle_job},
         at_once={"hand_payment": hand_payments.pay_job},
     )
-    simulator = Simulator(store, courier, certificates.open_certificate(data_dir), public_url.rstrip("/"))
+    simulator = Simulator(store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"))
 
     app = Flask(
-        __name__,
-        template_folder=str(ROOT / "templates"),
-        static_folder=str(ROOT / "static" / "simulator"),
+        "portal.simulator",
+        template_folder="templates",
+        static_folder="static",
         static_url_path="/static/simulator",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -91,7 +90,7 @@ def create_simulator(
     app.register_error_handler(PortalError, _refuse)
     app.register_error_handler(HTTPException, _http_problem)
     app.after_request(_add_headers)
-    courier.start()
+    callback_sender.start()
     return app
 
 

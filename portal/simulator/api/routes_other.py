@@ -92,7 +92,7 @@ def query_pull(call: Call) -> Answer:
     if not validation.is_digits(offset):
         raise invalid("OffSetValue")
     rows = call.store.all(
-        "SELECT * FROM movements WHERE organisation_id = ? AND role = 'payment' AND kind = 'collection'"
+        "SELECT * FROM transactions WHERE organisation_id = ? AND role = 'payment' AND kind = 'collection'"
         " AND at >= ? AND at < ? + 1 ORDER BY at, id LIMIT ? OFFSET ?",
         owner["id"],
         max(start, call.store.timestamp() - PULL_WINDOW_S),

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Handlers = dict[str, Callable[[Store, dict[str, Any]], None]]
 
 
-class Courier:
+class CallbackSender:
     """Kind of job -> what does it. in_turn: quick ones, kept in order. at_once: those that wait for a listener, beside
     `post`, which is built in.
     """
@@ -34,8 +34,8 @@ class Courier:
         self._in_turn = frozenset(in_turn)
         self._handlers = in_turn | at_once | {"post": post_job}
         self._stopping = threading.Event()
-        self._workers = ThreadPoolExecutor(max_workers=12, thread_name_prefix="courier-worker")
-        self._thread = threading.Thread(target=self._watch, name="courier", daemon=True)
+        self._workers = ThreadPoolExecutor(max_workers=12, thread_name_prefix="callback_sender-worker")
+        self._thread = threading.Thread(target=self._watch, name="callback-sender", daemon=True)
 
     def start(self) -> None:
         """Begin; what fell due while the process was away goes out at once."""

@@ -46,7 +46,7 @@ def left_today_cents(store: Store, msisdn: str) -> int:
     """What the customer may still send before midnight in Nairobi."""
     midnight = clock.nairobi(store.now()).replace(hour=0, minute=0, second=0, microsecond=0)
     row = store.must(
-        "SELECT coalesce(sum(amount_cents), 0) AS spent FROM movements WHERE msisdn = ?"
+        "SELECT coalesce(sum(amount_cents), 0) AS spent FROM transactions WHERE msisdn = ?"
         " AND at >= ? AND at < ?"
         " AND role = 'payment' AND kind = 'collection'",
         msisdn,

@@ -40,7 +40,7 @@ def pay_by_hand(store: Store, *, msisdn: str, shortcode: str, account: str, amou
             return _told(store, msisdn, text)
         if problem:
             return _told(store, msisdn, "Failed. You have reached the amount that you can transact within the day.")
-        movement = transactions.collect(
+        transaction = transactions.collect(
             store,
             receiver=receiver,
             msisdn=msisdn,
@@ -49,9 +49,9 @@ def pay_by_hand(store: Store, *, msisdn: str, shortcode: str, account: str, amou
             channel="HAND",
             receipt=receipt,
         )
-        owe_confirmation(store, movement["receipt"], after_s=0.1, third_party_id=third_party_id)
+        owe_confirmation(store, transaction["receipt"], after_s=0.1, third_party_id=third_party_id)
         newest = store.must("SELECT text FROM messages WHERE msisdn = ? ORDER BY id DESC LIMIT 1", msisdn)
-        return Outcome(True, movement["receipt"], newest["text"])
+        return Outcome(True, transaction["receipt"], newest["text"])
 
 
 def pay_job(store: Store, payload: dict[str, object]) -> None:
@@ -72,8 +72,8 @@ def registered(store: Store, receiver: sqlite3.Row) -> sqlite3.Row | None:
 
 def owe_confirmation(store: Store, receipt: str, *, after_s: float, third_party_id: str = "") -> None:
     """Queue a collection's confirmation, if anybody registered for it. Inside the booking's transaction."""
-    movement = store.must("SELECT * FROM movements WHERE receipt = ? AND role = 'payment'", receipt)
-    receiver = store.must("SELECT * FROM organisations WHERE id = ?", movement["organisation_id"])
+    transaction = store.must("SELECT * FROM transactions WHERE receipt = ? AND role = 'payment'", receipt)
+    receiver = store.must("SELECT * FROM organisations WHERE id = ?", transaction["organisation_id"])
     urls = registered(store, receiver)
     if urls is None or faults.take(store, "c2bLost", shortcodes=numbers_of(receiver)):
         return
@@ -81,20 +81,20 @@ def owe_confirmation(store: Store, receipt: str, *, after_s: float, third_party_
         is_till=receiver["kind"] == "BUYGOODS",
         shortcode=urls["shortcode"],
         receipt=receipt,
-        at=movement["at"],
-        amount_cents=movement["amount_cents"],
-        account=movement["reference"],
-        msisdn=movement["msisdn"],
-        name=movement["party"],
+        at=transaction["at"],
+        amount_cents=transaction["amount_cents"],
+        account=transaction["reference"],
+        msisdn=transaction["msisdn"],
+        name=transaction["party"],
         version=urls["version"],
-        balance_cents=movement["balance_cents"],
+        balance_cents=transaction["balance_cents"],
         third_party_id=third_party_id,
     )
     payload = {
         "url": urls["confirmation_url"],
         "body": body,
         "door": "C2B confirmation",
-        "msisdn": movement["msisdn"],
+        "msisdn": transaction["msisdn"],
     }
     store.add_job("post", payload, after_s=after_s)
 

@@ -130,7 +130,7 @@ def settle(store: Store, push_id: int, code: str, *, late_success: bool = False)
         if code == "0":
             code = transactions.why_not(store, push["msisdn"], push["amount_cents"]) or "0"
         if code == "0":
-            movement = transactions.collect(
+            transaction = transactions.collect(
                 store,
                 receiver=receiver,
                 msisdn=push["msisdn"],
@@ -138,7 +138,7 @@ def settle(store: Store, push_id: int, code: str, *, late_success: bool = False)
                 reference=push["reference"],
                 channel="STK",
             )
-            receipt = movement["receipt"]
+            receipt = transaction["receipt"]
         elif code == "1":
             text = sms_text.no_funds(
                 amount_cents=push["amount_cents"],

@@ -19,10 +19,10 @@ def date_letters(at: datetime) -> str:
 
 
 def next_receipt(store: Store) -> str:
-    """A receipt number that no movement has."""
+    """A receipt number that no transaction has."""
     while True:
         receipt = date_letters(store.now()) + "".join(secrets.choice(_ALPHABET) for _ in range(7))
-        if store.one("SELECT 1 FROM movements WHERE receipt = ?", receipt) is None:
+        if store.one("SELECT 1 FROM transactions WHERE receipt = ?", receipt) is None:
             return receipt
 
 

@@ -112,7 +112,7 @@ def _pay_out(store: Store, request: sqlite3.Row, payer: sqlite3.Row, details: di
         raise _Failed("1")
     if customer(store, msisdn)["balance_cents"] + amount_cents > MOST_HELD_CENTS:
         raise _Failed("8")
-    movement = transactions.disburse(
+    transaction = transactions.disburse(
         store,
         payer=payer,
         msisdn=msisdn,
@@ -121,11 +121,11 @@ def _pay_out(store: Store, request: sqlite3.Row, payer: sqlite3.Row, details: di
         originator_id=request["originator_conversation_id"],
     )
     after = store.must("SELECT * FROM organisations WHERE id = ?", payer["id"])
-    completed = clock.nairobi(instant(movement["at"]))
-    return movement["receipt"], [
+    completed = clock.nairobi(instant(transaction["at"]))
+    return transaction["receipt"], [
         ("TransactionAmount", plain_number(amount_cents)),
-        ("TransactionReceipt", movement["receipt"]),
-        ("ReceiverPartyPublicName", callbacks.party(msisdn, movement["party"])),
+        ("TransactionReceipt", transaction["receipt"]),
+        ("ReceiverPartyPublicName", callbacks.party(msisdn, transaction["party"])),
         ("TransactionCompletedDateTime", f"{completed:%d.%m.%Y %H:%M:%S}"),
         ("B2CUtilityAccountAvailableFunds", after["utility_cents"] / 100),
         ("B2CWorkingAccountAvailableFunds", after["working_cents"] / 100),
@@ -145,7 +145,7 @@ def _reverse(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: di
         raise _Failed("25", "The amount is more than what is left of the original transaction.")
     if amount_cents > owner[f"{original['account']}_cents"]:
         raise _Failed("1")
-    movement = transactions.reverse(
+    transaction = transactions.reverse(
         store,
         original,
         amount_cents=amount_cents,
@@ -153,11 +153,11 @@ def _reverse(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: di
         originator_id=request["originator_conversation_id"],
     )
     name = "Merchant Account" if original["account"] == "working" else "Utility Account"
-    balance = two_decimals(movement["balance_cents"])
-    return movement["receipt"], [
+    balance = two_decimals(transaction["balance_cents"])
+    return transaction["receipt"], [
         ("DebitAccountBalance", f"{name}|KES|{balance}|{balance}|0.00|0.00"),
         ("Amount", plain_number(amount_cents)),
-        ("TransCompletedTime", int(clock.daraja_timestamp(instant(movement["at"])))),
+        ("TransCompletedTime", int(clock.daraja_timestamp(instant(transaction["at"])))),
         ("OriginalTransactionID", original["receipt"]),
         ("Charge", 0),
         ("CreditPartyPublicName", callbacks.party(original["msisdn"], original["party"])),
@@ -166,8 +166,8 @@ def _reverse(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: di
 
 
 def _status(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dict[str, Any]) -> tuple[str, Parameters]:
-    movement = _payment(store, details["receipt"], owner) if details["receipt"] else None
-    if movement is None and details["looked_for"]:
+    transaction = _payment(store, details["receipt"], owner) if details["receipt"] else None
+    if transaction is None and details["looked_for"]:
         earlier = store.one(
             "SELECT * FROM requests WHERE ? IN (originator_conversation_id, conversation_id)"
             " AND organisation_id = ?"
@@ -176,30 +176,32 @@ def _status(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: dic
             owner["id"],
         )
         if earlier is not None and earlier["receipt"]:
-            movement = _payment(store, earlier["receipt"], owner)
+            transaction = _payment(store, earlier["receipt"], owner)
         elif earlier is not None and earlier["result_code"] is not None:
             return "", _failed_request(earlier, owner)
-    if movement is None:
+    if transaction is None:
         raise _Failed("R000002")
-    org, person = callbacks.organisation_party(owner), callbacks.party(movement["msisdn"], movement["party"])
-    is_incoming = movement["amount_cents"] > 0
-    is_reversed = movement["kind"] == "collection" and transactions.remaining_cents(store, movement) <= 0
-    time = int(clock.daraja_timestamp(instant(movement["at"])))
-    charge = store.one("SELECT amount_cents FROM movements WHERE receipt = ? AND role = 'charge'", movement["receipt"])
+    org, person = callbacks.organisation_party(owner), callbacks.party(transaction["msisdn"], transaction["party"])
+    is_incoming = transaction["amount_cents"] > 0
+    is_reversed = transaction["kind"] == "collection" and transactions.remaining_cents(store, transaction) <= 0
+    time = int(clock.daraja_timestamp(instant(transaction["at"])))
+    charge = store.one(
+        "SELECT amount_cents FROM transactions WHERE receipt = ? AND role = 'charge'", transaction["receipt"]
+    )
     return "", [
         ("DebitPartyName", person if is_incoming else org),
         ("CreditPartyName", org if is_incoming else person),
-        ("OriginatorConversationID", movement["originator_conversation_id"]),
+        ("OriginatorConversationID", transaction["originator_conversation_id"]),
         ("InitiatedTime", time),
         ("CreditPartyCharges", two_decimals(-charge["amount_cents"]) if charge and is_incoming else None),
         ("DebitAccountType", "MMF Account For Customer" if is_incoming else "Utility Account"),
         ("TransactionReason", None),
-        ("ReasonType", reason_type(movement)),
+        ("ReasonType", reason_type(transaction)),
         ("TransactionStatus", "Reversed" if is_reversed else "Completed"),
         ("FinalisedTime", time),
-        ("Amount", plain_number(abs(movement["amount_cents"]))),
-        ("ConversationID", movement["conversation_id"]),
-        ("ReceiptNo", movement["receipt"]),
+        ("Amount", plain_number(abs(transaction["amount_cents"]))),
+        ("ConversationID", transaction["conversation_id"]),
+        ("ReceiptNo", transaction["receipt"]),
     ]
 
 
@@ -235,20 +237,20 @@ def _balance(store: Store, request: sqlite3.Row, owner: sqlite3.Row, details: di
 
 
 def _payment(store: Store, receipt: str, owner: sqlite3.Row) -> sqlite3.Row | None:
-    """The organisation's own movement with this receipt; other people's do not exist for it."""
+    """The organisation's own transaction with this receipt; other people's do not exist for it."""
     return store.one(
-        "SELECT * FROM movements WHERE receipt = ? AND role = 'payment' AND organisation_id = ?",
+        "SELECT * FROM transactions WHERE receipt = ? AND role = 'payment' AND organisation_id = ?",
         receipt,
         owner["id"],
     )
 
 
-def reason_type(movement: sqlite3.Row) -> str:
-    """M-Pesa's name for the kind of movement, as status results and statements print it."""
-    if movement["kind"] == "disbursement":
+def reason_type(transaction: sqlite3.Row) -> str:
+    """M-Pesa's name for the kind of transaction, as status results and statements print it."""
+    if transaction["kind"] == "disbursement":
         return "Business Payment to Customer via API"
-    if movement["kind"] == "reversal":
+    if transaction["kind"] == "reversal":
         return "Transaction Reversal via API"
-    if movement["account"] == "working":
+    if transaction["account"] == "working":
         return "Customer Merchant Payment"
-    return "Pay Bill Online" if movement["channel"] == "STK" else "Pay Utility"
+    return "Pay Bill Online" if transaction["channel"] == "STK" else "Pay Utility"

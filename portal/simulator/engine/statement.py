@@ -53,7 +53,7 @@ def export(store: Store, organisation: sqlite3.Row, *, layout: str) -> tuple[str
     """(file name, text). layout: `1` organisation portal, `2` newer export, `3` till's daily extract."""
     account = "working" if organisation["kind"] == "BUYGOODS" else "utility"
     rows = store.all(
-        "SELECT * FROM movements WHERE organisation_id = ? AND account = ? ORDER BY at DESC, id DESC",
+        "SELECT * FROM transactions WHERE organisation_id = ? AND account = ? ORDER BY at DESC, id DESC",
         organisation["id"],
         account,
     )

@@ -31,16 +31,16 @@ CREATE TABLE IF NOT EXISTS pushes (
   created_at REAL NOT NULL, expires_at REAL NOT NULL, state TEXT NOT NULL, behaviour TEXT NOT NULL,
   result_code TEXT, result_desc TEXT, receipt TEXT, settled_at REAL);
 CREATE INDEX IF NOT EXISTS pushes_by_phone ON pushes (msisdn, state);
-CREATE TABLE IF NOT EXISTS movements (
+CREATE TABLE IF NOT EXISTS transactions (
   id INTEGER PRIMARY KEY, receipt TEXT NOT NULL, role TEXT NOT NULL, kind TEXT NOT NULL, channel TEXT NOT
     NULL,
   organisation_id INTEGER NOT NULL, account TEXT NOT NULL, msisdn TEXT NOT NULL, party TEXT NOT NULL,
   reference TEXT NOT NULL, amount_cents INTEGER NOT NULL, balance_cents INTEGER NOT NULL, at REAL NOT NULL,
   conversation_id TEXT NOT NULL DEFAULT '', originator_conversation_id TEXT NOT NULL DEFAULT '',
   linked_receipt TEXT NOT NULL DEFAULT '', UNIQUE (receipt, role));
-CREATE INDEX IF NOT EXISTS movements_by_phone ON movements (msisdn, at);
-CREATE INDEX IF NOT EXISTS movements_by_organisation ON movements (organisation_id, at);
-CREATE INDEX IF NOT EXISTS movements_linked ON movements (linked_receipt);
+CREATE INDEX IF NOT EXISTS transactions_by_phone ON transactions (msisdn, at);
+CREATE INDEX IF NOT EXISTS transactions_by_organisation ON transactions (organisation_id, at);
+CREATE INDEX IF NOT EXISTS transactions_linked ON transactions (linked_receipt);
 CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, msisdn TEXT NOT NULL, at REAL NOT NULL, text
 TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS messages_by_phone ON messages (msisdn, id);
@@ -196,7 +196,7 @@ class Store:
             self._rings = True
 
     def add_job(self, kind: str, payload: dict[str, Any], *, after_s: float = 0) -> None:
-        """Work for the courier, durable, due `after_s` seconds from now."""
+        """Work for the callback sender, durable, due `after_s` seconds from now."""
         with self.transaction():
             due_at = self.timestamp() + after_s
             self.insert("jobs", due_at=due_at, kind=kind, payload=json.dumps(payload), state="due")

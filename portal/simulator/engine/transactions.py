@@ -94,7 +94,7 @@ def collect(
             left_cents=left_cents,
         )
     send_sms(store, msisdn, text)
-    return store.must("SELECT * FROM movements WHERE receipt = ? AND role = 'payment'", receipt)
+    return store.must("SELECT * FROM transactions WHERE receipt = ? AND role = 'payment'", receipt)
 
 
 def disburse(
@@ -148,13 +148,14 @@ def disburse(
         balance_cents=receiver["balance_cents"] + amount_cents,
     )
     send_sms(store, msisdn, text)
-    return store.must("SELECT * FROM movements WHERE receipt = ? AND role = 'payment'", receipt)
+    return store.must("SELECT * FROM transactions WHERE receipt = ? AND role = 'payment'", receipt)
 
 
 def remaining_cents(store: Store, original: sqlite3.Row) -> int:
     """What of a payment has not been reversed yet."""
     row = store.must(
-        "SELECT coalesce(sum(amount_cents), 0) AS back FROM movements WHERE linked_receipt = ? AND kind = 'reversal'",
+        "SELECT coalesce(sum(amount_cents), 0) AS back FROM transactions"
+        " WHERE linked_receipt = ? AND kind = 'reversal'",
         original["receipt"],
     )
     return int(original["amount_cents"]) + int(row["back"])
@@ -196,7 +197,7 @@ def reverse(
         balance_cents=payer["balance_cents"] + amount_cents,
     )
     send_sms(store, payer["msisdn"], text)
-    return store.must("SELECT * FROM movements WHERE receipt = ? AND role = 'payment'", receipt)
+    return store.must("SELECT * FROM transactions WHERE receipt = ? AND role = 'payment'", receipt)
 
 
 def _book(store: Store, organisation_id: int, *, account: str, amount_cents: int, **columns: object) -> int:
@@ -206,7 +207,7 @@ def _book(store: Store, organisation_id: int, *, account: str, amount_cents: int
     balance_cents = int(before[column]) + amount_cents
     store.update("organisations", organisation_id, **{column: balance_cents})
     store.insert(
-        "movements",
+        "transactions",
         organisation_id=organisation_id,
         account=account,
         amount_cents=amount_cents,

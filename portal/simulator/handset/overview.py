@@ -14,9 +14,7 @@ blueprint = Blueprint("overview", __name__)
 def front() -> Response:
     """The page."""
     shown = overview_parts(store_of_app())
-    return Response(
-        render_template("simulator/front.html", **shown, parts=draw(PARTS, shown), public_url=_public_url())
-    )
+    return Response(render_template("front.html", **shown, parts=draw(PARTS, shown), public_url=_public_url()))
 
 
 @blueprint.get("/live")

@@ -21,7 +21,7 @@ def wants_html() -> bool:
 
 def draw(names: tuple[str, ...], shown: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Fragments by name, each with a version: a script replaces only what changed, so typing survives."""
-    drawn = {name: Markup(render_template(f"simulator/_{name}.html", **shown)) for name in names}  # noqa: S704
+    drawn = {name: Markup(render_template(f"_{name}.html", **shown)) for name in names}  # noqa: S704
     return {
         name: {"version": hashlib.sha256(html.encode()).hexdigest()[:16], "html": html} for name, html in drawn.items()
     }

@@ -25,7 +25,7 @@ def show(number: str) -> Response:
     store, msisdn = store_of_app(), normalise_msisdn(number)
     if wants_html():
         shown = phone_parts(store, msisdn)
-        return Response(render_template("simulator/handset.html", **shown, parts=draw(PARTS, shown), note=_note()))
+        return Response(render_template("handset.html", **shown, parts=draw(PARTS, shown), note=_note()))
     prompt = prompts.open_prompt(store, msisdn)
     return jsonify({"prompts": [_prompt(prompt)] if prompt is not None else [], "messages": messages(store, msisdn)})
 
