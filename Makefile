@@ -64,7 +64,7 @@ lock: $(STAMP)
 	@if grep -nE '[a-z]+://' requirements.lock; then echo "requirements.lock must contain no addresses." >&2; exit 1; fi
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf .venv .venv-peer .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml

@@ -5,8 +5,14 @@ What is measured:
     poll     unchanged status polls a second, against a bare Flask view with one indexed select
     latency  from the callback to the payer's page that shows it, in the real `portal demo`
     burst    a minute of callbacks at full speed, until every one is settled and delivered; then the books
+    settle   one worker settling and delivering what was kept, against bare inserts of the rows that it writes
     memory   what each process of the demonstration holds
+    reconcile  a month's statement against books that know it, and against empty ones
+    flat     what is done all day, with a thousand payments behind it and with a million
     chaos    2,000 payments while workers are killed, Redis and the database go away: the worst delay, and the books
+and, by name only, because they ask the package registry:
+    peer     a burst taken, settled and delivered, in turns with a plain Django package that settles what it answers
+    first-run  from a fresh copy of the tree to the demonstration's first page, against pip installing everything
 
 Decided: throughput is judged by its ratio to a baseline and never by a number a second, because the same
 case varied almost twofold between two runs on one machine. Baseline and product run in the same minute, on

@@ -22,6 +22,7 @@ from bench.report import Section, percentile
 from bench.servers import PORTAL, answers, free_port, scratch, start, stop, wait_until
 
 MEDIAN_S, P95_S = 1.0, 2.0
+MOST_PSS_MB = 350
 POLL_EVERY_S = 1.0
 GIVE_UP_S = 20.0
 _PAID = re.compile(r'class="status is-(paid|preparing)"')
@@ -178,16 +179,19 @@ class _Payer:
 
 
 def _memory(demo: Demo) -> Section:
-    section = Section("Memory of the demonstration", ("process", "processes", "RSS MB", "PSS MB"))
+    section = Section("Memory of the demonstration", ("process", "processes", "RSS MB", "PSS MB", "target", "verdict"))
     held: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for pid, name in _family(demo.process.pid):
         if (figures := _rollup(pid)) is not None:
             held[name].append(figures)
     for name, ones in sorted(held.items()):
         rss, pss = (sum(values) for values in zip(*ones, strict=True))
-        section.rows.append((name, str(len(ones)), f"{rss:.0f}", f"{pss:.0f}"))
+        section.rows.append((name, str(len(ones)), f"{rss:.0f}", f"{pss:.0f}", "", ""))
     rss, pss = (sum(values) for values in zip(*(one for ones in held.values() for one in ones), strict=True))
-    section.rows.append(("all", str(sum(map(len, held.values()))), f"{rss:.0f}", f"{pss:.0f}"))
+    verdict = "meets it" if pss <= MOST_PSS_MB else "MISSES IT"
+    section.rows.append(
+        ("all", str(sum(map(len, held.values()))), f"{rss:.0f}", f"{pss:.0f}", f"<= {MOST_PSS_MB}", verdict)
+    )
     section.notes.append(
         "PSS counts a shared page once among those who share it; the sum of PSS is what the machine needs."
     )

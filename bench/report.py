@@ -21,12 +21,13 @@ the machine named under each heading and vary by half between runs, the more the
 
 @dataclass
 class Section:
-    """One measurement's table. columns, rows: text as shown; notes: sentences below."""
+    """One measurement's table. columns, rows: text as shown; notes: sentences below; closing: printed last of all."""
 
     title: str
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    closing: str = ""
 
     def as_markdown(self) -> str:
         """The table with padded columns, readable as text."""

@@ -8,18 +8,20 @@ import pwd
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 from flask import Flask
+from sqlalchemy import URL, make_url
 
 from portal.processes.embedded_redis import start_redis
 from portal.processes.supervisor import tied_to_us
@@ -28,7 +30,10 @@ ROOT = Path(__file__).parent.parent
 THREADS = 4  # the product's default, WEB_THREADS
 READY_WITHIN_S = 40.0
 STOP_WITHIN_S = 10.0
-_PG_SETTINGS = {"listen_addresses": "", "shared_buffers": "128MB", "max_connections": "60", "timezone": "UTC"}
+_PG_SETTINGS = {
+    "listen_addresses": "", "shared_buffers": "128MB", "max_connections": "60", "timezone": "UTC",
+    "track_commit_timestamp": "on",  # when a delivery was really there for all to see
+}  # fmt: skip
 
 
 @dataclass
@@ -55,6 +60,46 @@ class Stage:
 
         return create_app(Config.from_environment(self.environment))
 
+    @property
+    def database(self) -> URL:
+        """Where the product's rows are."""
+        return make_url(self.environment["DATABASE_URL"])
+
+    def beside(self, name: str) -> URL:
+        """A second database, empty, on the same server and the same disk."""
+        if self.kind == "sqlite":
+            return self.database.set(database=str(self.directory / f"{name}.db"))
+        host = str(self.database.query["host"])
+        with psycopg.connect(host=host, user="mlango", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.database.set(database=name)
+
+    def on_database(self, url: URL) -> "Stage":
+        """The same stage with the product on another database, which gets its schema."""
+        other = {**self.environment, "DATABASE_URL": url.render_as_string(hide_password=False)}
+        made = replace(self, environment=other)
+        _make_schema(made.app())
+        return made
+
+    def rest(self, url: URL) -> None:
+        """Have the database write out what it holds and look at its rows: no run pays for the one before it."""
+        if self.kind == "sqlite":
+            with closing(sqlite3.connect(str(url.database))) as file:
+                file.execute("ANALYZE")
+                file.commit()
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
+        host = str(url.query["host"])
+        with psycopg.connect(host=host, user=url.username, dbname=url.database, autocommit=True) as server:
+            server.execute("VACUUM ANALYZE")
+            server.execute("CHECKPOINT")
+
+    @contextmanager
+    def episode(self) -> Iterator["Stage"]:
+        """The same stage; what is started within ends with it."""
+        with ExitStack() as exits:
+            yield replace(self, exits=exits)
+
     def run(self, name: str, argv: list[str], **more: str) -> subprocess.Popen[bytes]:
         """Start a program; it is ended with the stage."""
         process = start(argv, self.environment | more, log=self.directory / "log" / f"{name}.log")
@@ -66,45 +111,57 @@ class Stage:
         port = free_port()
         argv = [*PORTAL, "web", "--port", str(port), "--workers", str(self.web_workers)]
         process = self.run("web", argv)
-        return self._when_ready(process, port, "/healthz")
+        return self.when_ready(process, port, "/healthz")
 
     def baseline(self) -> str:
         """Address of the bare Flask views, on the same server with as many processes and threads."""
         port = free_port()
         argv = [
-            sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-            "--workers", str(self.web_workers), "--blocking-threads", str(THREADS), "--backlog", "1024",
-            "--no-access-log", "--log-level", "warning", "--factory", "bench.baseline:create_app",
+            sys.executable, "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", str(self.web_workers), "--backlog", "1024", "--no-ws", "--http", "1",
+            "--no-access-log", "--log-level", "warning", "--factory", "bench.baseline:create",
         ]  # fmt: skip
         process = self.run("baseline", argv)
-        return self._when_ready(process, port, "/")
+        return self.when_ready(process, port, "/")
 
-    def _when_ready(self, process: subprocess.Popen[bytes], port: int, path: str) -> str:
+    def when_ready(self, process: subprocess.Popen[bytes], port: int, path: str) -> str:
+        """Address of a web server that answers now."""
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(url + path), of=process, what=path)
         return url
 
-    def workers_and_scheduler(self) -> None:
-        """The money workers and the sweeper, as in production."""
-        for number in range(self.money_workers):
-            self.run(f"money{number}", [*PORTAL, "worker", "--queues", "money"])
+    def money_worker(self, number: int = 0) -> subprocess.Popen[bytes]:
+        """One that settles and delivers."""
+        return self.run(f"money{number}", [*PORTAL, "worker", "--queues", "money"])
+
+    def workers_and_scheduler(self, workers: int = 0) -> None:
+        """The money workers and the sweeper, as in production. workers: another number of them."""
+        for number in range(workers or self.money_workers):
+            self.money_worker(number)
         self.run("scheduler", [*PORTAL, "scheduler"])
 
 
 PORTAL = [sys.executable, "-m", "portal"]
 
 
-def start(argv: list[str], environment: Mapping[str, str], *, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    argv: list[str],
+    environment: Mapping[str, str],
+    *,
+    log: Path,
+    inherited: Mapping[str, str] = os.environ,
+    cwd: Path = ROOT,
+) -> subprocess.Popen[bytes]:
     """A program that gets SIGTERM should we die; its words go to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own programs, no shell
             tied_to_us(argv),
-            env={**os.environ, **environment},
+            env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=ROOT,
+            cwd=cwd,
         )
 
 
@@ -118,9 +175,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_until(is_true: Callable[[], bool], *, of: subprocess.Popen[bytes], what: str) -> None:
+def wait_until(
+    is_true: Callable[[], bool], *, of: subprocess.Popen[bytes], what: str, within_s: float = READY_WITHIN_S
+) -> None:
     """Wait for a program to be ready. Raises RuntimeError."""
-    deadline = time.monotonic() + READY_WITHIN_S
+    deadline = time.monotonic() + within_s
     while not is_true():
         if of.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"A program did not get ready ({what}); exit code {of.poll()}.")
@@ -171,15 +230,18 @@ def stage(kind: str) -> Iterator[Stage]:
             "WEB_THREADS": str(THREADS),
         }
         made = Stage(kind, directory, environment, exits)
-        app = made.app()
-        with app.app_context():
-            from portal.kernel.db import db
-            from portal.kernel.schema import upgrade_database
-
-            upgrade_database()
-            db.session.remove()
-            db.engine.dispose()
+        _make_schema(made.app())
         yield made
+
+
+def _make_schema(app: Flask) -> None:
+    from portal.kernel.db import db
+    from portal.kernel.schema import upgrade_database
+
+    with app.app_context():
+        upgrade_database()
+        db.session.remove()
+        db.engine.dispose()
 
 
 @contextmanager

@@ -58,15 +58,15 @@ def furnish(app: Flask) -> str:
     return token
 
 
-def fill(app: Flask, count: int) -> None:
-    """`count` payments, numbered from 1, each with a purchase and a push that rings since now."""
+def fill(app: Flask, count: int, *, first: int = 1) -> None:
+    """`count` payments, numbered from `first`, each with a purchase and a push that rings since now."""
     with app.app_context():
         package = db.session.query(Package).one()
         ids = {"tenant_id": package.tenant_id, "package_id": package.id}
         gateway_id = db.session.query(Gateway.id).scalar()
         db.session.rollback()
-        for first in range(1, count + 1, BATCH_ROWS):
-            numbers = range(first, min(first + BATCH_ROWS, count + 1))
+        for start in range(first, first + count, BATCH_ROWS):
+            numbers = range(start, min(start + BATCH_ROWS, first + count))
             with core_transaction() as connection:
                 connection.execute(insert(_of(Payment)), [_payment(n, ids["tenant_id"], gateway_id) for n in numbers])
                 connection.execute(
@@ -119,12 +119,12 @@ def _push(number: int, tenant_id: int, gateway_id: int) -> dict[str, Any]:
 
 
 def ring_again(app: Flask, *, at_offset_s: float = 0.0) -> None:
-    """Let every push have been sent, and every payment been pushed, so many seconds from now."""
+    """Let every push that waits have been sent, and every open payment been pushed, so many seconds from now."""
     at = clock.now() + timedelta(seconds=at_offset_s)
     with app.app_context():
         with core_transaction() as connection:
-            connection.execute(_of(Push).update().values(sent_at=at))
-            connection.execute(_of(Payment).update().values(pushed_at=at))
+            connection.execute(_of(Push).update().where(Push.state == "awaiting_pin").values(sent_at=at))
+            connection.execute(_of(Payment).update().where(Payment.state == "open").values(pushed_at=at))
         db.session.remove()
 
 
