@@ -82,7 +82,7 @@ def web(host: str, port: int, workers: int) -> None:
     try:
         config = Config.from_environment()
     except Misconfigured as error:
-        _fail(*error.problems)
+        _fail(*map(str, error.problems))
         return
     if is_taken(host, port):
         _fail(f"Port {port} of {host} is taken: another program serves there. End it, or choose another by --port.")
@@ -472,7 +472,7 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
             gateway = settings.named(tenant_id, gateway_id) if gateway_id else client_factory.choose(tenant_id, "")
         statement = runs.read_statement(content, name=file.name, gateway=gateway)
     except StatementError as error:
-        _fail(*error.problems)
+        _fail(*map(str, error.problems))
         return
     made_id = runs.run(gateway.id, statement, user_id=None, actor="command line")
     if is_accepted:

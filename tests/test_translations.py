@@ -1,7 +1,7 @@
 """Who reads Swahili meets no English: every sentence is in the catalogue, and every payer's page uses it."""
 
 import io
-import json
+import pickle
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +16,7 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.frontend import parse_keywords, parse_mapping_cfg
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
+from flask import jsonify, render_template_string
 from flask.testing import FlaskClient
 from flask_babel import force_locale
 
@@ -25,12 +26,13 @@ from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused, Sentence
 from portal.kernel.phone import normalise_msisdn
-from portal.kernel.translations import said
+from portal.kernel.translations import render
 from portal.notifications.models import Notice
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.processing import jobs
 from portal.tenants.models import Tenant
+from portal.web.language import said
 from tests.house import House, later, new_phone
 
 ROOT = Path(__file__).parent.parent
@@ -113,28 +115,47 @@ def test_the_compiled_catalogue_is_fresh() -> None:
     assert kept == {str(m.id): m.string for m in read_mo(compiled) if m.id}, "run `make translations`"
 
 
-def test_every_result_code_speaks_swahili(house: House) -> None:
+def test_every_result_code_speaks_swahili() -> None:
     entries = [*result_codes.RESULT_CODES.values(), *result_codes.B2C_RESULT_CODES.values()]
     entries += [result_codes.explain("nonsense"), result_codes.explain_b2c("nonsense")]
-    english = [(str(one.sentence), str(one.next_step)) for one in entries]
-    with house.inside(), force_locale("sw"):
-        for one, (sentence, next_step) in zip(entries, english, strict=True):
-            assert str(one.sentence) != sentence and str(one.next_step) != next_step, one.code
+    for one in entries:
+        for sentence in (one.sentence, one.next_step):
+            assert render(sentence, "sw") != str(sentence), one.code
 
 
-# --- sentences of the kernel, which knows no languages
+# --- sentences of the rooms, which know no reader
 
 
-def test_the_kernel_speaks_english_by_itself_and_swahili_at_a_door(house: House) -> None:
+def test_a_room_says_what_is_wrong_and_the_edge_in_which_language(house: House) -> None:
     with pytest.raises(Refused) as refused:
         money.payable_cents("20.50")
     text = refused.value.message
-    assert text == "M-Pesa takes whole shillings: KES 20.50 has cents. Round it."
-    assert said(text) == text
+    english = "M-Pesa takes whole shillings: KES 20.50 has cents. Round it."
+    assert str(text) == str(refused.value) == render(text, "en") == english
+    assert render(text, "sw") == "M-Pesa hupokea shilingi kamili tu: KES 20.50 ina senti. Ondoa senti."
+    with house.inside():
+        assert said(text) == english
     with house.inside(), force_locale("sw"):
         assert said(text) == "M-Pesa hupokea shilingi kamili tu: KES 20.50 ina senti. Ondoa senti."
         assert said("Nobody translated this.") == "Nobody translated this."
-    assert Sentence("100% of it") == "100% of it"
+
+
+def test_a_sentence_within_a_sentence_is_said_in_the_same_language() -> None:
+    inner = Sentence("Wrong M-Pesa PIN.")
+    whole = Sentence("TEST, no real money: %(text)s", text=inner)
+    assert str(whole) == render(whole, "en") == "TEST, no real money: Wrong M-Pesa PIN."
+    assert render(whole, "sw") == f"MAJARIBIO, si pesa halisi: {render(inner, 'sw')}"
+    assert "PIN" in render(inner, "sw") and "Wrong" not in render(inner, "sw")
+    assert render(Sentence("Nobody translated %(this)s.", this="this"), "sw") == "Nobody translated this."
+    assert render(whole, "xx") == str(whole), "a language that we do not have"
+
+
+def test_a_sentence_is_a_value() -> None:
+    one = Sentence("The wallet holds %(amount)s.", amount="KES 20")
+    assert one == Sentence("The wallet holds %(amount)s.", amount="KES 20") != Sentence("The wallet holds %(amount)s.")
+    assert one != "The wallet holds KES 20." and {one: 1}[pickle.loads(pickle.dumps(one))] == 1  # noqa: S301 (our own)
+    assert str(Sentence("100% of it")) == "100% of it"
+    assert not isinstance(one, str), "types show where an edge forgot to say it"
 
 
 def test_the_api_answers_in_the_callers_language(house: House) -> None:
@@ -345,5 +366,11 @@ def test_an_online_session_waits_in_swahili(house: House) -> None:
         assert expected in in_swahili(client, path) and left_in_english(client, path) == []
 
 
-def test_json_keeps_a_sentence_as_plain_text() -> None:
-    assert json.loads(json.dumps([Sentence("At most %(count)s.", count=3)])) == ["At most 3."]
+def test_templates_and_json_say_a_sentence_in_the_readers_language(house: House) -> None:
+    wrong_pin = result_codes.explain("2001").sentence
+    for language, words in (("en", "Wrong M-Pesa PIN."), ("sw", render(wrong_pin, "sw"))):
+        with house.app.test_request_context(f"/?lang={language}"):
+            assert render_template_string("<p>{{ it }}</p>", it=wrong_pin) == f"<p>{words}</p>"
+            assert jsonify(message=[wrong_pin]).json == {"message": [words]}
+    with pytest.raises(TypeError), house.app.test_request_context("/"):
+        jsonify(message=object())

@@ -28,6 +28,7 @@ from portal.payments.sms import submissions
 from portal.payments.stk import pushes
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
+from portal.web.language import said
 
 
 def open_doors(doors: Doors) -> None:
@@ -116,7 +117,7 @@ def initiate() -> ResponseReturnValue:
         "paymentId": token if begun.is_own else None,
         "checkoutRequestId": push.checkout_request_id if push else None,
         "status": stands.status,
-        "message": stands.sentence or stands.headline,
+        "message": said(stands.sentence or stands.headline),
     }
     return jsonify(answer), 201 if is_new else 200
 
@@ -168,7 +169,7 @@ def told(payment: Payment, *, is_proven: bool) -> dict[str, Any]:
         "status": stands.status,
         "amountDue": money.kes(payment.due_cents),
         "resultCode": stands.result_code,
-        "message": " ".join(filter(None, (sentence or stands.headline, stands.next_step))),
+        "message": " ".join(filter(None, map(said, (sentence or stands.headline, stands.next_step)))),
         "receipt": receipt_of(payment) if is_proven else None,
         "testMode": payment.is_sandbox,
     }

@@ -14,10 +14,10 @@ from flask.typing import ResponseReturnValue
 from portal.api.schemas import Contract, contract_of
 from portal.kernel.errors import PortalError, Refused
 from portal.kernel.limits import STANDARD, network, shared
-from portal.kernel.translations import said
 from portal.users import permissions, tokens
 from portal.users.permissions import Forbidden, SignInNeeded
 from portal.users.tokens import Principal
+from portal.web.language import said
 
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"
@@ -166,7 +166,7 @@ def named(name: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        error.fields = {name: " ".join(error.fields.values()) if error.fields else said(error.message)}
+        error.fields = {name: " ".join(said(one) for one in error.fields.values() or [error.message])}
         raise
 
 

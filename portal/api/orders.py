@@ -26,6 +26,7 @@ from portal.tenants.models import Tenant
 from portal.users import permissions
 from portal.users.permissions import REQUEST_PAYMENT, Forbidden
 from portal.users.tokens import Principal
+from portal.web.language import said
 
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
 
@@ -88,7 +89,7 @@ def initiate() -> ResponseReturnValue:
         "responseCode": "0" if push.checkout_hash else None,
         "payment": shown(payment, push, knows_checkout_id=True),
     }
-    return jsonify(success=True, message=stands.sentence or stands.headline, data=data), 201 if is_new else 200
+    return jsonify(success=True, message=said(stands.sentence or stands.headline), data=data), 201 if is_new else 200
 
 
 def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents: int, given: dict[str, Any]) -> Payment:

@@ -7,8 +7,6 @@ pending_approval -> declined;  pending_approval | approved | confirmed -> cancel
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask_babel import force_locale
-from flask_babel import gettext as _
 from sqlalchemy import literal_column, select, update
 from sqlalchemy.engine import CursorResult
 
@@ -17,7 +15,9 @@ from portal.clinic import invoices, meetings, notifications
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, money
 from portal.kernel.db import db
-from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused, Text
+from portal.kernel.errors import Sentence as _
+from portal.kernel.translations import render
 from portal.payments.models import Payment
 from portal.payments.payment import lock_payment
 from portal.tenants.models import Tenant
@@ -50,7 +50,7 @@ def book(
 
     price: KES. starts_at: RFC 3339. Raises Refused with every field at fault.
     """
-    wrong: dict[str, str] = {}
+    wrong: dict[str, Text] = {}
     if kind not in ("virtual", "onsite"):
         wrong["kind"] = "Must be virtual or onsite."
     begins = read_instant(starts_at)
@@ -116,8 +116,7 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     pay_url_of: payment -> the address where it is paid.
     """
     _move(appointment, "approved", actor=actor)
-    with force_locale(tenant.locale):
-        what = _("Appointment")
+    what = render(_("Appointment"), tenant.locale)
     line = {"kind": "consultation", "description": what, "amount": money.kes(appointment.price_cents)}
     is_taken = invoices.is_taken(tenant.id, appointment.invoice_number)  # by an import, since it was booked
     number = None if is_taken else appointment.invoice_number

@@ -12,7 +12,7 @@ from portal.gateways import client_factory
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db
-from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused, Text
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import status
 from portal.payments.closing import close_payment
@@ -133,7 +133,8 @@ def _check_lines(lines: object) -> list[dict[str, Any]]:
             code="invalid_fields",
             fields={"lines": "Give at least one line."},
         )
-    checked, wrong = [], {}
+    checked: list[dict[str, Any]] = []
+    wrong: dict[str, Text] = {}
     for index, line in enumerate(lines):
         given = line if isinstance(line, Mapping) else {}
         kind = given.get("kind") or "other"

@@ -6,11 +6,10 @@ receptionist who reads English must not send English to a clinic's Swahili-speak
 
 from typing import Any
 
-from flask_babel import force_locale
-from flask_babel import gettext as _
-
 from portal.clinic.models import Appointment, Clinician, Invoice
 from portal.kernel import clock, personal
+from portal.kernel.errors import Sentence as _
+from portal.kernel.errors import Text
 from portal.kernel.money import format_kes
 from portal.notifications import notices, tell
 
@@ -19,34 +18,35 @@ def _when(appointment: Appointment) -> str:
     return clock.nairobi(appointment.starts_at).strftime("%d/%m/%Y %H:%M")
 
 
-def _tell_patient(appointment: Appointment, event: str, subject: str, text: str) -> None:
+def _tell_patient(appointment: Appointment, event: str, subject: Text, text: Text) -> None:
     patient, tenant_id = appointment.patient, appointment.tenant_id
     key = f"appointment/{appointment.id}/{event}"
     is_test = appointment.invoice is not None and appointment.invoice.payment.is_sandbox
-    about: dict[str, Any] = {"expires_at": appointment.ends_at, "is_test": is_test}
+    locale = appointment.tenant.locale
+    about: dict[str, Any] = {"expires_at": appointment.ends_at, "is_test": is_test, "locale": locale}
     if msisdn := personal.open_phone(patient.phone_sealed, tenant_id):
         tell.by_sms(tenant_id, key, msisdn=msisdn, text=text, **about)
     if address := personal.open_text(patient.email_sealed, tenant_id):
         tell.by_email(tenant_id, key, address=address, subject=subject, text=text, **about)
     if patient.user_id:
-        tell.in_app(tenant_id, key, user_id=patient.user_id, text=text)
+        tell.in_app(tenant_id, key, user_id=patient.user_id, text=text, locale=locale)
 
 
-def _tell_clinician(appointment: Appointment, event: str, text: str) -> None:
+def _tell_clinician(appointment: Appointment, event: str, text: Text) -> None:
     clinician: Clinician = appointment.clinician
     if clinician.user_id:
         key = f"appointment/{appointment.id}/{event}/clinician"
-        tell.in_app(appointment.tenant_id, key, user_id=clinician.user_id, text=text)
+        locale = appointment.tenant.locale
+        tell.in_app(appointment.tenant_id, key, user_id=clinician.user_id, text=text, locale=locale)
 
 
 def booked(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
-    with force_locale(appointment.tenant.locale):
-        _tell_clinician(
-            appointment,
-            "booked",
-            _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
-        )
+    _tell_clinician(
+        appointment,
+        "booked",
+        _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
+    )
 
 
 def decided(appointment: Appointment) -> None:
@@ -57,30 +57,28 @@ def decided(appointment: Appointment) -> None:
 def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> None:
     """The patient learns how to pay (properties 4 and 60)."""
     gateway = invoice.payment.gateway
-    with force_locale(appointment.tenant.locale):
-        by_hand = (
-            _("or paybill %(number)s, account %(account)s", number=gateway.shortcode, account=invoice.number)
-            if gateway and gateway.sub_kind == "PAYBILL"
-            else ""
-        )
-        text = _(
-            "Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s",
-            when=_when(appointment),
-            amount=format_kes(invoice.payment.due_cents),
-            url=pay_url,
-            by_hand=by_hand,
-        )
-        _tell_patient(appointment, "approved", _("Your appointment is approved"), text.strip())
+    by_hand = (
+        _("or paybill %(number)s, account %(account)s", number=gateway.shortcode, account=invoice.number)
+        if gateway and gateway.sub_kind == "PAYBILL"
+        else ""
+    )
+    text = _(
+        "Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s",
+        when=_when(appointment),
+        amount=format_kes(invoice.payment.due_cents),
+        url=pay_url,
+        by_hand=by_hand,
+    )
+    _tell_patient(appointment, "approved", _("Your appointment is approved"), text)
 
 
 def declined(appointment: Appointment) -> None:
     """The patient learns that it cannot be."""
-    with force_locale(appointment.tenant.locale):
-        text = _(
-            "Your appointment on %(when)s cannot take place. Please ask for another time.",
-            when=_when(appointment),
-        )
-        _tell_patient(appointment, "declined", _("About your appointment"), text)
+    text = _(
+        "Your appointment on %(when)s cannot take place. Please ask for another time.",
+        when=_when(appointment),
+    )
+    _tell_patient(appointment, "declined", _("About your appointment"), text)
 
 
 def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
@@ -89,10 +87,9 @@ def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
     Properties 25, 26, 35, 61 and 62.
     """
     where = appointment.meeting_url or appointment.place or appointment.tenant.name
-    with force_locale(appointment.tenant.locale):
-        text = _(
-            "Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s",
-            receipt=receipt or _("to follow"), when=_when(appointment), where=where,
-        )  # fmt: skip
-        _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
-        _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))
+    text = _(
+        "Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s",
+        receipt=receipt or _("to follow"), when=_when(appointment), where=where,
+    )  # fmt: skip
+    _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
+    _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))

@@ -9,7 +9,7 @@ from portal.audit import chain
 from portal.clinic.models import Clinician, Patient
 from portal.kernel import money, personal
 from portal.kernel.db import db
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import NotFound, Refused, Text
 from portal.kernel.phone import normalise_msisdn
 
 LONGEST_NAME = 80
@@ -25,7 +25,7 @@ def register(
     actor: str,
 ) -> Patient:
     """A new patient. Raises Refused with every field at fault. The caller commits."""
-    wrong: dict[str, str] = {}
+    wrong: dict[str, Text] = {}
     shown = str(name or "").strip()
     if not shown:
         wrong["name"] = "Enter the patient's name."

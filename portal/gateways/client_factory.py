@@ -1,7 +1,6 @@
 """From a gateway's row to a Daraja client: the one place where sealed credentials are opened for use."""
 
 from flask import current_app
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.gateways.daraja import ConfigurationRefused, DarajaAccount, DarajaClient
@@ -10,6 +9,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import vault
 from portal.kernel.db import db
 from portal.kernel.errors import Refused
+from portal.kernel.errors import Sentence as _
 
 SAFARICOM = {"sandbox": "https://sandbox.safaricom.co.ke", "production": "https://api.safaricom.co.ke"}
 PURPOSES = {"clinic": Gateway.for_clinic, "hotspot": Gateway.for_hotspot, "pppoe": Gateway.for_pppoe}

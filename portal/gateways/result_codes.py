@@ -9,8 +9,8 @@ Source: Safaricom's Daraja documentation (error codes of M-Pesa Express, B2C, Re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from flask_babel import LazyString
-from flask_babel import lazy_gettext as _l
+from portal.kernel.errors import Sentence
+from portal.kernel.errors import Sentence as _
 
 Kind = Literal["paid", "declined", "cancelled", "unclear", "pending"]
 
@@ -25,23 +25,23 @@ class ResultCode:
     code: str
     meaning: str
     kind: Kind
-    sentence: LazyString
-    next_step: LazyString
+    sentence: Sentence
+    next_step: Sentence
     retry_after_s: int = 0
     for_staff: str = ""
 
 
-_CHECKING = _l("We are checking with M-Pesa. Do not pay again yet.")
-_WAIT_HERE = _l("This page tells you the result by itself.")
-_NO_ANSWER = _l("No answer from the phone in time.")
-_AT_HAND = _l("Unlock the phone, keep it at hand, and try again.")
-_NOT_ACTIVE = _l("This M-Pesa account is not active.")
-_OTHER_NUMBER = _l("Pay from another number, or call Safaricom on 100.")
+_CHECKING = _("We are checking with M-Pesa. Do not pay again yet.")
+_WAIT_HERE = _("This page tells you the result by itself.")
+_NO_ANSWER = _("No answer from the phone in time.")
+_AT_HAND = _("Unlock the phone, keep it at hand, and try again.")
+_NOT_ACTIVE = _("This M-Pesa account is not active.")
+_OTHER_NUMBER = _("Pay from another number, or call Safaricom on 100.")
 NOT_SET_UP = "SETUP"  # ours: M-Pesa has many codes and wordings for it, and gives some of them to payers' faults too
-_NOT_SET_UP_HERE = _l("M-Pesa is not set up correctly here. You have not been charged.")
-_TELL_STAFF = _l("Trying again does not help. Please tell the staff.")
-_NOT_SET_UP = _l("The business has not set up its M-Pesa correctly.")
-_TELL_THEM = _l("You have not been charged. Please tell the business.")
+_NOT_SET_UP_HERE = _("M-Pesa is not set up correctly here. You have not been charged.")
+_TELL_STAFF = _("Trying again does not help. Please tell the staff.")
+_NOT_SET_UP = _("The business has not set up its M-Pesa correctly.")
+_TELL_THEM = _("You have not been charged. Please tell the business.")
 _FROM_SETTINGS = "Check shortcode, store number and type (PayBill or Buy Goods) in the gateway's settings."
 
 _UNKNOWN = ResultCode(
@@ -57,20 +57,20 @@ _REFUSED = ResultCode(
 # Written closely, so that a person can proofread the whole table.
 # fmt: off
 _STK = (
-    ResultCode("0", "paid", "paid", _l("Paid."), _l("Nothing more to do."), 0, "Paid."),
-    ResultCode("1", "not enough money", "declined", _l("Not enough M-Pesa balance."),
-               _l("Top up your M-Pesa, then try again."), 0, "The payer lacks the money, Fuliza included."),
-    ResultCode("2", "below the minimum", "declined", _l("The amount is below M-Pesa's minimum."), _TELL_THEM,
+    ResultCode("0", "paid", "paid", _("Paid."), _("Nothing more to do."), 0, "Paid."),
+    ResultCode("1", "not enough money", "declined", _("Not enough M-Pesa balance."),
+               _("Top up your M-Pesa, then try again."), 0, "The payer lacks the money, Fuliza included."),
+    ResultCode("2", "below the minimum", "declined", _("The amount is below M-Pesa's minimum."), _TELL_THEM,
                0, "M-Pesa takes KES 1 or more. Correct the amount."),
     ResultCode("3", "above the maximum for one payment", "declined",
-               _l("The amount is above M-Pesa's limit for one payment."), _l("Pay it in smaller parts."), 0,
+               _("The amount is above M-Pesa's limit for one payment."), _("Pay it in smaller parts."), 0,
                "Split the amount, or lower the gateway's limit to M-Pesa's."),
     ResultCode("4", "above the payer's daily limit", "declined",
-               _l("This would pass your M-Pesa limit for today."),
-               _l("Try again tomorrow, or pay from another number."), 0,
+               _("This would pass your M-Pesa limit for today."),
+               _("Try again tomorrow, or pay from another number."), 0,
                "The payer's daily limit is KES 500,000."),
     ResultCode("8", "above the business's balance limit", "declined",
-               _l("The business cannot receive more M-Pesa money just now."), _TELL_THEM, 0,
+               _("The business cannot receive more M-Pesa money just now."), _TELL_THEM, 0,
                "Your M-Pesa account is full. Move money out of it, then payers can try again."),
     ResultCode("11", "payer's account in an invalid state", "declined", _NOT_ACTIVE, _OTHER_NUMBER, 0,
                "The payer's M-Pesa account is not active."),
@@ -82,8 +82,8 @@ _STK = (
     ResultCode("26", "system too busy", "unclear", _CHECKING, _WAIT_HERE, 60,
                "M-Pesa is overloaded. Query, then prompt again after 60 seconds."),
     ResultCode("1001", "another session is open on the phone", "declined",
-               _l("Another M-Pesa request is open on this phone."),
-               _l("Close it, wait 2 minutes, then try again."), 120,
+               _("Another M-Pesa request is open on this phone."),
+               _("Close it, wait 2 minutes, then try again."), 120,
                "The phone was busy with another M-Pesa session, perhaps our own earlier prompt."),
     ResultCode("1019", "transaction expired", "declined", _NO_ANSWER, _AT_HAND, 0, "The prompt expired."),
     ResultCode("1025", "the prompt could not be sent", "unclear", _CHECKING, _WAIT_HERE, 120,
@@ -92,14 +92,14 @@ _STK = (
                "M-Pesa could not send the prompt. Query, then prompt again after 2 minutes."),
     ResultCode("1031", "no PIN in time", "declined", _NO_ANSWER, _AT_HAND, 0,
                "The payer entered no PIN in time."),
-    ResultCode("1032", "cancelled", "cancelled", _l("You cancelled the M-Pesa prompt."),
-               _l("Try again when you are ready."), 0,
+    ResultCode("1032", "cancelled", "cancelled", _("You cancelled the M-Pesa prompt."),
+               _("Try again when you are ready."), 0,
                "The payer cancelled, or the prompt closed by itself."),
     ResultCode("1036", "the answer did not return in time", "declined", _NO_ANSWER, _AT_HAND, 0,
                "The phone's answer came too late. A late success is still taken."),
     ResultCode("1037", "the phone could not be reached", "declined", _NO_ANSWER, _AT_HAND, 0,
                "Phone off, busy, not answered, or an old SIM. A late success is still taken."),
-    ResultCode("2001", "wrong PIN", "declined", _l("Wrong M-Pesa PIN."), _l("Try again with the right PIN."),
+    ResultCode("2001", "wrong PIN", "declined", _("Wrong M-Pesa PIN."), _("Try again with the right PIN."),
                0, "The payer entered a wrong PIN."),
     ResultCode("2006", "account status does not allow it", "declined", _NOT_ACTIVE, _OTHER_NUMBER, 0,
                "The payer's M-Pesa account may not do this."),
@@ -108,20 +108,20 @@ _STK = (
     ResultCode("2029", "till and PayBill confused", "declined", _NOT_SET_UP, _TELL_THEM, 0,
                "Till and PayBill are confused. " + _FROM_SETTINGS),
     ResultCode("4999", "still being processed", "pending",
-               _l("M-Pesa is still working on it. Do not pay again yet."), _WAIT_HERE, 0,
+               _("M-Pesa is still working on it. Do not pay again yet."), _WAIT_HERE, 0,
                "Not answered yet. It is queried again."),
-    ResultCode("8006", "PIN locked", "declined", _l("Your M-Pesa PIN is locked."),
-               _l("Call Safaricom on 100 to unlock it, then try again."), 0, "The payer's PIN is locked."),
+    ResultCode("8006", "PIN locked", "declined", _("Your M-Pesa PIN is locked."),
+               _("Call Safaricom on 100 to unlock it, then try again."), 0, "The payer's PIN is locked."),
     ResultCode("SFC_IC0003", "receiving number does not exist", "declined", _NOT_SET_UP, _TELL_THEM, 0,
                "Safaricom does not know the receiving number. " + _FROM_SETTINGS),
-    ResultCode("E3008", "number refused", "declined", _l("M-Pesa refused this number."), _OTHER_NUMBER, 0,
+    ResultCode("E3008", "number refused", "declined", _("M-Pesa refused this number."), _OTHER_NUMBER, 0,
                "The sandbox answers so for real phones: use its test number 254708374149."),
 )
 
-_SENT = _l("Sent.")
-_NO_REFUND = _l("The money could not be sent to you.")
-_ASKING = _l("We are checking with M-Pesa whether the money was sent.")
-_ON_IT = _l("The business has been told and will settle it.")
+_SENT = _("Sent.")
+_NO_REFUND = _("The money could not be sent to you.")
+_ASKING = _("We are checking with M-Pesa whether the money was sent.")
+_ON_IT = _("The business has been told and will settle it.")
 _SENDER_LOCKED = "Nothing more is sent with this initiator until an administrator looks: it would be locked."
 
 
@@ -134,7 +134,7 @@ def _unclear(code: str, meaning: str, for_staff: str) -> ResultCode:
 
 
 _B2C = (
-    ResultCode("0", "sent", "paid", _SENT, _l("Nothing more to do."), 0, "Done."),
+    ResultCode("0", "sent", "paid", _SENT, _("Nothing more to do."), 0, "Done."),
     _refused("1", "utility account too low",
              "The utility account holds too little. Top it up, then send again."),
     _refused("2", "below the minimum", "The amount is below the minimum of KES 10. Pay it in cash."),

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.audit import chain
 from portal.hotspot.models import Package
 from portal.kernel import money
 from portal.kernel.db import db
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import NotFound, Refused, Text
+from portal.kernel.errors import Sentence as _
 
 LONGEST_NAME = 60
 _LONGEST_S = 366 * 86_400
@@ -49,7 +49,7 @@ def for_sale(tenant_id: int, uid: str) -> Package:
     return package
 
 
-def _rate(given: Mapping[str, Any], wrong: dict[str, str]) -> str:
+def _rate(given: Mapping[str, Any], wrong: dict[str, Text]) -> str:
     """MikroTik's rate limit, up/down: as it was given, or of a speed such as `5 Mbps`; empty for no limit."""
     rate, speed = (" ".join(str(given.get(name) or "").split()) for name in ("rate", "speed"))
     if rate:
@@ -69,7 +69,7 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_c
 
     Raises Refused with every field at fault. The caller commits.
     """
-    wrong: dict[str, str] = {}
+    wrong: dict[str, Text] = {}
     name = str(given.get("name") or "").strip()
     if not name:
         wrong["name"] = "Give the package a name, such as 1 hour."

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, false, or_, select
 
 from portal.gateways.models import Gateway
@@ -18,6 +17,7 @@ from portal.hotspot.models import AccessGrant, Package, Purchase, Router
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict
+from portal.kernel.errors import Sentence as _
 from portal.payments.booking import allocate
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push, Transaction

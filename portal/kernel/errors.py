@@ -10,20 +10,41 @@
 Every text names the thing, what is wrong with it and what would be right.
 """
 
+from collections.abc import Mapping
 
-class Sentence(str):
-    """English that a door can still say in another language, for modules that know of no languages.
 
-    template: with `%(name)s` for each of the values; `portal.kernel.translations.said` looks it up.
+class Sentence:
+    """What a person is told, before anybody knows in which language: a template and its values.
+
+    template: English, with `%(name)s` for each of the values; a value may be a Sentence itself.
+    `str()` is the English, for records and logs. It is no `str`, so that types and JSON show where an edge forgot to
+    render it (`portal.web.language.said` for the reader, `portal.kernel.translations.render` for a locale).
+    Rooms import it as `_`. Two of the same template and values are equal.
     """
 
+    __slots__ = ("template", "values")
     template: str
     values: dict[str, object]
 
-    def __new__(cls, template: str, **values: object) -> "Sentence":
-        made = super().__new__(cls, template % values if values else template)
-        made.template, made.values = template, values
-        return made
+    def __init__(self, template: str, /, **values: object) -> None:
+        self.template, self.values = template, values
+
+    def __str__(self) -> str:
+        return self.template % self.values if self.values else self.template
+
+    def __repr__(self) -> str:
+        return f"Sentence({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sentence):
+            return NotImplemented
+        return (self.template, self.values) == (other.template, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.template)
+
+
+Text = str | Sentence  # a Sentence, or words that are the same in every language
 
 
 class PortalError(Exception):
@@ -40,11 +61,11 @@ class Refused(PortalError):
     status = 422
     code = "refused"
 
-    def __init__(self, message: str, *, code: str | None = None, fields: dict[str, str] | None = None) -> None:
+    def __init__(self, message: Text, *, code: str | None = None, fields: Mapping[str, Text] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
-        self.fields = fields or {}
+        self.fields: dict[str, Text] = dict(fields or {})
 
 
 class NotFound(Refused):
@@ -67,7 +88,7 @@ class CoolDown(Refused):
     status = 429
     code = "cool_down"
 
-    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
+    def __init__(self, message: Text, *, retry_after_s: int, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
 

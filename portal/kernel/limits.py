@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
-from flask_babel import gettext as _
 from flask_limiter import Limiter
 from limits import parse
 from limits.strategies import MovingWindowRateLimiter
 
 from portal.kernel.errors import CoolDown
+from portal.kernel.errors import Sentence as _
 
 View = Callable[..., Any]
 STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"  # a principal's, over every door together

@@ -10,7 +10,7 @@ from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from portal.kernel.errors import Refused
 from portal.kernel.phone import EXPECTED, normalise_msisdn
-from portal.kernel.translations import said
+from portal.web.language import said
 
 _TOO_LONG = _l("This is too long.")
 

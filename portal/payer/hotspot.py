@@ -25,7 +25,6 @@ from portal.kernel.errors import NotFound, Refused
 from portal.kernel.limits import network, refuse_guessers, wrong_guess
 from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
-from portal.kernel.translations import said
 from portal.payer import browser, view
 from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
 from portal.payments import status, transaction_status
@@ -35,6 +34,7 @@ from portal.payments.stk import pushes
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
+from portal.web.language import said
 from portal.web.site import tell_wait
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")
@@ -230,7 +230,7 @@ def _under_way(tenant: Tenant, form: BuyForm, payment_id: int) -> ResponseReturn
     tenant = find.by_slug(tenant.slug)
     payment = db.session.get_one(Payment, payment_id)
     stands = status.standing(payment)
-    form.form_errors.append(_("This payment is under way already.") + " " + (stands.sentence or stands.headline))
+    form.form_errors.append(_("This payment is under way already.") + " " + said(stands.sentence or stands.headline))
     return _shown(tenant, form, 200)
 
 

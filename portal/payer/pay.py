@@ -17,12 +17,12 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.limits import network
 from portal.kernel.phone import as_shown, for_people
-from portal.kernel.translations import said
 from portal.payer import browser, view
 from portal.payer.forms import PayForm
 from portal.payments.models import Allocation, Payment, Transaction
 from portal.payments.stk import pushes
 from portal.payments.stk.prompt_limits import AskedFrom
+from portal.web.language import said
 from portal.web.site import tell_wait
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")

@@ -18,6 +18,7 @@ from portal.payments.models import Payment, Push, Transaction
 from portal.payments.refunds import refunds
 from portal.payments.stk import queries
 from portal.payments.stk.push_states import OPEN, State
+from portal.web.language import said
 
 OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
 MOST_REMEMBERED = 10_000
@@ -43,14 +44,14 @@ def of(payment: Payment) -> dict[str, Any]:
     by_hand = _by_hand(payment)
     is_promised = by_hand is not None and stands.word in ("ready", "not_paid")
     return {
-        "page_title": f"{stands.headline} · {payment.tenant.name}",
+        "page_title": f"{said(stands.headline)} · {payment.tenant.name}",
         "token": payment.token,
         "poll_url": url_for("pay.poll", token=payment.token, v=f"{payment.version}-{phase}"),
         "retry_url": url_for("pay.push", token=payment.token),
         "word": stands.word,
-        "headline": stands.headline,
-        "sentence": stands.sentence,
-        "next_step": stands.next_step,
+        "headline": said(stands.headline),
+        "sentence": said(stands.sentence),
+        "next_step": said(stands.next_step),
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
         "paid_cents": payment.allocated_cents,

@@ -10,13 +10,13 @@ Decided: voiding money whose credit was spent leaves a wallet below zero, which 
 
 from dataclasses import dataclass, replace
 
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.audit import chain
 from portal.kernel import clock, money, personal, vault
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import for_screens
 from portal.ledger import post
 from portal.payments import matching

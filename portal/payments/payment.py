@@ -6,7 +6,6 @@ What became of it by hand or by time stands in `closing`; what paid it, in `book
 import secrets
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import select, update
 
 from portal.audit import chain
@@ -14,6 +13,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import money
 from portal.kernel.db import AS_WRITTEN, db, new_token, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound
+from portal.kernel.errors import Sentence as _
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 

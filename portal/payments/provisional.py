@@ -12,7 +12,6 @@ knows none says nothing, and the question costs the payer nothing.
 
 from datetime import timedelta
 
-from flask_babel import gettext as _
 from sqlalchemy import Select, select
 
 from portal.audit import chain
@@ -21,6 +20,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
+from portal.kernel.errors import Sentence as _
 from portal.payments import booking, completion, daraja_requests, matching
 from portal.payments.models import Push, Transaction
 from portal.payments.payment import lock_payment, touch

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, Select, func, literal_column, select, union_all
 
 from portal.gateways import messages
@@ -14,6 +13,7 @@ from portal.gateways.settings import ENVIRONMENTS
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.payments.models import OPEN_PUSH, PROVISIONAL, Allocation, InboxItem, Payment, Push, Transaction
 from portal.payments.stk.push_states import State

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask_babel import gettext as _
 from sqlalchemy import case, select
 
 from portal.gateways import result_codes
 from portal.kernel import clock
 from portal.kernel.db import db
+from portal.kernel.errors import Sentence as _
+from portal.kernel.errors import Text
 from portal.payments import booking
 from portal.payments.models import Claim, Payment, Push, Transaction
 from portal.payments.sms import submissions
@@ -22,13 +23,13 @@ POLLING_ENDS = frozenset({"paid", "failed", "cancelled", "refunded", "partially_
 
 @dataclass(frozen=True)
 class Standing:
-    """One payment, as it stands now. status: the API's word; word: the payer's; sentences are translated."""
+    """One payment, as it stands now. status: the API's word; word: the payer's; sentences are for whoever looks."""
 
     status: str
     word: str
-    headline: str
-    sentence: str
-    next_step: str
+    headline: Text
+    sentence: Text
+    next_step: Text
     result_code: str | None
     retry_in_s: int | None
     can_retry: bool
@@ -186,8 +187,8 @@ def _not_paid(status: str, push: Push) -> Standing:
         status,
         "not_paid",
         headline,
-        str(said.sentence),
-        str(said.next_step),
+        said.sentence,
+        said.next_step,
         push.result_code,
         retry_in_s or None,
         True,

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 
 from portal.audit import chain
 from portal.kernel import clock
 from portal.kernel.db import Model, TenantOwned, db
 from portal.kernel.errors import Conflict, NotFound
+from portal.kernel.errors import Sentence as _
 from portal.outbox.models import OutboxItem
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push

@@ -121,9 +121,9 @@ def _refuse(problem: Exception) -> Response:
     is_form = request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data")
     if is_form and number and problem.code != "invalid_phone":
         return redirect(url_for("handset.show", number=number, note="invalid"), 303)  # type: ignore[return-value]
-    body: dict[str, object] = {"error": problem.code, "message": problem.message}
+    body: dict[str, object] = {"error": problem.code, "message": str(problem.message)}
     if problem.fields:
-        body["fields"] = problem.fields
+        body["fields"] = {name: str(sentence) for name, sentence in problem.fields.items()}
     response = jsonify(body)
     response.status_code = problem.status
     return response

@@ -12,6 +12,7 @@ from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
 from portal.users import permissions
 from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
+from portal.web.language import said
 from portal.web.links import pay_url
 
 
@@ -50,7 +51,7 @@ def approve(uid: str) -> ResponseReturnValue:
     except NotFound:
         raise
     except Refused as error:
-        flash(error.message, "danger")
+        flash(said(error.message), "danger")
     else:
         queue.ring(queue.OUTBOX)
         flash(_("Approved. The patient has been told how to pay."), "success")
@@ -66,7 +67,7 @@ def decline(uid: str) -> ResponseReturnValue:
     except NotFound:
         raise
     except Refused as error:
-        flash(error.message, "danger")
+        flash(said(error.message), "danger")
     else:
         queue.ring(queue.OUTBOX)
         flash(_("Declined. The patient has been told."), "success")

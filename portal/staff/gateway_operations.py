@@ -13,13 +13,13 @@ from portal.kernel import queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
-from portal.kernel.translations import said
 from portal.payments import daraja_requests
 from portal.payments.c2b import pull as pulling
 from portal.payments.inbox import inbox
 from portal.staff.guard import actor, needs
 from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
+from portal.web.language import said
 
 
 def open_doors(bp: Blueprint) -> None:

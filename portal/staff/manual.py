@@ -19,7 +19,6 @@ from portal.kernel import money, personal, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import for_screens
-from portal.kernel.translations import said
 from portal.payer.forms import PhoneField
 from portal.payments import manual, matching
 from portal.payments.manual import Taken
@@ -30,6 +29,7 @@ from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions
 from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
+from portal.web.language import said
 
 CHANNELS = {
     "cash": _l("Cash"),

@@ -19,7 +19,6 @@ from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.spreadsheets import csv_lines
-from portal.kernel.translations import said
 from portal.payments.models import Transaction
 from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
@@ -30,6 +29,7 @@ from portal.staff.kept_forms import StaffForm
 from portal.users import permissions
 from portal.users.models import User
 from portal.users.permissions import ACCEPT_STATEMENT, RECONCILE
+from portal.web.language import said
 
 FORM_BYTES = 64 * 1024  # what the form's other fields may take beside the file
 NAMES = {

@@ -14,13 +14,13 @@ from portal.hotspot import unverified
 from portal.kernel import queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.translations import said
 from portal.payments.models import Claim, Hearsay
 from portal.payments.sms import submissions
 from portal.payments.webhook import unverified_reports
 from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
 from portal.users.permissions import RECORD_MANUAL, SEE_MONEY
+from portal.web.language import said
 
 
 def open_doors(bp: Blueprint) -> None:

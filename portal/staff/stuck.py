@@ -10,11 +10,11 @@ from flask_babel import lazy_gettext as _l
 from portal.kernel import queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.translations import said
 from portal.payments import stuck
 from portal.staff.guard import actor, needs
 from portal.users import permissions
 from portal.users.permissions import MANAGE_GATEWAYS, SEE_MONEY
+from portal.web.language import said
 
 HEADINGS = {
     "callback": (

@@ -15,7 +15,6 @@ from portal.kernel import personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import as_shown, for_screens, normalise_msisdn
-from portal.kernel.translations import said
 from portal.payments import booking, matching, provisional, search
 from portal.payments.c2b import unresolved
 from portal.payments.closing import close_payment
@@ -28,6 +27,7 @@ from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
 from portal.users import permissions
 from portal.users.permissions import PLACE_MONEY, REFUND, SEE_MONEY
+from portal.web.language import said
 
 WHY_SHOWN = {
     "unknown account": _l("The account that the payer typed is not known here."),

@@ -1,10 +1,10 @@
 """Finding a tenant."""
 
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound
+from portal.kernel.errors import Sentence as _
 from portal.tenants.models import Tenant
 
 

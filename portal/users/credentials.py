@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from flask_babel import gettext as _
 from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
 from portal.kernel.db import db, new_token
 from portal.kernel.errors import Conflict, Refused
+from portal.kernel.errors import Sentence as _
 from portal.users import sessions
 from portal.users.models import Membership, User
 from portal.users.permissions import STAFF_ROLES, SignInNeeded

@@ -12,12 +12,12 @@ from datetime import timedelta
 
 import redis
 from flask import current_app
-from flask_babel import gettext as _
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from portal.kernel import vault
 from portal.kernel.db import new_uid
 from portal.kernel.errors import CoolDown
+from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 
 TRIES, LOCKED_FOR = 8, timedelta(minutes=10)

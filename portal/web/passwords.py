@@ -18,14 +18,14 @@ from portal.kernel import clock, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.kernel.limits import network, shared
-from portal.kernel.translations import said
 from portal.notifications import tell
 from portal.tenants.models import Tenant
 from portal.users import credentials, links, team
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
+from portal.web.language import said
 from portal.web.signin import ask_to_sign_in, enter, keep_session, remember_device
-from portal.web.site import tell_wait
+from portal.web.site import locale, tell_wait
 
 bp = Blueprint("passwords", __name__, url_prefix="/password")
 ASKED_FOR_LINKS = "20 per 15 minutes"  # a network's
@@ -126,6 +126,7 @@ def mail_link(email: str) -> None:
             address=to,
             subject=_("A new password"),
             text=text,
+            locale=locale(),
             expires_at=clock.now() + links.MAILED_FOR,
         )
     queue.ring(queue.OUTBOX)

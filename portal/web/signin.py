@@ -24,12 +24,12 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.kernel.limits import SIGN_INS, network, shared
-from portal.kernel.translations import said
 from portal.tenants.models import Tenant
 from portal.users import credentials, guesses, sessions
 from portal.users.credentials import Entered
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
+from portal.web.language import said
 from portal.web.site import tell_wait
 
 bp = Blueprint("accounts", __name__)

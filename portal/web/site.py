@@ -40,7 +40,8 @@ from portal.kernel import clock, logs, money
 from portal.kernel.db import db
 from portal.kernel.errors import CoolDown, PortalError, Refused
 from portal.kernel.paths import ROOT
-from portal.kernel.translations import said
+from portal.web import language
+from portal.web.language import said
 
 csrf = CSRFProtect()
 LOCALES = ("en", "sw")
@@ -163,6 +164,7 @@ def set_up(app: Flask) -> None:
         locale_selector=locale,
         default_translation_directories=str(ROOT / "translations"),
     )
+    language.set_up(app)
     csrf.init_app(app)
     filters: dict[str, Callable[..., str | bool]] = {
         "kes": money.format_kes,

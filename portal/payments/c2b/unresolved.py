@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, case, literal_column, select
 
 from portal.audit import chain
@@ -19,6 +18,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
+from portal.kernel.errors import Sentence as _
 from portal.payments import booking, completion, matching
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -23,7 +22,8 @@ from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal, vault
 from portal.kernel.db import db
-from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused, Text
+from portal.kernel.errors import Sentence as _
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.booking import customer_credited, lock_with_payments
@@ -180,7 +180,7 @@ def _refuse_repeated(payment: Payment, asked_as: str) -> None:
         )
 
 
-def _nothing_left(payment: Payment) -> str:
+def _nothing_left(payment: Payment) -> Text:
     """Why nothing can go back by M-Pesa."""
     shares = shares_of(payment)
     if any(share.available_cents > 0 and share.transaction.provider == "mpesa" for share in shares):

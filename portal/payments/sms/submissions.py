@@ -12,7 +12,6 @@ the same message whole: receipt and MAC address alone are known to others.
 
 from collections.abc import Callable
 
-from flask_babel import gettext as _
 from sqlalchemy import func, select
 
 from portal.audit import chain
@@ -20,6 +19,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Sentence as _
 from portal.payments import search
 from portal.payments.booking import Arrival, allocate, book
 from portal.payments.closing import close_payment

@@ -12,12 +12,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask_babel import gettext as _
-
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.errors import Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.kernel.phone import without_phone
 from portal.payments.booking import by_receipt

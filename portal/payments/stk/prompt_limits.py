@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, case, exists, func, select
 
 from portal.kernel import clock, personal
 from portal.kernel.db import db
-from portal.kernel.errors import CoolDown
+from portal.kernel.errors import CoolDown, Text
+from portal.kernel.errors import Sentence as _
 from portal.payments.models import Payment, Push
 from portal.payments.stk.push_states import State
 
@@ -103,6 +103,6 @@ def _look_at_tenant(tenant_id: int, most: int, since: datetime) -> None:
         )
 
 
-def _wait(sentence: str, first: datetime) -> CoolDown:
+def _wait(sentence: Text, first: datetime) -> CoolDown:
     seconds = (first + WINDOW - clock.now()).total_seconds()
     return CoolDown(sentence, retry_after_s=max(1, int(seconds + 0.999)), code="too_many_requests")

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, exists, literal_column, select
 
 from portal.audit import chain
@@ -16,6 +15,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, CoolDown, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
 from portal.payments.models import InboxItem, Payment, Push

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, func, or_, select
 
 from portal.audit import chain
@@ -11,6 +10,7 @@ from portal.gateways import messages
 from portal.kernel import personal
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.ledger import post
 from portal.ledger.models import Journal, Line

@@ -4,13 +4,13 @@ A wallet's balance is the sum of the ledger's lines on its account, never a colu
 so that two payments cannot spend the same shilling.
 """
 
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from portal.audit import chain
 from portal.kernel import clock, personal
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound
+from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.ledger import post
 from portal.payments.booking import customer_credited

@@ -5,7 +5,6 @@ asked about its receipt where it can be. Once M-Pesa or a statement tells of tha
 it goes into the wallet of the phone that the word named; so it does where a person agrees, on that person's word.
 """
 
-from flask_babel import gettext as _
 from sqlalchemy import func, select, update
 
 from portal.audit import chain
@@ -14,6 +13,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db, new_uid, transaction, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, PortalError, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
 from portal.payments import booking
