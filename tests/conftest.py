@@ -11,17 +11,17 @@ from hypothesis import settings as hypothesis_settings
 
 from portal.kernel import clock, logs
 from portal.kernel.db import db
-from portal.payer import start
 from portal.payments.inbox import inbox
 from portal.simulator import OrganisationSpec, create_simulator
 from portal.users import credentials
+from portal.web import start_push
 from tests.house import House, Serving, config_for, made, serve
 
 # As slow as production's, argon2 would be most of what these tests do; one test checks the real strength.
 STRONG_HASHER = credentials._hasher
 credentials._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
-start.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
+start_push.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
 
 pytest_plugins = ["tests.plugin_services"]
 

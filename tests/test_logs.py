@@ -120,7 +120,7 @@ def test_what_is_no_secret_stays_readable(written: io.StringIO) -> None:
 
 def a_busy_day(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that can be asked, rightly and wrongly, with what must not be told of it."""
-    monkeypatch.setattr("portal.payer.start.WAIT_S", 0)
+    monkeypatch.setattr("portal.web.start_push.WAIT_S", 0)
     client, msisdn = house.client(), "254722345678"
     written_as = ["0722 345 678", "+254 722-345-678", "0722345678", msisdn, "722345678"]
     hook = house.hook()

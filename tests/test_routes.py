@@ -23,13 +23,12 @@ from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.limits import limiter
 from portal.outbox.models import OutboxItem
-from portal.payer import start
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.users import credentials
 from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
-from portal.web import site
+from portal.web import site, start_push
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
 from tests.who_may import LETTERS, TABLE
@@ -88,11 +87,11 @@ def walked(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.Temp
     (folder / "portal.db").write_bytes(_sqlite_template.read_bytes())
     config = config_for(f"sqlite:///{folder}/portal.db", fresh_redis_database(redis_url), folder / "data")
     house = House(made(config)).furnish()
-    waited, start.WAIT_S = start.WAIT_S, 0
+    waited, start_push.WAIT_S = start_push.WAIT_S, 0
     limiter.enabled = False
     house.things = things_of(house)  # type: ignore[attr-defined]
     yield house
-    limiter.enabled, start.WAIT_S = True, waited
+    limiter.enabled, start_push.WAIT_S = True, waited
     with house.app.app_context():
         db.session.remove()
         db.engine.dispose()

@@ -20,14 +20,14 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.limits import network, refuse_guessers, wrong_guess
 from portal.kernel.phone import normalise_msisdn
-from portal.payer import browser, start, view
 from portal.payer import hotspot as captive
 from portal.payments import status
 from portal.payments.models import Payment, Push
 from portal.payments.sms import submissions
-from portal.payments.stk import pushes
+from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
+from portal.web import browser, start_push
 from portal.web.language import said
 
 
@@ -110,7 +110,7 @@ def initiate() -> ResponseReturnValue:
         )
         token, is_new = payment.token, requested is not None and requested.is_new
         push_id = requested.push.id if requested else None
-    push = start.ring_and_wait(push_id) if push_id is not None and is_new else _push(push_id)
+    push = start_push.ring_and_wait(push_id) if push_id is not None and is_new else _push(push_id)
     payment = _by_token(token)
     stands = status.standing(payment)
     answer = {
@@ -157,7 +157,7 @@ def poll() -> ResponseReturnValue:
         wrong_guess("status", 0)
         raise NotFound(_("There is no such payment."), code="unknown_payment")
     known = payment.token
-    view.hurry_up(payment.id)
+    queries.expedite(payment.id)
     return jsonify(told(_by_token(known), is_proven=is_token))
 
 

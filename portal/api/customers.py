@@ -11,7 +11,7 @@ from portal.audit import chain
 from portal.gateways import client_factory
 from portal.kernel import clock, money, personal, queue
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Refused
 from portal.kernel.phone import for_screens, normalise_msisdn
 from portal.payments import matching
 from portal.payments.models import Customer, Payment
@@ -94,7 +94,7 @@ def pay(uid: str) -> ResponseReturnValue:
     reference = text_of(given, "reference")
     with transaction():
         customer_id = customers.by_uid(asking.tenant_id, uid).id
-        payment_id = payable(asking.tenant_id, reference).id
+        payment_id = matching.payable(asking.tenant_id, reference).id
         paid_cents = wallets.pay(payment_id, customer_id, actor=asking.actor)
     queue.ring(queue.PAID)
     payment = db.session.get_one(Payment, payment_id)
@@ -116,7 +116,7 @@ def put_back(uid: str) -> ResponseReturnValue:
     reference = text_of(given, "reference")
     with transaction():
         customer_id = customers.by_uid(asking.tenant_id, uid).id
-        payment_id = payable(asking.tenant_id, reference).id
+        payment_id = matching.payable(asking.tenant_id, reference).id
         put_cents = wallets.put_back(payment_id, actor=asking.actor, customer_id=customer_id)
     queue.ring(queue.WITHDRAW)
     payment = db.session.get_one(Payment, payment_id)
@@ -128,11 +128,3 @@ def put_back(uid: str) -> ResponseReturnValue:
         amountDue=money.kes(payment.due_cents),
         balance=money.kes(balance),
     )
-
-
-def payable(tenant_id: int, reference: str) -> Payment:
-    """The payment of this name. Raises NotFound."""
-    payment = matching.named(tenant_id, reference)
-    if payment is None:
-        raise NotFound(f"There is nothing to pay called {reference[:40]}.", code="unknown_reference")
-    return payment

@@ -8,16 +8,13 @@ from sqlalchemy import select
 
 from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
-from portal.gateways import client_factory
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
-from portal.ledger.models import Journal, Line
 from portal.payments import manual, search
 from portal.payments.manual import Taken
-from portal.payments.models import Customer, Transaction
+from portal.payments.models import Transaction
 from portal.payments.wallets import customers
-from portal.users.models import User
 from portal.users.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 
 
@@ -28,71 +25,36 @@ def open_doors(doors: Doors) -> None:
     doors.add("DELETE", "/payments/manual", void_many, who=VOID_MANUAL)
 
 
-def shown(items: list[Transaction]) -> list[dict[str, Any]]:
+def to_json(record: manual.Record) -> dict[str, Any]:
     """Money taken by hand under the API's names."""
-    references, people, owners = search.references_of(items), _names(items), _credited(items)
-    return [
-        {
-            "id": one.uid,
-            "receipt": one.receipt,
-            "amount": money.kes(one.amount_cents),
-            "unallocated": money.kes(one.unallocated_cents),
-            "channel": one.channel,
-            "reference": references[one.id],
-            "customerId": owners.get(one.uid),
-            "note": one.note,
-            "recordedBy": people.get(one.recorded_by_id or 0),
-            "occurredAt": clock.rfc3339(one.occurred_at),
-            "state": one.state,
-            "voidReason": one.void_why or None,
-            "voidedAt": clock.rfc3339(one.voided_at) if one.voided_at else None,
-            "environment": one.environment,
-        }
-        for one in items
-    ]
-
-
-def _names(items: list[Transaction]) -> dict[int, str]:
-    ids = {one.recorded_by_id for one in items if one.recorded_by_id}
-    found = db.session.scalars(select(User).where(User.id.in_(ids))) if ids else ()
-    return {one.id: one.name for one in found}
-
-
-def _credited(items: list[Transaction]) -> dict[str, str]:
-    """Whose wallet each of these went into, by its id: the ledger knows."""
-    numbers = {one.account for one in items}
-    if not items:
-        return {}
-    tenant_id = items[0].tenant_id
-    owners = db.session.scalars(
-        select(Customer).where(Customer.tenant_id == tenant_id, Customer.account_number.in_(numbers))
-    ).all()
-    by_account = {one.account_number: one for one in owners}
-    credited = set(
-        db.session.scalars(
-            select(Journal.reference)
-            .join(Line)
-            .where(
-                Journal.tenant_id == tenant_id,
-                Journal.kind == "credited",
-                Journal.reference.in_(
-                    [f"{one.uid}/{by_account[one.account].id}" for one in items if one.account in by_account]
-                ),
-            )
-        )
-    )
+    item = record.transaction
     return {
-        one.uid: by_account[one.account].uid
-        for one in items
-        if one.account in by_account and f"{one.uid}/{by_account[one.account].id}" in credited
+        "id": item.uid,
+        "receipt": item.receipt,
+        "amount": money.kes(item.amount_cents),
+        "unallocated": money.kes(item.unallocated_cents),
+        "channel": item.channel,
+        "reference": record.reference,
+        "customerId": record.customer_uid,
+        "note": item.note,
+        "recordedBy": record.recorded_by,
+        "occurredAt": clock.rfc3339(item.occurred_at),
+        "state": item.state,
+        "voidReason": item.void_why or None,
+        "voidedAt": clock.rfc3339(item.voided_at) if item.voided_at else None,
+        "environment": item.environment,
     }
+
+
+def _all_to_json(items: list[Transaction]) -> list[dict[str, Any]]:
+    return [to_json(record) for record in manual.records_of(items)]
 
 
 @contract(page_of("ManualPayment"), query=("cursor",))
 def listed() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
     items, cursor = manual.page(principal().tenant_id, before_id=read_cursor())
-    return jsonify(items=shown(items), nextCursor=cursor)
+    return jsonify(items=_all_to_json(items), nextCursor=cursor)
 
 
 @contract("ManualPayment", takes="Taken", answers=(201,))
@@ -113,18 +75,14 @@ def record() -> ResponseReturnValue:
         key=text_of(given, "idempotencyKey", required=False)[:80],
     )
     with transaction():
-        booked = record_taken(asking.tenant_id, reference, customer_id, taken)
+        booked = (
+            manual.for_payment(asking.tenant_id, reference, taken)
+            if reference
+            else manual.for_wallet(customers.by_uid(asking.tenant_id, customer_id), taken)
+        )
         uid = booked.uid
     queue.ring(queue.PAID)
-    return jsonify(shown([search.by_uid(asking.tenant_id, uid)])[0]), 201
-
-
-def record_taken(tenant_id: int, reference: str, customer_id: str, taken: Taken) -> Transaction:
-    """Record it where it belongs. The caller commits, then rings PAID."""
-    if reference:
-        return manual.for_payment(tenant_id, reference, taken)
-    customer = customers.by_uid(tenant_id, customer_id)
-    return manual.for_wallet(customer, client_factory.environment_of(tenant_id), taken)
+    return jsonify(_all_to_json([search.by_uid(asking.tenant_id, uid)])[0]), 201
 
 
 def _reason() -> str:
@@ -150,4 +108,4 @@ def _void(uids: list[str]) -> list[dict[str, Any]]:
         ids = [one.id for one in manual.void(asking.tenant_id, uids, why=_reason(), actor=asking.actor)]
     queue.ring(queue.WITHDRAW)
     found = select(Transaction).where(Transaction.id.in_(ids)).order_by(Transaction.id)
-    return shown(list(db.session.scalars(found)))
+    return _all_to_json(list(db.session.scalars(found)))

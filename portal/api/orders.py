@@ -16,16 +16,16 @@ from portal.kernel import money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import for_screens, mask_checkout, normalise_msisdn
-from portal.payer import start, view
 from portal.payments import status
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push
 from portal.payments.payment import lock_payment, new_reference, open_payment
-from portal.payments.stk import pushes
+from portal.payments.stk import pushes, queries
 from portal.tenants.models import Tenant
 from portal.users import permissions
 from portal.users.permissions import REQUEST_PAYMENT, Forbidden
 from portal.users.tokens import Principal
+from portal.web import start_push
 from portal.web.language import said
 
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
@@ -79,7 +79,7 @@ def initiate() -> ResponseReturnValue:
         payment = _payment_for(tenant, asking, order_id, amount_cents, given)
         requested = pushes.request_push(payment.id, msisdn, actor=asking.actor)
         token, push_id, is_new = payment.token, requested.push.id, requested.is_new
-    push = start.ring_and_wait(push_id) if is_new else db.session.get_one(Push, push_id)
+    push = start_push.ring_and_wait(push_id) if is_new else db.session.get_one(Push, push_id)
     payment = db.session.query(Payment).filter_by(token=token).one()
     stands = status.standing(payment)
     data = {
@@ -191,7 +191,7 @@ def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturn
     if payment is None:
         raise NotFound("There is no such payment here.")
     _refuse_strangers(principal(), payment)
-    view.hurry_up(payment.id)
+    queries.expedite(payment.id)
     payment = db.session.query(Payment).filter_by(id=payment.id).one()
     told = db.session.get(Push, push.id) if push else status.last_push(payment)
     return jsonify(success=True, data=shown(payment, told, knows_checkout_id=push is not None))

@@ -1,10 +1,9 @@
 """Money that arrived: list, CSV, one; the audit; figures."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, jsonify, request, stream_with_context
+from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
@@ -13,17 +12,13 @@ from portal.api.schemas import FILTERS, contract, page_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.gateways import client_factory
-from portal.kernel import clock, money, personal
+from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
-from portal.kernel.spreadsheets import csv_lines
-from portal.payments import search
+from portal.payments import export, search
 from portal.payments.models import Transaction
 from portal.users.permissions import SEE_AUDIT, SEE_MONEY
-
-CSV_PAGE_ROWS = 500
-COLUMNS = ("id", "receipt", "amount", "channel", "payer", "reference", "occurredAt", "state", "environment")
-CSV_COLUMNS = (*COLUMNS, "payerName", "occurredAtNairobi")
+from portal.web.downloads import csv_file
 
 
 def open_doors(doors: Doors) -> None:
@@ -97,29 +92,8 @@ def as_csv() -> ResponseReturnValue:
     wanted = search.read_wanted(request.args)
     with transaction():
         chain.record(asking.tenant_id, "tenant", asking.tenant_id, "exported_transactions", actor=asking.actor)
-    return csv_of(asking.tenant_id, wanted, name="transactions.csv", has_names=asking.role != "api_key")
-
-
-def csv_of(tenant_id: int, wanted: search.Wanted, *, name: str, has_names: bool = True) -> Response:
-    """A file with all that a search finds, sent as it is read. has_names: payers' names, where M-Pesa told them."""
-    lines = csv_lines(CSV_COLUMNS, _csv_rows(tenant_id, wanted, has_names))
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(stream_with_context(lines), mimetype="text/csv", headers=headers)
-
-
-def _csv_rows(tenant_id: int, wanted: search.Wanted, has_names: bool) -> Iterator[list[object]]:
-    cursor: str | None = ""
-    while cursor is not None:
-        items, cursor = search.page(tenant_id, wanted, cursor=cursor, rows=CSV_PAGE_ROWS)
-        references = search.references_of(items)
-        rows: list[list[object]] = []
-        for item in items:
-            row = shown(item, references[item.id])
-            name = personal.open_text(item.payer_name_sealed, tenant_id) if has_names else None
-            local = f"{clock.nairobi(item.occurred_at):%Y-%m-%d %H:%M:%S}"
-            rows.append([*(row[column] for column in COLUMNS), name, local])
-        db.session.remove()  # nothing is held while the reader reads
-        yield from rows
+    rows = export.rows_of(asking.tenant_id, wanted, has_names=asking.role != "api_key")
+    return csv_file(export.COLUMNS, rows, name="transactions.csv")
 
 
 @contract("Figures")

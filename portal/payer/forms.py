@@ -1,32 +1,15 @@
 """The payers' forms. They carry no authority and work without cookies, hence no CSRF token but an idempotency key."""
 
 import secrets
-from typing import Any
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, Optional, ValidationError
+from wtforms.validators import InputRequired, Length, Optional
 
-from portal.kernel.errors import Refused
-from portal.kernel.phone import EXPECTED, normalise_msisdn
-from portal.web.language import said
+from portal.web.fields import PhoneField
 
 _TOO_LONG = _l("This is too long.")
-
-
-class PhoneField(StringField):
-    """A Kenyan mobile number in any form; `msisdn` once it is valid."""
-
-    msisdn: str = ""
-
-    def pre_validate(self, form: Any) -> None:
-        if not self.data:
-            return
-        try:
-            self.msisdn = normalise_msisdn(self.data)
-        except Refused:
-            raise ValidationError(said(EXPECTED)) from None
 
 
 def _key() -> str:

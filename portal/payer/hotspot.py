@@ -25,15 +25,16 @@ from portal.kernel.errors import NotFound, Refused
 from portal.kernel.limits import network, refuse_guessers, wrong_guess
 from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
-from portal.payer import browser, view
+from portal.payer import view
 from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
 from portal.payments import status, transaction_status
 from portal.payments.models import Payment
 from portal.payments.sms import submissions, verification
-from portal.payments.stk import pushes
+from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
+from portal.web import browser
 from portal.web.language import said
 from portal.web.site import tell_wait
 
@@ -292,7 +293,7 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     payment = db.session.query(Payment).filter_by(tenant_id=tenant.id, token=token).one_or_none()
     if payment is None:
         return redirect(url_for("hotspot.portal", slug=slug), 302)
-    view.hurry_up(payment.id)
+    queries.expedite(payment.id)
     payment = db.session.query(Payment).filter_by(token=token).one()
     shown = view.of(payment)
     told = _told_before(payment)

@@ -17,11 +17,12 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.limits import network
 from portal.kernel.phone import as_shown, for_people
-from portal.payer import browser, view
+from portal.payer import view
 from portal.payer.forms import PayForm
 from portal.payments.models import Allocation, Payment, Transaction
-from portal.payments.stk import pushes
+from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
+from portal.web import browser
 from portal.web.language import said
 from portal.web.site import tell_wait
 
@@ -69,7 +70,7 @@ def _is_own(payment: Payment) -> bool:
 def show(token: str) -> ResponseReturnValue:
     """What is due, how to pay it, and how it goes."""
     payment = _payment(token)
-    view.hurry_up(payment.id)
+    queries.expedite(payment.id)
     return _page(_payment(token), PayForm(formdata=None))
 
 
@@ -124,7 +125,7 @@ def poll(token: str) -> ResponseReturnValue:
     payment_id, version = known
     if request.args.get("v") == version:
         if version.endswith(("-1", "-2")) and view.is_time_to_look(payment_id):
-            view.hurry_up(payment_id)
+            queries.expedite(payment_id)
         return "", 204
     payment = db.session.get_one(Payment, payment_id)
     return render_template("payments/_status.html", view=view.of(payment), tenant=payment.tenant)

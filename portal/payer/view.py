@@ -9,26 +9,19 @@ from sqlalchemy import bindparam, select
 
 from portal.fulfilment import Bought, bought, receipts_of
 from portal.hotspot import access
-from portal.kernel import clock, personal, queue
-from portal.kernel.db import db, transaction
+from portal.kernel import clock, personal
+from portal.kernel.db import db
 from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
 from portal.payments import status
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.refunds import refunds
-from portal.payments.stk import queries
-from portal.payments.stk.push_states import OPEN, State
+from portal.payments.stk.push_states import State
 from portal.web.language import said
 
-OLD_ENOUGH_TO_ASK_S, ASK_EVERY_S = 20, 5
+ASK_EVERY_S = 5
 MOST_REMEMBERED = 10_000
 _looked_at: dict[int, float] = {}
-_LAST_PUSH = (
-    select(Push.id, Push.state, Push.sent_at, Push.checkout_hash, Push.next_query_at)
-    .where(Push.payment_id == bindparam("payment_id"))
-    .order_by(Push.id.desc())
-    .limit(1)
-)
 _VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == bindparam("token"))
 RESEND_HINT_AFTER_S = 15
 PROMISED_EVERY_S = 10  # a page that says how to pay by hand promises to show the payment when it has arrived
@@ -195,26 +188,6 @@ def version_of(token: str) -> tuple[int, str] | None:
     with db.engine.connect() as connection:
         row = connection.execute(_VERSION, {"token": token}).one_or_none()
     return (row.id, f"{row.version}-{status.phase(row.pushed_at)}") if row else None
-
-
-def hurry_up(payment_id: int) -> None:
-    """Somebody is looking at an old open push: ask M-Pesa now, at most every five seconds. One select if not yet.
-
-    A push that stands at the head of the line already is left there: nothing is written for a second look.
-    """
-    with db.engine.connect() as connection:
-        push = connection.execute(_LAST_PUSH, {"payment_id": payment_id}).one_or_none()
-    if push is None or push.state not in (*OPEN, State.UNCONFIRMED) or not push.checkout_hash:
-        return
-    now = clock.now()
-    is_old = push.sent_at is not None and (now - push.sent_at).total_seconds() >= OLD_ENOUGH_TO_ASK_S
-    is_asked_for = push.next_query_at is not None and push.next_query_at <= now
-    if not is_old or is_asked_for:
-        return
-    with transaction():
-        hurried = queries.ask_now(push.id)
-    if hurried:
-        queue.ring(queue.QUERIES)
 
 
 def is_time_to_look(payment_id: int) -> bool:

@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from portal.audit import chain
+from portal.gateways import client_factory
 from portal.kernel import clock, money, personal, vault
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import for_screens
 from portal.ledger import post
-from portal.payments import matching
+from portal.payments import matching, search
 from portal.payments.booking import VOIDED, allocate, find, take_back
 from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
 from portal.payments.payment import lock_payment
-from portal.payments.wallets import wallets
+from portal.payments.wallets import customers, wallets
 from portal.tenants.counters import take_number
+from portal.users import team
 
 CHANNELS = ("cash", "bank", "card", "other")
 PROVIDER = "manual"
@@ -101,11 +103,15 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
     return booked
 
 
-def for_wallet(customer: Customer, environment: str, taken: Taken) -> Transaction:
-    """Record money that a customer keeps with the tenant. The caller commits."""
+def for_wallet(customer: Customer, taken: Taken) -> Transaction:
+    """Record money that a customer keeps with the tenant, whose default gateway says whether it is test money.
+
+    The caller commits, then rings PAID.
+    """
     customer = wallets.lock_customer(customer.id)
     if before := _recorded(customer.tenant_id, customer.account_number, taken):
         return before
+    environment = client_factory.environment_of(customer.tenant_id)
     booked = _book(customer, customer.account_number, environment, taken)
     wallets.credit(booked, customer, actor=taken.actor)
     return booked
@@ -220,6 +226,23 @@ def void(tenant_id: int, uids: list[str], *, why: str, actor: str) -> list[Trans
     for one in locked:
         take_back(one, how=VOIDED, why=why, actor=actor)
     return list(locked)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Money taken by hand as its lists show it. customer_uid: whose wallet it went into, if into one."""
+
+    transaction: Transaction
+    reference: str
+    recorded_by: str | None
+    customer_uid: str | None
+
+
+def records_of(items: list[Transaction]) -> list[Record]:
+    """Each with what it was for, who recorded it, and whose wallet it went into: three look-ups for all of them."""
+    references, owners = search.references_of(items), customers.owners_of(items)
+    names = team.names_of(one.recorded_by_id for one in items)
+    return [Record(one, references[one.id], names.get(one.recorded_by_id or 0), owners.get(one.uid)) for one in items]
 
 
 def page(tenant_id: int, *, before_id: int | None = None) -> tuple[list[Transaction], str | None]:

@@ -10,6 +10,7 @@ from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db
+from portal.kernel.errors import NotFound
 from portal.payments.booking import SEVERAL_FIT, UNKNOWN_ACCOUNT
 from portal.payments.models import Allocation, Payment, Push, Transaction
 from portal.payments.stk.push_states import State
@@ -52,6 +53,14 @@ def named(tenant_id: int, words: str) -> Payment | None:
     if found is not None or not reference:
         return found
     return db.session.scalars(mine.where(Payment.reference == reference)).one_or_none()
+
+
+def payable(tenant_id: int, words: str) -> Payment:
+    """The same. Raises NotFound."""
+    payment = named(tenant_id, words)
+    if payment is None:
+        raise NotFound(f"There is nothing to pay called {words[:40]}.", code="unknown_reference")
+    return payment
 
 
 def of_same_number(gateway: Gateway) -> list[int]:

@@ -10,10 +10,10 @@ from wtforms.validators import InputRequired, Length, Optional
 from portal.clinic import invoices
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
-from portal.payer.forms import PhoneField
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users.permissions import SEE_CLINIC, WORK_CLINIC
+from portal.web.fields import PhoneField
 from portal.web.language import said
 
 STATUS_CHIPS = {"unpaid": "due", "part_paid": "part_paid"}

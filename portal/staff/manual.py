@@ -12,23 +12,21 @@ from wtforms import HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 
-from portal.api import manual as api_manual
-from portal.api.customers import payable
 from portal.gateways import client_factory
 from portal.kernel import money, personal, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import for_screens
-from portal.payer.forms import PhoneField
 from portal.payments import manual, matching
 from portal.payments.manual import Taken
-from portal.payments.models import Customer, Transaction
+from portal.payments.models import Customer
 from portal.payments.wallets import customers, wallets
 from portal.staff import audit_words
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions
 from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
+from portal.web.fields import PhoneField
 from portal.web.language import said
 
 CHANNELS = {
@@ -81,7 +79,7 @@ def listed() -> ResponseReturnValue:
     items, cursor = manual.page(g.tenant.id, before_id=_before_id())
     return render_template(
         "staff/manual.html",
-        rows=[row | _links(item) for row, item in zip(api_manual.shown(items), items, strict=True)],
+        rows=[_row(record) for record in manual.records_of(items)],
         channels=CHANNELS,
         may_void=permissions.allows(g.role, VOID_MANUAL),
         new_url=url_for("staff.manual_new") if permissions.allows(g.role, RECORD_MANUAL) else None,
@@ -89,9 +87,19 @@ def listed() -> ResponseReturnValue:
     )
 
 
-def _links(item: Transaction) -> dict[str, Any]:
+def _row(record: manual.Record) -> dict[str, Any]:
+    item = record.transaction
     return {
         "at": item.occurred_at,
+        "receipt": item.receipt,
+        "channel": item.channel,
+        "reference": record.reference,
+        "note": item.note,
+        "recorded_by": record.recorded_by,
+        "is_credit": record.customer_uid is not None,
+        "state": item.state,
+        "environment": item.environment,
+        "void_why": item.void_why,
         "amount_cents": item.amount_cents,
         "url": url_for("staff.payment", uid=item.uid),
         "void_url": url_for("staff.payment", uid=item.uid, _anchor="void") if item.state != "void" else None,
@@ -147,7 +155,7 @@ def _record(form: ManualForm) -> tuple[str, bool, int]:
         booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
     else:
         customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
-        booked = manual.for_wallet(customer, client_factory.environment_of(g.tenant.id), taken)
+        booked = manual.for_wallet(customer, taken)
     change_cents = taken.amount_cents - booked.amount_cents if taken.gives_change else 0
     return booked.receipt or "", booked.unallocated_cents > 0, change_cents
 
@@ -221,7 +229,7 @@ def customer_pay(uid: str) -> ResponseReturnValue:
     customer_id = customers.by_uid(g.tenant.id, uid).id
     try:
         with transaction():
-            payment = payable(g.tenant.id, request.form.get("reference", ""))
+            payment = matching.payable(g.tenant.id, request.form.get("reference", ""))
             reference = payment.reference
             paid_cents = wallets.pay(payment.id, customer_id, actor=actor())
     except Refused as error:

@@ -9,7 +9,6 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, union
 
-from portal.api.transactions import csv_of
 from portal.audit import chain
 from portal.clinic import appointments, invoices
 from portal.fulfilment import receipts_of
@@ -17,7 +16,7 @@ from portal.gateways import result_codes
 from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
-from portal.payments import manual, matching, qr, search, status
+from portal.payments import export, manual, matching, qr, search, status
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
@@ -25,9 +24,9 @@ from portal.payments.stk import pushes as stk
 from portal.staff import audit_words
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
-from portal.users import permissions
-from portal.users.models import User
+from portal.users import permissions, team
 from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REFUND, SEE_MONEY, VOID_MANUAL
+from portal.web.downloads import csv_file
 
 # How we learned of money, in words.
 CHANNELS = {
@@ -99,7 +98,7 @@ def as_csv() -> ResponseReturnValue:
     wanted = search.read_wanted(request.args)
     with transaction():
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_transactions", actor=actor())
-    return csv_of(g.tenant.id, wanted, name="payments.csv")
+    return csv_file(export.COLUMNS, export.rows_of(g.tenant.id, wanted, has_names=True), name="payments.csv")
 
 
 @needs(SEE_MONEY)
@@ -198,8 +197,7 @@ def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
 
 def _names_of(actors: set[str]) -> dict[str, str]:
     ids = [int(actor[5:]) for actor in actors if actor.startswith("user:") and actor[5:].isdigit()]
-    people = db.session.execute(select(User.id, User.name).where(User.id.in_(ids))).all() if ids else []
-    return {f"user:{user_id}": name for user_id, name in people}
+    return {f"user:{user_id}": name for user_id, name in team.names_of(ids).items()}
 
 
 def _raw(item: Transaction, pushes: list[Push]) -> list[dict[str, Any]]:

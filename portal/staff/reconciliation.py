@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, request, stream_with_context, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -18,7 +18,6 @@ from portal.gateways import daraja, settings
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.spreadsheets import csv_lines
 from portal.payments.models import Transaction
 from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
@@ -26,9 +25,9 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
-from portal.users import permissions
-from portal.users.models import User
+from portal.users import permissions, team
 from portal.users.permissions import ACCEPT_STATEMENT, RECONCILE
+from portal.web.downloads import csv_file
 from portal.web.language import said
 
 FORM_BYTES = 64 * 1024  # what the form's other fields may take beside the file
@@ -97,7 +96,7 @@ def _list(form: UploadForm, problems: list[str], status_code: int = 200) -> Resp
     cursor = request.args.get("cursor", "")
     before_id = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
     found = review.latest(g.tenant.id, before_id=before_id)
-    names = _names({one.made_by_id for one in found})
+    names = team.names_of({one.made_by_id for one in found})
     page = render_template(
         "staff/reconcile.html",
         form=form,
@@ -128,12 +127,6 @@ def _report(made: Reconciliation) -> dict[str, Any]:
         "to_review": review.open_differences(made),
         "url": url_for("staff.reconcile_report", uid=made.uid),
     }
-
-
-def _names(ids: set[int | None]) -> dict[int, str]:
-    wanted = [one for one in ids if one is not None]
-    people = db.session.scalars(select(User).where(User.id.in_(wanted))) if wanted else ()
-    return {person.id: person.name for person in people}
 
 
 @needs(RECONCILE)
@@ -220,7 +213,7 @@ def report(uid: str) -> ResponseReturnValue:
     after = request.args.get("after", "")
     after_id = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
     rows = review.rows_of(made, bucket, after_id=after_id)
-    names = _names({row.owner_id for row in rows})
+    names = team.names_of({row.owner_id for row in rows})
     money = review.transactions_of(rows)
     counts = runs.counts_of(made)
     return render_template(
@@ -281,9 +274,8 @@ def as_csv(uid: str) -> ResponseReturnValue:
     with transaction():
         review.by_uid(g.tenant.id, uid)
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_reconciliation", actor=actor())
-    lines = csv_lines(COLUMNS, _csv_rows(review.by_uid(g.tenant.id, uid), request.args.get("bucket", "")))
-    headers = {"Content-Disposition": f'attachment; filename="reconciliation-{uid[:8]}.csv"'}
-    return Response(stream_with_context(lines), mimetype="text/csv", headers=headers)
+    rows = _csv_rows(review.by_uid(g.tenant.id, uid), request.args.get("bucket", ""))
+    return csv_file(COLUMNS, rows, name=f"reconciliation-{uid[:8]}.csv")
 
 
 def _csv_rows(made: Reconciliation, bucket: str) -> Iterator[list[object]]:

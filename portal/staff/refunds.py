@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
-from sqlalchemy import select
 from wtforms import HiddenField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
@@ -23,7 +22,6 @@ from portal.staff import audit_words
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
-from portal.users.models import User
 from portal.users.permissions import REFUND
 from portal.web.language import said
 
@@ -70,7 +68,8 @@ def listed() -> ResponseReturnValue:
     items, next_id = refunds.page(g.tenant.id, before_id=before_id)
     waiting, approve_after = refunds.to_approve(g.tenant.id, after_id=read_id("approve_after"))
     waiting = waiting if before_id is None else []
-    names = _names([*waiting, *items])
+    shown = [*waiting, *items]
+    names = team.names_of([*(one.requested_by_id for one in shown), *(one.approved_by_id for one in shown)])
     return render_template(
         "staff/refunds.html",
         waiting=[_row(one, names) for one in waiting],
@@ -79,12 +78,6 @@ def listed() -> ResponseReturnValue:
         approves_from=team.approves_from(g.tenant.id, current_user.id),
         next_to_approve_url=url_for("staff.refunds", approve_after=approve_after) if approve_after else None,
     )
-
-
-def _names(items: list[Refund]) -> dict[int, str]:
-    ids = {one.requested_by_id for one in items} | {one.approved_by_id for one in items if one.approved_by_id}
-    found = db.session.execute(select(User.id, User.name).where(User.id.in_(ids))).all() if ids else []
-    return {row.id: row.name for row in found}
 
 
 def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from portal.clinic.models import Appointment
 from portal.gateways import client_factory, messages
 from portal.kernel import money as cash
 from portal.kernel import personal, queue
-from portal.kernel.db import db, transaction
+from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.phone import as_shown, for_screens, normalise_msisdn
-from portal.payments import booking, matching, provisional, search
+from portal.kernel.phone import as_shown, for_screens
+from portal.payments import matching, placing, provisional, search
 from portal.payments.c2b import unresolved
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Transaction
@@ -275,8 +275,7 @@ def place(uid: str) -> ResponseReturnValue:
     reference = messages.normalise_account(request.form.get("reference", ""))
     try:
         with transaction():
-            search.by_uid(g.tenant.id, uid)
-            given = _place(uid, reference)
+            given = placing.place(g.tenant.id, uid, reference, actor=actor())
     except NotFound:
         raise
     except Refused as error:
@@ -290,42 +289,17 @@ def place(uid: str) -> ResponseReturnValue:
     return redirect(url_for("staff.unmatched"), 303)
 
 
-def _place(uid: str, reference: str) -> int:
-    payment = matching.named(g.tenant.id, reference)
-    if payment is None:
-        raise Refused(_("There is nothing to pay called %(reference)s. Check the number.", reference=reference or "–"))
-    payment = lock_payment(payment.id)
-    item = search.by_uid(g.tenant.id, uid)
-    db.session.refresh(item, with_for_update=True)
-    if payment.state != "open":
-        raise Refused(_("%(reference)s has nothing left to pay.", reference=reference))
-    given = booking.allocate(item, payment, actor=actor())
-    if not given:
-        raise Refused(_("This money has been placed already."))
-    return given
-
-
 @needs(PLACE_MONEY)
 def keep(uid: str) -> ResponseReturnValue:
     """Keep homeless money as the payer's credit: of the phone that paid, else of the phone that staff entered."""
-    search.by_uid(g.tenant.id, uid)
     try:
         with transaction():
-            put, number = _keep(uid, request.form.get("phone", ""))
+            kept = placing.keep_as_credit(g.tenant.id, uid, request.form.get("phone", ""), actor=actor())
+            put, number = kept.amount_cents, kept.customer.account_number
+    except NotFound:
+        raise
     except Refused as error:
         flash(said(error.message), "danger")
         return redirect(url_for("staff.unmatched"), 303)
     flash(_("%(amount)s kept as credit of %(number)s.", amount=cash.format_kes(put), number=number), "success")
     return redirect(url_for("staff.unmatched"), 303)
-
-
-def _keep(uid: str, phone: str) -> tuple[int, str]:
-    item = search.by_uid(g.tenant.id, uid)
-    msisdn = personal.open_phone(item.phone_sealed, g.tenant.id)
-    name = personal.open_text(item.payer_name_sealed, g.tenant.id) if msisdn else ""
-    customer = wallets.customer_of_phone(g.tenant.id, msisdn or normalise_msisdn(phone), name=name or "")
-    db.session.refresh(item, with_for_update=True)
-    put = wallets.credit(item, customer, actor=actor())
-    if not put:
-        raise Refused(_("This money has been placed already."))
-    return put, customer.account_number

@@ -7,6 +7,7 @@ else one administrator makes another, or takes over the other one's account, and
 that day whoever else looks at the people sees it, and the one who was taken over cannot sign in.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
@@ -32,6 +33,13 @@ def members(tenant_id: int) -> list[Membership]:
     """Everybody who works or worked here, by name; patients are no staff."""
     staff = select(Membership).join(User).where(Membership.tenant_id == tenant_id, Membership.role.in_(STAFF_ROLES))
     return list(db.session.scalars(staff.order_by(User.name, User.id)))
+
+
+def names_of(user_ids: Iterable[int | None]) -> dict[int, str]:
+    """The name of each of these people, by id; None stands for nobody."""
+    wanted = {user_id for user_id in user_ids if user_id is not None}
+    named = select(User.id, User.name).where(User.id.in_(wanted))
+    return {row.id: row.name for row in db.session.execute(named)} if wanted else {}
 
 
 def member(tenant_id: int, membership_id: int) -> Membership:

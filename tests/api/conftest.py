@@ -7,7 +7,7 @@ import pytest
 
 from portal.kernel.db import db
 from portal.kernel.limits import limiter
-from portal.payer import start
+from portal.web import start_push
 from tests.house import House, config_for, made
 from tests.services.redis_server import fresh_redis_database
 
@@ -15,7 +15,7 @@ from tests.services.redis_server import fresh_redis_database
 @pytest.fixture(autouse=True)
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker runs here: a push stays `created`, and waiting for its prompt would only take time."""
-    monkeypatch.setattr(start, "WAIT_S", 0)
+    monkeypatch.setattr(start_push, "WAIT_S", 0)
 
 
 @pytest.fixture

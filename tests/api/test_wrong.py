@@ -300,12 +300,12 @@ class HandClock:
 def test_a_purchase_answers_within_three_seconds_even_where_nobody_sends_it(
     open_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from portal.payer import start
+    from portal.web import start_push
 
-    as_shipped = runpy.run_path(start.__file__)["WAIT_S"]  # these tests wait less
+    as_shipped = runpy.run_path(start_push.__file__)["WAIT_S"]  # these tests wait less
     hand = HandClock()
-    monkeypatch.setattr(start, "WAIT_S", as_shipped)
-    monkeypatch.setattr(start, "time", hand)
+    monkeypatch.setattr(start_push, "WAIT_S", as_shipped)
+    monkeypatch.setattr(start_push, "time", hand)
     ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": new_phone()}
     answer = stranger(open_house).post("/api/portal/mpesa/initiate", json=ask)
     assert answer.json["status"] == "pending" and 2 < hand.at_s < 3

@@ -81,7 +81,7 @@ def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(house: Hou
 
 def test_a_browsers_cookie_of_one_business_is_nobodys_at_another(house: House) -> None:
     """Rule 1: its name says whose it is, and so must its signature."""
-    from portal.payer import browser
+    from portal.web import browser
 
     browser_of_buyer = house.client()
     buy(house, browser_of_buyer)

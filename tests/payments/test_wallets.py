@@ -182,7 +182,7 @@ def test_a_wallet_holds_what_went_in_less_what_went_out(house: House, steps: lis
     def record(amount: int) -> str:
         with house.app.app_context(), transaction():
             money = Taken(amount_cents=amount * 100, channel="cash", actor="test", user_id=None)
-            return manual.for_wallet(db.session.get_one(Customer, owner_id), "sandbox", money).uid
+            return manual.for_wallet(db.session.get_one(Customer, owner_id), money).uid
 
     def pay(token: str) -> int:
         with house.app.app_context():

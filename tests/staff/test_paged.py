@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import event, text
 
 from bench import history
-from portal.api import transactions as api_transactions
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.gateways.messages import PayerId, PulledTransaction
 from portal.gateways.models import Gateway
@@ -16,7 +15,7 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
 from portal.kernel.spreadsheets import harmless
-from portal.payments import booking, matching
+from portal.payments import booking, export, matching, search
 from portal.payments.c2b import pull
 from portal.payments.integrity import problems
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
@@ -243,7 +242,7 @@ def test_a_file_of_payments_has_names_and_nairobis_time(house: House) -> None:
         assert head.endswith("payerName,occurredAtNairobi") and row.endswith(f"JOHN,{local}")
         assert ",'=1+1," in row
     with house.app.app_context():
-        names = list(api_transactions._csv_rows(house.tenant_id(), api_transactions.search.Wanted(), False))
+        names = list(export.rows_of(house.tenant_id(), search.Wanted(), has_names=False))
     assert names[0][-2] is None
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.gateways import daraja
 from portal.gateways.models import Gateway
-from portal.kernel import clock
-from portal.kernel.db import db
+from portal.kernel import clock, queue
+from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Push
 from portal.payments.payment import touch
 from portal.payments.processing import callbacks
@@ -20,7 +20,14 @@ PUT_OFF_FOR = timedelta(minutes=10)
 ASK_AT_MOST_EVERY = timedelta(seconds=5)
 DAILY = timedelta(days=1)
 TOO_EARLY_FOR_NO_ANSWER = timedelta(seconds=60)
+OLD_ENOUGH_TO_ASK = timedelta(seconds=20)
 _MAY_STILL_CHANGE = (*OPEN, State.UNCONFIRMED)
+_LAST_PUSH = (
+    select(Push.id, Push.state, Push.sent_at, Push.checkout_hash, Push.next_query_at)
+    .where(Push.payment_id == bindparam("payment_id"))
+    .order_by(Push.id.desc())
+    .limit(1)
+)
 
 
 def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
@@ -34,6 +41,27 @@ def put_off(push_id: int) -> None:
     """Asking failed in a way that nobody foresaw: not again at once. The caller commits."""
     later = update(Push).where(Push.id == push_id, Push.next_query_at <= clock.now())
     db.session.execute(later.values(next_query_at=clock.now() + PUT_OFF_FOR))
+
+
+def expedite(payment_id: int) -> None:
+    """Somebody is looking at an old open push: ask M-Pesa now, at most every five seconds. One select if not yet.
+
+    A push that stands at the head of the line already is left there: nothing is written for a second look. Opens its
+    own transaction.
+    """
+    with db.engine.connect() as connection:
+        push = connection.execute(_LAST_PUSH, {"payment_id": payment_id}).one_or_none()
+    if push is None or push.state not in _MAY_STILL_CHANGE or not push.checkout_hash:
+        return
+    now = clock.now()
+    is_old = push.sent_at is not None and now - push.sent_at >= OLD_ENOUGH_TO_ASK
+    is_asked_for = push.next_query_at is not None and push.next_query_at <= now
+    if not is_old or is_asked_for:
+        return
+    with transaction():
+        is_put_first = ask_now(push.id)
+    if is_put_first:
+        queue.ring(queue.QUERIES)
 
 
 def ask_now(push_id: int) -> bool:

@@ -14,7 +14,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import Customer
+from portal.payments.models import Customer, Transaction
 from portal.payments.wallets import wallets
 
 PAGE_ROWS = 50
@@ -43,6 +43,20 @@ def page(tenant_id: int, words: str = "", *, before_id: int | None = None) -> tu
         found = found.where(Customer.id < before_id)
     rows = list(db.session.scalars(found.order_by(Customer.id.desc()).limit(PAGE_ROWS + 1)))
     return rows[:PAGE_ROWS], str(rows[PAGE_ROWS - 1].id) if len(rows) > PAGE_ROWS else None
+
+
+def owners_of(items: list[Transaction]) -> dict[str, str]:
+    """Into whose wallet each of these went, by uid and the customer's uid: the ledger knows."""
+    if not items:
+        return {}
+    mine = (Customer.tenant_id == items[0].tenant_id, Customer.account_number.in_({one.account for one in items}))
+    by_account = {one.account_number: one for one in db.session.scalars(select(Customer).where(*mine))}
+    may_be = {f"{one.uid}/{by_account[one.account].id}": one for one in items if one.account in by_account}
+    credited = select(Journal.reference).where(
+        Journal.tenant_id == items[0].tenant_id, Journal.kind == "credited", Journal.reference.in_(may_be)
+    )
+    into = {may_be[reference] for reference in db.session.scalars(credited)}
+    return {one.uid: by_account[one.account].uid for one in into}
 
 
 def _is_called(tenant_id: int, words: str) -> ColumnElement[bool]:

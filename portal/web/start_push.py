@@ -1,4 +1,4 @@
-"""Starting a payment and waiting a moment for the phone to ring, without letting waiters fill the server."""
+"""Sending a push and waiting a moment for the phone to ring, without letting waiters fill the server."""
 
 import threading
 import time
