@@ -213,6 +213,39 @@ def test_a_body_that_does_not_come_is_answered_408_and_holds_no_thread(monkeypat
     assert made._large_bytes == 0, "the room that they took is free again"
 
 
+def test_a_body_has_ten_seconds_and_what_its_length_needs_at_8_kb_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """safety.md 4: the figures themselves, of small bodies and large ones."""
+    given: list[float | None] = []
+    moved: list[float] = []
+    opened = asyncio.timeout
+
+    class Deadline:
+        """asyncio's own, whose times are written down as seconds since it began."""
+
+        def __init__(self, within_s: float | None) -> None:
+            given.append(within_s)
+            self._real = opened(60)
+
+        def when(self) -> float:
+            return 0.0
+
+        def reschedule(self, at: float) -> None:
+            moved.append(at)
+
+        async def __aenter__(self) -> "Deadline":
+            await self._real.__aenter__()
+            return self
+
+        async def __aexit__(self, *raised: Any) -> bool | None:
+            return await self._real.__aexit__(*raised)
+
+    monkeypatch.setattr(web_server.asyncio, "timeout", Deadline)
+    small, large = Sender([b"x" * 100]), Sender([b"x" * 81_920] * 2)
+    served(echo, (scope(("content-length", "100")), small), (scope(("content-length", "163840")), large))
+    assert (small.said[0], large.said[0]) == (200, 200)
+    assert given == [10.0, 10.0] and moved == [10.0, 20.0], "from the first ten, ten more for each 80 KB that came"
+
+
 def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "BODY_WITHIN_S", 0.2)
     monkeypatch.setattr(web_server, "SLOWEST_BYTES_A_S", 1e12)

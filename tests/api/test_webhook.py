@@ -112,6 +112,21 @@ def test_m_pesas_word_agrees_and_the_wallet_is_credited_once(house: House) -> No
     assert balance(house, owner) == 100 and house.books() == []
 
 
+def test_a_held_word_is_not_told_again_with_another_amount(house: House) -> None:
+    """What was held first stays, and the second is said to differ: a person must not agree to what was changed since."""
+    give_key(house)
+    phone = new_phone()
+    for turn, amount in enumerate((100, 90, 100)):
+        post(house, told(phone, amount=amount) | {"turn": turn})
+        house.work()
+    assert outcomes(house)[1:] == [
+        ("rejected", f"Receipt {receipt(1)} is held with another amount."),
+        ("done", f"Receipt {receipt(1)} was told before."),
+    ]
+    with house.inside():
+        assert [one.amount_cents for one in db.session.query(Hearsay)] == [10_000]
+
+
 @pytest.mark.parametrize("shown", ["2547 ***** 126", "254712345126"])
 @pytest.mark.parametrize(("ending", "state", "credited"), [("126", "agreed", 100), ("127", "refused", 0)])
 def test_who_m_pesa_shows_as_another_payer_gets_nobody_elses_money(

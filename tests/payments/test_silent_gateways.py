@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -159,6 +160,23 @@ def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(house: House) -
         in_flight: Any = {1: (7, Future()), 2: (7, Future()), 4: (9, Future())}
         assert gateway_pool._next(errand, in_flight, set(), 8) == [(3, 8)]
     assert looked == [[7]]
+
+
+def test_a_row_whose_work_failed_is_not_tried_again_in_the_same_run(house: House) -> None:
+    """Where it cannot even be put off it stays due: over and over, it would keep a thread from everybody else."""
+    tried: list[int] = []
+
+    def fail(row_id: int) -> None:
+        tried.append(row_id)
+        raise ZeroDivisionError
+
+    def cannot_put_off(_row: int, _error: Exception) -> None:
+        raise ZeroDivisionError
+
+    errand = gateway_pool.Errand(lambda _full: [(3, 8), (4, 8)], fail, cannot_put_off, lambda _gateway: 2)
+    with house.inside():
+        done = gateway_pool.run(errand, threads=2, lasting=timedelta(seconds=1))
+    assert sorted(tried) == [3, 4] and done == 2
 
 
 def test_a_silent_gateway_holds_up_no_other_tenants_queries(house: House, silence: Silence) -> None:
