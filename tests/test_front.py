@@ -258,6 +258,16 @@ def test_large_bodies_share_their_room_and_small_ones_always_pass(monkeypatch: p
         assert callback.said[0] == 200 and made._large_bytes == 0
 
 
+def test_64_kb_come_in_where_no_room_for_large_bodies_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No callback is turned away because strangers send much."""
+    monkeypatch.setattr(web_server, "LARGE_TOGETHER_BYTES", 0)
+    sizes = (65_536, 65_537)
+    declared = [(scope(("content-length", str(size))), Sender([b"x" * size])) for size in sizes]
+    chunked = [(scope(("transfer-encoding", "chunked")), Sender([b"x" * size])) for size in sizes]
+    served(echo, *declared, *chunked)
+    assert [sender.said[0] for _scope, sender in (*declared, *chunked)] == [200, 503, 200, 503]
+
+
 def test_a_large_body_that_is_announced_and_does_not_come_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three that announced 20 MB held all the room for 45 minutes, and a callback in chunks was turned away."""
     monkeypatch.setattr(web_server, "BODY_WITHIN_S", 0.2)

@@ -397,6 +397,7 @@ def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
     with house.inside():
         live = db.session.query(Gateway).filter_by(tenant_id=tenant_id, archived_at=None).all()
         assert [(one.uid, one.environment, one.is_default) for one in live] == [(uid, "production", True)]
+        assert db.session.query(Gateway).filter_by(tenant_id=tenant_id).count() == 2, "the old row and its successor"
 
 
 def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None:
