@@ -213,16 +213,15 @@ def _family(root: int) -> list[tuple[int, str]]:
 
 
 def _role(pid: int) -> str:
+    """What the product calls it; the process that was started, which keeps its own name, is a supervisor too."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "gone"
-    roles = {
-        "portal.simulator": "simulator", "portal.app": "web", "--queues push": "worker push",
-        "--queues money": "worker money", "--queues outside": "worker outside", "portal scheduler": "scheduler",
-        "redis": "redis", "valkey": "redis", "supervisor.py watch": "supervisor", "portal demo": "supervisor",
-    }  # fmt: skip
-    return next((role for words, role in roles.items() if words in command), "other")
+    if name.startswith(("redis", "valkey")):
+        return "redis"
+    roles = ("web", "push", "money", "outside", "scheduler", "simulator")  # Linux keeps fifteen characters
+    return next((role for role in roles if f"mlango-{role}"[:15] == name), "supervisor")
 
 
 def _rollup(pid: int) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ from flask import Flask
 from sqlalchemy import URL, make_url
 
 from portal.processes.embedded_redis import start_redis
-from portal.processes.supervisor import tied_to_us
+from portal.processes.fork import tied_to_us
 
 ROOT = Path(__file__).parent.parent
 THREADS = 4  # the product's default, WEB_THREADS

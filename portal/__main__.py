@@ -2,4 +2,4 @@
 
 from portal.cli import main
 
-main()
+main(prog_name="portal")

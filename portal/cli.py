@@ -24,10 +24,11 @@ def _in_app(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             _use_demonstration()
+            _use_redis_of_serve()
             with create_app().app_context():
                 return command(*arguments, **named)
         except Misconfigured as error:
-            _fail(*error.problems)
+            _fail(*map(str, error.problems))
         except PortalError as error:
             _fail(str(error))
 
@@ -41,6 +42,15 @@ def _use_demonstration() -> None:
     if found := settings_of(os.environ):
         os.environ.update(found)
         click.echo(f"Nothing is configured: this is the demonstration in {found['PORTAL_DATA']}.", err=True)
+
+
+def _use_redis_of_serve() -> None:
+    """A command beside `portal serve` finds the Redis that this one brings, where the settings name none."""
+    from portal.processes.embedded_redis import REDIS_FOLDER, redis_url
+
+    folder = Path(os.environ.get("PORTAL_DATA", "var")) / REDIS_FOLDER
+    if not os.environ.get("REDIS_URL") and folder.is_dir():
+        os.environ["REDIS_URL"] = redis_url(folder)
 
 
 def _fail(*sentences: str) -> None:
@@ -66,7 +76,7 @@ def demo(port: int, simulator_port: int, data: Path) -> None:
     try:
         raise SystemExit(run(port=port, simulator_port=simulator_port, data=data))
     except Misconfigured as error:
-        _fail(*error.problems)
+        _fail(*map(str, error.problems))
 
 
 @main.command()
@@ -75,34 +85,35 @@ def demo(port: int, simulator_port: int, data: Path) -> None:
 @click.option("--workers", default=0, help="Processes; default: as many as cores, one on SQLite.")
 def web(host: str, port: int, workers: int) -> None:
     """The web server."""
-    from portal.kernel.config import Config
-    from portal.processes.supervisor import is_taken
-    from portal.processes.web_server import HEADERS_WITHIN_S
+    from portal.processes import serve
 
     try:
-        config = Config.from_environment()
+        serve.web(host=host, port=port, processes=workers)
     except Misconfigured as error:
         _fail(*map(str, error.problems))
-        return
-    if is_taken(host, port):
-        _fail(f"Port {port} of {host} is taken: another program serves there. End it, or choose another by --port.")
-    _adopt_environment()
-    count = workers or (1 if config.is_sqlite else os.cpu_count() or 1)
-    command = [
-        sys.executable, "-m", "granian", "--interface", "rsgi", "--host", host, "--port", str(port),
-        "--workers", str(count), "--backlog", "1024", "--no-ws",
-        "--http", "1",  # an idle connection of HTTP/2 would hold its place for ever
-        "--http1-header-read-timeout", str(HEADERS_WITHIN_S * 1000),
-        "--no-access-log", "--log-level", "warning", "--factory", "portal.processes.web_server:create",
-    ]  # fmt: skip
-    os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
 
 
-@_in_app
-def _adopt_environment() -> None:
-    from portal.operations.bootstrap import adopt
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option(
+    "--data",
+    default="var",
+    envvar="PORTAL_DATA",
+    show_envvar=True,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where everything lies.",
+)
+@click.option("--workers", default=0, help="Web processes; default: as many as cores, one on SQLite.")
+def serve(host: str, port: int, data: Path, workers: int) -> None:
+    """The whole product on this machine, in production: web, workers, scheduler, and Redis where none is named."""
+    from portal.processes import serve as whole
 
-    adopt(os.environ)
+    try:
+        raise SystemExit(whole.run(host=host, port=port, data=data, web_processes=workers))
+    except Misconfigured as error:
+        _fail(*map(str, error.problems))
 
 
 @main.command()
@@ -121,13 +132,7 @@ def scheduler() -> None:
     from portal.app import create_app
     from portal.processes.scheduler import run
 
-    app = create_app()
-    if app.config["PORTAL"].simulator_url:
-        from portal.demo.data import meet_simulator
-
-        with app.app_context():
-            meet_simulator(app.config["PORTAL"].simulator_url)
-    run(app)
+    run(create_app())
 
 
 @main.command()
@@ -140,22 +145,22 @@ def scheduler() -> None:
 )
 def simulator(port: int, data: Path, strict: bool) -> None:
     """A Daraja of your own, with phones."""
-    from portal.processes.supervisor import is_taken
+    from portal.demo.run import SIMULATOR_THREADS
+    from portal.processes.supervisor import refuse_taken
+    from portal.processes.web_server import serve_wsgi
+    from portal.simulator.app import from_environment
 
-    if is_taken("127.0.0.1", port):
-        _fail(f"Port {port} is taken: another program serves there. End it, or choose another by --port.")
+    try:
+        refuse_taken("127.0.0.1", port)
+    except Misconfigured as error:
+        _fail(*map(str, error.problems))
     os.environ |= {
         "SIMULATOR_DATA": str(data.absolute()),
         "SIMULATOR_URL": f"http://127.0.0.1:{port}",
         "SIMULATOR_STRICT": "1" if strict else "",
     }
-    command = [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--blocking-threads", "16", "--no-access-log", "--log-level", "warning",
-        "--factory", "portal.simulator.app:from_environment",
-    ]  # fmt: skip
     click.echo(f"The simulator is at http://127.0.0.1:{port}/")
-    os.execv(command[0], command)  # noqa: S606 - our own server, in place of this process
+    serve_wsgi(from_environment, host="127.0.0.1", port=port, threads=SIMULATOR_THREADS)
 
 
 @main.command()
@@ -164,17 +169,18 @@ def check() -> None:
     from portal.kernel.config import Config
     from portal.kernel.vault import KeyRing
 
+    _use_redis_of_serve()
     try:
         config = Config.from_environment()
         KeyRing(config.data_keys)
     except Misconfigured as error:
-        _fail(*error.problems)
+        _fail(*map(str, error.problems))
     click.echo("The configuration is complete.")
 
 
 @main.group("db")
 def database() -> None:
-    """The database's schema."""
+    """The database."""
 
 
 @database.command("upgrade")
@@ -185,6 +191,17 @@ def db_upgrade() -> None:
 
     upgrade_database()
     click.echo("The schema is up to date.")
+
+
+@database.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_in_app
+def db_backup(file: Path) -> None:
+    """Copy the SQLite database into a file while everything runs; an older copy there is replaced."""
+    from portal.kernel.schema import back_up
+
+    back_up(file)
+    click.echo(f"The database is copied to {file}.")
 
 
 @main.group()

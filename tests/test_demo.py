@@ -1,7 +1,10 @@
 """`portal demo` as a newcomer meets it: started as a program, used over HTTP alone, stopped by a signal, started again."""
 
+import json
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +17,6 @@ from typing import Any
 import pytest
 import requests
 
-import portal
 from bench.servers import answers, free_port
 from portal.demo.data import PASSWORD, SIGN_INS
 from portal.demo.run import OURS
@@ -159,65 +161,88 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
         again.stop()
 
 
-def _run_here(monkeypatch: pytest.MonkeyPatch, data: Path, begin: Any) -> None:
-    """`portal demo` in this process, up to the moment when it would start its programs: then `begin` is called."""
-    from portal.demo import run
+# `portal demo` up to the moment when it would start its programs; then it tells which, and what the database holds
+UP_TO_THE_START = """
+import json, sqlite3, sys
+from pathlib import Path
+from portal.demo.run import run
+from portal.processes import supervisor
 
-    for name in [name for name in os.environ if name.startswith(OURS)]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(run, "supervise", begin)
-    monkeypatch.chdir(Path.cwd())  # and back again afterwards
-    run.run(port=1, simulator_port=2, data=data)
+data = Path(sys.argv[1])
+def begin(processes, **more):
+    with sqlite3.connect(data / "portal.db") as database:
+        counts = [database.execute(query).fetchone()[0] for query in sys.argv[2:]]
+    print(json.dumps({"programs": {one.name: one.run is not None for one in processes}, "counts": counts}))
+    return 0
 
-
-def test_the_database_is_whole_before_the_first_program_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    started: list[str] = []
-
-    def begin(processes: Any, **_more: Any) -> int:
-        started.extend(one.name for one in processes)
-        with sqlite3.connect(tmp_path / "portal.db") as database:
-            assert database.execute("SELECT count(*) FROM gateways WHERE refused_at IS NULL").fetchone() == (2,)
-            assert database.execute("SELECT count(*) FROM users").fetchone() == (6,)
-        return 0
-
-    _run_here(monkeypatch, tmp_path, begin)
-    assert started[-6:] == ["simulator", "web", "push", "money", "outside", "scheduler"]
+supervisor.supervise = begin
+sys.exit(run(port=1, simulator_port=2, data=data))
+"""
 
 
-def test_data_of_another_version_are_told_instead_of_a_start_that_never_ends(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The scheduler died of "no such column: gateways.refused_at", again and again, and the web never served."""
+def up_to_the_start(data: Path, *queries: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-P", "-c", UP_TO_THE_START, str(data), *queries],
+        env=unconfigured(), capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
+    )  # fmt: skip
 
-    def begin(*_processes: Any, **_more: Any) -> int:
-        return 0
 
-    _run_here(monkeypatch, tmp_path, begin)
-    with sqlite3.connect(tmp_path / "portal.db") as database:
-        database.execute("ALTER TABLE gateways DROP COLUMN refused_at")
-    with pytest.raises(SystemExit) as told:
-        _run_here(monkeypatch, tmp_path, begin)
-    assert str(told.value) == (
-        f"The data in {tmp_path} are of another version of Mlango: gateways.refused_at is not there. "
-        "Start with another folder (--data DIR), or remove this one."
-    )
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a demonstration that is about to start its programs, begun where another version lies; its words."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "portal").mkdir()
+    (elsewhere / "portal" / "__init__.py").write_text("raise SystemExit('another version')")
+    queries = ("SELECT count(*) FROM gateways WHERE refused_at IS NULL", "SELECT count(*) FROM users")
+    answer = up_to_the_start(elsewhere / "data", *queries, cwd=elsewhere)
+    assert answer.returncode == 0, answer.stderr
+    return elsewhere / "data", json.loads(answer.stdout)
+
+
+def test_the_database_is_whole_before_the_first_program_starts(begun: tuple[Path, dict[str, Any]]) -> None:
+    _data, told = begun
+    assert told["counts"] == [2, 6]
+    assert list(told["programs"]) == ["redis", "simulator", "web", "push", "money", "outside", "scheduler"]
 
 
 def test_every_program_is_of_the_same_copy_wherever_the_demonstration_is_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    begun: tuple[Path, dict[str, Any]],
 ) -> None:
     """Started in the folder of another version, that version's scheduler ran on this one's schema and died."""
-    (tmp_path / "portal").mkdir()
-    (tmp_path / "portal" / "__init__.py").write_text("raise SystemExit('another version')")
-    monkeypatch.chdir(tmp_path)
-    found: list[str] = []
+    _data, told = begun
+    commands = [name for name, is_our_copy in told["programs"].items() if not is_our_copy]
+    assert commands == ["redis"], "all others are copies of the process that was started"
 
-    def begin(*_processes: Any, **_more: Any) -> int:
-        look = [sys.executable, "-c", "import portal; print(portal.__file__)"]
-        answer = subprocess.run(look, env=unconfigured(), capture_output=True, text=True, timeout=60, check=False)
-        found.append(answer.stdout.strip())
-        return 0
 
-    _run_here(monkeypatch, tmp_path / "data", begin)
-    assert found == [portal.__file__]
+def test_data_of_another_version_are_told_instead_of_a_start_that_never_ends(
+    begun: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The scheduler died of "no such column: gateways.refused_at", again and again, and the web never served."""
+    data = shutil.copytree(begun[0], tmp_path / "data")
+    with sqlite3.connect(data / "portal.db") as database:
+        database.execute("ALTER TABLE gateways DROP COLUMN refused_at")
+    answer = up_to_the_start(data)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.endswith(
+        f"The data in {data} are of another version of Mlango: gateways.refused_at is not there. "
+        "Start with another folder (--data DIR), or remove this one.\n"
+    )
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        for options, option in (
+            (["--port", taken, "--simulator-port", free_port()], "--port"),
+            (["--port", free_port(), "--simulator-port", taken], "--simulator-port"),
+        ):
+            answer = subprocess.run(
+                [sys.executable, "-m", "portal", "demo", "--data", str(tmp_path), *map(str, options)],
+                env=unconfigured(), capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert (answer.returncode, answer.stderr) == (
+                1,
+                f"Port {taken} of 127.0.0.1 is taken: another program serves there. End it, or choose another by {option}.\n",
+            )

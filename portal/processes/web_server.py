@@ -10,23 +10,31 @@ Decided: a body has ten seconds and what its length needs at 8 KB a second: a st
 line, a callback that comes slower than that comes again.
 Decided: the deadline moves with what has come, and so does the room that is taken: who announces 20 MB and sends
 nothing has ten seconds, and keeps nobody else's statement out.
+Decided: Granian's workers are forks, whatever Python's own choice, so that what was imported and made before is in
+memory once for all of them; each is tied to its master, because Linux ties a copy to nobody.
 Decided: large bodies share 64 MB in each process, so that strangers cannot fill its memory before anybody looks at who
 they are; callbacks are small and are never turned away by it.
 """
 
 import asyncio
 import io
+import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-from flask import Flask
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
 
-from portal.app import create_app
 from portal.kernel.logs import logger
+from portal.processes.fork import tie_to_parent
 
+BACKLOG = 1024
 HEADERS_WITHIN_S = 10  # enforced by the server
 BODY_WITHIN_S, SLOWEST_BYTES_A_S = 10.0, 8 * 1024
 SMALL_BYTES = 64 * 1024  # a callback's
@@ -189,7 +197,32 @@ def environ_of(scope: Any, body: bytes) -> dict[str, Any]:
     return environ
 
 
-def create() -> Front:
-    """The product, as `portal web` has Granian serve it. Raises Misconfigured."""
-    app: Flask = create_app()
-    return Front(app, threads=app.config["PORTAL"].web_threads)
+def serve_front(make: Callable[[], Front], *, host: str, port: int, processes: int) -> None:
+    """Serve the product until SIGTERM. make: called in each of the processes."""
+    _serve(
+        make,
+        interface=Interfaces.RSGI,
+        address=host,
+        port=port,
+        workers=processes,
+        websockets=False,
+        http=HTTPModes.http1,  # an idle connection of HTTP/2 would hold its place for ever
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_S * 1000),
+    )
+
+
+def serve_wsgi(make: Callable[[], Any], *, host: str, port: int, threads: int) -> None:
+    """Serve a WSGI application from one process until SIGTERM. make: called in that process."""
+    _serve(make, interface=Interfaces.WSGI, address=host, port=port, workers=1, blocking_threads=threads)
+
+
+def _serve(make: Callable[[], Any], **settings: Any) -> None:
+    multiprocessing.set_start_method("fork", force=True)
+    master = os.getpid()
+
+    def load() -> Any:
+        tie_to_parent(master)
+        return make()
+
+    server = Server("", backlog=BACKLOG, log_level=LogLevels.warning, log_access=False, **settings)
+    server.serve(target_loader=load, wrap_loader=False)

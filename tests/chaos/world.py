@@ -89,13 +89,11 @@ class World:
         return []
 
     def _pids(self, name: str) -> list[int]:
-        mine, ending = f"\0CHAOS={self.directory}\0".encode(), f":{name}\0".encode()
+        marks = {f"CHAOS={self.directory}".encode(), f"MLANGO_PROGRAM={name}".encode()}
         found = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
-                held = b"\0" + environment.read_bytes()
-                mark = re.search(rb"\0MLANGO_SUPERVISOR=[^\0]*\0", held)
-                if mine in held and mark and mark[0].endswith(ending):
+                if marks <= set(environment.read_bytes().split(b"\0")):
                     found.append(int(environment.parent.name))
         return found
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import URL, make_url
 
-from portal.processes.supervisor import tied_to_us
+from portal.processes.fork import tied_to_us
 from tests.services.programs import find_program
 
 _USER = "mlango"

@@ -40,6 +40,7 @@ time.sleep(60)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 Start = Callable[..., subprocess.Popen[str]]
+OfKind = Callable[..., dict[str, object]]
 # What is proved here is the order of things, never their speed: a busy machine is slow, and only what never comes fails.
 NEVER_S, PATIENCE_S = 3_600.0, 60.0
 
@@ -71,6 +72,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def program(name: str, code: str, **options: object) -> dict[str, object]:
     return {"name": name, "argv": [sys.executable, "-c", code], **options}
+
+
+def forked(name: str, code: str, **options: object) -> dict[str, object]:
+    """The same as a function of the supervisor's own, called in a copy of it."""
+    return {"name": name, "run": _Code(f"lambda: exec({code!r}, {{}})"), **options}
+
+
+either_kind = pytest.mark.parametrize("of_kind", [program, forked], ids=["command", "copy"])
 
 
 def read_until(supervisor: subprocess.Popen[str], words: str) -> list[str]:
@@ -136,8 +145,9 @@ class _Code:
         return self.text
 
 
-def test_a_program_that_dies_is_started_again_and_its_death_is_told(start: Start) -> None:
-    supervisor = start(program("worker", DIES))
+@either_kind
+def test_a_program_that_dies_is_started_again_and_its_death_is_told(start: Start, of_kind: OfKind) -> None:
+    supervisor = start(of_kind("worker", DIES))
     said = read_until(supervisor, "starting it again")
     said += read_until(supervisor, "starting it again")
     deaths = [line for line in said if line.startswith("worker ended with exit code 3: starting it again in ")]
@@ -146,9 +156,10 @@ def test_a_program_that_dies_is_started_again_and_its_death_is_told(start: Start
     assert said.count("worker     | out of luck") == 2
 
 
-def test_a_killed_program_is_replaced_while_the_others_live_on(start: Start) -> None:
+@either_kind
+def test_a_killed_program_is_replaced_while_the_others_live_on(start: Start, of_kind: OfKind) -> None:
     tells_pid = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
-    supervisor = start(program("web", tells_pid))
+    supervisor = start(of_kind("web", tells_pid))
     first = int(read_until(supervisor, "pid")[-1].split()[-1])
     os.kill(first, signal.SIGKILL)
     said = read_until(supervisor, "| pid")
@@ -164,9 +175,10 @@ def test_a_program_that_keeps_dying_ends_everything_where_that_is_wanted(start: 
     assert group_of(supervisor) == set()
 
 
+@either_kind
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal.Signals) -> None:
-    supervisor = start(program("web", SAYS_HELLO), program("worker", HAS_CHILD), stop_within_s=NEVER_S)
+def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal.Signals, of_kind: OfKind) -> None:
+    supervisor = start(of_kind("web", SAYS_HELLO), of_kind("worker", HAS_CHILD), stop_within_s=NEVER_S)
     read_until(supervisor, "worker     | hello")
     assert len(group_of(supervisor)) >= 4
     supervisor.send_signal(number)
@@ -174,9 +186,10 @@ def test_a_signal_ends_all_in_time_with_exit_code_0(start: Start, number: signal
     assert group_of(supervisor) == set()
 
 
-def test_a_program_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start) -> None:
+@either_kind
+def test_a_program_that_ignores_sigterm_is_killed_when_its_time_is_up(start: Start, of_kind: OfKind) -> None:
     assert STOP_WITHIN_S == 7.0, "the default leaves room to be done in ten seconds"
-    supervisor = start(program("web", IGNORES_TERM), stop_within_s=1.5)
+    supervisor = start(of_kind("web", IGNORES_TERM), stop_within_s=1.5)
     read_until(supervisor, "deaf")
     asked = time.monotonic()
     supervisor.terminate()
@@ -202,28 +215,34 @@ def test_nothing_leaves_the_process_group(start: Start) -> None:
     assert os.getpgid(grandchild) == supervisor.pid
 
 
-def test_grandchildren_are_gone_after_kill_9_of_the_supervisor(start: Start) -> None:
-    supervisor = start(program("worker", HAS_DEAF_CHILD), stop_within_s=2.0)
+@either_kind
+@pytest.mark.parametrize("killed", ["whom we know", "its copy"])
+def test_grandchildren_are_gone_after_kill_9_of_either_that_watches(start: Start, killed: str, of_kind: OfKind) -> None:
+    supervisor = start(of_kind("worker", HAS_DEAF_CHILD), stop_within_s=2.0)
     said = read_until(supervisor, "child")
     grandchild = int(said[-1].split()[-1])
     said += [] if any("deaf" in line for line in said) else read_until(supervisor, "deaf")
     everyone = group_of(supervisor) - {supervisor.pid}
     assert grandchild in everyone
-    supervisor.kill()
+    copy = next(pid for pid in everyone if _state(Path(f"/proc/{pid}/stat"))[1] == str(supervisor.pid))
+    os.kill(supervisor.pid if killed == "whom we know" else copy, signal.SIGKILL)
     for pid in everyone:
         wait_until_gone(pid, within_s=PATIENCE_S)
+    assert supervisor.wait(PATIENCE_S) == (-signal.SIGKILL if killed == "whom we know" else 1)
 
 
-def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start) -> None:
-    supervisor = start(program("web", HAS_DEAF_CHILD.replace("time.sleep(60)\n", "time.sleep(0.3)\n")))
+@either_kind
+def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start, of_kind: OfKind) -> None:
+    supervisor = start(of_kind("web", HAS_DEAF_CHILD.replace("time.sleep(60)\n", "time.sleep(0.3)\n")))
     orphan = int(read_until(supervisor, "child")[-1].split()[-1])
     read_until(supervisor, "starting it again")
     wait_until_gone(orphan, within_s=PATIENCE_S)
 
 
-def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path) -> None:
+@either_kind
+def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path, of_kind: OfKind) -> None:
     chatty = "import sys; [print('line', n) for n in range(100)]; sys.exit(3)"
-    supervisor = start(program("web", SAYS_HELLO), program("worker", chatty), log_directory=tmp_path / "log")
+    supervisor = start(of_kind("web", SAYS_HELLO), of_kind("worker", chatty), log_directory=tmp_path / "log")
     said = read_until(supervisor, "starting it again")
     assert "worker     | line 99" in said
     assert "worker     | line 50" not in said
@@ -235,3 +254,37 @@ def test_a_program_that_does_not_exist_is_named(start: Start) -> None:
     supervisor = start({"name": "web", "argv": ["no-such-program"]})
     said = read_until(supervisor, "starting it again")
     assert "web        | no-such-program cannot be started: No such file or directory." in said
+
+
+@either_kind
+def test_one_log_for_all_has_their_words_as_they_said_them(start: Start, of_kind: OfKind) -> None:
+    supervisor = start(of_kind("web", SAYS_HELLO), of_kind("worker", DIES), shares_output=True)
+    said = read_until(supervisor, "starting it again")
+    said += [] if any("hello" in line for line in said) else read_until(supervisor, "hello")
+    assert "hello" in "".join(said) and "out of luck" in "".join(said)
+    assert not any("|" in line for line in said)
+
+
+def test_a_copy_goes_by_its_name_and_has_its_own_environment(start: Start) -> None:
+    tells = "import os; print(os.environ['WHOSE'], open('/proc/self/comm').read().strip(), flush=True)"
+    supervisor = start(forked("web", tells, env={"WHOSE": "its own"}))
+    assert "web        | its own mlango-web" in read_until(supervisor, "its own")
+
+
+def test_a_copy_that_fails_tells_why(start: Start) -> None:
+    supervisor = start(forked("web", "raise SystemExit('No database.')"), forked("worker", "1 / 0"))
+    said = read_until(supervisor, "web ended with exit code 1: starting it again")
+    said += (
+        [] if any("worker ended" in line for line in said) else read_until(supervisor, "worker ended with exit code 1")
+    )
+    assert "web        | No database." in said and "worker     | ZeroDivisionError: division by zero" in said
+
+
+def test_a_function_may_run_in_a_copy_that_is_waited_for() -> None:
+    """What it changes is its own: here, a list."""
+    code = (
+        "import sys; from portal.processes.fork import run_in_fork; seen = []\n"
+        "print(run_in_fork(lambda: seen.append(1), name='x'), run_in_fork(lambda: sys.exit(3), name='x'), seen)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout == "0 3 []\n"
