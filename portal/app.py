@@ -10,16 +10,17 @@ from flask_login import LoginManager
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from portal.gateways.client_factory import Connections
 from portal.gateways.tokens import TokenStore
 from portal.kernel import db as database
-from portal.kernel import limits, logs, queue, vault
+from portal.kernel import logs, queue, vault
 from portal.kernel.config import Config
-from portal.kernel.limits import storage_url
 from portal.kernel.paths import ROOT
 from portal.payments.inbox.spool import Spool
 from portal.users.tokens import FRESH_FOR
-from portal.web import home, site
+from portal.web import home, limits, site
 from portal.web import signin as accounts
+from portal.web.limits import storage_url
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
@@ -93,10 +94,9 @@ def _add_extensions(app: Flask, config: Config) -> None:
     Migrate(app, database.db, directory=str(ROOT / "migrations"), render_as_batch=True)
     client = redis.Redis.from_url(config.redis_url, socket_timeout=5, socket_connect_timeout=2)
     app.extensions["redis"] = client
-    app.extensions["daraja_tokens"] = TokenStore(client)
-    app.extensions["daraja_sleep"] = time.sleep
+    app.extensions["daraja"] = Connections(TokenStore(client), config.development, time.sleep)
     app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
-    app.extensions["drain_ringer"] = queue.Ringer(app, queue.DRAIN)
+    app.extensions["drain_ringer"] = queue.Ringer(app.app_context, queue.DRAIN)
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
     login_manager: LoginManager = accounts.login_manager
     login_manager.init_app(app)

@@ -268,7 +268,7 @@ def user_password(email: str, is_link: bool) -> None:
         from flask import current_app
 
         with current_app.test_request_context(base_url=current_app.config["PORTAL"].public_url):
-            click.echo(link_for(links.make(person, good_for=links.MAILED_FOR)))
+            click.echo(link_for(links.make(person, current_app.config["SECRET_KEY"], good_for=links.MAILED_FOR)))
         return
     given = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     key, user_id, chosen = person.session_key, person.id, credentials.hash_of(given)

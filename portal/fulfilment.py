@@ -19,7 +19,7 @@ from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
 from portal.hotspot import access, notifications, purchases
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.kernel import clock, personal, queue
+from portal.kernel import clock, personal, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments.models import Allocation, Payment, Transaction
@@ -100,7 +100,8 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
         if invoice.patient_id:
             told.append((f"patient:{invoice.patient_id}", f"paid {payment.token}"))
         if appointment := appointments.of_invoice(invoice.id):
-            appointments.confirm(payment.tenant, appointment, receipt=receipt)
+            public_url = ports.settings().public_url
+            appointments.confirm(payment.tenant, appointment, receipt=receipt, public_url=public_url)
             told.append((f"appointment:{appointment.id}", "confirmed"))
     return told
 

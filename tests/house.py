@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -109,7 +109,8 @@ class House:
 
     def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
         self.app, self.daraja_url, self.url = app, daraja_url, url
-        app.extensions["daraja_sleep"] = lambda _seconds: None  # retries without their pauses
+        daraja = app.extensions["daraja"]
+        app.extensions["daraja"] = replace(daraja, sleep=lambda _seconds: None)  # retries without their pauses
         self.tokens: dict[str, str] = {}
 
     def furnish(self) -> "House":

@@ -424,7 +424,7 @@ def test_an_address_that_no_database_takes_blocks_no_other_callback(either_house
         )  # fmt: skip
         spool.append(bad)
         spool.append(good)
-        assert inbox.take_in(spool) == 2 and spool.depth() == 0
+        assert inbox.take_in(spool, house.app.config["PORTAL"].callback_addresses) == 2 and spool.depth() == 0
         db.session.remove()
     house.settle()
     assert house.status(token)["status"] == "paid"

@@ -21,7 +21,6 @@ from portal.api.guard import EVERYBODY
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
-from portal.kernel.limits import limiter
 from portal.outbox.models import OutboxItem
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.reconciliation.models import Reconciliation, StatementRow
@@ -29,6 +28,7 @@ from portal.users import credentials
 from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
 from portal.web import site, start_push
+from portal.web.limits import limiter
 from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
 from tests.who_may import LETTERS, TABLE

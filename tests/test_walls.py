@@ -150,7 +150,7 @@ def test_a_meetings_link_is_whole_wherever_the_clinic_meets(house: House) -> Non
             ("/rooms", "http://127.0.0.1:1/rooms/abc"),
             ("https://meet.example/r/", "https://meet.example/r/abc"),
         ):
-            assert meetings.link(Tenant(meeting_base_url=base), one) == link
+            assert meetings.link(Tenant(meeting_base_url=base), one, public_url="http://127.0.0.1:1") == link
 
 
 def test_what_is_sold_shows_in_the_counts_of_who_may_read_them(in_production: Made) -> None:

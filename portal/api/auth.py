@@ -1,14 +1,14 @@
 """Getting a bearer token."""
 
-from flask import jsonify
+from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 
 from portal.api.guard import EVERYBODY, Doors, body, text_of
 from portal.api.schemas import contract
 from portal.kernel.db import db
-from portal.kernel.limits import SIGN_INS, network, shared
 from portal.users import tokens
 from portal.users.models import User
+from portal.web.limits import SIGN_INS, network, shared
 from portal.web.signin import enter
 
 
@@ -25,7 +25,7 @@ def token() -> ResponseReturnValue:
     user = db.session.get_one(User, entered.user_id)
     tenant = tokens.membership_tenant(user, text_of(given, "tenant", required=False) or None)
     return jsonify(
-        accessToken=tokens.issue(entered, tenant),
+        accessToken=tokens.issue(entered, tenant, current_app.config["SECRET_KEY"]),
         tokenType="Bearer",
         expiresIn=int(tokens.LIFETIME.total_seconds()),
     )

@@ -18,7 +18,6 @@ from portal.hotspot.purchases import Device
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.limits import network, refuse_guessers, wrong_guess
 from portal.kernel.phone import normalise_msisdn
 from portal.payer import hotspot as captive
 from portal.payments import status
@@ -29,6 +28,7 @@ from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.web import browser, start_push
 from portal.web.language import said
+from portal.web.limits import network, refuse_guessers, wrong_guess
 
 
 def open_doors(doors: Doors) -> None:

@@ -14,6 +14,7 @@ from portal.payments import daraja_requests
 from portal.payments.c2b import pull as pulling
 from portal.payments.inbox import inbox
 from portal.users.permissions import MANAGE_GATEWAYS
+from portal.web import links
 
 
 def open_doors(doors: Doors) -> None:
@@ -49,7 +50,8 @@ def register_pull(uid: str) -> ResponseReturnValue:
     """Register the gateway for Pull Transactions with the organisation's nominated number."""
     asking, given = principal(), body()
     msisdn = normalise_msisdn(text_of(given, "nominatedNumber"))
-    pulling.register(settings.named(asking.tenant_id, uid).id, msisdn, actor=asking.actor)
+    gateway_id = settings.named(asking.tenant_id, uid).id
+    pulling.register(gateway_id, msisdn, actor=asking.actor, public_url=links.public_url())
     return jsonify(success=True, message="M-Pesa's list is read every quarter of an hour now.")
 
 

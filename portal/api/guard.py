@@ -8,16 +8,16 @@ from functools import wraps
 from math import isfinite
 from typing import Any
 
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from portal.api.schemas import Contract, contract_of
 from portal.kernel.errors import PortalError, Refused
-from portal.kernel.limits import STANDARD, network, shared
 from portal.users import permissions, tokens
 from portal.users.permissions import Forbidden, SignInNeeded
 from portal.users.tokens import Principal
 from portal.web.language import said
+from portal.web.limits import STANDARD, network, shared
 
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"
@@ -83,7 +83,7 @@ def principal() -> Principal:
 def _read_principal() -> Principal:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return tokens.read(token.strip())
+        return tokens.read(token.strip(), current_app.config["SECRET_KEY"])
     if key := request.headers.get("X-API-Key"):
         return tokens.read_api_key(key.strip())
     raise SignInNeeded("Send a bearer token (POST /api/auth/token) or an X-API-Key header.")

@@ -11,10 +11,10 @@ from portal.api.schemas import answered, contract, page_of, ref
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.limits import REFUNDS, STANDARD
 from portal.payments.models import Refund
 from portal.payments.refunds import refunds
 from portal.users.permissions import REFUND
+from portal.web.limits import REFUNDS, STANDARD
 
 PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
 

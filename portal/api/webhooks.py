@@ -55,7 +55,7 @@ def take() -> ResponseReturnValue:
     )
     db.session.rollback()
     try:
-        inbox.keep(letter, current_app.extensions["spool"])
+        inbox.keep(letter, current_app.extensions["spool"], current_app.config["PORTAL"].callback_addresses)
     except CannotKeep as error:
         logger.error("callback_not_kept", why=str(error))
         return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")

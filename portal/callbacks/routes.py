@@ -59,7 +59,7 @@ def _keep(
     )
     spool: Spool = current_app.extensions["spool"]
     try:
-        kept = inbox.keep(letter, spool)
+        kept = inbox.keep(letter, spool, current_app.config["PORTAL"].callback_addresses)
     except CannotKeep as error:
         logger.error("callback_not_kept", why=str(error))
         return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")

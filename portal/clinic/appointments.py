@@ -166,10 +166,13 @@ def cancelled_with_money(
     return found[:rows], found[rows - 1][0].id if len(found) > rows else None
 
 
-def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None) -> None:
-    """Paid: confirmed, with a meeting link where it is virtual; everybody is told. Safe to run twice."""
+def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None, public_url: str) -> None:
+    """Paid: confirmed, with a meeting link where it is virtual; everybody is told. Safe to run twice.
+
+    public_url: under which our own meeting room is found.
+    """
     if appointment.status == "approved":
-        link = meetings.link(tenant, appointment) if appointment.kind == "virtual" else None
+        link = meetings.link(tenant, appointment, public_url=public_url) if appointment.kind == "virtual" else None
         _move(appointment, "confirmed", actor="fulfilment", confirmed_at=clock.now(), meeting_url=link)
         notifications.confirmed(appointment, receipt=receipt)
 

@@ -1,18 +1,35 @@
 """From a gateway's row to a Daraja client: the one place where sealed credentials are opened for use."""
 
-from flask import current_app
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from sqlalchemy import select
 
 from portal.gateways.daraja import ConfigurationRefused, DarajaAccount, DarajaClient
 from portal.gateways.daraja.connections import shared_session
 from portal.gateways.models import Gateway
-from portal.kernel import vault
+from portal.gateways.tokens import TokenStore
+from portal.kernel import ports, vault
 from portal.kernel.db import db
 from portal.kernel.errors import Refused
 from portal.kernel.errors import Sentence as _
 
 SAFARICOM = {"sandbox": "https://sandbox.safaricom.co.ke", "production": "https://api.safaricom.co.ke"}
 PURPOSES = {"clinic": Gateway.for_clinic, "hotspot": Gateway.for_hotspot, "pppoe": Gateway.for_pppoe}
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How this process reaches Daraja. sleep: the pause between two tries of a call, in seconds."""
+
+    tokens: TokenStore
+    is_development: bool  # servers beside us, such as the simulator, may be called
+    sleep: Callable[[float], None]
+
+
+def connections() -> Connections:
+    """This process's own."""
+    return ports.at_hand("daraja", Connections)
 
 
 def account_of(gateway: Gateway) -> DarajaAccount:
@@ -39,7 +56,6 @@ def client_for(gateway: Gateway) -> DarajaClient:
 
     Raises ConfigurationRefused where its secrets cannot be opened: M-Pesa certainly heard nothing.
     """
-    extensions = current_app.extensions
     try:
         account = account_of(gateway)
     except vault.CannotOpen as error:
@@ -47,12 +63,9 @@ def client_for(gateway: Gateway) -> DarajaClient:
             "This gateway's secrets were sealed under a key that is not in PORTAL_DATA_KEYS. Put the key back, or "
             "enter the secrets again."
         ) from error
-    return DarajaClient(
-        account,
-        extensions["daraja_tokens"],
-        session=shared_session(is_development=current_app.config["PORTAL"].development),
-        sleep=extensions["daraja_sleep"],
-    )
+    ours = connections()
+    session = shared_session(is_development=ours.is_development)
+    return DarajaClient(account, ours.tokens, session=session, sleep=ours.sleep)
 
 
 def environment_of(tenant_id: int, purpose: str = "") -> str:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import current_app
 from sqlalchemy import String, delete, func, select, update
 
 from portal.audit import chain
@@ -80,7 +79,9 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
     for name, called in _NAMES.items():
         if values.get(name) and not _DIGITS.fullmatch(str(values[name])):
             found[name] = f"The {called} has 5 to 7 digits and nothing else."
-    if not allowed_servers.is_base_url(str(values.get("baseUrl") or ""), is_development=_is_development()):
+    if not allowed_servers.is_base_url(
+        str(values.get("baseUrl") or ""), is_development=client_factory.connections().is_development
+    ):
         found["baseUrl"] = (
             "Must be a public https address such as https://api.safaricom.co.ke, without user, query or fragment; "
             "or empty for Safaricom's own."
@@ -118,10 +119,6 @@ def _needed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "storeNumber", "Enter the head office (store) number that Go-Live gave this till."
     if values.get("subType") == "BANK":
         yield "storeNumber", "Enter the shortcode that the passkey belongs to."
-
-
-def _is_development() -> bool:
-    return bool(current_app.config["PORTAL"].development)
 
 
 def _wrong_certificate(values: Mapping[str, Any]) -> dict[str, str]:

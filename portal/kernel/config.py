@@ -1,6 +1,7 @@
 """Settings, read once from the environment; a start with a missing or wrong one is refused, naming each mistake.
 
-Rooms never read this: values are handed to constructors. `portal check` prints what `Config.problems` finds.
+Rooms never read this: views, commands and jobs (by `portal.kernel.ports`) hand them the values that they need.
+`portal check` prints what `Config.problems` finds.
 """
 
 import os

@@ -6,14 +6,16 @@ down first and looks afterwards, so nothing committed before it looks can be mis
 """
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import redis
-from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
+from portal.kernel import ports
 from portal.kernel.logs import logger
 
 PUSH, MONEY, OUTSIDE = "push", "money", "outside"  # push carries nothing but pushes; outside waits on others
@@ -45,8 +47,7 @@ BELLS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CH
 
 def connection() -> redis.Redis:
     """This process's Redis client."""
-    client: redis.Redis = current_app.extensions["redis"]
-    return client
+    return ports.at_hand("redis", redis.Redis)
 
 
 def ring(bell: Bell) -> None:
@@ -67,8 +68,9 @@ class Ringer:
     if it dies in between, the sweeper finds the row.
     """
 
-    def __init__(self, app: Flask, bell: Bell) -> None:
-        self._app, self._bell = app, bell
+    def __init__(self, surroundings: Callable[[], AbstractContextManager[object]], bell: Bell) -> None:
+        """surroundings: opens what the thread rings with (`ports.surroundings`)."""
+        self._surroundings, self._bell = surroundings, bell
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -86,7 +88,7 @@ class Ringer:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            with self._app.app_context():
+            with self._surroundings():
                 try:
                     ring(self._bell)
                 except Exception as error:  # this thread rings for the whole process: it must not end

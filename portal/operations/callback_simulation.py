@@ -110,5 +110,5 @@ def _tell(kind: str, gateway: Gateway, push_token: str | None, body: dict[str, A
         body=json.dumps(body).encode(),
         remote_address="rehearsal",
     )
-    inbox.keep(letter, current_app.extensions["spool"])
+    inbox.keep(letter, current_app.extensions["spool"], current_app.config["PORTAL"].callback_addresses)
     queue.ring(queue.DRAIN)

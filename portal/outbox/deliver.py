@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 
-from flask import current_app
 from rq.utils import import_attribute
 from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 
-from portal.kernel import clock
+from portal.kernel import clock, ports
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.outbox.models import OutboxItem
@@ -56,7 +55,7 @@ def deliver(item_id: int) -> None:
     try:
         payload = payload_of(item)
         db.session.remove()
-        provider_id = import_attribute(CARRIERS[kind])(current_app.config["PORTAL"], key, payload)
+        provider_id = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
     except Exception as error:
         if type(error).__name__ == "NothingToCarryWith":
             _record(item_id, "skipped", error=str(error))

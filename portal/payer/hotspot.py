@@ -22,7 +22,6 @@ from portal.hotspot.purchases import Device
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.limits import network, refuse_guessers, wrong_guess
 from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
 from portal.payer import view
@@ -36,6 +35,7 @@ from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.web import browser
 from portal.web.language import said
+from portal.web.limits import network, refuse_guessers, wrong_guess
 from portal.web.site import tell_wait
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")

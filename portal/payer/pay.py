@@ -15,7 +15,6 @@ from portal.hotspot import purchases
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.limits import network
 from portal.kernel.phone import as_shown, for_people
 from portal.payer import view
 from portal.payer.forms import PayForm
@@ -24,6 +23,7 @@ from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.web import browser
 from portal.web.language import said
+from portal.web.limits import network
 from portal.web.site import tell_wait
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import current_app
 from sqlalchemy import or_, select, update
 from sqlalchemy.engine import CursorResult
 
@@ -96,8 +95,11 @@ def put_off(request_id: int) -> None:
     db.session.execute(later.values(next_at=clock.now() + PUT_OFF_FOR))
 
 
-def claim(request_id: int) -> Claimed | None:
-    """Take a question for sending; None where another did. The row is `sent` before the call. The caller commits."""
+def claim(request_id: int, *, public_url: str) -> Claimed | None:
+    """Take a question for sending; None where another did. The row is `sent` before the call. The caller commits.
+
+    public_url: under which M-Pesa finds us to answer.
+    """
     request = db.session.get(MpesaRequest, request_id)
     now = clock.now()
     if request is None or request.state != "created" or request.next_at is None or request.next_at > now:
@@ -111,7 +113,7 @@ def claim(request_id: int) -> Claimed | None:
     if result.rowcount != 1:
         return None
     gateway = db.session.get_one(Gateway, request.gateway_id)
-    base = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}"
+    base = f"{public_url}/hooks/{gateway.hook_token}"
     return Claimed(
         request.id,
         request.kind,

@@ -5,10 +5,10 @@ failure, and while other web threads wait too, the payer's page stands in, becau
 """
 
 import io
+import threading
 
 import redis
 import segno
-from flask import current_app
 
 from portal.gateways import client_factory, daraja
 from portal.gateways.models import Gateway
@@ -23,8 +23,11 @@ SIZE_PX = 300
 _NONE = b"-"
 
 
-def to_pay(payment_id: int, *, link: str) -> bytes:
-    """A PNG. link: the payer's page. Opens no transaction; waits on M-Pesa at most once for a payment and amount."""
+def to_pay(payment_id: int, *, link: str, waiters: threading.BoundedSemaphore) -> bytes:
+    """A PNG. Opens no transaction; waits on M-Pesa at most once for a payment and amount.
+
+    link: the payer's page. waiters: what each web thread that waits holds one of.
+    """
     payment = db.session.get_one(Payment, payment_id)
     gateway = payment.gateway
     if gateway is None or gateway.kind != "MPESA_API" or payment.state != "open" or payment.due_cents % money.CENTS:
@@ -32,7 +35,7 @@ def to_pay(payment_id: int, *, link: str) -> bytes:
     key = f"qr:{payment.id}:{gateway.id}:{payment.due_cents}:{gateway.shortcode}"
     kept = _kept(key)
     if kept is None:
-        kept = _ask_if_free(payment, gateway)
+        kept = _ask_if_free(payment, gateway, waiters)
         if kept is not None:
             _keep(key, kept)
     return of_link(link) if kept is None or kept == _NONE else kept
@@ -45,9 +48,8 @@ def of_link(link: str) -> bytes:
     return picture.getvalue()
 
 
-def _ask_if_free(payment: Payment, gateway: Gateway) -> bytes | None:
+def _ask_if_free(payment: Payment, gateway: Gateway, waiters: threading.BoundedSemaphore) -> bytes | None:
     """M-Pesa's picture, _NONE where it gave none, or None where as many web threads wait as may."""
-    waiters = current_app.extensions["waiters"]
     if not waiters.acquire(blocking=False):
         return None
     try:

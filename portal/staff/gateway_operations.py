@@ -150,7 +150,8 @@ def register_pull(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         msisdn = normalise_msisdn(request.form.get("phone", ""))
-        pulling.register(settings.named(g.tenant.id, uid).id, msisdn, actor=actor())
+        gateway_id = settings.named(g.tenant.id, uid).id
+        pulling.register(gateway_id, msisdn, actor=actor(), public_url=links.public_url())
         return _("M-Pesa's list is read every 15 minutes now.")
 
     return _do(uid, work)

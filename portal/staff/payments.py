@@ -302,6 +302,7 @@ def attempt_qr(token: str) -> ResponseReturnValue:
     """A QR code to pay this at the desk: M-Pesa's own where the gateway has API, else the payer's page."""
     payment_id = payment_of(g.tenant.id, token).id
     link = current_app.config["PORTAL"].public_url + url_for("pay.show", token=token)
-    response = Response(qr.to_pay(payment_id, link=link), mimetype="image/png")
+    picture = qr.to_pay(payment_id, link=link, waiters=current_app.extensions["waiters"])
+    response = Response(picture, mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=300"
     return response

@@ -5,7 +5,7 @@ Everything here asks for a fresh sign-in: whoever finds an open browser must not
 
 from typing import Any
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -119,7 +119,7 @@ def invite() -> ResponseReturnValue:
 
 def _link_of(user: User) -> ResponseReturnValue:
     if team.is_ours_alone(user, g.tenant.id):
-        link = link_for(links.make(user, good_for=links.WELCOME_FOR))
+        link = link_for(links.make(user, current_app.config["SECRET_KEY"], good_for=links.WELCOME_FOR))
         return _page(InviteForm(formdata=None), link=link, link_name=user.name)
     mail_link(user.email)
     flash(_("%(name)s works elsewhere too: a link to a password went to their own address.", name=user.name))

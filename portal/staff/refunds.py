@@ -13,7 +13,6 @@ from wtforms.validators import InputRequired, Length
 from portal.kernel import money, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
-from portal.kernel.limits import REFUNDS, shared
 from portal.payments import search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.payment import lock_payment, payment_of
@@ -24,6 +23,7 @@ from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
 from portal.users.permissions import REFUND
 from portal.web.language import said
+from portal.web.limits import REFUNDS, shared
 
 METHODS = {"b2c": _l("Pay out to the phone that paid"), "reversal": _l("Reverse the payment")}
 STATES = {

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import redis
-from flask import current_app
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from portal.kernel import vault
+from portal.kernel import queue, vault
 from portal.kernel.db import new_uid
 from portal.kernel.errors import CoolDown
 from portal.kernel.errors import Sentence as _
@@ -34,25 +33,25 @@ class Device:
     accounts: tuple[str, ...]
 
 
-def device_of(cookie: str) -> Device | None:
-    """The device that this cookie of ours names, or None."""
+def device_of(cookie: str, secret_key: str) -> Device | None:
+    """The device that this cookie of ours names, or None. secret_key: this product's, as in `cookie_for`."""
     try:
-        given = _signer().loads(cookie)
+        given = _signer(secret_key).loads(cookie)
         return Device(str(given["id"]), tuple(str(one) for one in given["accounts"]))
     except (BadSignature, KeyError, TypeError):
         return None
 
 
-def cookie_for(device: Device | None, email: str) -> str:
+def cookie_for(device: Device | None, email: str, secret_key: str) -> str:
     """The cookie of a device after somebody signed in on it."""
     mine = _account(email)
     others = [one for one in device.accounts if one != mine] if device else []
     accounts = [mine, *others][:ACCOUNTS_OF_A_DEVICE]
-    return str(_signer().dumps({"id": device.id if device else new_uid(), "accounts": accounts}))
+    return str(_signer(secret_key).dumps({"id": device.id if device else new_uid(), "accounts": accounts}))
 
 
-def _signer() -> URLSafeSerializer:
-    return URLSafeSerializer(current_app.config["SECRET_KEY"], salt="known device")
+def _signer(secret_key: str) -> URLSafeSerializer:
+    return URLSafeSerializer(secret_key, salt="known device")
 
 
 def _account(email: str) -> str:
@@ -64,7 +63,7 @@ def count_one(email: str, *, network: str, device: Device | None) -> None:
     account = _account(email)
     is_known = device is not None and account in device.accounts
     try:
-        store: redis.Redis = current_app.extensions["redis"]
+        store = queue.connection()
         most = TRIES if is_known or int(store.get(_strangers(account)) or 0) < MANY else TRIES_THEN
         key = _place(account, network, device)
         tries = int(store.incr(key))
@@ -91,7 +90,7 @@ def forget(email: str, *, network: str, device: Device | None) -> None:
     """The password was right: what was counted against this place begins anew."""
     account = _account(email)
     try:
-        store: redis.Redis = current_app.extensions["redis"]
+        store = queue.connection()
         store.delete(_place(account, network, device))
         if not (device is not None and account in device.accounts) and store.exists(_strangers(account)):
             store.decr(_strangers(account))

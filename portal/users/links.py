@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import jwt
-from flask import current_app
 
 from portal.kernel import clock, vault
 from portal.kernel.db import db
@@ -29,8 +28,11 @@ class Linked:
     is_mailed: bool
 
 
-def make(user: User, *, good_for: timedelta, is_mailed: bool = False) -> str:
-    """The token that ends the link's address. is_mailed: it goes to the person's own address, unseen by others."""
+def make(user: User, secret_key: str, *, good_for: timedelta, is_mailed: bool = False) -> str:
+    """The token that ends the link's address. is_mailed: it goes to the person's own address, unseen by others.
+
+    secret_key: this product's, as in `read`.
+    """
     claims = {
         "iss": ISSUER,
         "sub": str(user.id),
@@ -38,15 +40,15 @@ def make(user: User, *, good_for: timedelta, is_mailed: bool = False) -> str:
         "mailed": is_mailed,
         "exp": int((clock.now() + good_for).timestamp()),
     }
-    return jwt.encode(claims, _key(), ALGORITHM)
+    return jwt.encode(claims, _key(secret_key), ALGORITHM)
 
 
-def read(token: str) -> Linked:
+def read(token: str, secret_key: str) -> Linked:
     """Whom a link stands for. Raises Refused where it was used, is too old, or is not ours."""
     gone = Refused("This link was used already, or is too old. Ask for a new one.", code="link_over")
     options = {"require": ["sub", "key", "exp"], "verify_exp": False}
     try:
-        claims = jwt.decode(token, _key(), [ALGORITHM], issuer=ISSUER, options=options)  # type: ignore[arg-type]
+        claims = jwt.decode(token, _key(secret_key), [ALGORITHM], issuer=ISSUER, options=options)  # type: ignore[arg-type]
         user_id, until = int(claims["sub"]), int(claims["exp"])
     except (jwt.InvalidTokenError, KeyError, ValueError):
         raise gone from None
@@ -57,5 +59,5 @@ def read(token: str) -> Linked:
     return Linked(user.id, user.session_key, user.email, claims.get("mailed") is True)
 
 
-def _key() -> str:
-    return str(vault.lookup("password link", context=current_app.config["SECRET_KEY"]))
+def _key(secret_key: str) -> str:
+    return str(vault.lookup("password link", context=secret_key))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import jwt
-from flask import current_app
 from sqlalchemy import select
 
 from portal.kernel import clock, vault
@@ -32,8 +31,11 @@ class Principal:
     is_fresh: bool = False
 
 
-def issue(entered: Entered, tenant: Tenant | None) -> str:
-    """A bearer token for a person in a tenant; without one it is good for nobody's doors."""
+def issue(entered: Entered, tenant: Tenant | None, secret_key: str) -> str:
+    """A bearer token for a person in a tenant; without one it is good for nobody's doors.
+
+    secret_key: this product's, as in `read`.
+    """
     now = clock.now()
     claims = {
         "iss": ISSUER,
@@ -43,15 +45,15 @@ def issue(entered: Entered, tenant: Tenant | None) -> str:
         "iat": int(now.timestamp()),
         "exp": int((now + LIFETIME).timestamp()),
     }
-    return jwt.encode(claims, _key(), ALGORITHM)
+    return jwt.encode(claims, _key(secret_key), ALGORITHM)
 
 
-def read(token: str) -> Principal:
+def read(token: str, secret_key: str) -> Principal:
     """Whom a bearer token stands for. Raises SignInNeeded with what is wrong."""
     try:
         claims = jwt.decode(
             token,
-            _key(),
+            _key(secret_key),
             [ALGORITHM],
             issuer=ISSUER,
             options={"require": ["sub", "exp", "iat"], "verify_exp": False, "verify_iat": False},
@@ -72,8 +74,8 @@ def read(token: str) -> Principal:
     return Principal(tenant_id, role, f"user:{user.id}", user.id, is_fresh)
 
 
-def _key() -> str:
-    return str(vault.lookup("bearer", context=current_app.config["SECRET_KEY"]))
+def _key(secret_key: str) -> str:
+    return str(vault.lookup("bearer", context=secret_key))
 
 
 def new_api_key(tenant_id: int, name: str) -> str:

@@ -17,13 +17,13 @@ from wtforms.validators import EqualTo, InputRequired, Length
 from portal.kernel import clock, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
-from portal.kernel.limits import network, shared
 from portal.notifications import tell
 from portal.tenants.models import Tenant
 from portal.users import credentials, links, team
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
 from portal.web.language import said
+from portal.web.limits import network, shared
 from portal.web.signin import ask_to_sign_in, enter, keep_session, remember_device
 from portal.web.site import locale, tell_wait
 
@@ -108,7 +108,7 @@ def mail_link(email: str) -> None:
     first = credentials.first_membership(user) if user is not None and user.deactivated_at is None else None
     if user is None or first is None:
         return
-    address = link_for(links.make(user, good_for=links.MAILED_FOR, is_mailed=True))
+    address = link_for(links.make(user, current_app.config["SECRET_KEY"], good_for=links.MAILED_FOR, is_mailed=True))
     turn = int(clock.now().timestamp()) // ONE_MAIL_EVERY_S
     text = _(
         "Somebody, probably you, asked for a new password at %(business)s.\n\n"
@@ -142,7 +142,7 @@ def link_for(token: str) -> str:
 def choose(token: str) -> ResponseReturnValue:
     """A new password for who came by a link. Looking uses nothing up: mail programs look too."""
     try:
-        linked = links.read(token)
+        linked = links.read(token, current_app.config["SECRET_KEY"])
     except Refused:
         return render_template("accounts/link_over.html", tenant=None), 410
     form = NewPasswordForm()

@@ -23,13 +23,13 @@ from wtforms.validators import InputRequired
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
-from portal.kernel.limits import SIGN_INS, network, shared
 from portal.tenants.models import Tenant
 from portal.users import credentials, guesses, sessions
 from portal.users.credentials import Entered
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
 from portal.web.language import said
+from portal.web.limits import SIGN_INS, network, shared
 from portal.web.site import tell_wait
 
 bp = Blueprint("accounts", __name__)
@@ -71,7 +71,7 @@ def _who_tries() -> str:
 
 
 def _device() -> guesses.Device | None:
-    return guesses.device_of(request.cookies.get(device_cookie(), ""))
+    return guesses.device_of(request.cookies.get(device_cookie(), ""), current_app.config["SECRET_KEY"])
 
 
 def device_cookie() -> str:
@@ -144,7 +144,7 @@ def remember_device(response: Response, email: str) -> None:
     """Know this browser again: who guesses at this account elsewhere does not hold it up."""
     response.set_cookie(
         device_cookie(),
-        guesses.cookie_for(_device(), email),
+        guesses.cookie_for(_device(), email, current_app.config["SECRET_KEY"]),
         max_age=DEVICE_KNOWN_FOR_S,
         secure=current_app.config["SESSION_COOKIE_SECURE"],
         httponly=True,

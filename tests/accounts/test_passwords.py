@@ -118,7 +118,8 @@ def test_a_link_is_over_after_an_hour_or_a_newer_password_and_is_no_bearer_token
     assert change(house.browser_of("brian"), PASSWORD, NEW).status_code == 303
     assert house.client().get(path).status_code == 410
     with house.inside():
-        token = links.make(db.session.query(User).filter_by(email=ADDRESS).one(), good_for=links.MAILED_FOR)
+        person = db.session.query(User).filter_by(email=ADDRESS).one()
+        token = links.make(person, house.app.secret_key, good_for=links.MAILED_FOR)
     headers = {"Authorization": f"Bearer {token}"}
     assert house.client().get("/api/clinicians", headers=headers).status_code == 401
     bearer = house.client().post("/api/auth/token", json={"email": ADDRESS, "password": NEW}).json["accessToken"]

@@ -303,10 +303,10 @@ def test_a_sign_in_that_overlaps_a_change_of_the_password_gives_neither_session_
             credentials.end_sessions(db.session.query(User).filter_by(email=ADDRESS).one())
         with transaction():
             token = sessions.begin(entered.user_id, entered.session_key)
-        bearer = tokens.issue(entered, db.session.get_one(Tenant, house.tenant_id()))
+        bearer = tokens.issue(entered, db.session.get_one(Tenant, house.tenant_id()), house.app.secret_key)
         assert sessions.find(token) is None
         with pytest.raises(SignInNeeded):
-            tokens.read(bearer)
+            tokens.read(bearer, house.app.secret_key)
 
 
 def test_over_https_the_cookies_can_be_set_by_nobody_else(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from portal.kernel.db import db
-from portal.kernel.limits import limiter
 from portal.web import start_push
+from portal.web.limits import limiter
 from tests.house import House, config_for, made
 from tests.services.redis_server import fresh_redis_database
 

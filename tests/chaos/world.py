@@ -197,7 +197,7 @@ def _open_to_mpesa(made: World) -> None:
             gateway = db.session.get_one(Gateway, shop.gateway_id)
             tenant_id, uid = gateway.tenant_id, gateway.uid
             c2b_registration.register_urls(tenant_id, uid, actor="test", public_url=links.public_url())
-            pull.register(shop.gateway_id, "254700000001", actor="test")
+            pull.register(shop.gateway_id, "254700000001", actor="test", public_url=links.public_url())
         db.session.remove()
 
 

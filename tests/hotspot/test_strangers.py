@@ -64,8 +64,8 @@ def password_of(house: House, token: str) -> str:
 
 def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(house: House) -> None:
     """Rule 3: sixty in a quarter of an hour; neither another business nor another door is closed by them."""
-    from portal.kernel import limits
     from portal.kernel.errors import CoolDown
+    from portal.web import limits
 
     with house.app.test_request_context(environ_base={"REMOTE_ADDR": "203.0.113.9"}):
         for _time in range(60):
@@ -567,7 +567,7 @@ def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(hous
     ],
 )
 def test_a_network_is_an_ipv4_address_or_an_ipv6_64(house: House, first: str, second: str, is_one: bool) -> None:
-    from portal.kernel.limits import network
+    from portal.web.limits import network
 
     seen = []
     for address in (first, second):

@@ -297,7 +297,7 @@ def test_money_in_random_order_is_never_lost_or_doubled(served: House, simulator
     assert api.post(f"/api/payment-gateways/{gateway}/register-urls").status_code == 200
     with served.app.app_context():
         gateway_id = db.session.query(Gateway.id).filter_by(uid=gateway).scalar()
-        pull.register(gateway_id, "254700000001", actor="test")
+        pull.register(gateway_id, "254700000001", actor="test", public_url=served.url)
         db.session.remove()
     machine = type("Ours", (Machine,), {"house": served, "simulator": simulator, "gateway_id": gateway_id})
     run_state_machine_as_test(machine, settings=settings(max_examples=MOST, stateful_step_count=20, deadline=None))

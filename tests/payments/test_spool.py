@@ -123,13 +123,17 @@ def test_what_was_sealed_under_a_lost_key_waits_for_the_key_and_stops_nothing(ho
             spool.append(letter(house, pushes[0], receipt=receipt(1)))
             vault.use(vault.KeyRing(KEYS))
             spool.append(letter(house, pushes[1], receipt=receipt(2)))
-            assert inbox.take_in(spool) == 2 and aside(house) == 1
+            assert inbox.take_in(spool, house.app.config["PORTAL"].callback_addresses) == 2 and aside(house) == 1
             db.session.remove()
             house.settle()
             assert [house.status(token)["status"] for token in (first, second)] == ["processing", "paid"]
             vault.use(vault.KeyRing("mid:" + "6b" * 32 + "," + KEYS))
             spool.retry()
-            assert spool.depth() == 1 and inbox.take_in(spool) == 1 and aside(house) == 0
+            assert (
+                spool.depth() == 1
+                and inbox.take_in(spool, house.app.config["PORTAL"].callback_addresses) == 1
+                and aside(house) == 0
+            )
         finally:
             vault.use(vault.KeyRing(KEYS))
     with house.inside():
@@ -153,7 +157,7 @@ def test_a_rotation_of_keys_reseals_the_spool_and_what_was_set_aside(house: Hous
             rotate()
             vault.use(vault.KeyRing(f"{new},{KEYS}"))  # the key in the middle is thrown away
             assert b"v1.mid." not in b"".join(file.read_bytes() for file in folder_of(house).iterdir())
-            assert spool.depth() == 1 and inbox.take_in(spool) == 1
+            assert spool.depth() == 1 and inbox.take_in(spool, house.app.config["PORTAL"].callback_addresses) == 1
         finally:
             vault.use(vault.KeyRing(KEYS))
     assert aside(house) == 2, "what no key opens stays, and stops nothing"

@@ -65,7 +65,7 @@ def test_the_thread_that_rings_outlives_a_bell_that_cannot_be_rung(
             raise ValueError("I/O operation on closed file")
 
     monkeypatch.setattr(queue, "ring", ring)
-    ringer = queue.Ringer(house.app, queue.DRAIN)
+    ringer = queue.Ringer(house.app.app_context, queue.DRAIN)
     ringer.ring()
     wait_until(lambda: len(rung) == 1)
     ringer.ring()

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from flask import current_app
 from sqlalchemy import select
 
 from portal.audit import chain
-from portal.gateways import client_factory, daraja, messages, settings
+from portal.gateways import c2b_registration, client_factory, daraja, messages, settings
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
@@ -87,7 +86,7 @@ def _without_answer(gateway_id: int, error: Exception) -> None:
         logger.warning("pull_without_answer", gateway=gateway_id, error=error.message)
 
 
-def register(gateway_id: int, msisdn: str, *, actor: str) -> None:
+def register(gateway_id: int, msisdn: str, *, actor: str, public_url: str) -> None:
     """Switch Pull on for this gateway; on already is fine. msisdn: the organisation's nominated number.
 
     Opens its own transactions, none while it waits. Raises Refused with Daraja's reason, Conflict.
@@ -95,7 +94,7 @@ def register(gateway_id: int, msisdn: str, *, actor: str) -> None:
     gateway = settings.require_api(db.session.get_one(Gateway, gateway_id))
     client = client_factory.client_for(gateway)
     # Nobody documents what would be sent there: that door keeps what it can read and refuses the rest.
-    address = f"{current_app.config['PORTAL'].public_url}/hooks/{gateway.hook_token}/c2b/confirmation"
+    address = c2b_registration.addresses_of(gateway, public_url=public_url).confirmation
     db.session.remove()
     try:
         client.pull_register(nominated_msisdn=msisdn, callback_url=address)

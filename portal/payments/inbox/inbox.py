@@ -12,9 +12,8 @@ import ipaddress
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 
-from flask import current_app
 from sqlalchemy import bindparam, func, or_, select, text
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
@@ -30,6 +29,7 @@ from portal.payments.models import InboxItem
 BODY_LIMIT_BYTES = 64 * 1024
 FROM_SAFARICOM = ("stk", "c2b", "claim", "result", "timeout")
 REMEMBERED_S = 30.0
+Addresses = tuple[str, ...]  # those that Safaricom calls from, or ranges of them, as the settings list them
 AWAY_S = 3.0  # after the database failed to answer, callbacks go to disk at once for so long
 
 
@@ -90,19 +90,19 @@ def _door_for(letter: Envelope) -> Door | None:
     return Door(gateway.id, gateway.tenant_id, not gateway.is_sandbox) if gateway is not None else None
 
 
-def _take(letter: Envelope, door: Door) -> None:
+def _take(letter: Envelope, door: Door, listed: Addresses) -> None:
     """Insert and commit. Raises CannotKeep where a stranger has left too many claims, and SQLAlchemyError."""
     if door.is_retired and letter.kind == "c2b":
         letter = replace(letter, kind="claim")
     if letter.kind != "claim":
-        insert(letter, door)
+        insert(letter, door, listed)
     elif paid := tokenless.read(base64.b64decode(letter.body_base64)):
-        is_bounded = not (door.is_production and is_listed(letter.remote_address))
+        is_bounded = not (door.is_production and is_listed(letter.remote_address, listed))
         address, is_real = letter.remote_address, door.is_production
         if is_bounded and tokenless.is_too_much(door.gateway_id, address, paid.receipt, is_production=is_real):
             logger.error("claim_refused", gateway=door.gateway_id, address=address)
             raise CannotKeep("Too many confirmations without a token wait already.")
-        insert(letter, door, receipt=paid.receipt)
+        insert(letter, door, listed, receipt=paid.receipt)
 
 
 def forget_doors() -> None:
@@ -136,7 +136,7 @@ def envelope(
     )
 
 
-def is_foreign(letter: Envelope, door: Door) -> bool:
+def is_foreign(letter: Envelope, door: Door, listed: Addresses) -> bool:
     """Whether it came to a retired token, or a production gateway was called from an address that is not on the list.
 
     Kept all the same.
@@ -145,12 +145,11 @@ def is_foreign(letter: Envelope, door: Door) -> bool:
         return True
     if not door.is_production or letter.kind not in FROM_SAFARICOM:
         return False
-    return not is_listed(letter.remote_address)
+    return not is_listed(letter.remote_address, listed)
 
 
-def is_listed(address: str) -> bool:
+def is_listed(address: str, listed: Addresses) -> bool:
     """Whether this address is on the list of Safaricom's."""
-    listed: tuple[str, ...] = current_app.config["PORTAL"].callback_addresses
     try:
         caller = ipaddress.ip_address(address)
     except ValueError:
@@ -160,11 +159,11 @@ def is_listed(address: str) -> bool:
 
 
 @cache
-def _networks(listed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _networks(listed: Addresses) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     return [ipaddress.ip_network(one, strict=False) for one in listed]
 
 
-def insert(letter: Envelope, door: Door, *, receipt: str | None = None) -> bool:
+def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | None = None) -> bool:
     """Insert and commit; False where the very same callback is kept already. Raises SQLAlchemyError.
 
     receipt: that a claim names.
@@ -172,7 +171,7 @@ def insert(letter: Envelope, door: Door, *, receipt: str | None = None) -> bool:
     content = base64.b64decode(letter.body_base64).decode("utf-8", "replace")
     named = letter.push_token or letter.request_token or ""
     digest = hashlib.sha256(f"{letter.kind}\0{door.gateway_id}\0{named}\0{content}".encode()).hexdigest()
-    is_odd = is_foreign(letter, door)
+    is_odd = is_foreign(letter, door, listed)
     if is_odd:
         logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
     row = {
@@ -225,53 +224,52 @@ def set_aside(
     )
 
 
-def keep(letter: Envelope, spool: Spool) -> bool:
+def keep(letter: Envelope, spool: Spool, listed: Addresses) -> bool:
     """Keep a callback durably; False where neither its token nor what it names is ours. Raises CannotKeep.
 
     True means that it may be acknowledged. While the database does not answer, one callback in AWAY_S waits for it.
     """
     global _away_until
     if time.monotonic() < _away_until:
-        return _spool(letter, spool)
+        return _spool(letter, spool, listed)
     try:
         with hurry():
             door = _door_for(letter)
             if door is None:
                 return False
-            _take(letter, door)
+            _take(letter, door, listed)
     except SQLAlchemyError as error:
         if not isinstance(error, DataError | IntegrityError):
             _away_until = time.monotonic() + AWAY_S
         logger.error("inbox_away", error=type(error).__name__)
         db.session.rollback()
-        return _spool(letter, spool)
+        return _spool(letter, spool, listed)
     return True
 
 
-def _spool(letter: Envelope, spool: Spool) -> bool:
+def _spool(letter: Envelope, spool: Spool, listed: Addresses) -> bool:
     """Keep it on disk; but a claim only of an address that is Safaricom's, or strangers would fill the disk."""
-    if letter.kind == "claim" and current_app.config["PORTAL"].callback_addresses:
-        if not is_listed(letter.remote_address):
-            raise CannotKeep("A confirmation without a token, from an unlisted address, while the database is away.")
+    if letter.kind == "claim" and listed and not is_listed(letter.remote_address, listed):
+        raise CannotKeep("A confirmation without a token, from an unlisted address, while the database is away.")
     spool.append(letter)
     return True
 
 
-def take_in(spool: Spool) -> int:
+def take_in(spool: Spool, listed: Addresses) -> int:
     """Bring what this machine's disk holds into the database, for a moment; how many lines.
 
     What no database will ever take is set aside. Raises SQLAlchemyError where the database is away: then it stays.
     """
-    return spool.take_in(_take_spooled)
+    return spool.take_in(partial(_take_spooled, listed=listed))
 
 
-def _take_spooled(letter: Envelope) -> None:
+def _take_spooled(letter: Envelope, *, listed: Addresses) -> None:
     try:
         door = _door_for(letter)
         if door is None:
             logger.warning("spooled_callback_refused", why="unknown gateway token")
             return
-        _take(letter, door)
+        _take(letter, door, listed)
     except (DataError, IntegrityError) as error:
         db.session.rollback()
         raise Unacceptable(type(error.orig).__name__) from error

@@ -7,12 +7,11 @@ waiting rows cannot fill the list either. A piece that raises is put off and not
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import Flask, current_app
-
-from portal.kernel import clock
+from portal.kernel import clock, ports
 from portal.kernel.db import db
 from portal.kernel.logs import logger
 
@@ -37,7 +36,7 @@ class Errand:
 
 def run(errand: Errand, *, threads: int, lasting: timedelta) -> int:
     """Do all that is due, and what becomes due meanwhile, beginning nothing new after `lasting`; how many rows."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    surroundings = ports.surroundings()
     until, done = clock.now() + lasting, 0
     in_flight: dict[int, tuple[int, Future[None]]] = {}
     failed: set[int] = set()
@@ -45,7 +44,7 @@ def run(errand: Errand, *, threads: int, lasting: timedelta) -> int:
         while True:
             if clock.now() < until:
                 for row_id, gateway_id in _next(errand, in_flight, failed, threads):
-                    in_flight[row_id] = (gateway_id, pool.submit(_in_app, app, errand.work, row_id))
+                    in_flight[row_id] = (gateway_id, pool.submit(_in, surroundings, errand.work, row_id))
             if not in_flight:
                 return done
             wait([future for _gateway, future in in_flight.values()], LOOK_EVERY_S, return_when=FIRST_COMPLETED)
@@ -78,8 +77,8 @@ def _next(
     return chosen
 
 
-def _in_app(app: Flask, work: Callable[[int], None], row_id: int) -> None:
-    with app.app_context():
+def _in(surroundings: Callable[[], AbstractContextManager[object]], work: Callable[[int], None], row_id: int) -> None:
+    with surroundings():
         work(row_id)
 
 

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from portal.audit import chain
 from portal.gateways import breaker, client_factory, daraja, refusals
 from portal.gateways.models import Gateway
-from portal.kernel import clock, personal, queue
+from portal.kernel import clock, personal, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments import closing
 from portal.payments.inbox import inbox
+from portal.payments.inbox.spool import Spool
 from portal.payments.models import InboxItem, Payment
 from portal.payments.processing import callbacks, gateway_pool
 from portal.payments.stk import pushes, queries
@@ -61,7 +61,7 @@ def _cannot_send(push_id: int, error: Exception) -> None:
 def send_push(push_id: int) -> None:
     """Send one prompt. The loser of the first move returns; a kill after it leaves `sending`, which is asked about."""
     with transaction():
-        claimed = pushes.claim(push_id, hook_url=current_app.config["PORTAL"].public_url + "/hooks")
+        claimed = pushes.claim(push_id, hook_url=ports.settings().public_url + "/hooks")
     if claimed is None:
         return
     try:
@@ -286,7 +286,7 @@ def expire_pushes() -> None:
 
 def take_in_spool() -> int:
     """Bring this machine's spooled callbacks into the database."""
-    return inbox.take_in(current_app.extensions["spool"])
+    return inbox.take_in(ports.at_hand("spool", Spool), ports.settings().callback_addresses)
 
 
 def close_forgotten() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from portal.gateways import client_factory, daraja, initiator
 from portal.gateways.models import Gateway
-from portal.kernel import clock, money, personal, queue, vault
+from portal.kernel import clock, money, personal, ports, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments import daraja_requests, provisional, transaction_status
@@ -80,7 +80,7 @@ def send_request(request_id: int) -> None:
             if request.state == "created":  # else another worker sent it meanwhile
                 daraja_requests.close(request, "failed", answer="Its refund was ended before it was sent.")
             return
-        claimed = daraja_requests.claim(request_id)
+        claimed = daraja_requests.claim(request_id, public_url=ports.settings().public_url)
         gateway_id, is_halted = request.gateway_id, not initiator.can_ask(request.gateway)
     if claimed is None:
         return

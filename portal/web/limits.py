@@ -1,4 +1,4 @@
-"""Rate limits, counted in Redis. Without Redis nothing is limited here: money's own rules stand in the database."""
+"""Rate limits of the doors, counted in Redis. Without it nothing is limited here: money has rules of its own."""
 
 import ipaddress
 from collections.abc import Callable
