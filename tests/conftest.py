@@ -1,21 +1,28 @@
 """What every test may ask for. `house` is the product without M-Pesa, `served` has the simulator and a real port."""
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy import make_url
 
+from portal.app import create_app
 from portal.kernel import clock, logs
 from portal.kernel.db import db
 from portal.payments.inbox import inbox
 from portal.simulator import OrganisationSpec, create_simulator
 from portal.users import credentials
 from portal.web import start_push
-from tests.house import House, Serving, config_for, made, serve
+from tests.house import House
+from tests.services.postgresql import PostgreSQLServer
+from tests.support.application import Serving, closed, config_for, opened, serve
 
 # As slow as production's, argon2 would be most of what these tests do; one test checks the real strength.
 STRONG_HASHER = credentials._hasher
@@ -42,8 +49,7 @@ def prepare_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     def prepare(url: str) -> None:
         from portal.kernel.schema import upgrade_database
 
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-        app = made(config_for(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("prepare")))
+        app = create_app(config_for(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("prepare")))
         with app.app_context():
             upgrade_database()
             db.session.remove()
@@ -61,32 +67,95 @@ def _true_time() -> Iterator[None]:
     logs.clear()
 
 
+NOBODY_LISTENS = "http://127.0.0.1:9"
+
+
 def _house(database_url: str, redis_url: str, tmp_path: Path, **changes: object) -> House:
-    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    return House(made(config_for(url, redis_url, tmp_path / "data", **changes)))
+    return House(opened(config_for(database_url, redis_url, tmp_path / "data", **changes)))
 
 
 def _close(house: House) -> None:
-    with house.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    house.app.extensions["redis"].close()
+    closed(house.app)
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], object]:
+    """Furnish a prepared database, its gateways at an address."""
+
+    def furnish(url: str, daraja_url: str) -> None:
+        house = _house(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("furnished"))
+        house.daraja_url = daraja_url
+        house.furnish()
+        _close(house)
+
+    return furnish
 
 
 @pytest.fixture
-def house(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
+def house(sqlite_url: str, furnished_sqlite: Path, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
     """The product on SQLite, furnished; nobody answers at its gateways' address."""
-    made_house = _house(sqlite_url, clean_redis_url, tmp_path).furnish()
+    shutil.copyfile(furnished_sqlite, tmp_path / "portal.db")
+    made_house = _house(sqlite_url, clean_redis_url, tmp_path)
     yield made_house
     _close(made_house)
+
+
+@pytest.fixture(scope="session")
+def furnished_sqlite(
+    _sqlite_template: Path, furnished: Callable[[str, str], object], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A file with the furnished tenants, to be copied."""
+    return _furnished_file(_sqlite_template, furnished, tmp_path_factory, NOBODY_LISTENS)
+
+
+@pytest.fixture(scope="session")
+def served_sqlite(
+    _sqlite_template: Path,
+    furnished: Callable[[str, str], object],
+    tmp_path_factory: pytest.TempPathFactory,
+    simulator: Serving,
+) -> Path:
+    """The same, its gateways at the simulator."""
+    return _furnished_file(_sqlite_template, furnished, tmp_path_factory, simulator.url)
+
+
+def _furnished_file(
+    prepared: Path, furnished: Callable[[str, str], object], directories: pytest.TempPathFactory, daraja_url: str
+) -> Path:
+    file = directories.mktemp("furnished") / "furnished.db"
+    shutil.copyfile(prepared, file)
+    furnished(f"sqlite:///{file}", daraja_url)
+    with closing(sqlite3.connect(file)) as connection:  # what is still in the write-ahead log is not copied
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
+@pytest.fixture(scope="session")
+def _furnished_postgresql(
+    postgresql_server: PostgreSQLServer, _postgresql_template: str, furnished: Callable[[str, str], object]
+) -> str:
+    url = postgresql_server.fresh_database(template=_postgresql_template)
+    furnished(url, NOBODY_LISTENS)
+    return str(make_url(url).database)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def either_house(request: pytest.FixtureRequest) -> House:
+    """The product on SQLite, then on PostgreSQL."""
+    made_house: House = request.getfixturevalue("house" if request.param == "sqlite" else "postgresql_house")
+    return made_house
 
 
 @pytest.fixture
-def either_house(both_databases: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
-    """The product on SQLite, then on PostgreSQL."""
-    made_house = _house(both_databases, clean_redis_url, tmp_path).furnish()
+def postgresql_house(
+    postgresql_server: PostgreSQLServer, _furnished_postgresql: str, clean_redis_url: str, tmp_path: Path
+) -> Iterator[House]:
+    """The product on PostgreSQL, furnished."""
+    url = postgresql_server.fresh_database(template=_furnished_postgresql)
+    made_house = _house(url, clean_redis_url, tmp_path)
     yield made_house
     _close(made_house)
+    postgresql_server.drop(url)
 
 
 @pytest.fixture(scope="session")
@@ -114,13 +183,16 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture
-def served(sqlite_url: str, clean_redis_url: str, tmp_path: Path, simulator: Serving) -> Iterator[House]:
+def served(
+    sqlite_url: str, served_sqlite: Path, clean_redis_url: str, tmp_path: Path, simulator: Serving
+) -> Iterator[House]:
     """The product on a loopback port, its gateways on the simulator: callbacks really arrive."""
+    shutil.copyfile(served_sqlite, tmp_path / "portal.db")
     holder: dict[str, object] = {}
     serving = serve(lambda environ, start: holder["app"].wsgi_app(environ, start))  # type: ignore[attr-defined]
     made_house = _house(sqlite_url, clean_redis_url, tmp_path, public_url=serving.url)
     holder["app"] = made_house.app
     made_house.daraja_url, made_house.url = simulator.url, serving.url
-    yield made_house.furnish()
+    yield made_house
     serving.stop()
     _close(made_house)

@@ -6,14 +6,12 @@ part of the product: jobs are the real ones, run by `house.work()` where a worke
 
 import itertools
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,18 +21,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import make_server
 
 from portal.api import _doors as api_doors
 from portal.api import schemas
-from portal.app import create_app
 from portal.clinic import invoices, people
 from portal.clinic.models import Clinician
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.kernel import clock
-from portal.kernel.config import Config
 from portal.kernel.db import db, transaction
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
@@ -44,22 +39,7 @@ from portal.tenants.models import Tenant
 from portal.users import credentials
 
 PASSWORD = "correct horse"
-KEYS = "test:" + "5a" * 32
 _phones = itertools.count(1)
-
-
-def config_for(database_url: str, redis_url: str, data_dir: Path, **changes: Any) -> Config:
-    """Settings of a product under test."""
-    given: dict[str, Any] = {
-        "development": True,
-        "secret_key": "s" * 40,
-        "data_keys": KEYS,
-        "database_url": database_url,
-        "redis_url": redis_url,
-        "public_url": "http://127.0.0.1:1",
-        "data_dir": data_dir,
-    }
-    return Config(**(given | changes))
 
 
 def new_phone(ending: str = "00") -> str:
@@ -80,37 +60,11 @@ class _Named(FlaskClient):
         return super().open(*arguments, **named)
 
 
-@dataclass
-class Serving:
-    """A WSGI application on a loopback port."""
-
-    url: str
-    server: Any
-    thread: threading.Thread
-    app: Any
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-def serve(app: Any) -> Serving:
-    """Serve an application with threads, until `stop()`."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    return Serving(f"http://127.0.0.1:{server.server_port}", server, thread, app)
-
-
 class House:
     """One product with two tenants: `mlima`, a clinic and hotspot, and `bahari`, Chege's."""
 
     def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
         self.app, self.daraja_url, self.url = app, daraja_url, url
-        daraja = app.extensions["daraja"]
-        app.extensions["daraja"] = replace(daraja, sleep=lambda _seconds: None)  # retries without their pauses
         self.tokens: dict[str, str] = {}
 
     def furnish(self) -> "House":
@@ -476,8 +430,3 @@ def wait_until(is_true: Any, *, within_s: float = 30.0) -> None:
 def later(seconds: float) -> None:
     """Move the product's clock."""
     clock.move(timedelta(seconds=seconds))
-
-
-def made(config: Config) -> Flask:
-    """A product under test, over a database that is prepared."""
-    return create_app(config)

@@ -23,7 +23,8 @@ from portal.kernel.db import db
 from portal.payments.models import InboxItem
 from portal.processes import web_server
 from portal.processes.web_server import Front, environ_of
-from tests.house import KEYS, House, c2b_body, receipt, wait_until
+from tests.house import House, c2b_body, receipt, wait_until
+from tests.support.application import KEYS
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 30

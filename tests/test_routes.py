@@ -29,8 +29,9 @@ from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
 from portal.web import site, start_push
 from portal.web.limits import limiter
-from tests.house import House, c2b_body, config_for, csrf_of, made, new_phone, receipt, stk_body
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
+from tests.support.application import closed, config_for, opened
 from tests.who_may import LETTERS, TABLE
 
 # Public on purpose: nobody signs in there.
@@ -86,16 +87,13 @@ def walked(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("walked")
     (folder / "portal.db").write_bytes(_sqlite_template.read_bytes())
     config = config_for(f"sqlite:///{folder}/portal.db", fresh_redis_database(redis_url), folder / "data")
-    house = House(made(config)).furnish()
+    house = House(opened(config)).furnish()
     waited, start_push.WAIT_S = start_push.WAIT_S, 0
     limiter.enabled = False
     house.things = things_of(house)  # type: ignore[attr-defined]
     yield house
     limiter.enabled, start_push.WAIT_S = True, waited
-    with house.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    house.app.extensions["redis"].close()
+    closed(house.app)
 
 
 def things_of(house: House) -> dict[str, str]:
@@ -630,17 +628,14 @@ def test_over_https_cookies_are_secure_and_browsers_told_to_stay(
     config = config_for(
         sqlite_url, clean_redis_url, tmp_path / "data", public_url="https://pay.example.test", development=False
     )
-    house = House(made(config)).furnish()
+    house = House(opened(config)).furnish()
     client = stranger(house)
     for path in ("/", "/login", "/nothing", "/api/transactions", "/static/css/mlango.css"):
         answer = client.get(path, base_url="https://pay.example.test", buffered=True)
         assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
     cookies = stranger(house).get("/login", base_url="https://pay.example.test").headers.getlist("Set-Cookie")
     assert cookies and all("Secure" in one and "HttpOnly" in one and "SameSite=Lax" in one for one in cookies)
-    with house.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    house.app.extensions["redis"].close()
+    closed(house.app)
 
 
 def test_over_http_cookies_are_still_out_of_scripts_reach(house: House) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import _close, _house
-from tests.house import KEYS, House, receipt
+from tests.house import House, receipt
+from tests.support.application import KEYS
 
 ROOT = Path(__file__).parent.parent
 OURS = "https://pay.mlima.test"

@@ -15,7 +15,8 @@ from portal.users.models import User
 from portal.users.permissions import SignInNeeded
 from portal.web.signin import _is_ours
 from tests.conftest import STRONG_HASHER
-from tests.house import PASSWORD, House, config_for, csrf_of, later, made
+from tests.house import PASSWORD, House, csrf_of, later
+from tests.support.application import closed, config_for, opened
 
 ADDRESS = "brian@mlima.test"
 
@@ -314,7 +315,7 @@ def test_over_https_the_cookies_can_be_set_by_nobody_else(
 ) -> None:
     """safety.md 18: `__Host-` keeps a neighbouring host or a plain http page from planting a session, or a payer's."""
     house = House(
-        made(
+        opened(
             config_for(sqlite_url, clean_redis_url, tmp_path / "s", public_url="https://pay.example", development=False)
         )
     ).furnish()
@@ -334,10 +335,7 @@ def test_over_https_the_cookies_can_be_set_by_nobody_else(
     cookie = payer.headers["Set-Cookie"]
     assert payer.status_code == 201 and cookie.startswith("__Host-mlango_device_")
     assert "Secure" in cookie and "HttpOnly" in cookie and "Path=/" in cookie and "Domain" not in cookie
-    with house.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    house.app.extensions["redis"].close()
+    closed(house.app)
 
 
 def test_a_sign_in_takes_nothing_over_from_the_session_before(house: House) -> None:
@@ -369,15 +367,12 @@ def test_a_session_that_was_tampered_with_or_made_with_another_key_opens_nothing
     browser = house.browser_of("amina")
     cookie = browser.get_cookie("session")
     assert cookie is not None
-    other = House(made(config_for(sqlite_url, clean_redis_url, tmp_path / "other", secret_key="t" * 40)))
+    other = House(opened(config_for(sqlite_url, clean_redis_url, tmp_path / "other", secret_key="t" * 40)))
     for value in (cookie.value[:-2] + "xx", "x", "", cookie.value):
         client = other.client() if value == cookie.value else stranger(house)
         client.set_cookie("session", value)
         assert client.get("/staff/").status_code == 302
-    with other.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    other.app.extensions["redis"].close()
+    closed(other.app)
 
 
 def test_a_session_and_a_fresh_sign_in_have_their_time(house: House) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from portal.kernel.db import db
 from portal.web import start_push
 from portal.web.limits import limiter
-from tests.house import House, config_for, made
+from tests.house import House
 from tests.services.redis_server import fresh_redis_database
+from tests.support.application import closed, config_for, opened
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,6 @@ def open_house(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("house")
     file = folder / "portal.db"
     file.write_bytes(_sqlite_template.read_bytes())
-    house = House(made(config_for(f"sqlite:///{file}", fresh_redis_database(redis_url), folder / "data"))).furnish()
+    house = House(opened(config_for(f"sqlite:///{file}", fresh_redis_database(redis_url), folder / "data"))).furnish()
     yield house
-    with house.app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-    house.app.extensions["redis"].close()
+    closed(house.app)

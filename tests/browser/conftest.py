@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.browser.journeys import Phones
-from tests.house import House, Serving
+from tests.house import House
+from tests.support.application import Serving
 
 PAUSE_S = 0.1
 

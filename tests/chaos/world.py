@@ -27,7 +27,7 @@ from portal.processes.embedded_redis import redis_command
 from portal.tenants.models import Tenant
 from portal.web import links
 from tests.chaos.databases import Database, database
-from tests.house import KEYS
+from tests.support.application import KEYS
 
 PRICE_KES = 20
 TEAM = ("push", "money", "outside", "scheduler")  # who may be killed; the simulator and the web may not

@@ -18,7 +18,8 @@ from portal.kernel.errors import Refused
 from portal.operations.bootstrap import adopt
 from portal.tenants.models import Tenant
 from tests.conftest import _close, _house
-from tests.house import KEYS, House
+from tests.house import House
+from tests.support.application import KEYS
 
 ROOT = Path(__file__).parent.parent.parent
 GIVEN = {

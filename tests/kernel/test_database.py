@@ -1,12 +1,14 @@
 """How the product writes: inside one transaction and nowhere else, and durably (tests.md: db.py:117, 152, 162)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from portal import fulfilment
+from portal.app import create_app
 from portal.audit import chain
 from portal.audit import jobs as audit_jobs
 from portal.gateways import client_factory
@@ -18,6 +20,7 @@ from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 from tests.house import House, later
+from tests.support.application import config_for
 
 
 @pytest.fixture
@@ -42,12 +45,16 @@ def test_nobody_waits_for_m_pesa_inside_a_transaction(inside: None) -> None:
         client.test_connection()
 
 
-def test_on_sqlite_what_is_committed_is_on_the_disk(inside: None) -> None:
+def test_on_sqlite_what_is_committed_is_on_the_disk(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> None:
     """tests.md, second guards: db.py:152 (synchronous=FULL): else a power cut takes acknowledged callbacks back."""
-    with db.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    app = create_app(config_for(sqlite_url, clean_redis_url, tmp_path / "data"))  # the other tests' writes may be lost
+    with app.app_context():
+        with db.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        db.engine.dispose()
+    app.extensions["redis"].close()
 
 
 def test_on_sqlite_nothing_is_written_outside_a_transaction(inside: None) -> None:

@@ -14,7 +14,8 @@ from portal.operations import rotation
 from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Push
-from tests.house import KEYS, House, c2b_body, receipt, stk_body
+from tests.house import House, c2b_body, receipt, stk_body
+from tests.support.application import KEYS
 
 PHONE = "254722345678"
 NEWER = "newer:" + "b7" * 32

@@ -19,9 +19,10 @@ from portal.outbox.models import OutboxItem
 from portal.payments.processing import jobs
 from portal.processes import scheduler
 from tests.conftest import _close, _house
-from tests.house import House, config_for, later, new_phone, receipt
+from tests.house import House, later, new_phone, receipt
 from tests.services.certificates import make_certificate
 from tests.services.smtp import SmtpSink
+from tests.support.application import config_for
 
 SMS = "https://api.africastalking.com/version1/messaging"
 

@@ -33,7 +33,8 @@ from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
 from portal.payments.stk import pushes
 from portal.payments.wallets import wallets
-from tests.house import House, Serving, later, new_phone
+from tests.house import House, later, new_phone
+from tests.support.application import Serving
 
 FAULTS = {
     "noCallback": 1,

@@ -15,8 +15,9 @@ from portal.kernel.db import db, hurry, migrating
 from portal.payments.inbox import inbox
 from portal.payments.processing import jobs
 from tests.conftest import _close
-from tests.house import House, config_for, made, receipt, stk_body
+from tests.house import House, receipt, stk_body
 from tests.services.silence import SilenceableWay
+from tests.support.application import config_for, opened
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def way(postgresql_url: str) -> Iterator[SilenceableWay]:
 
 @pytest.fixture
 def behind(way: SilenceableWay, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
-    house = House(made(config_for(way.url, clean_redis_url, tmp_path / "data"))).furnish()
+    house = House(opened(config_for(way.url, clean_redis_url, tmp_path / "data"))).furnish()
     yield house
     way.speak()
     _close(house)

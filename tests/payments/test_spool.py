@@ -26,7 +26,8 @@ from portal.payments.inbox.spool import CannotKeep, Envelope, Spool
 from portal.payments.models import InboxItem, Transaction
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.house import KEYS, House, Pushed, c2b_body, later, receipt, stk_body
+from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
+from tests.support.application import KEYS
 from tests.test_hooks import database_away
 
 SAFARICOM, STRANGER = "196.201.214.200", "203.0.113.9"

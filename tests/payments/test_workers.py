@@ -2,8 +2,6 @@
 
 import random
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import InboxItem
 from portal.payments.processing import callbacks, jobs
-from tests.conftest import _close, _house
 from tests.house import House, c2b_body, later, receipt
 
 WORKERS = 3
@@ -34,13 +31,6 @@ def row(house: House, item_id: int) -> tuple[str, int, float]:
 def drain(house: House) -> None:
     with house.inside():
         jobs.drain_inbox()
-
-
-@pytest.fixture
-def postgresql_house(postgresql_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
-    house = _house(postgresql_url, clean_redis_url, tmp_path).furnish()
-    yield house
-    _close(house)
 
 
 def a_rush(house: House, payments: int) -> list[str]:

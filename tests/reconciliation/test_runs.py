@@ -26,8 +26,9 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, judge
 from portal.tenants.models import Tenant
 from portal.users.models import User
-from tests.house import House, Serving, c2b_body, csrf_of, new_phone, receipt
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 from tests.reconciliation.statement_kit import Line, as_csv, as_xlsx, table
+from tests.support.application import Serving
 
 SWEEP = "Utility Account to Organization Settlement Account"
 CHARGE, PAY, REVERSAL, PAYOUT = (
