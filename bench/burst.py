@@ -73,7 +73,8 @@ class Burst:
         least, most = self.load.requests - self.load.failed - repeats, self.load.made - repeats
         if len(set(self.made.values())) == 1 and least <= self.kept <= most:
             return ""
-        return f"{self.made}, {least} to {most} sent"
+        others = [f"{count:,} {name}" for name, count in self.made.items() if count != self.kept]
+        return ", ".join([f"{self.kept:,} callbacks kept of {least:,} to {most:,} sent", *others])
 
     @property
     def trouble(self) -> str:
@@ -118,29 +119,35 @@ def run(
     on.rest(on.database)
     before = _counts(app)
     with on.episode() as now:
-        url = now.web()
-        now.workers_and_scheduler(workers)
-        time.sleep(STARTING_S)  # the burst should not pay for that
-        stock.ring_again(app)
-        script = stock.callbacks(f"/hooks/{token}/stk/{{token}}", first=first, repeats=True)
-        load = drive(url, script, seconds=seconds, directory=on.directory, per_second=per_second)
-        ended = time.monotonic()
-        at_end = last = _left(app)
-        took_s, is_ringing = 0.0, True
-        while last and took_s < WITHIN_S:
-            if is_ringing and load.seconds + took_s > RING_S:
-                _let_the_rest_decline(app)
-                is_ringing = False
-            time.sleep(LOOK_EVERY_S)
-            last = _left(app)
-            took_s = time.monotonic() - ended
-    if is_ringing:
-        _let_the_rest_decline(app)
+        with now.episode() as door:
+            url = door.web()
+            now.workers_and_scheduler(workers)
+            time.sleep(STARTING_S)  # the burst should not pay for that
+            stock.ring_again(app)
+            script = stock.callbacks(f"/hooks/{token}/stk/{{token}}", first=first, repeats=True)
+            load = drive(url, script, seconds=seconds, directory=on.directory, per_second=per_second)
+            ended = time.monotonic()
+            at_end = _left(app)
+            last, took_s = _wait_for_all(app, load, ended)
+        if _left(app):  # what was on its way when the load ended, and was kept though nobody heard the answer
+            last, took_s = _wait_for_all(app, load, ended)
+    _let_the_rest_decline(app)
     made = {name: count - before[name] for name, count in _counts(app).items()}
     with app.app_context():
         found = problems()
         db.session.remove()
     return Burst(load, at_end, last, took_s, made, found)
+
+
+def _wait_for_all(app: Flask, load: Load, ended: float) -> tuple[Left, float]:
+    """(what is left when nothing is, or when it took too long, seconds since `ended`)."""
+    is_ringing = True
+    while (last := _left(app)) and time.monotonic() - ended < WITHIN_S:
+        if is_ringing and load.seconds + time.monotonic() - ended > RING_S:
+            _let_the_rest_decline(app)
+            is_ringing = False
+        time.sleep(LOOK_EVERY_S)
+    return last, time.monotonic() - ended
 
 
 def ready_for(kind: str, seconds: float, per_second: float | None = None) -> int:

@@ -28,7 +28,7 @@ from portal.processes.fork import tied_to_us
 
 ROOT = Path(__file__).parent.parent
 THREADS = 4  # the product's default, WEB_THREADS
-READY_WITHIN_S = 40.0
+READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 10.0
 _PG_SETTINGS = {
     "listen_addresses": "", "shared_buffers": "128MB", "max_connections": "60", "timezone": "UTC",
