@@ -210,7 +210,7 @@ def measure(*, quick: bool, seconds: float, kinds: tuple[str, ...], directory: P
         "counted are its rows that say SUCCESS, over the time of the load. Ours: taken, settled and delivered, over "
         f"the time until the last delivery. Four workers count as not slower from {AS_FAST:g} on: runs differ by that."
     )
-    return [section, steady]
+    return [one for one in (section, steady) if one.rows]
 
 
 def _on_postgresql(section: Section, steady: Section, python: Path, seconds: float, rounds: int) -> None:
