@@ -21,7 +21,7 @@ from portal.payments.models import Allocation, InboxItem, Payment, Push, Transac
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
-from portal.staff import audit_words
+from portal.staff import audit_words, reasons
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
 from portal.users import permissions, team
@@ -187,7 +187,7 @@ def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
             "at": row.created_at,
             "what": audit_words.what(row.subject_kind, row.action),
             "who": names.get(row.actor) or audit_words.who(row.actor),
-            "why": row.why,
+            "why": reasons.reason(row.why),
             "old": audit_words.state(row.old),
             "new": audit_words.state(row.new),
         }

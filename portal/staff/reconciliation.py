@@ -23,6 +23,7 @@ from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED
+from portal.staff import reasons
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
@@ -256,7 +257,7 @@ def _row(
         "account": row.account,
         "moved_cents": row.paid_in_cents - row.withdrawn_cents,
         "bucket": _name(row.bucket, made),
-        "why": row.why,
+        "why": reasons.reason(row.why),
         "url": url_for("staff.payment", uid=item.uid) if item else None,
         "is_flagged": row.bucket in FLAGGED,
         "owner_id": row.owner_id,

@@ -1,0 +1,62 @@
+"""Reasons that are kept in English are read in the reader's language, sentence by sentence."""
+
+import pytest
+
+from portal.kernel.db import db
+from portal.reconciliation.models import Reconciliation
+from portal.staff import reasons
+from tests.house import House, receipt
+from tests.reconciliation.test_runs import ago, run
+
+
+@pytest.mark.parametrize(
+    ("kept", "language", "shown"),
+    [
+        ("Paid, receipt UKL1ABCD23.", "sw", "Imelipwa, risiti UKL1ABCD23."),
+        (
+            "Booked from M-Pesa's records. Receipt UKL1 for INV1001.",
+            "sw",
+            "Imeingizwa kutoka kumbukumbu za M-Pesa. Risiti UKL1 ya INV1001.",
+        ),
+        (
+            "Here it is KES 1,000, at M-Pesa KES 900.50.",
+            "sw",
+            "Hapa ni KES 1,000, M-Pesa ni KES 900.50.",
+        ),
+        ("M-Pesa: 1032 Request cancelled by user", "sw", "M-Pesa: 1032 Request cancelled by user"),
+        ("Nothing was booked. Wanjiru says otherwise.", "sw", "Hakuna kilichoingizwa. Wanjiru says otherwise."),
+        ("", "sw", ""),
+        ("Paid, receipt UKL1ABCD23. Nothing was booked.", "en", "Paid, receipt UKL1ABCD23. Nothing was booked."),
+    ],
+)
+def test_each_sentence_that_is_ours_is_said_and_the_rest_stays(
+    house: House, kept: str, language: str, shown: str
+) -> None:
+    with house.app.test_request_context(f"/staff/?lang={language}"):
+        assert reasons.reason(kept) == shown
+
+
+def test_every_sentence_is_known_again_with_what_was_put_into_it(house: House) -> None:
+    """One that begins like another, or holds a name, must not be taken for it."""
+    with house.app.test_request_context("/staff/?lang=en"):
+        for one in reasons.SENTENCES:
+            names = dict.fromkeys(reasons._NAMED.findall(one.template), "UKL1ABCD23")
+            text = one.template % names if names else one.template
+            found = reasons._first_of(text)
+            assert found is not None and (found[0].template, found[1]) == (one.template, len(text)), text
+
+
+def test_a_report_and_a_payments_steps_speak_swahili(house: House) -> None:
+    """use.md 14: the notes of a comparison and the history of a payment were English for everybody."""
+    _number, token = house.invoice(1_000)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    house.settle()
+    run(house, [(receipt(2), ago(8), "Pay Bill", 700, "Y", "")])
+    with house.inside():
+        uid = db.session.query(Reconciliation.uid).scalar()
+    amina = house.browser_of("amina")
+    page = amina.get(f"/staff/reconcile/{uid}?lang=sw").text
+    booked = f"Imeingizwa kutoka kumbukumbu za M-Pesa. Risiti {receipt(2)} inasubiri kupangwa."
+    assert booked in page and "Booked from" not in page
+    steps = amina.get(f"/staff/attempts/{token}?lang=sw").text
+    assert "M-Pesa ilijibu: imelipwa." in steps and "called back" not in steps
