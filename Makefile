@@ -2,35 +2,41 @@
 #   make demo     everything, with demonstration data, on http://127.0.0.1:8000   (ARGS="--port 8100 ..." passes on)
 #   make test     all tests   (PYTEST_ARGS="tests/payments -x" narrows them down)
 #   make check    format, lint, types, import contracts, tests: what must pass before a commit
-# and, less often: make format, translations, lock, bench, clean.
+# and, less often: make install, format, translations, lock, bench, clean.
 #
-# What they need is installed into .venv/ once, from requirements.lock; after that nothing asks the network.
+# What the product needs is installed into .venv/ once, from requirements.lock, and what the tests need besides from
+# tests/requirements.lock when they are first asked for; after that nothing asks the network.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-STAMP := .venv/installed
+PRODUCT := .venv/installed
+TOOLS := .venv/installed-for-tests
 PYTEST_WORKERS ?= 2
 
 # any Python from 3.11 on, the ordinary one first
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help demo test check lint services format translations lock bench clean
+.PHONY: help demo install test check lint services format translations lock bench clean
 
 help:
 	@sed -n 's/^#   //p; s/^# and, less often: /others: /p' Makefile
 
-demo: $(STAMP)
+demo: $(PRODUCT)
 	@exec $(BIN)/portal demo $(ARGS)
 
-test: $(STAMP) services
+# for production: compiled as well, because the service may not write where it is installed
+install: $(PRODUCT)
+	@$(BIN)/python -m compileall -q -j 0 portal migrations .venv/lib
+
+test: $(TOOLS) services
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 check: lint
 	@$(MAKE) --no-print-directory test
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -40,34 +46,42 @@ lint: $(STAMP)
 services:
 	@sh tests/services/install
 
-format: $(STAMP)
+format: $(TOOLS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # takes new sentences into the catalogue (empty: write the Swahili, then run this again) and compiles it
 CATALOGUE := translations/sw/LC_MESSAGES/messages.po
-translations: $(STAMP)
+translations: $(PRODUCT)
 	@set -e; words=$$(mktemp); trap 'rm -f "$$words"' EXIT; \
 	$(BIN)/pybabel -q extract -F translations/babel.cfg -k _l -k lazy_gettext -k Sentence --ignore-dirs '.*' \
 		--add-location file --project Mlango --version 1 -o "$$words" .; \
 	$(BIN)/pybabel -q update -i "$$words" -o $(CATALOGUE) -l sw -w 110 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 	@$(BIN)/pybabel -q compile --statistics -i $(CATALOGUE) -o $(CATALOGUE:.po=.mo) -l sw
 
-bench: $(STAMP)
+bench: $(TOOLS)
 	$(BIN)/python -m bench $(ARGS)
 
-# exact versions with hashes for every system; no addresses, so that the registry is the reader's own choice
-lock: $(STAMP)
+# Exact versions with hashes for every system; no addresses, so that the registry is the reader's own choice. One
+# resolution, the tests' one: what the product needs is taken from it, so both agree. ARGS="--upgrade" for newer versions.
+RESOLVE = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+lock: $(PRODUCT)
 	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/pip install -qq --disable-pip-version-check uv
-	PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
-		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock $(ARGS)
-	@if grep -nE '[a-z]+://' requirements.lock; then echo "requirements.lock must contain no addresses." >&2; exit 1; fi
+	$(RESOLVE) --extra dev --output-file tests/requirements.lock $(ARGS) >/dev/null
+	@rm requirements.lock  # what it says now must not count
+	$(RESOLVE) --no-annotate --constraint tests/requirements.lock --output-file requirements.lock >/dev/null
+	@if grep -nE '[a-z]+://' requirements.lock tests/requirements.lock; then \
+		echo "The locks must contain no addresses." >&2; exit 1; fi
 
 clean:
 	rm -rf .venv .venv-peer .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements.lock pyproject.toml
+# pip, because uv would be a download of half the size of all the rest; uncompiled, because most of it is never imported
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes
+
+$(PRODUCT): requirements.lock
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Mlango needs Python 3.11 or later; here is $$(python3 --version 2>/dev/null || echo none)." >&2; \
 		echo "Install one (Debian, Ubuntu: sudo apt-get install -y python3 python3-venv)," >&2; \
@@ -78,7 +92,14 @@ $(STAMP): requirements.lock pyproject.toml
 		echo "    sudo apt-get install -y python3-venv   (or $$version-venv)" >&2; exit 1; fi
 	@# a .venv whose Python has gone or was moved is made anew
 	@$(BIN)/python -c 'import pip' >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
-	@echo "Installing into .venv/ (half a minute the first time) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
-	@touch $(STAMP)
+	@echo "Installing into .venv/ ..."
+	@$(INSTALL) -r requirements.lock
+	@# the product itself lies here already: Python is told where, and there is nothing to build
+	@$(BIN)/python -c 'import sysconfig; open(sysconfig.get_path("purelib") + "/mlango.pth", "w").write("$(CURDIR)\n")'
+	@printf '#!/bin/sh\nexec "%s" -P -m portal "$$@"\n' '$(CURDIR)/$(BIN)/python' >$(BIN)/portal && chmod +x $(BIN)/portal
+	@touch $(PRODUCT)
+
+$(TOOLS): $(PRODUCT) tests/requirements.lock
+	@echo "Installing what the tests need into .venv/ ..."
+	@$(INSTALL) -r tests/requirements.lock
+	@touch $(TOOLS)
