@@ -133,7 +133,7 @@ class _Writer:
         )  # fmt: skip
         self._insert(
             MpesaRequest, own | {
-                "gateway_id": str(gateway_id), "kind": "'status'", "subject": "'receipt:UKZ' || i", "token": "'q' || i",
+                "gateway_id": str(gateway_id), "kind": "'status'", "receipt": "'UKZ' || i", "token": "'q' || i",
                 "state": "'answered'", "next_at": "NULL", "answered_at": at,
             },
         )  # fmt: skip
@@ -147,8 +147,7 @@ class _Writer:
         self._insert(
             Refund, of_gateway | {
                 "uid": "'r' || i", "transaction_id": by_id, "payment_id": by_id, "method": "'b2c'", "state": "'done'",
-                "amount_cents": "100", "requested_by_id": str(user_id), "receipt": "'UKR' || i", "sent_at": at,
-                "ended_at": at, "originator_conversation_id": "'o' || i",
+                "amount_cents": "100", "requested_by_id": str(user_id), "receipt": "'UKR' || i", "ended_at": at,
             },
             where=seldom,
         )  # fmt: skip

@@ -12,6 +12,45 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+TABLES = (  # in the order in which they point at each other
+    "tenants",
+    "users",
+    "api_keys",
+    "audit_chain_heads",
+    "audit_entries",
+    "clinicians",
+    "counters",
+    "customers",
+    "gateways",
+    "retired_hooks",
+    "ledger_journals",
+    "memberships",
+    "sign_ins",
+    "notices",
+    "outbox",
+    "packages",
+    "patients",
+    "routers",
+    "ledger_lines",
+    "payments",
+    "reconciliations",
+    "invoices",
+    "purchases",
+    "stk_pushes",
+    "access_grants",
+    "device_sign_ins",
+    "appointments",
+    "inbox",
+    "invoice_lines",
+    "transactions",
+    "allocations",
+    "claims",
+    "hearsay",
+    "refunds",
+    "mpesa_requests",
+    "statement_rows",
+    "witnesses",
+)
 APPEND_ONLY = ("ledger_journals", "ledger_lines")
 PG_REFUSE = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
@@ -466,54 +505,6 @@ def upgrade() -> None:
     with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
         batch_op.create_index("ix_ledger_lines_account", ["tenant_id", "account"], unique=False)
         batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id", "id"], unique=False)
-
-    op.create_table(
-        "mpesa_requests",
-        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("kind", sa.String(length=10), nullable=False),
-        sa.Column("subject", sa.String(length=60), nullable=False),
-        sa.Column("token", sa.String(length=40), nullable=False),
-        sa.Column("originator_conversation_id", sa.String(length=60), nullable=True),
-        sa.Column("conversation_id", sa.String(length=60), nullable=True),
-        sa.Column("network_hash", sa.String(length=64), nullable=False),
-        sa.Column("state", sa.String(length=10), nullable=False),
-        sa.Column("result_code", sa.String(length=20), nullable=True),
-        sa.Column("answer", sa.String(length=300), nullable=False),
-        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("sends", sa.Integer(), nullable=False),
-        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_mpesa_requests_gateway_id")),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_mpesa_requests_tenant_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_mpesa_requests")),
-        sa.UniqueConstraint("token", name=op.f("uq_mpesa_requests_token")),
-    )
-    with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_mpesa_requests_open",
-            ["gateway_id", "kind"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('created', 'sent')"),
-            postgresql_where=sa.text("state IN ('created', 'sent')"),
-        )
-        batch_op.create_index(batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False)
-        batch_op.create_index(
-            "ix_mpesa_requests_due",
-            ["next_at"],
-            unique=False,
-            sqlite_where=sa.text("next_at IS NOT NULL"),
-            postgresql_where=sa.text("next_at IS NOT NULL"),
-        )
-        batch_op.create_index(
-            batch_op.f("ix_mpesa_requests_originator_conversation_id"),
-            ["originator_conversation_id"],
-            unique=False,
-        )
-        batch_op.create_index("ix_mpesa_requests_subject", ["subject", "gateway_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "payments",
@@ -1200,14 +1191,10 @@ def upgrade() -> None:
         sa.Column("approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("idempotency_key", sa.String(length=60), nullable=True),
         sa.Column("asked_as", sa.String(length=32), nullable=False),
-        sa.Column("originator_conversation_id", sa.String(length=60), nullable=False),
-        sa.Column("conversation_id", sa.String(length=60), nullable=True),
         sa.Column("receipt", sa.String(length=20), nullable=True),
-        sa.Column("result_code", sa.String(length=20), nullable=True),
+        sa.Column("stated_cents", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.String(length=300), nullable=False),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("sends", sa.Integer(), nullable=False),
-        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1221,7 +1208,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_refunds_tenant_id")),
         sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_refunds_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
-        sa.UniqueConstraint("originator_conversation_id", name=op.f("uq_refunds_originator_conversation_id")),
         sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_refunds_tenant_id_idempotency_key")),
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
     )
@@ -1247,8 +1233,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("receipt IS NOT NULL"),
             postgresql_where=sa.text("receipt IS NOT NULL"),
         )
-        batch_op.create_index("ix_refunds_sent", ["gateway_id", "sent_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_refunds_conversation_id"), ["conversation_id"], unique=False)
         batch_op.create_index(
             "ix_refunds_due",
             ["next_at"],
@@ -1259,6 +1243,99 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_refunds_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_refunds_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_refunds_transaction_id"), ["transaction_id"], unique=False)
+
+    op.create_table(
+        "mpesa_requests",
+        sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("refund_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("push_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("receipt", sa.String(length=20), nullable=True),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("originator_conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("conversation_id", sa.String(length=60), nullable=True),
+        sa.Column("network_hash", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("result_code", sa.String(length=20), nullable=True),
+        sa.Column("answer", sa.String(length=300), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sends", sa.Integer(), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('b2c', 'reversal', 'status', 'balance')", name=op.f("ck_mpesa_requests_kind")),
+        sa.CheckConstraint(
+            "CASE WHEN refund_id IS NULL THEN 0 ELSE 1 END + CASE WHEN push_id IS NULL THEN 0 ELSE 1 END"
+            " + CASE WHEN receipt IS NULL THEN 0 ELSE 1 END = CASE WHEN kind = 'balance' THEN 0 ELSE 1 END"
+            " AND (kind IN ('status', 'balance') OR refund_id IS NOT NULL)",
+            name=op.f("ck_mpesa_requests_of_its_kind"),
+        ),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_mpesa_requests_gateway_id")),
+        sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_mpesa_requests_push_id")),
+        sa.ForeignKeyConstraint(["refund_id"], ["refunds.id"], name=op.f("fk_mpesa_requests_refund_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_mpesa_requests_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mpesa_requests")),
+        sa.UniqueConstraint("token", name=op.f("uq_mpesa_requests_token")),
+    )
+    with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_mpesa_requests_open",
+            ["gateway_id", "kind"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('created', 'sent')"),
+            postgresql_where=sa.text("state IN ('created', 'sent')"),
+        )
+        batch_op.create_index(batch_op.f("ix_mpesa_requests_conversation_id"), ["conversation_id"], unique=False)
+        batch_op.create_index(
+            "ix_mpesa_requests_due",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("next_at IS NOT NULL"),
+            postgresql_where=sa.text("next_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            batch_op.f("ix_mpesa_requests_originator_conversation_id"),
+            ["originator_conversation_id"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "uq_mpesa_requests_moves_refund",
+            ["refund_id"],
+            unique=True,
+            sqlite_where=sa.text("kind IN ('b2c', 'reversal')"),
+            postgresql_where=sa.text("kind IN ('b2c', 'reversal')"),
+        )
+        batch_op.create_index(
+            "ix_mpesa_requests_refund",
+            ["refund_id"],
+            unique=False,
+            sqlite_where=sa.text("refund_id IS NOT NULL"),
+            postgresql_where=sa.text("refund_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_mpesa_requests_push",
+            ["push_id"],
+            unique=False,
+            sqlite_where=sa.text("push_id IS NOT NULL"),
+            postgresql_where=sa.text("push_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_mpesa_requests_receipt",
+            ["receipt", "gateway_id"],
+            unique=False,
+            sqlite_where=sa.text("receipt IS NOT NULL"),
+            postgresql_where=sa.text("receipt IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_mpesa_requests_moved",
+            ["gateway_id", "sent_at"],
+            unique=False,
+            sqlite_where=sa.text("kind IN ('b2c', 'reversal')"),
+            postgresql_where=sa.text("kind IN ('b2c', 'reversal')"),
+        )
+        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "statement_rows",
@@ -1323,253 +1400,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     unprotect()
-    with op.batch_alter_table("witnesses", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_witnesses_tenant_id"))
-
-    op.drop_table("witnesses")
-    with op.batch_alter_table("statement_rows", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_statement_rows_tenant_id"))
-        batch_op.drop_index("ix_statement_rows_receipt")
-        batch_op.drop_index("ix_statement_rows_bucket")
-
-    op.drop_table("statement_rows")
-    with op.batch_alter_table("refunds", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_refunds_transaction_id"))
-        batch_op.drop_index(batch_op.f("ix_refunds_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_refunds_payment_id"))
-        batch_op.drop_index(
-            "ix_refunds_due",
-            sqlite_where=sa.text("next_at IS NOT NULL"),
-            postgresql_where=sa.text("next_at IS NOT NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_refunds_conversation_id"))
-
-    op.drop_table("refunds")
-    with op.batch_alter_table("hearsay", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_hearsay_tenant_id"))
-        batch_op.drop_index(
-            "ix_hearsay_held",
-            sqlite_where=sa.text("state = 'held'"),
-            postgresql_where=sa.text("state = 'held'"),
-        )
-
-    op.drop_table("hearsay")
-    with op.batch_alter_table("claims", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_claims_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_claims_payment_id"))
-        batch_op.drop_index("ix_claims_opened")
-        batch_op.drop_index("ix_claims_device")
-
-    op.drop_table("claims")
-    with op.batch_alter_table("allocations", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_allocations_once",
-            sqlite_where=sa.text("taken_back_at IS NULL"),
-            postgresql_where=sa.text("taken_back_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_allocations_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_allocations_payment_id"))
-
-    op.drop_table("allocations")
-    with op.batch_alter_table("transactions", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_transactions_to_place",
-            sqlite_where=sa.text("unallocated_cents > 0"),
-            postgresql_where=sa.text("unallocated_cents > 0"),
-        )
-        batch_op.drop_index(batch_op.f("ix_transactions_tenant_id"))
-        batch_op.drop_index("ix_transactions_payer")
-        batch_op.drop_index("ix_transactions_occurred")
-
-    op.drop_table("transactions")
-    with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_invoice_lines_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_invoice_lines_invoice_id"))
-
-    op.drop_table("invoice_lines")
-    with op.batch_alter_table("inbox", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_inbox_waiting",
-            sqlite_where=sa.text("state = 'waiting'"),
-            postgresql_where=sa.text("state = 'waiting'"),
-        )
-        batch_op.drop_index(
-            "ix_inbox_new", sqlite_where=sa.text("state = 'new'"), postgresql_where=sa.text("state = 'new'")
-        )
-
-    op.drop_table("inbox")
-    with op.batch_alter_table("appointments", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_appointments_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_appointments_patient_id"))
-        batch_op.drop_index("ix_appointments_day")
-        batch_op.drop_index(
-            "ix_appointments_cancelled",
-            sqlite_where=sa.text("status = 'cancelled'"),
-            postgresql_where=sa.text("status = 'cancelled'"),
-        )
-        batch_op.drop_index(batch_op.f("ix_appointments_clinician_id"))
-
-    op.drop_table("appointments")
-    with op.batch_alter_table("device_sign_ins", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_device_sign_ins_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_device_sign_ins_grant_id"))
-
-    op.drop_table("device_sign_ins")
-    with op.batch_alter_table("access_grants", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_access_grants_tenant_id"))
-
-    op.drop_table("access_grants")
-    with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_stk_pushes_one_open",
-            sqlite_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
-            postgresql_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
-        )
-        batch_op.drop_index(
-            "ix_stk_pushes_waiting",
-            sqlite_where=sa.text("state IN ('sending', 'awaiting_pin')"),
-            postgresql_where=sa.text("state IN ('sending', 'awaiting_pin')"),
-        )
-        batch_op.drop_index(
-            "ix_stk_pushes_to_send",
-            sqlite_where=sa.text("state = 'created'"),
-            postgresql_where=sa.text("state = 'created'"),
-        )
-        batch_op.drop_index(
-            "ix_stk_pushes_to_query",
-            sqlite_where=sa.text("next_query_at IS NOT NULL"),
-            postgresql_where=sa.text("next_query_at IS NOT NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_stk_pushes_tenant_id"))
-        batch_op.drop_index("ix_stk_pushes_phone")
-        batch_op.drop_index(batch_op.f("ix_stk_pushes_payment_id"))
-        batch_op.drop_index(batch_op.f("ix_stk_pushes_checkout_hash"))
-
-    op.drop_table("stk_pushes")
-    with op.batch_alter_table("purchases", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_purchases_tenant_id"))
-        batch_op.drop_index("ix_purchases_device")
-        batch_op.drop_index("ix_purchases_browser")
-
-    op.drop_table("purchases")
-    with op.batch_alter_table("invoices", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_invoices_tenant_id"))
-        batch_op.drop_index(batch_op.f("ix_invoices_patient_id"))
-
-    op.drop_table("invoices")
-    with op.batch_alter_table("reconciliations", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_reconciliations_tenant_id"))
-
-    op.drop_table("reconciliations")
-    with op.batch_alter_table("payments", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_payments_undelivered",
-            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
-            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
-        )
-        batch_op.drop_index(
-            "ix_payments_to_fulfil",
-            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
-            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_payments_tenant_id"))
-        batch_op.drop_index("ix_payments_order")
-
-    op.drop_table("payments")
-    with op.batch_alter_table("mpesa_requests", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_mpesa_requests_tenant_id"))
-        batch_op.drop_index("ix_mpesa_requests_subject")
-        batch_op.drop_index(batch_op.f("ix_mpesa_requests_originator_conversation_id"))
-        batch_op.drop_index(
-            "ix_mpesa_requests_due",
-            sqlite_where=sa.text("next_at IS NOT NULL"),
-            postgresql_where=sa.text("next_at IS NOT NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_mpesa_requests_conversation_id"))
-
-    op.drop_table("mpesa_requests")
-    with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_ledger_lines_tenant_id"))
-        batch_op.drop_index("ix_ledger_lines_account")
-
-    op.drop_table("ledger_lines")
-    with op.batch_alter_table("routers", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_routers_tenant_id"))
-
-    op.drop_table("routers")
-    with op.batch_alter_table("patients", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_patients_tenant_id"))
-        batch_op.drop_index("ix_patients_phone")
-
-    op.drop_table("patients")
-    with op.batch_alter_table("packages", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_packages_tenant_id"))
-
-    op.drop_table("packages")
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_outbox_tenant_id"))
-        batch_op.drop_index(
-            "ix_outbox_due", sqlite_where=sa.text("state = 'new'"), postgresql_where=sa.text("state = 'new'")
-        )
-        batch_op.drop_index(
-            "ix_outbox_dead", sqlite_where=sa.text("state = 'dead'"), postgresql_where=sa.text("state = 'dead'")
-        )
-
-    op.drop_table("outbox")
-    with op.batch_alter_table("sign_ins", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_sign_ins_user_id"))
-
-    op.drop_table("sign_ins")
-    with op.batch_alter_table("notices", schema=None) as batch_op:
-        batch_op.drop_index("ix_notices_unread")
-        batch_op.drop_index(batch_op.f("ix_notices_tenant_id"))
-
-    op.drop_table("notices")
-    with op.batch_alter_table("memberships", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_memberships_tenant_id"))
-
-    op.drop_table("memberships")
-    with op.batch_alter_table("ledger_journals", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_ledger_journals_tenant_id"))
-
-    op.drop_table("ledger_journals")
-    with op.batch_alter_table("retired_hooks", schema=None) as batch_op:
-        batch_op.drop_index("ix_retired_hooks_tenant_id")
-        batch_op.drop_index(batch_op.f("ix_retired_hooks_gateway_id"))
-
-    op.drop_table("retired_hooks")
-    with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_gateways_one_default",
-            sqlite_where=sa.text("is_default AND archived_at IS NULL"),
-            postgresql_where=sa.text("is_default AND archived_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_gateways_tenant_id"))
-
-    op.drop_table("gateways")
-    with op.batch_alter_table("customers", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_customers_tenant_id"))
-
-    op.drop_table("customers")
-    op.drop_table("counters")
-    with op.batch_alter_table("clinicians", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_clinicians_tenant_id"))
-
-    op.drop_table("clinicians")
-    with op.batch_alter_table("audit_entries", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_audit_entries_unchained",
-            sqlite_where=sa.text("seq IS NULL"),
-            postgresql_where=sa.text("seq IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_audit_entries_tenant_id"))
-        batch_op.drop_index("ix_audit_entries_subject")
-
-    op.drop_table("audit_entries")
-    op.drop_table("audit_chain_heads")
-    with op.batch_alter_table("api_keys", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_api_keys_tenant_id"))
-
-    op.drop_table("api_keys")
-    op.drop_table("users")
-    op.drop_table("tenants")
+    for table in reversed(TABLES):  # their indexes go with them
+        op.drop_table(table)

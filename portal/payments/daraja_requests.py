@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
@@ -19,15 +19,40 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import MpesaRequest
 
+STATUS, BALANCE = "status", "balance"
 PUT_OFF_FOR = timedelta(minutes=10)
 RETRY_AFTER_S = (30, 120, 600, 1_800)
 NO_ANSWER_AFTER = timedelta(seconds=90)  # results come within seconds; then the outcome is asked for
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a question is about: one refund, one prompt, or one receipt; none of them: its gateway."""
+
+    refund_id: int | None = None
+    push_id: int | None = None
+    receipt: str | None = None
+
+    @classmethod
+    def of(cls, request: MpesaRequest) -> "Subject":
+        return cls(request.refund_id, request.push_id, request.receipt)
+
+    @property
+    def is_asked(self) -> ColumnElement[bool]:
+        """The condition that a request is about this."""
+        if self.refund_id is not None:
+            return MpesaRequest.refund_id == self.refund_id
+        if self.push_id is not None:
+            return MpesaRequest.push_id == self.push_id
+        if self.receipt is not None:
+            return MpesaRequest.receipt == self.receipt
+        return MpesaRequest.kind == BALANCE
+
+
 def ask(
     gateway: Gateway,
     kind: str,
-    subject: str,
+    subject: Subject,
     *,
     originator_conversation_id: str | None = None,
     network_hash: str = "",
@@ -41,7 +66,9 @@ def ask(
         tenant_id=gateway.tenant_id,
         gateway_id=gateway.id,
         kind=kind,
-        subject=subject,
+        refund_id=subject.refund_id,
+        push_id=subject.push_id,
+        receipt=subject.receipt,
         originator_conversation_id=originator_conversation_id,
         network_hash=network_hash,
         next_at=clock.now(),
@@ -58,13 +85,13 @@ def ask_balance(gateway: Gateway, *, actor: str) -> None:
     """
     initiator.refuse_if_halted(settings.require_api(gateway))
     if not is_asking_balance(gateway):
-        ask(gateway, "balance", "gateway")
+        ask(gateway, BALANCE, Subject())
         chain.record(gateway.tenant_id, "gateway", gateway.id, "balance_asked", actor=actor)
 
 
 def is_asking_balance(gateway: Gateway) -> bool:
     """Whether M-Pesa is asked for this gateway's balances just now."""
-    return is_open(gateway.id, "gateway", "balance")
+    return is_open(gateway.id, BALANCE, Subject())
 
 
 @dataclass(frozen=True)
@@ -73,7 +100,7 @@ class Claimed:
 
     request_id: int
     kind: str
-    subject: str
+    subject: Subject
     originator_conversation_id: str | None
     result_url: str
     timeout_url: str
@@ -117,7 +144,7 @@ def claim(request_id: int, *, public_url: str) -> Claimed | None:
     return Claimed(
         request.id,
         request.kind,
-        request.subject,
+        Subject.of(request),
         request.originator_conversation_id,
         f"{base}/result/{request.token}",
         f"{base}/timeout/{request.token}",
@@ -159,11 +186,11 @@ def of_result(gateway_id: int, token: str | None, *ids: str) -> MpesaRequest | N
     return db.session.scalars(mine.where(by_id).order_by(MpesaRequest.id.desc()).limit(1)).first()
 
 
-def is_open(gateway_id: int, subject: str, kind: str) -> bool:
+def is_open(gateway_id: int, kind: str, subject: Subject) -> bool:
     """Whether this question is under way already."""
     asked = select(MpesaRequest.id).where(
         MpesaRequest.gateway_id == gateway_id,
-        MpesaRequest.subject == subject,
+        subject.is_asked,
         MpesaRequest.kind == kind,
         MpesaRequest.state.in_(("created", "sent")),
     )

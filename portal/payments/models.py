@@ -293,11 +293,13 @@ class Customer(TenantOwned, Model):
 
 
 class Refund(TenantOwned, Model):
-    """Money on its way back. Its own entity: asked for, approved, sent, and known by M-Pesa's result."""
+    """Money on its way back. Its own entity: asked for, approved, sent, and known by M-Pesa's result.
+
+    How it was told to M-Pesa, when, and under which conversation ids, its one request knows: `refunds.request_of`.
+    """
 
     __tablename__ = "refunds"
     __table_args__ = (
-        UniqueConstraint("originator_conversation_id"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
@@ -305,7 +307,6 @@ class Refund(TenantOwned, Model):
         _partial("ix_refunds_requested", "tenant_id", "id", where="state = 'requested'"),
         _partial("ix_refunds_unknown", "tenant_id", "id", where="state = 'unknown'"),
         _partial("ix_refunds_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
-        Index("ix_refunds_sent", "gateway_id", "sent_at"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -322,38 +323,50 @@ class Refund(TenantOwned, Model):
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     idempotency_key: Mapped[str | None] = mapped_column(String(60))  # of the caller, hashed, with a place
     asked_as: Mapped[str] = mapped_column(String(32), default="")  # digest of payment, amount and method as asked for
-    originator_conversation_id: Mapped[str] = mapped_column(String(60), default=new_token)
-    conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     receipt: Mapped[str | None] = mapped_column(String(20))
-    result_code: Mapped[str | None] = mapped_column(String(20))
+    stated_cents: Mapped[int | None] = mapped_column(BigInteger)  # M-Pesa moved this instead of what we asked for
     failure: Mapped[str] = mapped_column(String(300), default="")
-    transaction: Mapped[Transaction] = relationship()
-    next_at: Mapped[datetime | None]
-    sends: Mapped[int] = mapped_column(default=0)
-    sent_at: Mapped[datetime | None]
+    next_at: Mapped[datetime | None]  # when it is sent, or asked about
     ended_at: Mapped[datetime | None]
+    transaction: Mapped[Transaction] = relationship()
 
 
 OPEN_REQUEST = "state IN ('created', 'sent')"
+MOVES_MONEY = "kind IN ('b2c', 'reversal')"
+OF_ITS_KIND = (  # b2c and reversal: of a refund; status: of one thing; balance: of the gateway alone
+    "CASE WHEN refund_id IS NULL THEN 0 ELSE 1 END + CASE WHEN push_id IS NULL THEN 0 ELSE 1 END"
+    " + CASE WHEN receipt IS NULL THEN 0 ELSE 1 END = CASE WHEN kind = 'balance' THEN 0 ELSE 1 END"
+    " AND (kind IN ('status', 'balance') OR refund_id IS NOT NULL)"
+)
 
 
 class MpesaRequest(TenantOwned, Model):
     """A question M-Pesa answers later, at our result or timeout door: pay-out, reversal, status, balance.
 
-    `token` ends both doors' addresses. Written before it is sent; `subject` says what it is about: `refund:7`,
-    `receipt:SKL1ABCD23`, `inbox:12`, `gateway`. States: created, sent, answered, unknown, failed.
+    `token` ends both doors' addresses. Written before it is sent. It is about one refund, one prompt, or one receipt
+    that somebody named; a question about the balance is about its gateway alone. A refund has one request that moves
+    its money, sent again with the same originator_conversation_id, and any number that ask what became of it.
+    States: created, sent, answered, unknown, failed.
     """
 
     __tablename__ = "mpesa_requests"
     __table_args__ = (
-        Index("ix_mpesa_requests_subject", "subject", "gateway_id"),
+        CheckConstraint("kind IN ('b2c', 'reversal', 'status', 'balance')", name="kind"),
+        CheckConstraint(OF_ITS_KIND, name="of_its_kind"),
+        _partial("uq_mpesa_requests_moves_refund", "refund_id", where=MOVES_MONEY, unique=True),
+        _partial("ix_mpesa_requests_refund", "refund_id", where="refund_id IS NOT NULL"),
+        _partial("ix_mpesa_requests_push", "push_id", where="push_id IS NOT NULL"),
+        _partial("ix_mpesa_requests_receipt", "receipt", "gateway_id", where="receipt IS NOT NULL"),
+        _partial("ix_mpesa_requests_moved", "gateway_id", "sent_at", where=MOVES_MONEY),
         _partial("ix_mpesa_requests_open", "gateway_id", "kind", where=OPEN_REQUEST),
         _partial("ix_mpesa_requests_due", "next_at", where="next_at IS NOT NULL"),
     )
 
     gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
     kind: Mapped[str] = mapped_column(String(10))  # b2c, reversal, status, balance
-    subject: Mapped[str] = mapped_column(String(60))
+    refund_id: Mapped[int | None] = mapped_column(ForeignKey("refunds.id"))
+    push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
+    receipt: Mapped[str | None] = mapped_column(String(20))
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
     originator_conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)

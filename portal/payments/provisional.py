@@ -111,9 +111,9 @@ def ask_due() -> None:
         push = booked.push
         if is_settled or push is None or not push.merchant_request_id or not initiator.can_ask(push.gateway):
             continue
-        subject = f"push:{push.id}"
-        if not daraja_requests.is_open(push.gateway_id, subject, "status"):
-            daraja_requests.ask(push.gateway, "status", subject)
+        subject = daraja_requests.Subject(push_id=push.id)
+        if not daraja_requests.is_open(push.gateway_id, daraja_requests.STATUS, subject):
+            daraja_requests.ask(push.gateway, daraja_requests.STATUS, subject)
 
 
 def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> str:

@@ -83,7 +83,7 @@ def _forget_questions(ids: Sequence[int]) -> bool:
         MpesaRequest.state.in_(("answered", "failed", "unknown")),
         MpesaRequest.next_at.is_(None),
         MpesaRequest.kind.in_(("status", "balance")),
-        ~MpesaRequest.subject.startswith("refund:"),
+        MpesaRequest.refund_id.is_(None),
     )
     return _changed(answered)
 

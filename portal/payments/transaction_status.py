@@ -15,6 +15,7 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.kernel.logs import logger
 from portal.payments import booking, daraja_requests
+from portal.payments.daraja_requests import STATUS
 from portal.payments.models import OPEN_REQUEST, InboxItem, MpesaRequest
 from portal.payments.wallets import wallets
 
@@ -35,13 +36,13 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
     """
     if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
         return False
-    subject = f"receipt:{receipt}"
-    if daraja_requests.is_open(gateway.id, subject, "status"):
+    subject = daraja_requests.Subject(receipt=receipt)
+    if daraja_requests.is_open(gateway.id, STATUS, subject):
         return True
     times, last = db.session.execute(
         select(func.count(), func.max(MpesaRequest.created_at)).where(
             MpesaRequest.gateway_id == gateway.id,
-            MpesaRequest.subject == subject,
+            MpesaRequest.receipt == receipt,
             # a question whose answer was lost long ago is no reason never to ask again
             (MpesaRequest.state == "answered") | (MpesaRequest.created_at > clock.now() - HOURLY),
         )
@@ -51,7 +52,7 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
     if not _has_room(gateway, network_hash):
         logger.warning("receipt_not_asked", gateway=gateway.id, why="too many questions are open")
         return False
-    daraja_requests.ask(gateway, "status", subject, network_hash=network_hash)
+    daraja_requests.ask(gateway, STATUS, subject, network_hash=network_hash)
     return True
 
 
@@ -106,11 +107,11 @@ def _next_turn(item: InboxItem) -> datetime:
     later = [item.received_at + after for after in ASK_AGAIN_AFTER if item.received_at + after > now]
     if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
         return now + HOURLY
-    subject = f"receipt:{item.receipt}"
-    if not daraja_requests.is_open(gateway.id, subject, "status"):
+    subject = daraja_requests.Subject(receipt=item.receipt)
+    if not daraja_requests.is_open(gateway.id, STATUS, subject):
         if _open(gateway) >= MOST_OPEN_FOR_CALLBACKS:
             return now + NOT_AGAIN_WITHIN
-        daraja_requests.ask(gateway, "status", subject)
+        daraja_requests.ask(gateway, STATUS, subject)
     return later[0] if later else now + DAILY
 
 
@@ -118,8 +119,8 @@ def is_unknown_for_good(gateway: Gateway, receipt: str) -> bool:
     """Whether M-Pesa has said MOST_TIMES that it does not know this receipt, the answer that is read now included."""
     answered = select(func.count()).where(
         MpesaRequest.gateway_id == gateway.id,
-        MpesaRequest.subject == f"receipt:{receipt}",
-        MpesaRequest.kind == "status",
+        MpesaRequest.receipt == receipt,
+        MpesaRequest.kind == STATUS,
         MpesaRequest.state == "answered",
     )
     return (db.session.scalar(answered) or 0) + 1 >= MOST_TIMES
@@ -128,7 +129,7 @@ def is_unknown_for_good(gateway: Gateway, receipt: str) -> bool:
 def _open(gateway: Gateway, *, network_hash: str | None = None) -> int:
     questions = select(func.count()).where(
         MpesaRequest.gateway_id == gateway.id,
-        MpesaRequest.kind == "status",
+        MpesaRequest.kind == STATUS,
         literal_column(f"mpesa_requests.{OPEN_REQUEST}"),
     )
     if network_hash is not None:

@@ -22,7 +22,7 @@ from portal.kernel.phone import without_phone
 from portal.ledger import post
 from portal.payments import booking, completion
 from portal.payments.inbox.outcome import Outcome
-from portal.payments.models import Refund, Transaction
+from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
 from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
@@ -240,13 +240,13 @@ def _payout(row: Row, known: Known) -> Verdict:
 
 def _pay_outs_like(row: Row, known: Known) -> list[Refund]:
     """Refunds of about this time and of this amount, whose receipt is not known, and that this row may be."""
-    alike = select(Refund).where(
-        Refund.gateway_id == known.gateway.id,
+    alike = refunds.with_request().where(
         Refund.method == "b2c",
         Refund.amount_cents == row.withdrawn_cents,
         Refund.receipt.is_(None),
-        Refund.sent_at > row.completed_at - _REFUND_WITHIN,
-        Refund.sent_at < row.completed_at + _REFUND_WITHIN,
+        MpesaRequest.gateway_id == known.gateway.id,
+        MpesaRequest.sent_at > row.completed_at - _REFUND_WITHIN,
+        MpesaRequest.sent_at < row.completed_at + _REFUND_WITHIN,
     )
     found = db.session.scalars(alike.order_by(Refund.id)).all()
     return [refund for refund in found if row.payer.kind == "missing" or _is_to(row, refund)]

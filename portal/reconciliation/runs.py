@@ -35,8 +35,9 @@ from portal.kernel.logs import logger
 from portal.kernel.phone import without_phone
 from portal.payments import matching
 from portal.payments.c2b import pull
-from portal.payments.models import Refund, Transaction, Witness
+from portal.payments.models import MpesaRequest, Refund, Transaction, Witness
 from portal.payments.processing.jobs import is_passing
+from portal.payments.refunds import refunds
 from portal.reconciliation.models import PULL, STATEMENT, Reconciliation, StatementRow
 from portal.reconciliation.rows import (
     BUCKETS,
@@ -520,13 +521,13 @@ class _Run:
     def _refunds_lacking(self, gateway: Gateway, there: frozenset[str]) -> list[Refund]:
         """Refunds that went out in this time, as we believe, and that the statement lacks."""
         since, until = self.statement.since, self.statement.until
-        mine = select(Refund).where(
+        mine = refunds.with_request().where(
             Refund.tenant_id == gateway.tenant_id,
-            Refund.gateway_id == gateway.id,
+            MpesaRequest.gateway_id == gateway.id,
             Refund.environment == gateway.environment,
             Refund.state == "done",
             Refund.receipt.is_not(None),
-            Refund.sent_at >= since,
+            MpesaRequest.sent_at >= since,
             Refund.ended_at <= until,
         )
         if gateway.b2c_shortcode not in ("", None, self.statement.shortcode or gateway.shortcode):

@@ -212,7 +212,7 @@ def test_an_odd_amount_that_m_pesa_confirms_is_booked(house: House, is_query_fir
     with house.app.app_context(), transaction():
         assert transaction_status.ask_due() == 1
     with house.app.app_context(), transaction():
-        assert db.session.query(MpesaRequest).one().subject == f"receipt:{receipt(2)}"
+        assert db.session.query(MpesaRequest).one().receipt == receipt(2)
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         results._receipt(gateway, receipt(2), answer(receipt(2), 30, "254712345126"))
     house.settle()

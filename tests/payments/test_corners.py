@@ -314,7 +314,7 @@ def test_a_refund_that_m_pesa_still_works_on_is_asked_about_for_ever(house: Hous
             with transaction():
                 refund = refunds.lock(one)
                 gateway = db.session.get_one(Gateway, refund.gateway_id)
-                question = daraja_requests.ask(gateway, "status", f"refund:{one}")
+                question = daraja_requests.ask(gateway, "status", daraja_requests.Subject(refund_id=one))
                 refund_results.take_status(refund, told, question)
                 daraja_requests.close(question, "answered", code="0")
         assert db.session.get_one(Refund, one).state == "unknown"

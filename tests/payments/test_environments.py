@@ -212,7 +212,7 @@ def test_m_pesas_answer_about_a_test_prompt_or_receipt_is_never_real_money(house
     push, hook = house.pushed(token), house.hook()
     with house.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        question = questions.ask(gateway, "status", f"receipt:{receipt(7)}")
+        question = questions.ask(gateway, "status", questions.Subject(receipt=receipt(7)))
         address = f"{hook}/result/{question.token}"
     switch(house)
     with house.app.app_context(), transaction():

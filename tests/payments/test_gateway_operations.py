@@ -484,5 +484,5 @@ def test_a_claim_goes_to_the_gateway_that_knows_its_account(house: House) -> Non
     house.work(rounds=1)
     bahari = house.tenant_id("bahari")
     with house.inside():
-        asked = [(one.tenant_id, one.subject) for one in db.session.query(MpesaRequest)]
-    assert asked == [(bahari, f"receipt:{receipt(2)}")]
+        asked = [(one.tenant_id, one.receipt) for one in db.session.query(MpesaRequest)]
+    assert asked == [(bahari, receipt(2))]

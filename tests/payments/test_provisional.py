@@ -216,10 +216,10 @@ def test_a_second_success_with_another_receipt_is_asked_about_before_it_is_booke
     with house.app.app_context(), transaction():
         transaction_status.ask_due()
     with house.inside():
-        asked = [one.subject for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
-        assert asked == [f"receipt:{receipt(2)}", f"receipt:{receipt(3)}"]
-    _status_of(house, f"receipt:{receipt(2)}", ReceiptNo=receipt(2), Amount=500)
-    _status_of(house, f"receipt:{receipt(3)}", code=2032)
+        asked = [one.receipt for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+        assert asked == [receipt(2), receipt(3)]
+    _status_of(house, {"receipt": receipt(2)}, ReceiptNo=receipt(2), Amount=500)
+    _status_of(house, {"receipt": receipt(3)}, code=2032)
     with house.inside():
         booked = {one.receipt: one for one in db.session.query(Transaction)}
         assert sorted(booked) == [receipt(1), receipt(2)]
@@ -243,10 +243,10 @@ def test_the_same_success_twice_asks_nobody(house: House) -> None:
     assert money(house).receipt == receipt(1)
 
 
-def _status_of(house: House, subject: str, code: int = 0, **told: Any) -> None:
+def _status_of(house: House, subject: dict[str, Any], code: int = 0, **told: Any) -> None:
     """M-Pesa's answer to the question about this subject."""
     with house.inside():
-        question = db.session.query(MpesaRequest).filter_by(subject=subject).order_by(MpesaRequest.id.desc()).first()
+        question = db.session.query(MpesaRequest).filter_by(**subject).order_by(MpesaRequest.id.desc()).first()
         assert question is not None, subject
         token = question.token
     given = {"TransactionStatus": "Completed", "CreditPartyName": "600111 - MLIMA", "DebitPartyName": "254712345678"}
@@ -260,14 +260,14 @@ def _status_of(house: House, subject: str, code: int = 0, **told: Any) -> None:
     house.settle()
 
 
-def ask(house: House) -> list[str]:
-    """Let the worker ask what is due; the subjects that were written down."""
+def ask(house: House) -> list[int | None]:
+    """Let the worker ask what is due; the prompts that were asked about."""
     with house.app.app_context():
         with transaction():
             from portal.payments import provisional
 
             provisional.ask_due()
-        found = [one.subject for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+        found = [one.push_id for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
         with transaction():
             db.session.query(MpesaRequest).filter(MpesaRequest.state == "created").update(
                 {"state": "answered", "next_at": None}
@@ -280,10 +280,9 @@ def test_a_prompt_without_a_receipt_is_asked_about_again(house: House) -> None:
     with_initiator(house)
     _number, _token, push = paid_by_query(house)
     assert ask(house) == [], "a callback mostly brings it within two minutes"
-    subject = f"push:{push.push_id}"
     for turn, seconds in enumerate((121, 480, 3_000, 18_000, 64_801), 1):
         later(seconds)
-        assert ask(house) == [subject] * turn
+        assert ask(house) == [push.push_id] * turn
     later(86_400)
     assert len(ask(house)) == 5
     assert money(house).ask_next_at is None
@@ -314,11 +313,11 @@ def test_m_pesas_answer_brings_the_receipt(house: House) -> None:
     later(121)
     ask(house)
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=400)
+    _status_of(house, {"push_id": push.push_id}, ReceiptNo=receipt(7), Amount=400)
     assert money(house).receipt is None, "another amount than was asked for proves nothing"
     assert _results(house) == ["M-Pesa's answer does not fit this prompt: completed, to 600111."]
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=500)
+    _status_of(house, {"push_id": push.push_id}, ReceiptNo=receipt(7), Amount=500)
     assert money(house).receipt == receipt(7) and house.status(token)["receipt"] == receipt(7)
     assert house.books() == []
 
@@ -330,11 +329,11 @@ def test_m_pesas_failing_answer_contradicts_and_its_ignorance_says_nothing(house
     later(121)
     ask(house)
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", code=2032)
+    _status_of(house, {"push_id": push.push_id}, code=2032)
     assert _results(house) == ["M-Pesa does not tell of this prompt: 2032."]
     assert money(house).contradicted_at is None
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", TransactionStatus="Failed")
+    _status_of(house, {"push_id": push.push_id}, TransactionStatus="Failed")
     assert money(house).contradicted_at is not None
 
 
@@ -354,7 +353,7 @@ def test_an_answer_of_other_money_brings_no_receipt(house: House, told: dict[str
     later(121)
     ask(house)
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", **({"ReceiptNo": receipt(7), "Amount": 500} | told))
+    _status_of(house, {"push_id": push.push_id}, **({"ReceiptNo": receipt(7), "Amount": 500} | told))
     found = money(house)
     assert (found.receipt, found.contradicted_at) == (None, None) and house.books() == []
     assert "does not fit this prompt" in _results(house)[0]
@@ -370,7 +369,7 @@ def test_a_receipt_that_paid_another_prompt_is_not_this_ones(house: House) -> No
     later(121)
     ask(house)
     _reopen(house, push)
-    _status_of(house, f"push:{push.push_id}", ReceiptNo=receipt(7), Amount=500)
+    _status_of(house, {"push_id": push.push_id}, ReceiptNo=receipt(7), Amount=500)
     with house.inside():
         booked = {one.push_id: (one.receipt, one.amount_cents) for one in db.session.query(Transaction)}
         assert booked == {push.push_id: (None, 50_000), other.push_id: (receipt(7), 50_000)}
@@ -386,7 +385,7 @@ def _results(house: House) -> list[str]:
 def _reopen(house: House, push: Pushed) -> None:
     """The question was sent, and waits for its answer."""
     with house.app.app_context(), transaction():
-        db.session.query(MpesaRequest).filter_by(subject=f"push:{push.push_id}").update({"state": "sent"})
+        db.session.query(MpesaRequest).filter_by(push_id=push.push_id).update({"state": "sent"})
 
 
 def test_a_gateway_that_cannot_ask_is_not_asked_with(house: House) -> None:

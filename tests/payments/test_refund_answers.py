@@ -57,7 +57,9 @@ def asked_about(house: House, refund_id: int, body: dict[str, Any]) -> None:
     """M-Pesa is asked about it, and answers."""
     with house.app.app_context(), transaction():
         refund = refunds.lock(refund_id)
-        question = daraja_requests.ask(db.session.get_one(Gateway, refund.gateway_id), "status", f"refund:{refund_id}")
+        question = daraja_requests.ask(
+            db.session.get_one(Gateway, refund.gateway_id), "status", daraja_requests.Subject(refund_id=refund_id)
+        )
         question.state = "sent"
         token = question.token
     told(house, token, body)

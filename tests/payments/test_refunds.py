@@ -12,6 +12,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
+from portal.payments import daraja_requests
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.processing import callbacks, request_jobs
 from portal.payments.refunds import refunds
@@ -506,7 +507,6 @@ def test_a_reversal_of_all_that_m_pesa_calls_completed_did_not_go(house: House) 
 def _status_answers(house: House, token: str, *, amount: int, times: int) -> Refund:
     """A reversal whose answer was lost, and M-Pesa's `Completed` about its payment, so often."""
     from portal.gateways import messages
-    from portal.payments import daraja_requests as questions
     from portal.payments.refunds import refund_results
 
     told = messages.parse_result(
@@ -525,14 +525,16 @@ def _status_answers(house: House, token: str, *, amount: int, times: int) -> Ref
                 payment_id, amount_cents=amount * 100, method="reversal", user_id=1, why="", actor="user:1"
             )[0].id
         with transaction():
-            one = refunds.lock(one_id)
-            one.state, one.sent_at = "unknown", clock.now()
+            assert refunds.begin(one_id) is not None
+            refunds.unknown(refunds.lock(one_id), "Its answer was lost.")
         for _time in range(times):
             with transaction():
                 one = refunds.lock(one_id)
-                question = questions.ask(db.session.get_one(Gateway, one.gateway_id), "status", f"refund:{one_id}")
+                question = daraja_requests.ask(
+                    db.session.get_one(Gateway, one.gateway_id), "status", daraja_requests.Subject(refund_id=one_id)
+                )
                 refund_results.take_status(one, told, question)
-                questions.close(question, "answered", code="0")
+                daraja_requests.close(question, "answered", code="0")
         return db.session.get_one(Refund, one_id)
 
 
@@ -569,11 +571,12 @@ def test_an_hour_without_a_word_begins_when_a_refund_truly_leaves(house: House) 
         with transaction():
             request = refunds.begin(refund_id)
             assert request is not None
-            subject = request.subject
+            request_id = request.id
         later(4_000)
         with transaction():
             refunds.unknown(refunds.lock(refund_id), "No result came in time.")
             assert refunds.may_be_resolved(refunds.lock(refund_id))
         with transaction():
-            assert refunds.may_still_go(subject)
+            assert refunds.may_still_go(db.session.get_one(MpesaRequest, request_id))
+            assert daraja_requests.claim(request_id, public_url="https://mlango.example") is not None
             assert not refunds.may_be_resolved(refunds.lock(refund_id))

@@ -12,10 +12,27 @@ from portal.kernel.errors import Conflict
 from portal.outbox.models import OutboxItem
 from portal.payments import retention
 from portal.payments.inbox import inbox
-from portal.payments.models import InboxItem, MpesaRequest, Transaction
+from portal.payments.models import InboxItem, MpesaRequest, Refund, Transaction
 from tests.house import House, later, receipt, stk_body
 
 DAY_S = 86_400
+
+
+def refund_of(gateway: Gateway, number: int) -> int:
+    """The id of a bare refund of money that came through this gateway."""
+    paid = Transaction(
+        tenant_id=gateway.tenant_id, environment="sandbox", receipt=receipt(number), channel="c2b",
+        gateway_id=gateway.id, amount_cents=50_000, unallocated_cents=50_000, occurred_at=clock.now(),
+    )  # fmt: skip
+    db.session.add(paid)
+    db.session.flush()
+    back = Refund(
+        tenant_id=gateway.tenant_id, transaction_id=paid.id, gateway_id=gateway.id, method="b2c", amount_cents=50_000,
+        environment="sandbox", requested_by_id=1,
+    )  # fmt: skip
+    db.session.add(back)
+    db.session.flush()
+    return back.id
 
 
 def sweep(house: House) -> None:
@@ -100,10 +117,11 @@ def test_what_is_kept_for_good_does_not_hide_what_may_go(house: House, monkeypat
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
             tenant_id, gateway_id = gateway.tenant_id, gateway.id
+            refund_id = refund_of(gateway, 1)
             for n in range(9):
                 is_kept = n < 8
-                subject = f"refund:{n}" if is_kept else "receipt:UKL1ABCD21"
-                asked = {"kind": "status", "subject": subject, "state": "answered"}
+                about: dict[str, Any] = {"refund_id": refund_id} if is_kept else {"receipt": "UKL1ABCD21"}
+                asked = {"kind": "status", "state": "answered"} | about
                 question = MpesaRequest(tenant_id=tenant_id, gateway_id=gateway_id, **asked)
                 db.session.add(question)
                 sent = {"kind": "sms", "key": f"{n}", "payload_sealed": "x", "state": "dead" if is_kept else "done"}
@@ -120,18 +138,22 @@ def test_what_is_kept_for_good_does_not_hide_what_may_go(house: House, monkeypat
 def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_house: House) -> None:
     """money.md D: nothing pruned mpesa_requests; a pay-out's conversation id is what keeps a second one away."""
     house = either_house
-    asked: list[tuple[str, str, str]] = [
-        ("status", "receipt:UKL1ABCD21", "answered"), ("status", "receipt:UKL1ABCD22", "failed"),
-        ("balance", "gateway", "unknown"), ("status", "receipt:UKL1ABCD23", "sent"), ("status", "refund:7", "answered"),
-        ("b2c", "refund:7", "answered"), ("reversal", "refund:8", "unknown"), ("status", "receipt:UKL1ABCD24", "created"),
+    asked: list[tuple[str, str | int | None, str]] = [  # kind, receipt or refund, state
+        ("status", "UKL1ABCD21", "answered"), ("status", "UKL1ABCD22", "failed"), ("balance", None, "unknown"),
+        ("status", "UKL1ABCD23", "sent"), ("status", 7, "answered"), ("b2c", 7, "answered"),
+        ("reversal", 8, "unknown"), ("status", "UKL1ABCD24", "created"),
     ]  # fmt: skip
     with house.app.app_context():
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+            refund_ids = {7: refund_of(gateway, 7), 8: refund_of(gateway, 8)}
             for kind, subject, state in asked:
+                about: dict[str, Any] = {"receipt": subject}
+                if isinstance(subject, int):
+                    about = {"refund_id": refund_ids[subject]}
                 is_open = state in ("sent", "created")
                 whose: dict[str, Any] = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id}
-                row = MpesaRequest(**whose, kind=kind, subject=subject, state=state)
+                row = MpesaRequest(**whose, kind=kind, state=state, **about)
                 db.session.add(row)
                 db.session.flush()
                 row.next_at = clock.now() if is_open else None
@@ -143,10 +165,11 @@ def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_ho
     later(2 * DAY_S)
     sweep(house)
     with house.inside():
-        left = [(one.kind, one.subject) for one in db.session.query(MpesaRequest).order_by(MpesaRequest.id)]
+        rows = db.session.query(MpesaRequest).order_by(MpesaRequest.id)
+        left = [(one.kind, one.receipt or one.refund_id) for one in rows]
     assert left == [
-        ("status", "receipt:UKL1ABCD23"), ("status", "refund:7"), ("b2c", "refund:7"), ("reversal", "refund:8"),
-        ("status", "receipt:UKL1ABCD24"),
+        ("status", "UKL1ABCD23"), ("status", refund_ids[7]), ("b2c", refund_ids[7]), ("reversal", refund_ids[8]),
+        ("status", "UKL1ABCD24"),
     ]  # fmt: skip
 
 

@@ -197,8 +197,8 @@ def test_a_silent_gateway_holds_up_no_other_tenants_questions(house: House, sile
         other.initiator_name, other.security_credential_sealed = "api", None
         other.keep_secret("security_credential", "ready-made")
         for n in range(3):
-            questions.ask(mine, "status", f"receipt:UKL1ABCD2{n}")
-        last = questions.ask(other, "status", "receipt:UKL1ABCD26").id
+            questions.ask(mine, "status", questions.Subject(receipt=f"UKL1ABCD2{n}"))
+        last = questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26")).id
 
     def is_asked() -> bool:
         with house.inside():
@@ -308,8 +308,8 @@ def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(hou
         mine, other = gateway_of("mlima"), gateway_of("bahari")
         other.initiator_name = "api"
         other.keep_secret("security_credential", "ready-made")
-        questions.ask(mine, "status", "receipt:UKL1ABCD25")
-        questions.ask(other, "status", "receipt:UKL1ABCD26")
+        questions.ask(mine, "status", questions.Subject(receipt="UKL1ABCD25"))
+        questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26"))
         break_secret("mlima")
     with house.inside():
         request_jobs.send_due()
@@ -362,7 +362,7 @@ def test_a_question_that_fails_unforeseen_is_put_off(house: House, monkeypatch: 
     """money.md C30."""
     with_initiator(house)
     with house.app.app_context(), transaction():
-        asked = questions.ask(gateway_of("mlima"), "status", "receipt:UKL1ABCD25").id
+        asked = questions.ask(gateway_of("mlima"), "status", questions.Subject(receipt="UKL1ABCD25")).id
 
     def claim(_request_id: int) -> None:
         raise ValueError(json.dumps({"a": "bad row"}))

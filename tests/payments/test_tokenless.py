@@ -70,11 +70,11 @@ def test_every_payment_at_the_documents_address_is_kept_asked_about_and_shown(ho
     for _minutes in range(8):
         with house.app.app_context(), transaction():
             transaction_status.ask_due()
-            subjects |= {one.subject for one in db.session.query(MpesaRequest)}
+            subjects |= {one.receipt for one in db.session.query(MpesaRequest)}
             assert db.session.query(MpesaRequest).filter(MpesaRequest.state == "created").count() <= 20
             db.session.query(MpesaRequest).update({"state": "unknown", "next_at": None})  # never answered
         later(65)
-    assert subjects == {f"receipt:{receipt(n)}" for n in range(1, 26)}
+    assert subjects == {receipt(n) for n in range(1, 26)}
     assert to_decide(house) == [receipt(n) for n in range(1, 26)]
     assert 'mlango_waiting{what="payments_to_decide"} 25.0' in house.client().get("/metrics").text
     m_pesa_says(house, receipt(25), 125)
@@ -214,7 +214,7 @@ def test_a_claim_that_m_pesas_records_do_not_have_yet_is_asked_about_again(house
             db.session.add(
                 MpesaRequest(
                     tenant_id=gateway.tenant_id, gateway_id=gateway.id, kind="status",
-                    subject=f"receipt:{receipt(1)}", state="answered", next_at=None, answered_at=clock.now(),
+                    receipt=receipt(1), state="answered", next_at=None, answered_at=clock.now(),
                 )
             )  # fmt: skip
         with house.inside():

@@ -63,9 +63,9 @@ def _refund(refund_id: int) -> None:
         gateway = db.session.get_one(Gateway, refund.gateway_id)
         refunds.unknown(refund, "No result came in time.")
         refund.next_at = clock.now() + ASK_ABOUT_AFTER
-        subject = f"refund:{refund.id}"
-        if initiator.can_ask(gateway) and not daraja_requests.is_open(gateway.id, subject, "status"):
-            daraja_requests.ask(gateway, "status", subject)
+        subject = daraja_requests.Subject(refund_id=refund.id)
+        if initiator.can_ask(gateway) and not daraja_requests.is_open(gateway.id, daraja_requests.STATUS, subject):
+            daraja_requests.ask(gateway, daraja_requests.STATUS, subject)
 
 
 def send_request(request_id: int) -> None:
@@ -75,7 +75,7 @@ def send_request(request_id: int) -> None:
         if request.state == "sent" and request.next_at is not None and request.next_at <= clock.now():
             daraja_requests.close(request, "unknown", answer="No answer came in time.")
             return
-        if request.state == "created" and request.kind in refunds.METHODS and not refunds.may_still_go(request.subject):
+        if request.state == "created" and request.kind in refunds.METHODS and not refunds.may_still_go(request):
             db.session.refresh(request, with_for_update=True)
             if request.state == "created":  # else another worker sent it meanwhile
                 daraja_requests.close(request, "failed", answer="Its refund was ended before it was sent.")
@@ -105,38 +105,38 @@ def send_request(request_id: int) -> None:
             answer.originator_conversation_id,
         )
         if claimed.kind in refunds.METHODS:
-            refunds.sent(refunds.lock(_refund_id(claimed)), answer.conversation_id)
+            refunds.sent(_refund_of(claimed))
 
 
-def _refund_id(claimed: daraja_requests.Claimed) -> int:
-    return int(claimed.subject.partition(":")[2])
+def _refund_of(claimed: daraja_requests.Claimed) -> Refund:
+    """The refund whose money this request moves, locked."""
+    return refunds.lock(claimed.subject.refund_id or 0)
 
 
 def _call_for(claimed: daraja_requests.Claimed, client: daraja.DarajaClient):  # type: ignore[no-untyped-def]
     """The call to make, its values read now and its network later."""
     doors: dict[str, Any] = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
-    what, _, value = claimed.subject.partition(":")
     try:
-        return _call_about(claimed, client, what, value, doors)
+        return _call_about(claimed, client, doors)
     except vault.CannotOpen as error:
         raise daraja.ConfigurationRefused("The payer's number cannot be opened: its key is not in the ring.") from error
 
 
 def _call_about(  # type: ignore[no-untyped-def]
-    claimed: daraja_requests.Claimed, client: daraja.DarajaClient, what: str, value: str, doors: dict[str, Any]
+    claimed: daraja_requests.Claimed, client: daraja.DarajaClient, doors: dict[str, Any]
 ):
-    if claimed.kind == "balance":
+    if claimed.kind == daraja_requests.BALANCE:
         return lambda: client.account_balance(**doors)
-    if claimed.kind == "status":
-        return _status_call(client, what, value, doors)
-    refund = db.session.get_one(Refund, int(value))
+    if claimed.kind == daraja_requests.STATUS:
+        return _status_call(client, claimed.subject, doors)
+    refund = db.session.get_one(Refund, claimed.subject.refund_id)
     booked = db.session.get_one(Transaction, refund.transaction_id)
     shillings, remarks = money.shillings(refund.amount_cents), "Refund"
     if claimed.kind == "reversal":
         receipt = booked.receipt or ""
         return lambda: client.reverse(receipt=receipt, amount_shillings=shillings, remarks=remarks, **doors)
     msisdn = personal.open_phone(refund.phone_sealed, refund.tenant_id) or ""
-    originator = refund.originator_conversation_id
+    originator = claimed.originator_conversation_id or ""
     return lambda: client.b2c_payment(
         originator_conversation_id=originator,
         msisdn=msisdn,
@@ -147,17 +147,20 @@ def _call_about(  # type: ignore[no-untyped-def]
     )
 
 
-def _status_call(client: daraja.DarajaClient, what: str, value: str, doors: dict[str, Any]):  # type: ignore[no-untyped-def]
-    if what == "receipt":
-        return lambda: client.transaction_status(transaction_id=value, **doors)
-    if what == "push":
-        merchant_id = db.session.get_one(Push, int(value)).merchant_request_id or ""
+def _status_call(  # type: ignore[no-untyped-def]
+    client: daraja.DarajaClient, subject: daraja_requests.Subject, doors: dict[str, Any]
+):
+    if subject.receipt is not None:
+        return lambda: client.transaction_status(transaction_id=subject.receipt, **doors)
+    if subject.push_id is not None:
+        merchant_id = db.session.get_one(Push, subject.push_id).merchant_request_id or ""
         return lambda: client.transaction_status(originator_conversation_id=merchant_id, **doors)
-    refund = db.session.get_one(Refund, int(value))
+    refund = db.session.get_one(Refund, subject.refund_id)
     if refund.method == "reversal":
         receipt = db.session.get_one(Transaction, refund.transaction_id).receipt or ""
         return lambda: client.transaction_status(transaction_id=receipt, **doors)
-    originator = refund.originator_conversation_id
+    request = refunds.request_of(refund.id)
+    originator = (request and request.originator_conversation_id) or ""
     return lambda: client.transaction_status(originator_conversation_id=originator, is_pay_out=True, **doors)
 
 
@@ -167,7 +170,7 @@ def _not_sent(claimed: daraja_requests.Claimed, error: daraja.NotSent) -> None:
     logger.warning("mpesa_request_not_sent", kind=claimed.kind, error=error.message)
     if claimed.kind in refunds.METHODS:
         daraja_requests.close(request, "failed", answer=error.message)
-        refunds.not_sent(refunds.lock(_refund_id(claimed)), error.message, may_retry=may_retry)
+        refunds.not_sent(_refund_of(claimed), error.message, sends=request.sends, may_retry=may_retry)
     elif not may_retry or not daraja_requests.put_back(request, error.message):
         daraja_requests.close(request, "failed", answer=error.message)
 
@@ -178,9 +181,9 @@ def _unknown(claimed: daraja_requests.Claimed, error: daraja.DarajaError) -> Non
     if claimed.kind not in refunds.METHODS:
         daraja_requests.put_back(request, error.message)
         return
-    refund = refunds.lock(_refund_id(claimed))
+    refund = _refund_of(claimed)
     if isinstance(error, daraja.DuplicateConversation):
-        refunds.sent(refund, "")  # the first request with this id exists
+        refunds.sent(refund)  # the first request with this id exists
         refund.next_at = clock.now()
         return
     refunds.unknown(refund, error.message)

@@ -31,24 +31,23 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     )
     if request is None:
         return Outcome("rejected", "No question of this gateway has that address.")
-    what, _, value = request.subject.partition(":")
-    if request.state == "answered" and not _overturns(request, value, result):
+    if request.state == "answered" and not _overturns(request, result):
         return Outcome("done", "This question was answered already.")
-    if what == "refund":
-        refund = refunds.lock(int(value))
+    if request.refund_id is not None:
+        refund = refunds.lock(request.refund_id)
         if request.kind == "status":
             why = refund_results.take_status(refund, result, request)
         else:
             why = refund_results.take_result(refund, result, gateway)
-    elif request.kind == "balance":
+    elif request.push_id is not None:
+        why = provisional.take_status(gateway, request.push_id, result)
+    elif request.receipt is None:
         why = _balance(gateway, result)
-    elif what == "push":
-        why = provisional.take_status(gateway, int(value), result)
     elif _cannot_tell(result) and daraja_requests.put_back(request, f"{result.result_code} {result.result_desc}"):
         initiator.note(gateway, result.result_code, result.result_desc)
         return Outcome("done", f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
     else:
-        why = _receipt(gateway, value, result)
+        why = _receipt(gateway, request.receipt, result)
     initiator.note(gateway, result.result_code, result.result_desc)
     daraja_requests.close(request, "answered", code=result.result_code, answer=why)
     return Outcome("done", why)
@@ -60,9 +59,11 @@ def _cannot_tell(result: messages.ApiResult) -> bool:
     return code != "0" and (result_codes.explain_b2c(code).kind == "unclear" or code in ABOUT_WHO_ASKS)
 
 
-def _overturns(request: MpesaRequest, value: str, result: messages.ApiResult) -> bool:
+def _overturns(request: MpesaRequest, result: messages.ApiResult) -> bool:
     """Whether M-Pesa says after a failure that the money went after all: a success is never left unheard."""
-    return request.kind in refunds.METHODS and result.is_success and refunds.lock(int(value)).state == "failed"
+    if request.kind not in refunds.METHODS or request.refund_id is None or not result.is_success:
+        return False
+    return refunds.lock(request.refund_id).state == "failed"
 
 
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
@@ -71,9 +72,8 @@ def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     if request is None or request.state == "answered":
         return Outcome("done" if request else "rejected", "No open question of this gateway has that address.")
     daraja_requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
-    what, _, value = request.subject.partition(":")
-    if what == "refund" and request.kind != "status":
-        refunds.unknown(refunds.lock(int(value)), "M-Pesa gave up waiting in its queue.")
+    if request.refund_id is not None and request.kind in refunds.METHODS:
+        refunds.unknown(refunds.lock(request.refund_id), "M-Pesa gave up waiting in its queue.")
     return Outcome("done", "The outcome is unknown: M-Pesa is asked.")
 
 

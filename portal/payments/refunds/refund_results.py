@@ -14,7 +14,6 @@ from portal.payments.refunds import refunds
 
 NOT_FOUND_TRIES = 3  # M-Pesa says three times, over an hour, that it knows no such pay-out
 ALREADY_REVERSED, NOT_KNOWN = "R000001", "R000002"
-ODD_AMOUNT = "odd_amount"  # in place of a result code: what M-Pesa moved is not what we asked for
 ASK_AGAIN_AFTER, REST = timedelta(minutes=20), timedelta(days=1)
 
 
@@ -22,7 +21,7 @@ def take_result(refund: Refund, result: messages.ApiResult, gateway: Gateway) ->
     """What M-Pesa says of this refund's request; a sentence for the inbox. The caller commits."""
     code = result.result_code
     if refund.method == "reversal" and code == ALREADY_REVERSED and not _can_be_this_one(refund):
-        refunds.fail(refund, "M-Pesa reverses a payment once, and did: pay this out by B2C.", actor="result", code=code)
+        refunds.fail(refund, "M-Pesa reverses a payment once, and did: pay this out by B2C.", actor="result")
         return f"Refund {refund.uid} failed with {code}."
     if code == "0" or (refund.method == "reversal" and code == ALREADY_REVERSED):
         stated = result.cents("TransactionAmount") if refund.method == "b2c" else result.cents("Amount")
@@ -34,7 +33,7 @@ def take_result(refund: Refund, result: messages.ApiResult, gateway: Gateway) ->
     said = result_codes.explain_b2c(code).for_staff or result.result_desc
     initiator.note(gateway, code, said)
     if result_codes.explain_b2c(code).kind in ("declined", "cancelled"):
-        refunds.fail(refund, f"{code}: {said}", actor="result", code=code)
+        refunds.fail(refund, f"{code}: {said}", actor="result")
         return f"Refund {refund.uid} failed with {code}."
     refunds.unknown(refund, f"{code}: {said}")
     return f"Result {code} settles nothing: M-Pesa is asked."
@@ -49,7 +48,7 @@ def take_status(refund: Refund, result: messages.ApiResult, request: MpesaReques
     code, status = result.result_code, result.text("TransactionStatus").strip().lower()
     if refund.state in ("done", "failed"):
         return f"Refund {refund.uid} is {refund.state} already."
-    if refund.result_code == ODD_AMOUNT:
+    if refund.stated_cents is not None:
         refund.next_at = clock.now() + REST
     elif code == NOT_KNOWN:
         _not_known(refund, f"M-Pesa does not know it ({code}).", code)
@@ -93,7 +92,7 @@ def _odd_amount(refund: Refund, stated_cents: int) -> str:
         refund.tenant_id, "refund", refund.id, "odd_result", actor="daraja", why=f"It states {stated_cents} cents."
     )
     refunds.unknown(refund, why)
-    refund.failure, refund.result_code, refund.next_at = why, ODD_AMOUNT, clock.now() + REST
+    refund.failure, refund.stated_cents, refund.next_at = why, stated_cents, clock.now() + REST
     return "It states another amount than was sent."
 
 
@@ -122,7 +121,7 @@ def _not_known(refund: Refund, why: str, code: str) -> None:
     tries = db.session.scalar(
         select(func.count()).where(
             MpesaRequest.tenant_id == refund.tenant_id,
-            MpesaRequest.subject == f"refund:{refund.id}",
+            MpesaRequest.refund_id == refund.id,
             MpesaRequest.kind == "status",
             MpesaRequest.state == "answered",
             MpesaRequest.result_code == code,

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, Select, func, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 
 from portal.audit import chain
 from portal.gateways import initiator, messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal, vault
-from portal.kernel.db import db
+from portal.kernel.db import db, new_token
 from portal.kernel.errors import Conflict, NotFound, Refused, Text
 from portal.kernel.errors import Sentence as _
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.booking import customer_credited, lock_with_payments
-from portal.payments.models import Allocation, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.models import MOVES_MONEY, Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment, touch
 from portal.tenants.models import Tenant
 from portal.users import team
@@ -35,6 +35,7 @@ from portal.users import team
 MPESA_FIRST = timedelta(hours=1)  # what M-Pesa says by itself comes before what an administrator says
 B2C_LEAST_CENTS = 10 * money.CENTS  # Safaricom's minimum for a pay-out
 METHODS = ("b2c", "reversal")
+_MOVES_MONEY: ColumnElement[bool] = literal_column(f"mpesa_requests.{MOVES_MONEY}")  # spelt as its indexes have it
 REPEATED_WITHIN = timedelta(minutes=10)
 MOST_PARTS = 100  # receipts that one request may send back from
 UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
@@ -358,8 +359,9 @@ def refuse(refund: Refund, *, why: str, actor: str) -> None:
 
 def may_be_resolved(refund: Refund) -> bool:
     """Whether it has been unknown for so long that an administrator may say what became of it."""
-    is_old = refund.sent_at is not None and refund.sent_at < clock.now() - MPESA_FIRST
-    return refund.state == "unknown" and is_old
+    if refund.state != "unknown" or (request := request_of(refund.id)) is None:
+        return False
+    return request.sent_at is not None and request.sent_at < clock.now() - MPESA_FIRST
 
 
 def resolve(refund: Refund, *, went: bool, receipt: str, actor: str) -> None:
@@ -430,48 +432,52 @@ def begin(refund_id: int) -> MpesaRequest | None:
     if gateway.environment != refund.environment:
         fail(refund, "Its gateway takes other money now than it came in as.", actor="worker")
         return None
-    subject = f"refund:{refund.id}"
-    request = db.session.scalars(
-        select(MpesaRequest).where(
-            MpesaRequest.subject == subject,
-            MpesaRequest.kind == refund.method,
-            MpesaRequest.tenant_id == refund.tenant_id,
-        )
-    ).one_or_none() or daraja_requests.ask(
-        gateway, refund.method, subject, originator_conversation_id=refund.originator_conversation_id
+    request = request_of(refund.id) or daraja_requests.ask(
+        gateway, refund.method, daraja_requests.Subject(refund_id=refund.id), originator_conversation_id=new_token()
     )
-    request.state, request.next_at = "created", clock.now()
-    refund.sends += 1
-    refund.sent_at, refund.next_at = clock.now(), clock.now() + daraja_requests.NO_ANSWER_AFTER
+    request.state, request.next_at, request.sent_at = "created", clock.now(), clock.now()
+    refund.next_at = clock.now() + daraja_requests.NO_ANSWER_AFTER
     _move(refund, "sending", actor="worker", why="Claimed by a worker.")
     return request
 
 
-def may_still_go(subject: str) -> bool:
-    """Whether the refund that this request is of is not over, now that its request leaves: who was killed in between
-    may be back after an administrator has ended it. From now M-Pesa has its hour to tell. The caller commits.
+def request_of(refund_id: int) -> MpesaRequest | None:
+    """The request that moves this refund's money: it knows how, when and how often that was told to M-Pesa.
+
+    None before it was first begun.
     """
-    refund = lock(int(subject.partition(":")[2]))
-    if refund.state not in ("sending", "unknown"):
-        return False
-    refund.sent_at = clock.now()
-    return True
+    mine = select(MpesaRequest).where(MpesaRequest.refund_id == refund_id, _MOVES_MONEY)
+    return db.session.scalars(mine).one_or_none()
 
 
-def sent(refund: Refund, conversation_id: str) -> None:
+def with_request() -> Select[Refund]:
+    """Refunds joined with the requests that move their money: those that were begun."""
+    return select(Refund).join(MpesaRequest, (MpesaRequest.refund_id == Refund.id) & _MOVES_MONEY)
+
+
+def may_still_go(request: MpesaRequest) -> bool:
+    """Whether the refund that this request is of is not over, now that its request leaves: who was killed in between
+    may be back after an administrator has ended it. The caller commits.
+    """
+    return lock(request.refund_id or 0).state in ("sending", "unknown")
+
+
+def sent(refund: Refund) -> None:
     """M-Pesa took it; its result follows. A result may have been quicker. The caller commits."""
-    refund.conversation_id = conversation_id or refund.conversation_id
     if refund.state == "sending":
         _move(refund, "sent", actor="daraja", why="M-Pesa accepted the request.")
 
 
-def not_sent(refund: Refund, why: str, *, may_retry: bool) -> None:
-    """It certainly was not sent: later again with the same id, or failed. The caller commits."""
+def not_sent(refund: Refund, why: str, *, sends: int, may_retry: bool) -> None:
+    """It certainly was not sent: later again with the same id, or failed. The caller commits.
+
+    sends: how often it was tried, with this time.
+    """
     if refund.state != "sending":
         return
     refund.failure = why[:300]
-    if may_retry and refund.sends <= len(daraja_requests.RETRY_AFTER_S):
-        refund.next_at = clock.now() + timedelta(seconds=daraja_requests.RETRY_AFTER_S[refund.sends - 1])
+    if may_retry and sends <= len(daraja_requests.RETRY_AFTER_S):
+        refund.next_at = clock.now() + timedelta(seconds=daraja_requests.RETRY_AFTER_S[sends - 1])
         _move(refund, "approved", actor="daraja", why=why)
     else:
         fail(refund, why, actor="daraja")
@@ -491,7 +497,7 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
     booked = db.session.get_one(Transaction, refund.transaction_id)
     if refund.state == "failed":  # a success after a failure: the money is gone, so it counts again
         _count_again(refund, booked)
-    refund.receipt, refund.result_code, refund.failure = receipt, "0", ""
+    refund.receipt, refund.failure = receipt, ""
     refund.next_at, refund.ended_at = None, clock.now()
     post.post(
         refund.tenant_id,
@@ -545,7 +551,7 @@ def _placed_on(booked: Transaction, amount_cents: int) -> Payment | None:
     return db.session.scalars(given.order_by(Allocation.id.desc()).limit(1)).first()
 
 
-def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> None:
+def fail(refund: Refund, why: str, *, actor: str) -> None:
     """It did not go: what it held is free again. The caller commits, holding the locks of `lock`."""
     if refund.state in ("failed", "done"):
         return
@@ -556,7 +562,7 @@ def fail(refund: Refund, why: str, *, actor: str, code: str | None = None) -> No
         if payment is None:
             booked.unallocated_cents += refund.amount_cents
         _post(refund, _account_of(payment), "refund_failed", 1)
-    refund.failure, refund.result_code = why[:300], code
+    refund.failure = why[:300]
     refund.next_at, refund.ended_at = None, clock.now()
     _move(refund, "failed", actor=actor, why=why)
     if refund.payment_id is not None:
