@@ -329,7 +329,7 @@ def test_a_part_paid_appointment_that_is_cancelled_is_payable_no_more(house: Hou
 
 def test_a_paid_appointment_that_is_cancelled_waits_for_its_refund(house: House) -> None:
     """money.md A18: nobody forgets the money of what will not take place."""
-    from tests.payments.test_refunds import with_initiator
+    from tests.payments.refunds.test_refunds import with_initiator
 
     with_initiator(house)
     one = approved(house, "onsite", 1_000)

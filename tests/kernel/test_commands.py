@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from portal.kernel.paths import ROOT
 
 
 def portal(*arguments: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":

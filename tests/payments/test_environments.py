@@ -21,7 +21,7 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import pushes, queries
 from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
-from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
 
 SECRETS = {
     "consumerKey": "real-key", "consumerSecret": "real-secret", "passkey": "real-passkey",

@@ -13,7 +13,7 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import queries
 from portal.users import credentials
 from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
-from tests.payments.test_refunds import with_initiator
+from tests.payments.refunds.test_refunds import with_initiator
 
 
 def paid_by_query(house: House, amount: int = 500) -> tuple[str, str, Pushed]:

@@ -5,9 +5,9 @@ import pytest
 from portal.kernel.db import db
 from portal.payments.models import Refund
 from tests.house import House, later, receipt
-from tests.payments.test_corners import asked
-from tests.payments.test_refund_answers import of, result, sent, told
-from tests.payments.test_refunds import with_initiator
+from tests.payments.processing.test_corrections import asked
+from tests.payments.refunds.test_refund_results import of, result, sent, told
+from tests.payments.refunds.test_refunds import with_initiator
 from tests.reconciliation.test_runs import CHARGE, PAY, PAYOUT, REVERSAL, ago, counted, rows, run
 
 PHONE = "254711000126"  # as the statements of these tests show their other party: 25471****126

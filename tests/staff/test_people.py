@@ -12,7 +12,7 @@ from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.users.models import Membership, User
 from tests.house import PASSWORD, House, csrf_of, later, receipt
-from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
 
 NEW = "battery staple words"
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,13 +19,13 @@ from flask import Flask, Response, request
 
 from bench.servers import answers, free_port
 from portal.kernel.db import db
+from portal.kernel.paths import ROOT
 from portal.payments.models import InboxItem
 from portal.processes import web_server
 from portal.processes.web_server import Front, environ_of
 from tests.house import House, c2b_body, receipt, wait_until
 from tests.support.application import KEYS
 
-ROOT = Path(__file__).parent.parent
 PATIENCE_S = 30
 
 

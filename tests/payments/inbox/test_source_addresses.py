@@ -16,9 +16,9 @@ from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Trans
 from portal.payments.processing import callbacks, jobs, results
 from portal.payments.stk import queries
 from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
-from tests.payments.test_corners import answer, asked
-from tests.payments.test_refund_answers import of, result, sent, told
-from tests.payments.test_refunds import with_initiator
+from tests.payments.processing.test_corrections import answer, asked
+from tests.payments.refunds.test_refund_results import of, result, sent, told
+from tests.payments.refunds.test_refunds import with_initiator
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def pay(house: House, token: str, number: int = 1, phone: str = PHONE) -> None:
 
 
 def ring(house: House, token: str) -> Any:
-    from tests.hotspot.test_portal import _ring
+    from tests.payer.test_captive_portal import _ring
 
     return replace(_ring(house, token), msisdn=PHONE)
 

@@ -25,6 +25,7 @@ from portal.gateways import result_codes
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused, Sentence
+from portal.kernel.paths import ROOT
 from portal.kernel.phone import normalise_msisdn
 from portal.kernel.translations import render
 from portal.notifications.models import Notice
@@ -35,7 +36,6 @@ from portal.tenants.models import Tenant
 from portal.web.language import said
 from tests.house import House, later, new_phone
 
-ROOT = Path(__file__).parent.parent
 CATALOGUE = ROOT / "translations" / "sw" / "LC_MESSAGES" / "messages.po"
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
 NUMBER_WORDS = re.compile(

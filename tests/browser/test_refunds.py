@@ -9,10 +9,10 @@ from portal.payments import booking
 from portal.payments.models import Transaction
 from tests.browser.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
 from tests.house import House, c2b_body, later, new_phone, receipt
-from tests.payments.test_claims import message, paste, without_api
-from tests.payments.test_corners import asked
-from tests.payments.test_refund_answers import HOUR_S, of, sent
-from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.processing.test_corrections import asked
+from tests.payments.refunds.test_refund_results import HOUR_S, of, sent
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
+from tests.payments.sms.test_submissions import message, paste, without_api
 
 SHOTS = os.environ.get("SCREENSHOTS")
 

@@ -18,9 +18,9 @@ from portal.payments.processing import callbacks, jobs, results
 from portal.payments.refunds import refund_results, refunds
 from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
-from tests.payments.test_claims import decide, message, paste, without_api
+from tests.payments.refunds.test_refunds import _payment_id, by_hand, with_initiator
+from tests.payments.sms.test_submissions import decide, message, paste, without_api
 from tests.payments.test_races import together
-from tests.payments.test_refunds import _payment_id, by_hand, with_initiator
 
 
 def asked(house: House, token: str, cents: int | None = None, method: str = "b2c") -> list[int]:

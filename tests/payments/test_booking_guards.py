@@ -17,7 +17,7 @@ from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transact
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
 from tests.house import House, receipt
-from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
 
 
 @pytest.fixture

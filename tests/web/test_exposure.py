@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from portal.kernel.paths import ROOT
 from tests.conftest import _close, _house
 from tests.house import House, receipt
 from tests.support.application import KEYS
 
-ROOT = Path(__file__).parent.parent
 OURS = "https://pay.mlima.test"
 TOKEN = "t" * 40
 Made = Callable[..., House]

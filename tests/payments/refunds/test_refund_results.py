@@ -11,8 +11,8 @@ from portal.payments import daraja_requests
 from portal.payments.models import MpesaRequest, Payment, Refund, Transaction
 from portal.payments.refunds import refunds
 from tests.house import House, csrf_of, later, receipt
-from tests.payments.test_corners import asked, asked_unplaced
-from tests.payments.test_refunds import by_hand, with_initiator
+from tests.payments.processing.test_corrections import asked, asked_unplaced
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
 
 HOUR_S = 3_601
 

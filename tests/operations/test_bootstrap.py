@@ -15,13 +15,13 @@ from portal.gateways.models import Gateway
 from portal.kernel import vault
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
+from portal.kernel.paths import ROOT
 from portal.operations.bootstrap import adopt
 from portal.tenants.models import Tenant
 from tests.conftest import _close, _house
 from tests.house import House
 from tests.support.application import KEYS
 
-ROOT = Path(__file__).parent.parent.parent
 GIVEN = {
     "MPESA_CONSUMER_KEY": "the-key", "MPESA_CONSUMER_SECRET": "the-secret", "MPESA_PASSKEY": "the-passkey",
     "MPESA_SHORTCODE": "600777", "MPESA_ENVIRONMENT": "production", "MPESA_INITIATOR_NAME": "api-user",

@@ -87,7 +87,7 @@ def test_what_it_alone_says_is_no_money(house: House) -> None:
 
 def test_what_it_alone_says_cannot_be_claimed_by_a_message(house: House) -> None:
     """safety.md 6."""
-    from tests.payments.test_claims import message
+    from tests.payments.sms.test_submissions import message
 
     give_key(house)
     post(house, told(new_phone(), amount=50))

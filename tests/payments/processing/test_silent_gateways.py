@@ -23,8 +23,8 @@ from portal.payments.stk import pushes as stk
 from portal.payments.stk import queries
 from portal.tenants.models import Tenant
 from tests.house import House, later, new_phone, receipt, wait_until
-from tests.payments.test_refunds import by_hand, with_initiator
-from tests.payments.test_sending import ACCEPTED, DARAJA
+from tests.payments.refunds.test_refunds import by_hand, with_initiator
+from tests.payments.stk.test_pushes import ACCEPTED, DARAJA
 
 SILENT = "http://silent.test"
 TOKEN = {"access_token": "t0ken", "expires_in": "3599"}
