@@ -19,14 +19,12 @@ from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
-from portal.payer import hotspot as captive
 from portal.payments import status
 from portal.payments.models import Payment, Push
 from portal.payments.sms import submissions
-from portal.payments.stk import pushes, queries
-from portal.payments.stk.prompt_limits import AskedFrom
+from portal.payments.stk import queries
 from portal.tenants import find
-from portal.web import browser, start_push
+from portal.web import browser, pasted_messages, start_push
 from portal.web.language import said
 from portal.web.limits import network, refuse_guessers, wrong_guess
 
@@ -99,17 +97,12 @@ def initiate() -> ResponseReturnValue:
         locale=str(get_locale() or "en"),
         nas_address=text_of(given, "nasIp", required=False)[:45],
     )
-    asked_from = AskedFrom(network(), device.mac)
     with transaction():
-        begun = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=key)
-        payment = begun.payment
-        requested = (
-            pushes.request_push(payment.id, msisdn, actor="payer", idempotency_key=key, asked_from=asked_from)
-            if begun.is_own and payment.state == "open"
-            else None
+        begun = purchases.buy(
+            tenant, gateway, package, msisdn=msisdn, device=device, network=network(), idempotency_key=key
         )
-        token, is_new = payment.token, requested is not None and requested.is_new
-        push_id = requested.push.id if requested else None
+        token, requested = begun.payment.token, begun.requested
+        is_new, push_id = requested is not None and requested.is_new, requested.push.id if requested else None
     push = start_push.ring_and_wait(push_id) if push_id is not None and is_new else _push(push_id)
     payment = _by_token(token)
     stands = status.standing(payment)
@@ -206,15 +199,11 @@ def verify_sms() -> ResponseReturnValue:
     msisdn = normalise_msisdn(phone) if phone else None
     mac = _mac(given)
     device = Device(mac=mac, browser_hash=browser.remembered(tenant), locale=str(get_locale() or "en"))
-    outcome = captive.claim(tenant, package_uid, text, device, msisdn)
-    if outcome["token"] is None:
-        return jsonify(status=outcome["status"], reason=outcome["reason"], message=outcome["sentence"])
-    payment = _by_token(outcome["token"])
-    answer = {
-        "status": outcome["status"],
-        "reason": outcome["reason"],
-        "message": outcome["sentence"],
-        "paymentId": payment.token,
-    }
+    outcome = pasted_messages.buy(tenant, package_uid, text, device, msisdn)
+    answer: dict[str, Any] = {"status": outcome.status, "reason": outcome.reason, "message": outcome.sentence}
+    if outcome.token is None:
+        return jsonify(answer)
+    payment = _by_token(outcome.token)
+    answer["paymentId"] = payment.token
     credentials = credentials_of(payment)
     return jsonify(answer | ({"credentials": credentials} if credentials else {}))

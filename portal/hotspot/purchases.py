@@ -7,7 +7,7 @@ over (cancelled, declined, nothing paid) is left to its own page, and a new purc
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, false, or_, select
@@ -22,6 +22,8 @@ from portal.payments.booking import allocate
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.payment import lock_payment, new_reference, open_payment, touch
+from portal.payments.stk import pushes
+from portal.payments.stk.prompt_limits import AskedFrom
 from portal.payments.stk.push_states import OPEN, State
 from portal.tenants.models import Tenant
 
@@ -83,10 +85,41 @@ def _is_private(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Begun:
-    """A purchase, and whether the caller may hold its payment's token: it is new, or they showed that they began it."""
+    """A purchase, and whether the caller may hold its payment's token: it is new, or they showed that they began it.
+
+    requested: the push that asks for it, where one does.
+    """
 
     payment: Payment
     is_own: bool
+    requested: pushes.Requested | None = None
+
+
+def buy(
+    tenant: Tenant,
+    gateway: Gateway,
+    package: Package,
+    *,
+    msisdn: str,
+    device: Device,
+    network: str,
+    idempotency_key: str | None = None,
+) -> Begun:
+    """Open the purchase and ask the phone to pay for it, where the caller may. network: whose limits it counts to.
+
+    The caller commits, then rings SEND_PUSHES. Raises Refused where the phone may not be asked now, and Conflict.
+    """
+    begun = open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=idempotency_key)
+    if not begun.is_own or begun.payment.state != "open":
+        return begun
+    requested = pushes.request_push(
+        begun.payment.id,
+        msisdn,
+        actor="payer",
+        idempotency_key=idempotency_key,
+        asked_from=AskedFrom(network, device.mac),
+    )
+    return replace(begun, requested=requested)
 
 
 def open_purchase(

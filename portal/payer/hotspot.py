@@ -13,27 +13,25 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 from sqlalchemy.orm import joinedload
 
-from portal.fulfilment import deliver_now
 from portal.gateways import client_factory
-from portal.gateways.models import Gateway
-from portal.hotspot import access, packages, purchases, unverified
-from portal.hotspot.models import AccessGrant, Package, Purchase
+from portal.hotspot import access, packages, purchases
+from portal.hotspot.models import AccessGrant, Purchase
 from portal.hotspot.purchases import Device
+from portal.hotspot.sms_purchases import Outcome
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Refused
 from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
 from portal.payer import view
 from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
-from portal.payments import status, transaction_status
+from portal.payments import status
 from portal.payments.models import Payment
-from portal.payments.sms import submissions, verification
-from portal.payments.stk import pushes, queries
-from portal.payments.stk.prompt_limits import AskedFrom
+from portal.payments.sms import submissions
+from portal.payments.stk import queries
 from portal.tenants import find
 from portal.tenants.models import Tenant
-from portal.web import browser
+from portal.web import browser, pasted_messages
 from portal.web.language import said
 from portal.web.limits import network, refuse_guessers, wrong_guess
 from portal.web.site import tell_wait
@@ -194,34 +192,23 @@ def buy(slug: str) -> ResponseReturnValue:
         gateway = client_factory.choose(tenant.id, "hotspot")
         package = packages.for_sale(tenant.id, form.package.data)
         with transaction():
-            begun = purchases.open_purchase(
+            begun = purchases.buy(
                 tenant,
                 gateway,
                 package,
                 msisdn=form.phone.msisdn,
                 device=device_of(tenant, carried()),
+                network=network(),
                 idempotency_key=form.idempotency_key.data or None,
             )
-            payment = begun.payment
-            token, payment_id, is_asked = payment.token, payment.id, begun.is_own and payment.state == "open"
-            push_id = (
-                pushes.request_push(
-                    payment_id,
-                    form.phone.msisdn,
-                    actor="payer",
-                    idempotency_key=form.idempotency_key.data or None,
-                    asked_from=AskedFrom(network(), purchases.normalise_mac(carried().get("mac", ""))),
-                ).push.id
-                if is_asked
-                else None
-            )
+            token, payment_id = begun.payment.token, begun.payment.id
     except Refused as error:
         form.form_errors.append(said(error.message))
         tell_wait(error)
         return _shown(find.by_slug(slug), form, error.status, retry_in_s=getattr(error, "retry_after_s", None))
     if not begun.is_own:
         return _under_way(tenant, form, payment_id)
-    if push_id is not None:
+    if begun.requested is not None:
         queue.ring(queue.SEND_PUSHES)
     return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
 
@@ -329,9 +316,7 @@ def _paste_form(tenant: Tenant, *, is_new: bool = False) -> PasteForm:
     return form
 
 
-def _pasted(
-    tenant: Tenant, form: PasteForm, outcome: dict[str, str] | None, status_code: int = 200
-) -> ResponseReturnValue:
+def _pasted(tenant: Tenant, form: PasteForm, outcome: Outcome | None, status_code: int = 200) -> ResponseReturnValue:
     told = carried()
     page = render_template(
         "hotspot/sms.html",
@@ -364,122 +349,13 @@ def paste(slug: str) -> ResponseReturnValue:
         return _pasted(tenant, form, None, 422)
     told = carried()
     device = device_of(tenant, told)
-    outcome = claim(tenant, form.package.data or "", form.sms_text.data, device, form.phone.msisdn or None)
-    if outcome["token"]:
-        return redirect(url_for("hotspot.wait", slug=slug, token=outcome["token"]), 303)
+    outcome = pasted_messages.buy(
+        tenant, form.package.data or "", form.sms_text.data, device, form.phone.msisdn or None
+    )
+    if outcome.token:
+        return redirect(url_for("hotspot.wait", slug=slug, token=outcome.token), 303)
     tenant = find.by_slug(slug)
-    shown = {"status": outcome["status"], "sentence": outcome["sentence"]}
-    return _pasted(tenant, _paste_form(tenant), shown, 422 if outcome["status"] == "rejected" else 200)
-
-
-def claim(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
-    """Examine a pasted message and use its money, in one transaction; {status, reason, sentence, token or None}.
-
-    package_uid: empty for the dearest package that the message's money covers. status: verified, queued (for a person,
-    or until M-Pesa answers) or rejected.
-    """
-    refuse_guessers("message", tenant.id, device.mac, msisdn or "")
-    outcome = _claimed(tenant, package_uid, text, device, msisdn)
-    if outcome["token"] is None:
-        wrong_guess("message", tenant.id, device.mac, msisdn or "")
-    return outcome
-
-
-def _claimed(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> dict[str, Any]:
-    gateway = client_factory.choose(tenant.id, "hotspot")
-    try:
-        package = packages.for_sale(tenant.id, package_uid) if package_uid else _covered(tenant, text)
-        least_cents = min((one.price_cents for one in packages.on_sale(tenant.id)), default=package.price_cents)
-        stated = verification.read(tenant, gateway, text, price_cents=package.price_cents, least_cents=least_cents)
-    except NotFound:
-        raise
-    except Refused as error:
-        return _outcome("rejected", error.code, said(error.message))
-    payment_id = None
-    with transaction():
-        examined = verification.examine(gateway, stated, msisdn=msisdn)
-        if examined.money is not None:
-            payment = purchases.claimed(tenant, gateway, package, examined.money, device, msisdn=msisdn)
-            payment_id = payment.id
-            outcome = _outcome("verified", examined.reason, _("Your payment was found."), payment.token)
-        elif examined.reason == "already_used":
-            sentence = _(
-                "This payment has already been used. If it was yours, choose “I have a code” and enter its code and"
-                " password."
-            )
-            outcome = _outcome("rejected", "already_used", sentence)
-        elif submissions.takes(gateway):
-            outcome = _queued(tenant, gateway, package, text, device, msisdn, examined, stated)
-        else:
-            outcome = _unproven(gateway, stated.receipt)
-    if payment_id is not None:
-        deliver_now(payment_id)
-        queue.ring(queue.PAID)
-    elif outcome["reason"] == "asking_mpesa":
-        queue.ring(queue.REQUESTS)
-    return outcome
-
-
-def _covered(tenant: Tenant, text: str) -> Package:
-    """The dearest package that the message's money covers; the cheapest where it covers none, to be told its price."""
-    stated = verification.stated_in(text)
-    on_sale = sorted(packages.on_sale(tenant.id), key=lambda one: one.price_cents)
-    if not on_sale:
-        raise NotFound(_("This package is not for sale here."))
-    covered = [one for one in on_sale if stated is not None and one.price_cents <= stated.amount_cents]
-    return covered[-1] if covered else on_sale[0]
-
-
-def _unproven(gateway: Gateway, receipt: str) -> dict[str, Any]:
-    """One answer, whatever we know of this receipt: M-Pesa is asked in every case, as often as it may be."""
-    asker = personal.network_hash(network(), gateway.tenant_id)
-    if transaction_status.ask(gateway, receipt, network_hash=asker) or transaction_status.may_be_asked_later(
-        gateway, network_hash=asker
-    ):
-        sentence = _("We are asking M-Pesa about this payment. Try again in half a minute.")
-        return _outcome("queued", "asking_mpesa", sentence)
-    sentence = _("M-Pesa has not told us of this payment. If you paid just now, wait a minute and try again.")
-    return _outcome("rejected", "unknown_payment", sentence)
-
-
-def _outcome(word: str, reason: str, sentence: str, token: str | None = None) -> dict[str, Any]:
-    return {"status": word, "reason": reason, "sentence": sentence, "token": token}
-
-
-def _queued(
-    tenant: Tenant,
-    gateway: Gateway,
-    package: Package,
-    text: str,
-    device: Device,
-    msisdn: str | None,
-    examined: verification.Claim,
-    stated: verification.Stated,
-) -> dict[str, Any]:
-    """The message put before the staff, and the internet opened meanwhile where the tenant's policy says so."""
-    try:
-        claim = submissions.queue(
-            gateway,
-            stated,
-            text,
-            network_hash=personal.network_hash(network(), tenant.id),
-            device=submissions.device_key(tenant.id, device.mac, msisdn),
-            open_payment=lambda: purchases.for_message(tenant, gateway, package, device, msisdn=msisdn),
-            is_own=lambda payment: _has_begun(payment, device),
-        )
-    except Refused as error:
-        return _outcome("rejected", error.code, said(error.message))
-    token = claim.payment.token
-    if submissions.is_open_unverified(claim.payment) or (not examined.contradicts and unverified.open_access(claim)):
-        sentence = _("Your internet is open. The staff still check your message.")
-        return _outcome("verified", "unverified_policy", sentence, token)
-    sentence = _("We have your message. The staff check it, then your internet opens.")
-    return _outcome("queued", "waits_for_staff", sentence, token)
-
-
-def _has_begun(payment: Payment, device: Device) -> bool:
-    begun = purchases.of_payment(payment.id)
-    return begun is not None and purchases.is_of_browser(begun, device.browser_hash)
+    return _pasted(tenant, _paste_form(tenant), outcome, 422 if outcome.status == "rejected" else 200)
 
 
 @bp.get("/<slug>/code")
