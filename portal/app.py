@@ -18,7 +18,7 @@ from portal.kernel.config import Config
 from portal.kernel.paths import ROOT
 from portal.payments.inbox.spool import Spool
 from portal.users.tokens import FRESH_FOR
-from portal.web import home, limits, site
+from portal.web import assets, errors, filters, home, language, limits, security
 from portal.web import signin as accounts
 from portal.web.limits import storage_url
 
@@ -51,7 +51,8 @@ def create_app(config: Config | None = None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     config.data_dir.mkdir(parents=True, exist_ok=True)
     _add_extensions(app, config)
-    site.set_up(app)
+    for shared in (language, security, filters, assets, errors):
+        shared.set_up(app)
     _open_doors(app)
     if config.simulator_url:
         _show_demo(app, config)
@@ -122,7 +123,7 @@ def _open_doors(app: Flask) -> None:
     app.register_blueprint(account.bp)  # patients
     app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request
     app.register_blueprint(api.bp)  # bearer token or API key, but for the portal's doors
-    site.csrf.exempt(api.bp)
-    for name in site.CSRF_EXEMPT:
+    security.csrf.exempt(api.bp)
+    for name in security.CSRF_EXEMPT:
         if (view := app.view_functions.get(name)) is not None:
-            site.csrf.exempt(view)
+            security.csrf.exempt(view)

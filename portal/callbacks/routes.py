@@ -22,7 +22,7 @@ from portal.payments.inbox.inbox import BODY_LIMIT_BYTES
 from portal.payments.inbox.spool import CannotKeep, Spool
 from portal.payments.models import Push
 from portal.payments.stk import queries
-from portal.web.site import csrf
+from portal.web.security import csrf
 
 bp = Blueprint("hooks", __name__)
 ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'

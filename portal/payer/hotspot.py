@@ -32,9 +32,9 @@ from portal.payments.stk import queries
 from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.web import browser, pasted_messages
+from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import network, refuse_guessers, wrong_guess
-from portal.web.site import tell_wait
 
 bp = Blueprint("hotspot", __name__, url_prefix="/hotspot")
 # MikroTik's names, carried from page to page: the browser may keep no cookies.

@@ -22,9 +22,9 @@ from portal.payments.models import Allocation, Payment, Transaction
 from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.web import browser
+from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import network
-from portal.web.site import tell_wait
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")
 

@@ -24,8 +24,8 @@ from wtforms import HiddenField, PasswordField
 from portal.kernel import vault
 from portal.kernel.db import new_token
 from portal.kernel.logs import logger
+from portal.web.errors import forged
 from portal.web.signin import ask_to_sign_in
-from portal.web.site import forged
 
 KEPT_FOR_S, MOST_CHARACTERS = 900, 20_000
 SECRET = re.compile(r"password|secret|passkey|credential|certificate|consumer_?key|token|pin$", re.IGNORECASE)

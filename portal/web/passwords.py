@@ -22,10 +22,10 @@ from portal.tenants.models import Tenant
 from portal.users import credentials, links, team
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
-from portal.web.language import said
+from portal.web.errors import tell_wait
+from portal.web.language import locale, said
 from portal.web.limits import network, shared
 from portal.web.signin import ask_to_sign_in, enter, keep_session, remember_device
-from portal.web.site import locale, tell_wait
 
 bp = Blueprint("passwords", __name__, url_prefix="/password")
 ASKED_FOR_LINKS = "20 per 15 minutes"  # a network's

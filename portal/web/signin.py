@@ -28,9 +28,9 @@ from portal.users import credentials, guesses, sessions
 from portal.users.credentials import Entered
 from portal.users.models import User
 from portal.users.permissions import STAFF_ROLES
+from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import SIGN_INS, network, shared
-from portal.web.site import tell_wait
 
 bp = Blueprint("accounts", __name__)
 DEVICE_COOKIE, DEVICE_KNOWN_FOR_S = "mlango-device", 180 * 86_400

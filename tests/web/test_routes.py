@@ -27,7 +27,7 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.users import credentials
 from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
-from portal.web import site, start_push
+from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
 from tests.services.redis_server import fresh_redis_database
@@ -565,7 +565,7 @@ def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(wal
             unprotected.add(rule.endpoint)
     payers = {endpoint for endpoint in WITHOUT_CSRF if not endpoint.startswith("hooks.")}
     assert unprotected == payers, "a form without protection, or one that no cookieless payer could send"
-    assert site.CSRF_EXEMPT == WITHOUT_CSRF
+    assert security.CSRF_EXEMPT == WITHOUT_CSRF
 
 
 # --- headers
@@ -589,7 +589,7 @@ def answers(house: House, client: FlaskClient) -> dict[str, Any]:
         "refused": client.get("/api/transactions"), "missing": client.get("/api/nothing"),
         "hook": client.post("/hooks/0/c2b/confirmation"),
         "style": client.get("/static/css/mlango.css", buffered=True), "brand": client.get("/brand/mlima.css"),
-        "script": client.get(f"/vendor/{site.htmx_file()[0]}"),
+        "script": client.get(f"/vendor/{assets.htmx_file()[0]}"),
         "staff": staff.get("/staff/"), "sheet": staff.get("/staff/payments.csv"),
         "forbidden": house.browser_of("otieno").get("/staff/"),
         "poll": client.get(poll.group(0)) if poll else client.get(f"/pay/{'0' * 40}/status"),

@@ -1,0 +1,85 @@
+"""Whom a page trusts and what a browser may do with it: hosts, sessions, forged forms, headers; an id for each request.
+
+The content security policy allows no inline script and no inline style; a tenant's colour comes as a stylesheet of
+its own. Pages behind a sign-in are protected against forged requests; the payers' forms, which carry no authority and
+must work without cookies, are exempt by the list in CSRF_EXEMPT.
+"""
+
+import secrets
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, abort, current_app, g, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask_wtf.csrf import CSRFProtect
+
+from portal.kernel import logs
+from portal.web.errors import route
+
+csrf = CSRFProtect()
+HTTPS_FOR_S = 31_536_000
+# The payers' doors: no cookie, no authority, an idempotency key in each form. Bearer tokens guard the API.
+CSRF_EXEMPT = frozenset(
+    {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
+     "pay.push", "hooks.stk", "hooks.validation",
+     "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
+     "hooks.result", "hooks.timeout"}
+)  # fmt: skip
+
+
+def set_up(app: Flask) -> None:
+    """Guard the app's sessions, forms and hosts, and send its headers."""
+    csrf.init_app(app)
+    app.session_interface = Sessions()
+    app.before_request(_begin)
+    app.after_request(_send_headers)
+    app.teardown_request(lambda _error: logs.clear())
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own; without a cookie, as callbacks and captive browsers come, no signature is prepared to check one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if app.secret_key and self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given[:40] if given.replace("-", "").isalnum() else secrets.token_hex(8)
+    logs.clear()
+    logs.bind(request_id=g.request_id)
+    _refuse_foreign_host()
+
+
+# Asked by machines inside, which know the process by its address.
+_ANY_HOST = frozenset({"operations.healthz", "operations.readyz", "operations.metrics"})
+
+
+def _refuse_foreign_host() -> None:
+    """PUBLIC_URL says what this product is called: in production no other name is answered."""
+    config = current_app.config["PORTAL"]
+    asked = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    if config.development or asked == urlsplit(config.public_url).hostname or request.endpoint in _ANY_HOST:
+        return
+    logs.logger.warning("foreign_host", door=route())
+    abort(421)
+
+
+def _send_headers(response: Response) -> Response:
+    headers = response.headers
+    headers["X-Request-ID"] = g.get("request_id", "")
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Referrer-Policy", "no-referrer")
+    headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    forms = "'self' http: https:" if g.get("posts_to_router") else "'self'"
+    headers.setdefault(
+        "Content-Security-Policy",
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'",
+    )
+    if current_app.config["PORTAL"].public_url.startswith("https"):
+        headers.setdefault("Strict-Transport-Security", f"max-age={HTTPS_FOR_S}; includeSubDomains")
+    if not headers.get("Cache-Control"):
+        headers["Cache-Control"] = "no-store"
+    return response
