@@ -1,11 +1,14 @@
 """Who may import whom: the contracts of pyproject.toml hold, and those about Flask leave no room out."""
 
+import ast
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from importlinter.cli import lint_imports
 
+import portal
 from portal.kernel.errors import Sentence
 from portal.kernel.translations import render
 
@@ -38,3 +41,40 @@ def test_no_room_below_the_views_is_left_out_of_the_contract_about_flask() -> No
 def test_a_sentence_is_said_without_an_application() -> None:
     assert render(Sentence("This is already paid."), "sw") == "Hii imeshalipwa."
     assert render(Sentence("This is already paid."), "en") == "This is already paid."
+
+
+def plan_in_readme() -> list[str]:
+    """The floors of README's plan, from the top, each as the contract writes it: `clinic | hotspot`."""
+    text = (ROOT / "README.md").read_text().partition("## How it is built")[2].partition("\n## ")[0]
+    drawn = [line for line in text.splitlines() if line.startswith("    ")]
+    return [" | ".join(re.split(r"\s{2,}", line.strip())[0].split(" · ")) for line in drawn]
+
+
+def test_the_plan_in_readme_is_the_contract() -> None:
+    """house.md: README drew api, staff, payer and hooks as one floor; the contract and the code had three."""
+    floors = contracts()["Imports only point down"]["layers"]
+    assert floors[0] == "portal.__main__", "which only starts the command line"
+    assert plan_in_readme() == [floor.replace("portal.", "") for floor in floors[1:]] + ["simulator"]
+
+
+def test_every_room_has_its_floor_and_says_what_it_is() -> None:
+    on_plan = {room for floor in plan_in_readme() for room in floor.split(" | ")}
+    rooms = {
+        path.stem for path in (ROOT / "portal").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__", "__main__"} == {room.partition(".")[0] for room in on_plan}
+    for package in sorted((ROOT / "portal").rglob("__init__.py")):
+        assert ast.get_docstring(ast.parse(package.read_text())), f"{package}: its docstring is its decision record"
+
+
+def test_the_doors_do_not_know_each_other() -> None:
+    floors = contracts()["Imports only point down"]["layers"]
+    doors = contracts()["The doors do not know each other"]
+    assert doors["type"] == "independence"
+    assert " | ".join(doors["modules"]) == "portal.staff | portal.api | portal.payer | portal.callbacks" in floors
+
+
+def test_the_map_of_the_rooms_names_what_is_there() -> None:
+    named = re.findall(r"\b[a-z0-9_]+(?:/[a-z0-9_]+)*(?:/|\.py)(?!\w)", portal.__doc__ or "")
+    assert len(named) > 20 and "payments/payment.py" in named
+    assert [path for path in named if not ((ROOT / "portal" / path).exists() or (ROOT / path).exists())] == []
