@@ -121,7 +121,7 @@ def test_the_clinician_reads_of_the_payment_on_the_open_page_until_it_is_put_awa
     last = re.search(r'name="last" value="(\d+)"', page)[1]  # type: ignore[index]
     with house.app.app_context(), transaction():
         told = db.session.get_one(Notice, int(last))
-        tell.in_app(told.tenant_id, "later", user_id=told.user_id, text="Something new")
+        tell.in_app(told.tenant_id, "later", user_id=told.user_id, text="Something new", locale="en")
     for browser in (desk, doctor):
         token = csrf_of(browser, "/staff/manual/new" if browser is desk else "/staff/")
         assert browser.post("/staff/notices", data={"csrf_token": token, "last": last}).status_code == 303
