@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Insert, Integer, MetaData, event, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -149,30 +148,16 @@ def owned(model: type[Owned], tenant_id: int, **by: Any) -> Owned:
     return row
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that is given up when its server stays silent for longer than the caller is patient.
-
-    The server's own timeouts end what it works on; they say nothing where the server, or the way to it, is gone.
-    """
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        patience_ms = _patience_ms.get()
-        if timeout is not None or patience_ms is None:
-            return super().wait(gen, interval, timeout)
-        try:
-            return super().wait(gen, interval, patience_ms / 1000)
-        except psycopg.errors._WaitTimeout:
-            self.pgconn.finish()  # whatever still comes on it would answer another question
-            raise psycopg.OperationalError(f"The database server was silent for {patience_ms} ms.") from None
-
-
 def prepare(engine: Engine) -> None:
     """Set up connections of this engine: pragmas and BEGIN for SQLite, patience for PostgreSQL."""
     if engine.dialect.name != "sqlite":
+        from portal.kernel.postgresql import ImpatientConnection  # with libpq, which SQLite has no use for
 
         @event.listens_for(engine, "do_connect")
         def on_do_connect(_dialect: Any, _record: Any, arguments: Any, named: Any) -> Any:
-            return ImpatientConnection.connect(*arguments, **named)
+            connection = ImpatientConnection.connect(*arguments, **named)
+            connection.patience_ms = _patience_ms.get
+            return connection
 
         ask_if_alive = engine.dialect.do_ping
 

