@@ -36,7 +36,7 @@ def furnished(either_house: House) -> Iterator[House]:
     client.post(f"{house.hook()}/c2b/confirmation", json=paid)
     house.settle()
     with house.app.app_context(), transaction():
-        tell.by_sms(house.tenant_id(), "told", msisdn=PHONE, text="Paid.")
+        tell.by_sms(house.tenant_id(), "told", msisdn=PHONE, text="Paid.", locale="en")
     yield house
     vault.use(vault.KeyRing(KEYS))
 

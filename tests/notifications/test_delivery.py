@@ -47,7 +47,13 @@ def write(house: House, **changes: object) -> None:
         with transaction():
             for _twice in range(2):
                 tell.by_email(
-                    1, "k1", address="amina@example.com", subject="Paid", text="Receipt SKL1ABCD23", **changes
+                    1,
+                    "k1",
+                    address="amina@example.com",
+                    subject="Paid",
+                    text="Receipt SKL1ABCD23",
+                    locale="en",
+                    **changes,
                 )  # type: ignore[arg-type]
         db.session.remove()
 
@@ -160,7 +166,7 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
 def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: House, answer, state: str) -> None:  # type: ignore[no-untyped-def]
     with posted.app.app_context():
         with transaction():
-            tell.by_sms(1, "k2", msisdn="254712345678", text="Paid")
+            tell.by_sms(1, "k2", msisdn="254712345678", text="Paid", locale="en")
         db.session.remove()
         with responses.RequestsMock() as mock:
             mock.post(SMS, **answer)
@@ -354,7 +360,7 @@ def test_a_message_that_cannot_be_opened_is_given_up_in_its_time_and_stops_no_ot
         with transaction():
             bad = db.session.query(OutboxItem).one()
             bad.payload_sealed = bad.payload_sealed.replace("v1.test.", "v1.gone.")
-            tell.by_email(1, "k2", address="brian@example.com", subject="Paid", text="Receipt SKL1ABCD24")
+            tell.by_email(1, "k2", address="brian@example.com", subject="Paid", text="Receipt SKL1ABCD24", locale="en")
         db.session.remove()
     carrier = Carrier(monkeypatch)
     carry(house)
