@@ -44,7 +44,7 @@ lint: $(TOOLS)
 
 # PostgreSQL, Redis, FreeRADIUS and Chromium: installed as root on Debian and Ubuntu, named if missing elsewhere
 services:
-	@sh tests/services/install
+	@sh tests/support/services/install
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

@@ -21,8 +21,8 @@ from portal.simulator import OrganisationSpec, create_simulator
 from portal.users import credentials
 from portal.web import start_push
 from tests.house import House
-from tests.services.postgresql import PostgreSQLServer
 from tests.support.application import Serving, closed, config_for, opened, serve
+from tests.support.services.postgresql import PostgreSQLServer
 
 # As slow as production's, argon2 would be most of what these tests do; one test checks the real strength.
 STRONG_HASHER = credentials._hasher
@@ -30,7 +30,7 @@ credentials._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 start_push.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
 
-pytest_plugins = ["tests.plugin_services"]
+pytest_plugins = ["tests.support.services.plugin"]
 
 hypothesis_settings.register_profile(
     "mlango",

@@ -8,8 +8,8 @@ import pytest
 from portal.web import start_push
 from portal.web.limits import limiter
 from tests.house import House
-from tests.services.redis_server import fresh_redis_database
 from tests.support.application import closed, config_for, opened
+from tests.support.services.redis_server import fresh_redis_database
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.browser.journeys import Phones
 from tests.house import House
 from tests.support.application import Serving
+from tests.support.journeys import Phones
 
 PAUSE_S = 0.1
 

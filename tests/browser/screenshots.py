@@ -11,8 +11,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from portal.demo.data import PASSWORD
-from tests.browser.journeys import ROUTER, Phones, local
-from tests.services.browser import CHROMIUM_FLAGS, chromium_path
+from tests.support.journeys import ROUTER, Phones, local
+from tests.support.services.browser import CHROMIUM_FLAGS, chromium_path
 
 PHONE, DESK = (360, 720), (1280, 800)
 

@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.journeys import (
+from tests.house import new_phone
+from tests.support.journeys import (
     ask_for,
     is_same_document,
     local,
@@ -13,7 +14,6 @@ from tests.browser.journeys import (
     sign_in,
     visit,
 )
-from tests.house import new_phone
 
 
 def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_house, phones, page_at, no_problems):

@@ -4,7 +4,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.journeys import (
+from tests.house import House, new_phone
+from tests.support.journeys import (
     ask_for,
     buy,
     faults_of,
@@ -13,7 +14,6 @@ from tests.browser.journeys import (
     sign_in,
     visit,
 )
-from tests.house import House, new_phone
 
 
 def look_at(page: Page, house: House, paths: dict[str, str]) -> list[str]:

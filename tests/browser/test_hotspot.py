@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.journeys import (
+from tests.house import new_phone
+from tests.support.journeys import (
     ROUTER,
     buy,
     is_same_document,
@@ -13,7 +14,6 @@ from tests.browser.journeys import (
     remember_this_document,
     report_by_hand_payments,
 )
-from tests.house import new_phone
 
 FIRST_LOAD_LIMIT_BYTES = 30 * 1024
 

@@ -9,8 +9,8 @@ from portal.clinic.models import Appointment
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
-from tests.browser.journeys import ask_for, is_same_document, remember_this_document, visit
 from tests.house import new_phone
+from tests.support.journeys import ask_for, is_same_document, remember_this_document, visit
 
 
 def test_an_invoice_is_paid_by_its_link_and_its_receipt_prints(open_house, phones, page_at, no_problems):

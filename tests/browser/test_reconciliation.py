@@ -3,10 +3,9 @@
 from typing import Any
 
 from portal.kernel import clock
-from tests.browser.journeys import faults_of, sign_in
 from tests.house import receipt
-from tests.reconciliation.statement_kit import Line, as_csv, table
-from tests.reconciliation.test_runs import ago, by_hand
+from tests.support.journeys import faults_of, sign_in
+from tests.support.statements import Line, ago, as_csv, by_hand, table
 
 
 def test_a_statement_is_compared_and_a_difference_explained(open_house, page_at, no_problems, tmp_path):

@@ -7,12 +7,10 @@ from typing import Any
 from portal.kernel.db import db, transaction
 from portal.payments import booking
 from portal.payments.models import Transaction
-from tests.browser.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
 from tests.house import House, c2b_body, later, new_phone, receipt
-from tests.payments.processing.test_corrections import asked
-from tests.payments.refunds.test_refund_results import HOUR_S, of, sent
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
-from tests.payments.sms.test_submissions import message, paste, without_api
+from tests.support.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
+from tests.support.refunds import HOUR_S, paid_by_hand, refund_asked, refund_sent, refund_state, with_initiator
+from tests.support.sms import message, paste, without_api
 
 SHOTS = os.environ.get("SCREENSHOTS")
 
@@ -116,9 +114,9 @@ def test_staff_say_what_m_pesa_does_not(served: House, page_at: Any, no_problems
     house = served
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
-    one = asked(house, token)[0]
-    sent(house, one, state="unknown")
+    paid_by_hand(house, 100, number, receipt(1))
+    one = refund_asked(house, token)[0]
+    refund_sent(house, one, state="unknown")
     later(HOUR_S)
     doubtful = c2b_body(receipt=receipt(3), amount=10, account="X", shortcode="600333")
     assert house.client().post(f"{house.hook()}/c2b/confirmation", json=doubtful).status_code == 200
@@ -135,4 +133,4 @@ def test_staff_say_what_m_pesa_does_not(served: House, page_at: Any, no_problems
     page.get_by_label("Its receipt on the statement").fill(receipt(5).lower())
     page.get_by_role("button", name="It went", exact=True).click()
     page.get_by_text("Noted.").wait_for()
-    assert of(house, one)[0] == "done" and found == []
+    assert refund_state(house, one)[0] == "done" and found == []

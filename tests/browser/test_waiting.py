@@ -8,8 +8,8 @@ from playwright.sync_api import Page, Request, expect
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment
 from portal.payments.payment import touch
-from tests.browser.journeys import buy, portal
 from tests.house import House, later, new_phone
+from tests.support.journeys import buy, portal
 
 
 def asked_of(page: Page, part: str) -> list[str]:

@@ -10,9 +10,9 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import Transaction
 from portal.reconciliation.models import Reconciliation
-from tests.browser.journeys import portal, sign_in
 from tests.house import House, c2b_body, new_phone, receipt
-from tests.reconciliation.test_runs import ago, run
+from tests.support.journeys import portal, sign_in
+from tests.support.statements import ago, run
 
 WIDTHS_PX = (320, 360, 414, 600, 641, 700, 768, 820, 900, 1024, 1100, 1240, 1280, 1366)
 A4_PX = (703, 1032)  # A4 upright and across, less 12 mm on either side, at 96 px to the inch

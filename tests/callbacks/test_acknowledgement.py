@@ -4,14 +4,13 @@ and a claim opens nothing."""
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from portal.gateways.models import Gateway
 from portal.kernel import clock
@@ -20,6 +19,7 @@ from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.processing import jobs
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
+from tests.support.outages import database_away
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 LEGACY = ("/api/mpesa/callback", "/api/mpesa/callbacks/stk", "/api/portal/mpesa/callback")
@@ -235,25 +235,6 @@ def test_validation_answers_within_the_contract(house: House) -> None:
         )
     with house.inside():
         assert db.session.query(InboxItem).filter_by(kind="c2b").count() == 0, "a question is not money"
-
-
-@contextmanager
-def database_away(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every new look into the database fails, as when its server is gone."""
-    inbox.forget_doors()
-    with house.app.app_context():
-        engine = db.engine
-        db.session.remove()
-
-    def refuse(*_given: Any, **_named: Any) -> Any:
-        raise OperationalError("SELECT", {}, Exception("the server is away"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "connect", refuse)
-        patch.setattr(engine, "begin", refuse)
-        patch.setattr(engine.pool, "connect", refuse)
-        yield
-    inbox.forget_doors()
 
 
 def spooled(house: House) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.services.postgresql import PostgreSQLServer, libpq_url, start_postgresql
+from tests.support.services.postgresql import PostgreSQLServer, libpq_url, start_postgresql
 
 BACK_WITHIN_S = 20.0
 

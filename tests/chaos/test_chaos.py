@@ -6,8 +6,8 @@ import pytest
 
 from tests.chaos.run import run
 from tests.chaos.trouble import Plan
-from tests.services.postgresql import PostgreSQLMissing
-from tests.services.programs import lacking
+from tests.support.services.postgresql import PostgreSQLMissing
+from tests.support.services.programs import lacking
 
 PAYMENTS = 30
 # the database goes for 4 s in the middle; workers and scheduler are killed before, during and after

@@ -20,23 +20,7 @@ from portal.payments.models import Payment
 from portal.payments.refunds import refunds
 from portal.users.models import User
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
-
-
-def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
-    api = house.api("brian")
-    patient = api.post(
-        "/api/patients", json={"name": "Achieng", "phone": new_phone(), "email": "achieng@example.com"}
-    ).json
-    clinician = api.get("/api/clinicians").json["items"][0]
-    body = {
-        "patientId": patient["id"],
-        "clinicianId": clinician["id"],
-        "kind": kind,
-        "startsAt": (clock.now() + timedelta(days=2)).isoformat(),
-        "durationMinutes": 45,
-        "price": price,
-    }
-    return api.post("/api/appointments", json=body | changes)
+from tests.support.appointments import book
 
 
 def approved(house: House, kind: str = "virtual", price: int = 1_500) -> dict[str, Any]:
@@ -46,7 +30,7 @@ def approved(house: House, kind: str = "virtual", price: int = 1_500) -> dict[st
     return answer.json  # type: ignore[no-any-return]
 
 
-def told(house: House, kind: str) -> list[dict[str, Any]]:
+def result_told(house: House, kind: str) -> list[dict[str, Any]]:
     with house.inside():
         return [payload_of(item) for item in db.session.query(OutboxItem).filter_by(kind=kind).order_by(OutboxItem.id)]
 
@@ -137,7 +121,9 @@ def test_messages_about_test_money_say_so_and_those_about_real_money_do_not(hous
     house.settle()
     for channel in ("sms", "email"):
         letters = [
-            letter for letter in told(house, channel) if "1,500" in letter["text"] or receipt(5) in letter["text"]
+            letter
+            for letter in result_told(house, channel)
+            if "1,500" in letter["text"] or receipt(5) in letter["text"]
         ]
         assert len(letters) == 2
         for letter in letters:
@@ -146,7 +132,9 @@ def test_messages_about_test_money_say_so_and_those_about_real_money_do_not(hous
     with house.app.app_context(), transaction():
         db.session.query(Gateway).filter_by(shortcode="600111").update({"environment": "production"})
     approved(house)
-    assert "TEST" not in told(house, "sms")[-1]["text"] and "TEST" not in told(house, "email")[-1]["subject"]
+    assert (
+        "TEST" not in result_told(house, "sms")[-1]["text"] and "TEST" not in result_told(house, "email")[-1]["subject"]
+    )
 
 
 @pytest.mark.property(36)
@@ -182,7 +170,7 @@ def test_a_payments_page_names_client_and_therapist(house: House) -> None:
 def test_approval_issues_the_invoice_and_tells_the_patient_how_to_pay(house: House) -> None:
     appointment = approved(house)
     assert appointment["status"] == "approved" and appointment["amountDue"] == 1_500
-    sms, mail = told(house, "sms")[-1], told(house, "email")[-1]
+    sms, mail = result_told(house, "sms")[-1], result_told(house, "email")[-1]
     for text in (sms["text"], mail["text"]):
         assert appointment["payUrl"] in text and "600111" in text and appointment["invoiceNumber"] in text
     page = house.client().get(appointment["payUrl"].removeprefix("http://127.0.0.1:1")).text
@@ -207,7 +195,7 @@ def test_payment_confirms_the_appointment_and_everybody_hears_of_it_once(house: 
     assert now["status"] == "confirmed" and now["amountDue"] == 0
     assert (now["meetingUrl"] or "").startswith("https://meet.example/") == (kind == "virtual")
     assert (now["place"] == "Moi Avenue 1") == (kind == "onsite")
-    confirmations = [mail for mail in told(house, "email") if receipt(5) in mail["text"]]
+    confirmations = [mail for mail in result_told(house, "email") if receipt(5) in mail["text"]]
     assert len(confirmations) == 1 and (now["meetingUrl"] or now["place"]) in confirmations[0]["text"]
     page = house.client().get(f"/pay/{appointment['paymentId']}").text
     assert receipt(5) in page and "Paid" in page
@@ -304,7 +292,7 @@ def cancelled(house: House, uid: str) -> None:
     assert answer.status_code == 200 and answer.json["status"] == "cancelled", answer.text
 
 
-def by_hand(house: House, amount: int, number: str, code: str) -> None:
+def paid_by_hand(house: House, amount: int, number: str, code: str) -> None:
     body = c2b_body(receipt=code, amount=amount, account=number)
     house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
     house.work()
@@ -314,7 +302,7 @@ def test_a_part_paid_appointment_that_is_cancelled_is_payable_no_more(house: Hou
     """money.md A18: its part waits to be placed, and so does what still comes for it."""
     one = approved(house, "onsite", 1_000)
     token = one["payUrl"].rpartition("/")[2]
-    by_hand(house, 300, one["invoiceNumber"], receipt(1))
+    paid_by_hand(house, 300, one["invoiceNumber"], receipt(1))
     ringing = house.pushed(token)
     cancelled(house, one["id"])
     assert house.status(token)["status"] == "cancelled"
@@ -329,7 +317,7 @@ def test_a_part_paid_appointment_that_is_cancelled_is_payable_no_more(house: Hou
 
 def test_a_paid_appointment_that_is_cancelled_waits_for_its_refund(house: House) -> None:
     """money.md A18: nobody forgets the money of what will not take place."""
-    from tests.payments.refunds.test_refunds import with_initiator
+    from tests.support.refunds import with_initiator
 
     with_initiator(house)
     one = approved(house, "onsite", 1_000)
@@ -351,7 +339,7 @@ def test_a_paid_appointment_that_is_cancelled_waits_for_its_refund(house: House)
 
 def test_an_appointment_is_approved_once_by_two_at_once(either_house: House) -> None:
     """tests.md S2, on both databases: one invoice, one conflict."""
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house = either_house
     uid = book(house).json["id"]

@@ -16,7 +16,7 @@ from portal.gateways.daraja import DarajaAccount, DarajaClient, connections
 from portal.gateways.tokens import TokenStore
 from tests.conftest import _close, _house
 from tests.house import House, later
-from tests.services.certificates import make_certificate
+from tests.support.services.certificates import make_certificate
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",  # noqa: S104

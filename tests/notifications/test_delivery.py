@@ -20,9 +20,9 @@ from portal.payments.processing import jobs
 from portal.processes import scheduler
 from tests.conftest import _close, _house
 from tests.house import House, later, new_phone, receipt
-from tests.services.certificates import make_certificate
-from tests.services.smtp import SmtpSink
 from tests.support.application import config_for
+from tests.support.services.certificates import make_certificate
+from tests.support.services.smtp import SmtpSink
 
 SMS = "https://api.africastalking.com/version1/messaging"
 

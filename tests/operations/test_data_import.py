@@ -120,7 +120,7 @@ def test_what_was_brought_in_test_mode_is_brought_again_after_going_live(house: 
     """money.md A2: balances and past payments of an earlier system are real; the command says when they are not."""
     files = {"customers": CUSTOMERS, "invoices": INVOICES, "transactions": TRANSACTIONS}
     assert "Bring the same files again once it takes real money" in bring("--write", **files).output
-    from tests.payments.test_environments import switch
+    from tests.support.environments import switch
 
     assert switch(house)["switched"]["askedAnew"] == ["INV77"]
     said = bring("--write", **files)
@@ -157,7 +157,7 @@ def test_an_imported_number_stops_no_invoice(either_house: House, tmp_path: Path
 
 def test_an_appointment_whose_number_was_imported_since_gets_another(house: House, bring: Any) -> None:
     """money.md A17, of the same kind: the number is taken when it is booked, the invoice issued when it is approved."""
-    from tests.clinic.test_appointments import book
+    from tests.support.appointments import book
 
     booked = book(house, price=1_500).json
     number = booked["invoiceNumber"]

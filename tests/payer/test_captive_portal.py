@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from portal.hotspot.access import chap_response
 from portal.hotspot.purchases import normalise_mac, safe_login_url
 from tests.house import House, later, new_phone, receipt
+from tests.support.hotspot import prompt_sent
 
 ROUTER = {
     "mac": "aa-bb-cc-00-11-22",
@@ -55,7 +56,7 @@ def test_the_page_follows_the_payment_by_small_polls_that_end_by_themselves(hous
     later(25)
     slower = client.get(poll)
     assert slower.status_code == 200 and 'hx-trigger="every 3s' in slower.text
-    push = _ring(house, token)
+    push = prompt_sent(house, token)
     shown = client.get(poll).text
     assert "Check your phone" in shown and "Enter your M-Pesa PIN" in shown
     house.callback(push, receipt=receipt(1))
@@ -65,30 +66,6 @@ def test_the_page_follows_the_payment_by_small_polls_that_end_by_themselves(hous
     assert 'action="http://10.5.50.1/login"' in done and 'name="dst" value="http://example.com/x"' in done
 
 
-def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
-    from portal.gateways.daraja import StkAccepted
-    from portal.kernel.db import db, transaction
-    from portal.payments.models import Payment, Push
-    from portal.payments.stk import pushes
-    from tests.house import Pushed
-
-    with house.app.app_context():
-        push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
-        push_id = push.id
-        with transaction():
-            pushes.claim(push_id, hook_url="http://h/hooks")
-        with transaction():
-            pushes.accepted(
-                push_id,
-                StkAccepted(checkout_request_id=f"ws_CO_{push_id}", merchant_request_id="m", customer_message=""),
-            )
-        push = db.session.get_one(Push, push_id)
-        found = Pushed(
-            push.id, push.token, f"ws_CO_{push_id}", push.amount_cents // 100, "254712345678", push.reference
-        )
-    return found
-
-
 @pytest.mark.property(51)
 @pytest.mark.property(53)
 def test_asking_answers_within_3_s_and_a_callback_is_settled_within_5(house: House) -> None:
@@ -96,7 +73,7 @@ def test_asking_answers_within_3_s_and_a_callback_is_settled_within_5(house: Hou
     started = time.thread_time()
     path = buy(house)
     assert time.thread_time() - started < 3
-    push = _ring(house, path.split("/wait/")[1].split("?")[0])
+    push = prompt_sent(house, path.split("/wait/")[1].split("?")[0])
     started = time.thread_time()
     house.callback(push, receipt=receipt(2))
     house.settle()
@@ -107,7 +84,7 @@ def test_a_closed_browser_finds_its_way_back_by_its_cookie(house: House) -> None
     browser = house.client()
     form = {"package": house.package(), "phone": "0712 345 678"} | ROUTER
     path = str(browser.post("/hotspot/mlima/", data=form).headers["Location"])
-    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(3))
+    house.callback(prompt_sent(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(3))
     house.settle()
     again = browser.get("/hotspot/mlima/", query_string=ROUTER).text
     assert "Your internet is paid until" in again and path.split("?")[0] in again
@@ -117,7 +94,7 @@ def test_a_closed_browser_finds_its_way_back_by_its_cookie(house: House) -> None
 
 def test_a_code_opens_the_router_until_its_time_is_over(house: House) -> None:
     path = buy(house)
-    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(4))
+    house.callback(prompt_sent(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(4))
     house.settle()
     password = house.status(path.split("/wait/")[1].split("?")[0])["credentials"]["password"]
     code = {"code": f" {receipt(4)[:4].lower()} {receipt(4)[4:]} ", "password": f" {password.upper()} "}
@@ -130,7 +107,7 @@ def test_a_code_opens_the_router_until_its_time_is_over(house: House) -> None:
 
 def test_a_strange_login_address_never_gets_a_code(house: House) -> None:
     path = buy(house, **{"link-login-only": "https://evil.example/login"})
-    house.callback(_ring(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(5))
+    house.callback(prompt_sent(house, path.split("/wait/")[1].split("?")[0]), receipt=receipt(5))
     house.settle()
     page = house.client().get(path).text
     assert receipt(5) in page and "evil.example" not in page
@@ -170,7 +147,7 @@ def test_rfc_8908_tells_what_is_left(house: House) -> None:
     token = path.split("/wait/")[1].split("?")[0]
     captive = house.client().get(f"/hotspot/mlima/api/{token}")
     assert captive.mimetype == "application/captive+json" and captive.json["captive"] is True
-    house.callback(_ring(house, token), receipt=receipt(6))
+    house.callback(prompt_sent(house, token), receipt=receipt(6))
     house.settle()
     open_ = house.client().get(f"/hotspot/mlima/api/{token}").json
     assert open_["captive"] is False and 86_000 < open_["seconds-remaining"] <= 86_400

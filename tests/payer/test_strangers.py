@@ -46,9 +46,9 @@ def pay(house: House, token: str, number: int = 1, phone: str = PHONE) -> None:
 
 
 def ring(house: House, token: str) -> Any:
-    from tests.payer.test_captive_portal import _ring
+    from tests.support.hotspot import prompt_sent
 
-    return replace(_ring(house, token), msisdn=PHONE)
+    return replace(prompt_sent(house, token), msisdn=PHONE)
 
 
 def portal(house: House, browser: Any = None, **changes: str) -> str:
@@ -292,7 +292,7 @@ def test_access_at_another_business_takes_no_time_from_this_ones(house: House) -
 
 
 def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_house: House) -> None:
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house = either_house
     package = house.package()
@@ -439,7 +439,7 @@ def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_
 
 
 def test_a_lost_race_between_two_purchases_of_one_device_loses_no_time(either_house: House) -> None:
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house = either_house
     tokens = [buy(house, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
@@ -460,7 +460,7 @@ def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
     either_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second was to begin when the first, which was sent back, would have been over: a day later."""
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house = either_house
     first = buy(house)

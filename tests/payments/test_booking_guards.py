@@ -17,7 +17,7 @@ from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transact
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
 from tests.house import House, receipt
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
+from tests.support.refunds import paid_by_hand, with_initiator
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def approved(house: House) -> int:
     """The id of an approved refund of KES 400 of 1,000."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400})
     assert answer.status_code == 200, answer.text
     with house.inside():
@@ -91,7 +91,7 @@ def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House
     """tests.md, money_in.py:309."""
     number, token = house.invoice(1_000)
     _other, unpaid = house.invoice(1_000)
-    by_hand(house, 400, number, receipt(1))
+    paid_by_hand(house, 400, number, receipt(1))
 
     def take(of: str, cents: int) -> None:
         with house.app.app_context(), transaction():
@@ -104,7 +104,7 @@ def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House
             take(of, cents)
     take(token, 10_000)
     assert house.status(token)["amountDue"] == 700 and house.books() == []
-    by_hand(house, 700, number, receipt(2))
+    paid_by_hand(house, 700, number, receipt(2))
     with pytest.raises(Conflict):
         take(token, 10_000)
     assert house.status(token)["status"] == "paid" and house.books() == []

@@ -1,6 +1,5 @@
 """Test money and real money: what a gateway's switch between them does to what is open, and to what is on its way."""
 
-import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +12,6 @@ from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
 from portal.payments import booking
 from portal.payments import daraja_requests as questions
-from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.processing import request_jobs
@@ -21,13 +19,8 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import pushes, queries
 from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
-
-SECRETS = {
-    "consumerKey": "real-key", "consumerSecret": "real-secret", "passkey": "real-passkey",
-    "initiatorName": "api", "securityCredential": "real-credential",
-}  # fmt: skip
-CALLBACKS_FROM = "127.0.0.1"  # the address of the tests' own client stands for Safaricom's
+from tests.support.environments import SECRETS, gateway_of, switch
+from tests.support.refunds import paid_by_hand, with_initiator
 
 
 @pytest.fixture
@@ -48,22 +41,6 @@ def calls(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[
 
     monkeypatch.setattr(requests.Session, "request", accept)
     yield sent
-
-
-def gateway_of(house: House) -> str:
-    """The public id of the business's gateway: the same before and after a switch."""
-    return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
-
-
-def switch(house: House, env: str = "production", **more: str) -> dict[str, Any]:
-    """Switch the gateway's money by the API; its answer."""
-    house.tokens.clear()  # signed in just now
-    house.app.config["PORTAL"] = dataclasses.replace(house.app.config["PORTAL"], callback_addresses=(CALLBACKS_FROM,))
-    path = f"/api/payment-gateways/{gateway_of(house)}"
-    answer = house.api("amina").put(path, {"env": env, "baseUrl": ""} | SECRETS | more)
-    assert answer.status_code == 200, answer.text
-    inbox.forget_doors()
-    return answer.json  # type: ignore[no-any-return]
 
 
 def money(house: House) -> list[tuple[Any, ...]]:
@@ -92,7 +69,7 @@ def test_test_money_goes_back_to_the_test_server_after_the_switch(
     with house.app.app_context(), transaction():
         db.session.query(Gateway).filter_by(shortcode="600111").one().base_url = ""  # Safaricom's own servers
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     switch(house)
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000})
     assert answer.status_code == 200, answer.text
@@ -114,7 +91,7 @@ def test_a_refund_that_was_approved_before_the_switch_is_stopped_by_name(
     """money.md A1: what was approved and not sent is asked for anew, and may be."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     refund = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400}).json["data"]["refundId"]
     assert switch(house)["switched"]["refundsStopped"] == [receipt(1)]
     with house.app.app_context():
@@ -132,7 +109,7 @@ def test_no_refund_passes_from_one_money_to_the_other_whoever_changed_the_row(ho
     """money.md A1: the guards that stand even where a gateway's row was changed behind our back."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
     if is_begun:
         assert amina.post(path, json={"amount": 400}).status_code == 200
@@ -248,7 +225,7 @@ def test_a_prompt_that_was_not_sent_at_the_switch_is_not_sent(house: House) -> N
 def test_a_part_paid_test_invoice_is_closed_and_its_test_money_waits(house: House) -> None:
     """Rule 11: what test money touched is closed by name."""
     number, token = house.invoice(500)
-    by_hand(house, 200, number, receipt(1))
+    paid_by_hand(house, 200, number, receipt(1))
     assert switch(house)["switched"]["closed"] == [number]
     assert house.status(token)["status"] == "cancelled"
     assert money(house) == [(receipt(1), "sandbox", 20_000, 20_000)] and house.books() == []
@@ -257,7 +234,7 @@ def test_a_part_paid_test_invoice_is_closed_and_its_test_money_waits(house: Hous
 def test_a_test_invoice_whose_money_is_gone_again_is_closed(house: House) -> None:
     """Rule 11: it was paid and perhaps delivered in test mode; nobody owes it for real."""
     number, token = house.invoice(500)
-    by_hand(house, 500, number, receipt(1))
+    paid_by_hand(house, 500, number, receipt(1))
     assert house.status(token)["status"] == "paid"
     with house.app.app_context(), transaction():
         booked = booking.lock_with_payments(db.session.query(Transaction).one().id)
@@ -294,7 +271,7 @@ def test_an_order_tested_before_go_live_is_a_new_order_after_it(house: House) ->
     left = brian.post("/api/mpesa/initiate", json=open_one).json["data"]["paymentId"]
     with house.inside():
         reference = db.session.query(Payment).filter_by(token=paid).one().reference
-    by_hand(house, 300, reference, receipt(1))
+    paid_by_hand(house, 300, reference, receipt(1))
     assert switch(house)["switched"]["closed"] == ["SHOP-2"]
     later(120)
     for body, before in ((tried, paid), (open_one, left)):
@@ -338,11 +315,11 @@ def test_a_wallet_of_test_money_pays_nothing_real(house: House) -> None:
 
 def test_staff_do_not_see_test_money_among_real_money(house: House) -> None:
     """coverage.md G6: the live strip and the list to place; real money is always shown."""
-    by_hand(house, 77, "NOBODY", receipt(1))
+    paid_by_hand(house, 77, "NOBODY", receipt(1))
     brian = house.browser_of("brian")
     assert all(receipt(1) in brian.get(page).text for page in ("/staff/", "/staff/unmatched"))
     switch(house)
-    by_hand(house, 88, "NOBODY", receipt(2))
+    paid_by_hand(house, 88, "NOBODY", receipt(2))
     for page in ("/staff/", "/staff/unmatched"):
         text = brian.get(page).text
         assert receipt(2) in text and receipt(1) not in text
@@ -375,7 +352,7 @@ def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
     """Rule 11: the database decides."""
     from portal.kernel.errors import Refused
     from portal.payments import environments
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house, tenant_id = either_house, either_house.tenant_id()
     number, _token = house.invoice(500)
@@ -404,7 +381,7 @@ def test_money_never_crosses_over_where_a_person_places_it(house: House) -> None
     """Rule 11: the guard under the pages, whoever asks."""
     from portal.kernel.errors import Conflict
 
-    by_hand(house, 500, "NOBODY", receipt(1))
+    paid_by_hand(house, 500, "NOBODY", receipt(1))
     switch(house)
     _number, token = house.invoice(500)
     with house.app.app_context(), pytest.raises(Conflict), transaction():
@@ -420,7 +397,7 @@ def test_who_goes_live_by_a_new_gateway_is_paid_for_the_invoices_of_before(
     house = either_house
     number, token = house.invoice(500)
     paid, paid_token = house.invoice(300)
-    by_hand(house, 300, paid, receipt(1))
+    paid_by_hand(house, 300, paid, receipt(1))
     amina = house.api("amina")
     (test_one,) = amina.get("/api/payment-gateways").json["items"]
     real = {
@@ -448,7 +425,7 @@ def test_who_goes_live_by_a_new_gateway_is_paid_for_the_invoices_of_before(
 def test_who_goes_live_by_a_new_gateway_leaves_no_test_purchase_open(house: House, is_real_one_first: bool) -> None:
     """Rule 11: packages, orders and part-paid invoices of a removed test gateway stayed open, and nobody could pay."""
     number, part_paid = house.invoice(500)
-    by_hand(house, 200, number, receipt(1))
+    paid_by_hand(house, 200, number, receipt(1))
     body = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
     package = house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"]
     given = {"orderId": "SHOP-1", "amount": 300, "phoneNumber": new_phone()}

@@ -9,18 +9,9 @@ from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments import manual
 from portal.payments.models import Customer, Transaction
-from tests.house import House, csrf_of, new_phone
-from tests.payments.test_races import together
-
-
-def cash(house: House, name: str = "brian", **given: Any) -> Any:
-    return house.api(name).post("/api/payments/manual", {"channel": "cash"} | given)
-
-
-def customer(house: House, phone: str = "", name: str = "amina") -> dict[str, Any]:
-    answer = house.api(name).post("/api/customers", {"name": "Mama Mboga", "phone": phone or new_phone()})
-    assert answer.status_code == 201, answer.text
-    return answer.json  # type: ignore[no-any-return]
+from tests.house import House, csrf_of
+from tests.support.manual import cash, customer
+from tests.support.threads import together
 
 
 def drawer(house: House, channel: str = "cash") -> int:
@@ -288,7 +279,7 @@ def test_a_key_is_for_one_reference(house: House) -> None:
 
 def test_one_key_for_two_references_at_once_records_one(either_house: House) -> None:
     """money.md B26 on both databases: no lock is shared, the unique id decides."""
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house = either_house
     numbers = [house.invoice(500)[0] for _n in range(4)]

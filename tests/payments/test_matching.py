@@ -12,8 +12,8 @@ from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.processing import callbacks, results
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
-from tests.payments.processing.test_corrections import answer
-from tests.payments.refunds.test_refunds import with_initiator
+from tests.support.refunds import with_initiator
+from tests.support.transaction_status import answer
 
 PHONE, MASKED = "254712345126", "2547 ***** 126"
 

@@ -13,7 +13,7 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import queries
 from portal.users import credentials
 from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
-from tests.payments.refunds.test_refunds import with_initiator
+from tests.support.refunds import with_initiator
 
 
 def paid_by_query(house: House, amount: int = 500) -> tuple[str, str, Pushed]:
@@ -435,7 +435,7 @@ def test_a_decision_is_made_once(either_house: House) -> None:
     """On both databases: two people press at once, one of them is told."""
     from portal.kernel.errors import Conflict
     from portal.payments import provisional
-    from tests.payments.test_races import together
+    from tests.support.threads import together
 
     house, tenant_id = either_house, either_house.tenant_id()
     _number, _token, push = paid_by_query(house)

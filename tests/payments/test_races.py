@@ -1,7 +1,6 @@
 """Two callers at once, on both databases: threads released together, and the database decides."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,31 +13,9 @@ from portal.payments.models import Payment, Push, Transaction
 from portal.payments.payment import open_payment
 from portal.payments.processing import jobs
 from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
+from tests.support.threads import together
 
 THREADS = 8
-
-
-def together(house: House, *work: Callable[[], Any]) -> list[Any]:
-    """Run each piece in its own thread and application context, released by a barrier; their results."""
-    barrier, results, errors = threading.Barrier(len(work)), [None] * len(work), []
-
-    def run(index: int, piece: Callable[[], Any]) -> None:
-        with house.app.app_context():
-            barrier.wait()
-            try:
-                results[index] = piece()
-            except Exception as error:
-                errors.append(error)
-            finally:
-                db.session.remove()
-
-    threads = [threading.Thread(target=run, args=(index, piece)) for index, piece in enumerate(work)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    return results
 
 
 def test_the_same_callback_from_many_threads_is_one_payment(either_house: House) -> None:

@@ -16,8 +16,8 @@ from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
 from portal.users.models import User
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
-from tests.payments.refunds.test_refunds import refund_of
-from tests.payments.test_races import together
+from tests.support.refunds import refund_of
+from tests.support.threads import together
 
 
 def bought(house: House) -> tuple[str, str]:

@@ -22,18 +22,21 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.tenants.models import Tenant
 from portal.users.models import User
 from tests.house import House, csrf_of, receipt
-from tests.reconciliation.statement_kit import Line, as_csv, shillings, table
-from tests.reconciliation.test_runs import (
+from tests.support.statements import (
     PAY,
     REVERSAL,
     SWEEP,
+    Line,
     PowerCut,
     ago,
+    as_csv,
     by_hand,
     counted,
     everything,
     form_of,
     rows,
+    shillings,
+    table,
 )
 
 

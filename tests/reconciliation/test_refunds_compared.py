@@ -5,10 +5,8 @@ import pytest
 from portal.kernel.db import db
 from portal.payments.models import Refund
 from tests.house import House, later, receipt
-from tests.payments.processing.test_corrections import asked
-from tests.payments.refunds.test_refund_results import of, result, sent, told
-from tests.payments.refunds.test_refunds import with_initiator
-from tests.reconciliation.test_runs import CHARGE, PAY, PAYOUT, REVERSAL, ago, counted, rows, run
+from tests.support.refunds import refund_asked, refund_sent, refund_state, result, result_told, with_initiator
+from tests.support.statements import CHARGE, PAY, PAYOUT, REVERSAL, ago, counted, rows, run
 
 PHONE = "254711000126"  # as the statements of these tests show their other party: 25471****126
 
@@ -37,30 +35,30 @@ def test_a_pay_out_on_the_statement_ends_the_refund_that_m_pesa_never_told_of(
     paid: tuple[House, str], state: str
 ) -> None:
     house, token = paid
-    one = asked(house, token, 40_00)[0]
-    address = sent(house, one, state=state)
+    one = refund_asked(house, token, 40_00)[0]
+    address = refund_sent(house, one, state=state)
     counts = run(house, around(paid_line(house), (receipt(5), ago(0), PAYOUT, -4_000, "", "")))  # type: ignore[arg-type]
-    assert counts == counted(matched=2, internal=2) and of(house, one)[0] == "done"
+    assert counts == counted(matched=2, internal=2) and refund_state(house, one)[0] == "done"
     with house.inside():
         assert db.session.get_one(Refund, one).receipt == receipt(5)
-    told(house, address, result(TransactionReceipt=receipt(5), TransactionAmount=40))
-    assert of(house, one)[0] == "done" and house.books() == []
+    result_told(house, address, result(TransactionReceipt=receipt(5), TransactionAmount=40))
+    assert refund_state(house, one)[0] == "done" and house.books() == []
 
 
 def test_two_refunds_that_one_pay_out_may_be_are_left_to_people(paid: tuple[House, str]) -> None:
     house, token = paid
-    both = [asked(house, token, 40_00)[0] for _time in range(2)]
+    both = [refund_asked(house, token, 40_00)[0] for _time in range(2)]
     for one in both:
-        sent(house, one, state="unknown")
+        refund_sent(house, one, state="unknown")
     counts = run(house, around(paid_line(house), (receipt(5), ago(0), PAYOUT, -4_000, "", "")))  # type: ignore[arg-type]
     assert counts == counted(matched=1, different=1, internal=2)
-    assert {of(house, one)[0] for one in both} == {"unknown"} and house.books() == []
+    assert {refund_state(house, one)[0] for one in both} == {"unknown"} and house.books() == []
 
 
 def test_a_refund_that_failed_here_and_went_out_there_is_flagged(paid: tuple[House, str]) -> None:
     house, token = paid
-    one = asked(house, token, 40_00)[0]
-    told(house, sent(house, one), result("1"))
+    one = refund_asked(house, token, 40_00)[0]
+    result_told(house, refund_sent(house, one), result("1"))
     counts = run(house, around(paid_line(house), (receipt(5), ago(0), PAYOUT, -4_000, "", "")))  # type: ignore[arg-type]
     assert counts == counted(matched=1, different=1, internal=2)
     assert "failed here" in rows(house, "different")[0].why and house.books() == []
@@ -68,21 +66,23 @@ def test_a_refund_that_failed_here_and_went_out_there_is_flagged(paid: tuple[Hou
 
 def test_our_reversal_on_the_statement_ends_the_refund(paid: tuple[House, str]) -> None:
     house, token = paid
-    one = asked(house, token, None, "reversal")[0]
-    sent(house, one, state="unknown")
+    one = refund_asked(house, token, None, "reversal")[0]
+    refund_sent(house, one, state="unknown")
     reversal = (receipt(5), ago(0), REVERSAL, -10_000, "", receipt(1))
     assert run(house, around(paid_line(house), reversal)) == counted(matched=2, internal=2)  # type: ignore[arg-type]
-    assert of(house, one)[0] == "done" and house.status(token)["status"] == "refunded" and house.books() == []
+    assert refund_state(house, one)[0] == "done" and house.status(token)["status"] == "refunded" and house.books() == []
 
 
 @pytest.mark.parametrize("method", ["b2c", "reversal"])
 def test_a_refund_that_the_statement_lacks_is_flagged(paid: tuple[House, str], method: str) -> None:
     house, token = paid
-    one = asked(house, token, None, method)[0]
-    told(house, sent(house, one), result(TransactionReceipt=receipt(5), TransactionAmount=100, Amount=100))
+    one = refund_asked(house, token, None, method)[0]
+    result_told(
+        house, refund_sent(house, one), result(TransactionReceipt=receipt(5), TransactionAmount=100, Amount=100)
+    )
     later(3_600)
     other = (receipt(7), ago(1), REVERSAL, -500, "", receipt(8))
     counts = run(house, around((receipt(1), ago(61), PAY, 10_000, "", ""), other))  # type: ignore[arg-type]
     flagged = [row for row in rows(house, "missing_there") if row.receipt]
     assert counts["missing_there"] == len(flagged) == 1 and "refund went out" in flagged[0].why
-    assert of(house, one)[0] == "done" and house.books() == []
+    assert refund_state(house, one)[0] == "done" and house.books() == []

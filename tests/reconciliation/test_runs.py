@@ -1,7 +1,6 @@
 """Reconciliation: every row in one bucket, what was missing booked once, what differs shown to a person."""
 
 import re
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import requests
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from portal.audit.models import AuditEntry
 from portal.cli import main
@@ -24,87 +23,34 @@ from portal.payments.processing.callbacks import confirmed_by_query
 from portal.reconciliation import review, runs
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, judge
-from portal.tenants.models import Tenant
 from portal.users.models import User
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt
-from tests.reconciliation.statement_kit import Line, as_csv, as_xlsx, table
+from tests.house import House, csrf_of, new_phone, receipt
 from tests.support.application import Serving
-
-SWEEP = "Utility Account to Organization Settlement Account"
-CHARGE, PAY, REVERSAL, PAYOUT = (
-    "Pay Bill Charge",
-    "Pay Bill",
-    "Transaction Reversal via API",
-    "Business Payment to Customer via API",
+from tests.support.statements import (
+    CHARGE,
+    PAY,
+    PAYOUT,
+    REVERSAL,
+    SWEEP,
+    Line,
+    PowerCut,
+    ago,
+    as_csv,
+    as_xlsx,
+    by_hand,
+    counted,
+    everything,
+    form_of,
+    rows,
+    run,
+    table,
 )
-
-
-class PowerCut(BaseException):
-    """Nothing that a program could catch and go on from."""
-
-
-def ago(minutes: float) -> datetime:
-    return (clock.now() - timedelta(minutes=minutes)).replace(microsecond=0)
-
-
-def by_hand(house: House, number: int, amount: float, account: str, slug: str = "mlima") -> str:
-    """Money that M-Pesa told us of."""
-    shortcode = "600111" if slug == "mlima" else "600222"
-    body = c2b_body(receipt=receipt(number), amount=amount, account=account, shortcode=shortcode)
-    assert house.client().post(f"{house.hook(slug)}/c2b/confirmation", json=body).status_code == 200
-    house.settle()
-    return receipt(number)
-
-
-def run(house: House, lines: list[Line], *, layout: str = "legacy", slug: str = "mlima") -> dict[str, int]:
-    """Compare a statement of these lines and accept it; the counts of its report."""
-    shortcode = "600111" if slug == "mlima" else "600222"
-    content = as_csv(table(lines, layout, shortcode=shortcode, has_footer=layout != "legacy"))
-    with house.inside():
-        gateways = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id)
-        gateway = gateways.filter(Tenant.slug == slug).one()
-        statement = runs.read_statement(content, name="statement.csv", gateway=gateway)
-        made = runs.run(gateway.id, statement, user_id=None, actor="test")
-        runs.accept(made, user_id=None, actor="test")
-        return dict(db.session.get_one(Reconciliation, made).counts)
-
-
-def counted(**buckets: int) -> dict[str, int]:
-    """Counts as a report keeps them: what is not named is 0, and rows are those of the file."""
-    whole = dict.fromkeys(BUCKETS, 0) | buckets
-    return whole | {"rows": sum(whole.values()) - whole["missing_there"]}
-
-
-def form_of(fields: dict[str, str], content: bytes, name: str) -> tuple[bytes, str]:
-    """(body, content type) of a form with a file: the test client would leave a large one's temporary file open."""
-    disposition = "--b\r\nContent-Disposition: form-data; name="
-    parts = [f'{disposition}"{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
-    head = f'{disposition}"file"; filename="{name}"\r\n\r\n'
-    return "".join([*parts, head]).encode() + content + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
-
-
-def rows(house: House, bucket: str = "") -> list[StatementRow]:
-    """Rows of every report, oldest first."""
-    with house.inside():
-        found = select(StatementRow).order_by(StatementRow.id)
-        return list(db.session.scalars(found.where(StatementRow.bucket == bucket) if bucket else found))
 
 
 def balance(house: House, account: str) -> int:
     tenant_id = house.tenant_id()
     with house.inside():
         return post.balance(tenant_id, "sandbox", account)
-
-
-WRITTEN = (
-    "transactions", "allocations", "ledger_journals", "ledger_lines", "statement_rows", "reconciliations", "witnesses",
-)  # fmt: skip
-
-
-def everything(house: House) -> list[int]:
-    """How much there is of all that reconciliation may write."""
-    with house.inside():
-        return [db.session.scalar(text(f"SELECT count(*) FROM {name}")) for name in WRITTEN]  # noqa: S608
 
 
 @pytest.mark.property(57)

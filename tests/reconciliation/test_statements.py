@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from portal.reconciliation.files import StatementError
 from portal.reconciliation.statements import read
-from tests.reconciliation.statement_kit import Line, as_csv, as_xls, as_xlsx, table, workbook
+from tests.support.statements import Line, as_csv, as_xls, as_xlsx, table, workbook
 
 AT = datetime(2026, 11, 21, 12, 42, 10, tzinfo=UTC)  # 15:42:10 in Nairobi; receipts of that day begin with UKL
 LINES: list[Line] = [

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from portal.simulator import OrganisationSpec
 from portal.simulator.engine.receipts import date_letters
-from tests.simulator.stage import opened
+from tests.support.simulator import opened
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.simulator.stage import PUSH, opened
+from tests.support.simulator import PUSH, opened
 
 PHONE = "254712345601"
 

@@ -8,7 +8,7 @@ import pytest
 
 from portal.simulator import OrganisationSpec, from_environment
 from portal.simulator.engine import sms_text
-from tests.simulator.stage import PUSH, opened, password
+from tests.support.simulator import PUSH, opened, password
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

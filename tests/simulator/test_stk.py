@@ -7,7 +7,7 @@ import pytest
 from portal.kernel import clock
 from portal.simulator.engine.behaviours import BEHAVIOURS
 from portal.simulator.engine.organisations import OrganisationSpec
-from tests.simulator.stage import PUSH, QUERY, TIMESTAMP, opened, password
+from tests.support.simulator import PUSH, QUERY, TIMESTAMP, opened, password
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.users.models import Membership, User
 from tests.house import PASSWORD, House, csrf_of, later, receipt
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
+from tests.support.refunds import paid_by_hand, with_initiator
 
 NEW = "battery staple words"
 
@@ -52,7 +52,7 @@ def wants_back(house: House) -> str:
     """A refund that Amina asked for and somebody else must approve."""
     with_initiator(house)
     number, token = house.invoice(800)
-    by_hand(house, 800, number, receipt(1))
+    paid_by_hand(house, 800, number, receipt(1))
     with house.app.app_context(), transaction():
         db.session.query(Tenant).update({"refund_approval_above_cents": 50_000})
     answer = house.api("amina").post(f"/api/mpesa/{token}/refund", {"amount": 800})

@@ -6,7 +6,7 @@ from portal.kernel.db import db
 from portal.reconciliation.models import Reconciliation
 from portal.staff import reasons
 from tests.house import House, receipt
-from tests.reconciliation.test_runs import ago, run
+from tests.support.statements import ago, run
 
 
 @pytest.mark.parametrize(

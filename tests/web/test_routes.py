@@ -30,9 +30,9 @@ from portal.users.tokens import new_api_key
 from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
-from tests.services.redis_server import fresh_redis_database
 from tests.support.application import closed, config_for, opened
-from tests.who_may import LETTERS, TABLE
+from tests.support.services.redis_server import fresh_redis_database
+from tests.support.who_may import LETTERS, TABLE
 
 # Public on purpose: nobody signs in there.
 PUBLIC_API = {

@@ -14,10 +14,10 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
 from portal.payments.processing import callbacks, jobs, request_jobs, results
-from tests.callbacks.test_acknowledgement import database_away
 from tests.house import House, c2b_body, csrf_of, later, receipt, stk_body
-from tests.payments.inbox.test_source_addresses import SAFARICOM, in_production
-from tests.payments.processing.test_corrections import answer
+from tests.support.outages import database_away
+from tests.support.source_addresses import SAFARICOM, in_production
+from tests.support.transaction_status import answer
 
 LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
 PHONE = "254712345126"

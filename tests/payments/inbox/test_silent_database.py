@@ -16,8 +16,8 @@ from portal.payments.inbox import inbox
 from portal.payments.processing import jobs
 from tests.conftest import _close
 from tests.house import House, receipt, stk_body
-from tests.services.silence import SilenceableWay
 from tests.support.application import config_for, opened
+from tests.support.services.silence import SilenceableWay
 
 
 @pytest.fixture

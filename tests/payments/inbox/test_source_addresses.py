@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from portal.gateways.daraja import StkAnswer
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -14,11 +13,10 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
 from portal.payments.processing import callbacks, jobs, results
-from portal.payments.stk import queries
-from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
-from tests.payments.processing.test_corrections import answer, asked
-from tests.payments.refunds.test_refund_results import of, result, sent, told
-from tests.payments.refunds.test_refunds import with_initiator
+from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt
+from tests.support.refunds import refund_asked, refund_sent, refund_state, result, result_told, with_initiator
+from tests.support.source_addresses import ANYBODY, SAFARICOM, called_back, in_production, query_says
+from tests.support.transaction_status import answer
 
 
 @pytest.fixture
@@ -86,9 +84,9 @@ def test_a_result_is_known_by_its_secret_address(real: tuple[House, str, str]) -
     with house.app.app_context(), transaction():
         inbox.replay(item_id)
     house.settle()
-    one = asked(house, token, None, "reversal")[0]
-    told(house, sent(house, one), result(Amount=100))
-    assert of(house, one)[0] == "done" and house.books() == []
+    one = refund_asked(house, token, None, "reversal")[0]
+    result_told(house, refund_sent(house, one), result(Amount=100))
+    assert refund_state(house, one)[0] == "done" and house.books() == []
 
 
 @pytest.mark.parametrize(
@@ -116,31 +114,6 @@ def test_the_list_of_addresses_takes_ranges_and_knows_mapped_ones(
     assert answer.status_code == 200
     with house.inside():
         assert db.session.query(InboxItem).one().is_foreign is is_foreign
-
-
-SAFARICOM, ANYBODY = "196.201.214.200", "203.0.113.9"
-
-
-def in_production(house: House) -> None:
-    """Real money, and Safaricom's addresses listed; what was asked for already is real too."""
-    house.app.config["PORTAL"] = replace(house.app.config["PORTAL"], callback_addresses=(SAFARICOM,))
-    with house.app.app_context(), transaction():
-        for owner in (Gateway, Payment):
-            db.session.query(owner).update({"environment": "production"})
-    inbox.forget_doors()
-
-
-def called_back(house: House, pushed: Pushed, address: str, **said: Any) -> None:
-    """A callback of this prompt from an address."""
-    path, body = f"{house.hook()}/stk/{pushed.token}", stk_body(pushed, **said)
-    assert house.client().post(path, json=body, environ_base={"REMOTE_ADDR": address}).status_code == 200
-    house.settle()
-
-
-def query_says(house: House, pushed: Pushed, code: str) -> None:
-    state = "paid" if code == "0" else "failed"
-    with house.app.app_context(), transaction():
-        queries.take_answer(pushed.push_id, StkAnswer(state=state, result_code=code, result_desc="said"))  # type: ignore[arg-type]
 
 
 def money(house: House) -> list[tuple[str | None, int, int]]:

@@ -26,9 +26,9 @@ from portal.payments.inbox.spool import CannotKeep, Envelope, Spool
 from portal.payments.models import InboxItem, Transaction
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.callbacks.test_acknowledgement import database_away
 from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
 from tests.support.application import KEYS
+from tests.support.outages import database_away
 
 SAFARICOM, STRANGER = "196.201.214.200", "203.0.113.9"
 

@@ -14,8 +14,8 @@ from portal.kernel.db import db, transaction
 from portal.payments.models import Push, Transaction
 from portal.payments.processing import results
 from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
-from tests.payments.inbox.test_source_addresses import ANYBODY, SAFARICOM, in_production, query_says
-from tests.payments.processing.test_corrections import answer
+from tests.support.source_addresses import ANYBODY, SAFARICOM, in_production, query_says
+from tests.support.transaction_status import answer
 
 AMOUNT, BUSY = 50, 55
 TRUE = ("callback", "echo here", "echo there", "nameless echo here", "nameless echo there", "query", "asked", "seen")

@@ -8,7 +8,6 @@ from sqlalchemy import select
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant
-from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
@@ -18,24 +17,10 @@ from portal.payments.processing import callbacks, jobs, results
 from portal.payments.refunds import refund_results, refunds
 from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
-from tests.payments.refunds.test_refunds import _payment_id, by_hand, with_initiator
-from tests.payments.sms.test_submissions import decide, message, paste, without_api
-from tests.payments.test_races import together
-
-
-def asked(house: House, token: str, cents: int | None = None, method: str = "b2c") -> list[int]:
-    """Refunds of a payment, asked for."""
-    with house.app.app_context(), transaction():
-        payment = db.session.query(Payment).filter_by(token=token).one()
-        made = refunds.ask_for(payment.id, amount_cents=cents, method=method, user_id=1, why="", actor="user:1")
-        return [one.id for one in made]
-
-
-def asked_unplaced(house: House, code: str) -> int:
-    """A refund of money without a home, asked for."""
-    with house.app.app_context(), transaction():
-        booked = db.session.query(Transaction).filter_by(receipt=code).one()
-        return refunds.ask_for_unplaced(booked, method="b2c", user_id=1, why="", actor="user:1").id
+from tests.support.refunds import paid_by_hand, payment_id_of, refund_asked, refund_of_unplaced_asked, with_initiator
+from tests.support.sms import decide, message, paste, without_api
+from tests.support.threads import together
+from tests.support.transaction_status import answer
 
 
 def ended(house: House, refund_id: int, *fates: str) -> None:
@@ -75,8 +60,8 @@ def test_a_refund_and_a_reversal_of_the_same_money_leave_true_books(
 ) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number if placed else "NOBODY", receipt(1))
-    one = asked(house, token, 4_000)[0] if placed else asked_unplaced(house, receipt(1))
+    paid_by_hand(house, 100, number if placed else "NOBODY", receipt(1))
+    one = refund_asked(house, token, 4_000)[0] if placed else refund_of_unplaced_asked(house, receipt(1))
     if is_first:
         ended(house, one, *fates)
     reversed_by_mpesa(house, receipt(1))
@@ -88,7 +73,7 @@ def test_a_refund_and_a_reversal_of_the_same_money_leave_true_books(
     if placed:
         assert balance(house, post.revenue("clinic")) == 0
         assert house.status(token)["amountDue"] == 100
-        by_hand(house, 100, number, receipt(2))
+        paid_by_hand(house, 100, number, receipt(2))
         assert house.status(token)["status"] == "paid", "the new money was not sent back"
         assert house.books() == []
 
@@ -96,8 +81,8 @@ def test_a_refund_and_a_reversal_of_the_same_money_leave_true_books(
 def test_a_refund_not_sent_yet_is_not_sent_once_m_pesa_reversed_its_money(house: House) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
-    one = asked(house, token)[0]
+    paid_by_hand(house, 100, number, receipt(1))
+    one = refund_asked(house, token)[0]
     reversed_by_mpesa(house, receipt(1))
     with house.app.app_context():
         with transaction():
@@ -110,8 +95,8 @@ def test_a_refund_not_sent_yet_is_not_sent_once_m_pesa_reversed_its_money(house:
 def test_our_own_reversal_is_not_m_pesas(house: House, fate: str) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
-    one = asked(house, token, method="reversal")[0]
+    paid_by_hand(house, 100, number, receipt(1))
+    one = refund_asked(house, token, method="reversal")[0]
     with house.app.app_context(), transaction():
         db.session.get_one(Refund, one).state = "sent"
     if fate == "done":
@@ -125,8 +110,8 @@ def test_our_own_reversal_is_not_m_pesas(house: House, fate: str) -> None:
 def test_a_success_after_a_failure_finds_money_that_was_placed_meanwhile(house: House) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, "NOBODY", receipt(1))
-    one = asked_unplaced(house, receipt(1))
+    paid_by_hand(house, 100, "NOBODY", receipt(1))
+    one = refund_of_unplaced_asked(house, receipt(1))
     ended(house, one, "failed")
     staff = house.browser_of("brian")
     with house.inside():
@@ -140,8 +125,8 @@ def test_a_success_after_a_failure_finds_money_that_was_placed_meanwhile(house: 
 
 def test_a_success_after_a_failure_takes_money_out_of_the_wallet_it_went_into(house: House) -> None:
     with_initiator(house)
-    by_hand(house, 100, "NOBODY", receipt(1))
-    one = asked_unplaced(house, receipt(1))
+    paid_by_hand(house, 100, "NOBODY", receipt(1))
+    one = refund_of_unplaced_asked(house, receipt(1))
     ended(house, one, "failed")
     with house.app.app_context(), transaction():
         booked = db.session.query(Transaction).one()
@@ -155,10 +140,10 @@ def test_a_success_after_a_failure_takes_money_out_of_the_wallet_it_went_into(ho
 
 def test_a_success_after_a_failure_of_money_that_went_back_again_is_told_not_stuck(house: House) -> None:
     with_initiator(house)
-    by_hand(house, 100, "NOBODY", receipt(1))
-    first = asked_unplaced(house, receipt(1))
+    paid_by_hand(house, 100, "NOBODY", receipt(1))
+    first = refund_of_unplaced_asked(house, receipt(1))
     ended(house, first, "failed")
-    ended(house, asked_unplaced(house, receipt(1)), "done")
+    ended(house, refund_of_unplaced_asked(house, receipt(1)), "done")
     ended(house, first, "done")
     assert balance(house, post.CLEARING) == -10_000 and balance(house, post.REFUNDS_DUE) == 10_000
     told = house.books()
@@ -170,11 +155,11 @@ def test_two_refunds_at_once_of_money_that_paid_two_payments_are_both_counted(ei
     with_initiator(house)
     number, token = house.invoice(100)
     other_number, other = house.invoice(100)
-    by_hand(house, 200, number, receipt(1))
+    paid_by_hand(house, 200, number, receipt(1))
     with house.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=other).one()
         booking.allocate(db.session.query(Transaction).one(), lock_payment(payment.id), actor="test")
-    ids = [_payment_id(house, one) for one in (token, other)]
+    ids = [payment_id_of(house, one) for one in (token, other)]
     real = refunds._check
 
     def slow(*given: Any) -> Any:
@@ -222,24 +207,6 @@ def test_an_old_payment_that_was_reversed_stays_for_staff_to_close(house: House)
         db.session.remove()
     assert house.status(token)["amountDue"] == 50 and house.status(token)["status"] != "cancelled"
     assert "Owed again" in house.browser_of("brian").get("/staff/unmatched").text
-
-
-def answer(receipt_code: str, amount: int, phone: str) -> messages.ApiResult:
-    """M-Pesa's answer to a question about a receipt."""
-    now = clock.daraja_timestamp(clock.now())
-    given = {
-        "ReceiptNo": receipt_code, "Amount": f"{amount:.1f}", "TransactionStatus": "Completed",
-        "DebitPartyName": f"{phone} - JOHN DOE", "CreditPartyName": "600111 - MLIMA", "FinalisedTime": now,
-    }  # fmt: skip
-    parameters = [{"Key": key, "Value": value} for key, value in given.items()]
-    return messages.parse_result(
-        {
-            "Result": {
-                "ResultType": 0, "ResultCode": 0, "ResultDesc": "ok", "OriginatorConversationID": "o",
-                "ConversationID": "c", "TransactionID": "T", "ResultParameters": {"ResultParameter": parameters},
-            }
-        }
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("is_query_first", [True, False])
@@ -296,8 +263,8 @@ def test_a_merge_learns_the_surplus_as_any_receipt_does(house: House) -> None:
 def test_a_refund_that_m_pesa_still_works_on_is_asked_about_for_ever(house: House) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
-    one = asked(house, token)[0]
+    paid_by_hand(house, 100, number, receipt(1))
+    one = refund_asked(house, token)[0]
     told = messages.parse_result(
         {
             "Result": {
@@ -323,7 +290,7 @@ def test_a_refund_that_m_pesa_still_works_on_is_asked_about_for_ever(house: Hous
 def test_an_invoice_whose_money_was_all_sent_back_can_be_voided(house: House) -> None:
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 40, number, receipt(1))
+    paid_by_hand(house, 40, number, receipt(1))
     from portal.clinic import invoices
     from portal.kernel.errors import Conflict
 
@@ -333,6 +300,6 @@ def test_an_invoice_whose_money_was_all_sent_back_can_be_voided(house: House) ->
 
     with pytest.raises(Conflict):
         void()
-    ended(house, asked(house, token)[0], "done")
+    ended(house, refund_asked(house, token)[0], "done")
     void()
     assert house.status(token)["status"] == "cancelled" and house.books() == []

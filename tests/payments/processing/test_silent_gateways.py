@@ -23,8 +23,8 @@ from portal.payments.stk import pushes as stk
 from portal.payments.stk import queries
 from portal.tenants.models import Tenant
 from tests.house import House, later, new_phone, receipt, wait_until
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
-from tests.payments.stk.test_pushes import ACCEPTED, DARAJA
+from tests.support.daraja import ACCEPTED, DARAJA
+from tests.support.refunds import paid_by_hand, with_initiator
 
 SILENT = "http://silent.test"
 TOKEN = {"access_token": "t0ken", "expires_in": "3599"}
@@ -341,7 +341,7 @@ def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(house: House, m
     amina = house.api("amina")
     for n in range(2):
         number, token = house.invoice(1_000 + n)
-        by_hand(house, 1_000 + n, number, receipt(n))
+        paid_by_hand(house, 1_000 + n, number, receipt(n))
         assert amina.post(f"/api/mpesa/{token}/refund", json={"amount": 1_000 + n}).status_code in (200, 201, 202)
     begun: list[int] = []
 

@@ -11,21 +11,17 @@ from portal.payments import daraja_requests
 from portal.payments.models import MpesaRequest, Payment, Refund, Transaction
 from portal.payments.refunds import refunds
 from tests.house import House, csrf_of, later, receipt
-from tests.payments.processing.test_corrections import asked, asked_unplaced
-from tests.payments.refunds.test_refunds import by_hand, with_initiator
-
-HOUR_S = 3_601
-
-
-def result(code: str = "0", **parameters: Any) -> dict[str, Any]:
-    """A Result as M-Pesa posts it."""
-    items = [{"Key": name, "Value": value} for name, value in parameters.items()]
-    return {
-        "Result": {
-            "ResultType": 0, "ResultCode": code, "ResultDesc": "so it is", "OriginatorConversationID": "o",
-            "ConversationID": "c", "TransactionID": "UKL0000000", "ResultParameters": {"ResultParameter": items},
-        }
-    }  # fmt: skip
+from tests.support.refunds import (
+    HOUR_S,
+    paid_by_hand,
+    refund_asked,
+    refund_of_unplaced_asked,
+    refund_sent,
+    refund_state,
+    result,
+    result_told,
+    with_initiator,
+)
 
 
 @pytest.fixture
@@ -33,24 +29,8 @@ def paid(house: House) -> tuple[House, str]:
     """(house, paymentId) of an invoice of KES 100 that was paid by hand."""
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
+    paid_by_hand(house, 100, number, receipt(1))
     return house, token
-
-
-def sent(house: House, refund_id: int, *, state: str = "sent") -> str:
-    """The refund is on its way; the token of its request."""
-    with house.app.app_context(), transaction():
-        request = refunds.begin(refund_id)
-        assert request is not None
-        db.session.get_one(Refund, refund_id).state = state
-        request.state = "sent"
-        return request.token
-
-
-def told(house: House, token: str, body: dict[str, Any]) -> None:
-    answer = house.client().post(f"{house.hook()}/result/{token}", json=body)
-    assert answer.status_code == 200
-    house.settle()
 
 
 def asked_about(house: House, refund_id: int, body: dict[str, Any]) -> None:
@@ -62,23 +42,17 @@ def asked_about(house: House, refund_id: int, body: dict[str, Any]) -> None:
         )
         question.state = "sent"
         token = question.token
-    told(house, token, body)
-
-
-def of(house: House, refund_id: int) -> tuple[str, str]:
-    with house.inside():
-        refund = db.session.get_one(Refund, refund_id)
-        return refund.state, refund.failure
+    result_told(house, token, body)
 
 
 @pytest.mark.parametrize("code", ["1", "2", "11", "17", "20", "21", "26", "29", "2006", "2028", "SFC_IC0003"])
 def test_a_code_about_our_question_says_nothing_of_the_money(paid: tuple[House, str], code: str) -> None:
     house, token = paid
-    one = asked(house, token)[0]
-    sent(house, one, state="unknown")
+    one = refund_asked(house, token)[0]
+    refund_sent(house, one, state="unknown")
     for _time in range(4):
         asked_about(house, one, result(code))
-    state, failure = of(house, one)
+    state, failure = refund_state(house, one)
     assert state == "unknown" and code in failure
     with house.app.app_context(), transaction(), pytest.raises(Refused):
         payment_id = db.session.query(Payment).filter_by(token=token).one().id
@@ -87,25 +61,25 @@ def test_a_code_about_our_question_says_nothing_of_the_money(paid: tuple[House, 
 
 def test_what_m_pesa_does_not_know_after_three_questions_never_went(paid: tuple[House, str]) -> None:
     house, token = paid
-    one = asked(house, token)[0]
-    sent(house, one, state="unknown")
+    one = refund_asked(house, token)[0]
+    refund_sent(house, one, state="unknown")
     for state in ("unknown", "unknown", "failed"):
         asked_about(house, one, result("R000002"))
-        assert of(house, one)[0] == state
+        assert refund_state(house, one)[0] == state
     assert house.books() == []
 
 
 @pytest.mark.parametrize("method", ["b2c", "reversal"])
 def test_a_success_after_a_failure_is_heard(paid: tuple[House, str], method: str) -> None:
     house, token = paid
-    one = asked(house, token, None, method)[0]
-    address = sent(house, one)
-    told(house, address, result("1"))
-    assert of(house, one)[0] == "failed"
-    told(house, address, result(TransactionReceipt=receipt(5), TransactionAmount=100, Amount=100))
-    assert of(house, one)[0] == "done"
-    told(house, address, result("1", again=1))
-    assert of(house, one)[0] == "done" and house.status(token)["status"] == "refunded" and house.books() == []
+    one = refund_asked(house, token, None, method)[0]
+    address = refund_sent(house, one)
+    result_told(house, address, result("1"))
+    assert refund_state(house, one)[0] == "failed"
+    result_told(house, address, result(TransactionReceipt=receipt(5), TransactionAmount=100, Amount=100))
+    assert refund_state(house, one)[0] == "done"
+    result_told(house, address, result("1", again=1))
+    assert refund_state(house, one)[0] == "done" and house.status(token)["status"] == "refunded" and house.books() == []
 
 
 @pytest.mark.parametrize(("method", "name"), [("b2c", "TransactionAmount"), ("reversal", "Amount")])
@@ -113,57 +87,57 @@ def test_another_amount_than_was_asked_for_is_ended_by_a_person(
     paid: tuple[House, str], method: str, name: str
 ) -> None:
     house, token = paid
-    one = asked(house, token, 50_00, method)[0]
-    told(house, sent(house, one), result(**{name: 30, "TransactionReceipt": receipt(5)}))
-    state, failure = of(house, one)
+    one = refund_asked(house, token, 50_00, method)[0]
+    result_told(house, refund_sent(house, one), result(**{name: 30, "TransactionReceipt": receipt(5)}))
+    state, failure = refund_state(house, one)
     assert state == "unknown" and "KES 30" in failure
     for status in ("Completed", "Reversed", "Failed"):
         asked_about(house, one, result(TransactionStatus=status, Amount=50))
-        assert of(house, one)[0] == "unknown", "no answer cures a differing amount"
+        assert refund_state(house, one)[0] == "unknown", "no answer cures a differing amount"
     asked_about(house, one, result("R000002"))
-    assert of(house, one)[0] == "unknown" and house.books() == []
+    assert refund_state(house, one)[0] == "unknown" and house.books() == []
 
 
 def test_a_status_with_another_amount_is_not_this_refund(paid: tuple[House, str]) -> None:
     house, token = paid
-    one = asked(house, token, 50_00)[0]
-    sent(house, one, state="unknown")
+    one = refund_asked(house, token, 50_00)[0]
+    refund_sent(house, one, state="unknown")
     asked_about(house, one, result(TransactionStatus="Completed", Amount=30, ReceiptNo=receipt(5)))
-    assert of(house, one)[0] == "unknown"
+    assert refund_state(house, one)[0] == "unknown"
 
 
 def test_reversed_already_ends_a_refund_of_everything_and_no_part(paid: tuple[House, str]) -> None:
     house, token = paid
-    part = asked(house, token, 40_00, "reversal")[0]
-    told(house, sent(house, part), result("R000001"))
-    assert of(house, part)[0] == "failed"
-    first = asked(house, token, 40_00, "reversal")[0]
-    told(house, sent(house, first), result(Amount=40))
-    assert of(house, first)[0] == "done"
+    part = refund_asked(house, token, 40_00, "reversal")[0]
+    result_told(house, refund_sent(house, part), result("R000001"))
+    assert refund_state(house, part)[0] == "failed"
+    first = refund_asked(house, token, 40_00, "reversal")[0]
+    result_told(house, refund_sent(house, first), result(Amount=40))
+    assert refund_state(house, first)[0] == "done"
     with house.inside():
         assert db.session.get_one(Refund, first).receipt is None, "a filler is no receipt"
-    rest = asked(house, token, 60_00, "reversal")[0]
-    told(house, sent(house, rest), result("R000001"))
-    assert of(house, rest)[0] == "failed"
-    again = asked(house, token, 60_00, "reversal")[0]
-    sent(house, again, state="unknown")
+    rest = refund_asked(house, token, 60_00, "reversal")[0]
+    result_told(house, refund_sent(house, rest), result("R000001"))
+    assert refund_state(house, rest)[0] == "failed"
+    again = refund_asked(house, token, 60_00, "reversal")[0]
+    refund_sent(house, again, state="unknown")
     asked_about(house, again, result(TransactionStatus="Reversed"))
-    state, failure = of(house, again)
+    state, failure = refund_state(house, again)
     assert state == "unknown" and "statement" in failure and house.books() == []
 
 
 def test_all_of_it_reversed_already_is_refunded(paid: tuple[House, str]) -> None:
     house, token = paid
-    one = asked(house, token, None, "reversal")[0]
-    told(house, sent(house, one), result("R000001"))
-    assert of(house, one)[0] == "done" and house.books() == []
+    one = refund_asked(house, token, None, "reversal")[0]
+    result_told(house, refund_sent(house, one), result("R000001"))
+    assert refund_state(house, one)[0] == "done" and house.books() == []
 
 
 def test_an_administrator_ends_what_m_pesa_never_tells(paid: tuple[House, str]) -> None:
     house, token = paid
-    went, never = asked(house, token, 40_00)[0], asked(house, token, 60_00)[0]
+    went, never = refund_asked(house, token, 40_00)[0], refund_asked(house, token, 60_00)[0]
     for one in (went, never):
-        sent(house, one, state="unknown")
+        refund_sent(house, one, state="unknown")
     browser = house.browser_of("amina")
     assert "What became of it?" not in browser.get("/staff/refunds").text
     with house.app.app_context(), transaction(), pytest.raises(Conflict):
@@ -179,12 +153,12 @@ def test_an_administrator_ends_what_m_pesa_never_tells(paid: tuple[House, str]) 
         return str(client.post(f"/staff/refunds/{uid}/resolve", data=given, follow_redirects=True).text)
 
     assert "Enter its receipt number" in say(browser, uids[0], outcome="went", receipt="no")
-    assert of(house, went)[0] == "unknown"
+    assert refund_state(house, went)[0] == "unknown"
     say(browser, uids[0], outcome="went", receipt=receipt(5).lower())
     say(browser, uids[1], outcome="never")
-    assert (of(house, went)[0], of(house, never)[0]) == ("done", "failed")
+    assert (refund_state(house, went)[0], refund_state(house, never)[0]) == ("done", "failed")
     assert "only after an hour" in say(browser, uids[1], outcome="went", receipt=receipt(6))
-    assert of(house, never)[0] == "failed" and house.books() == []
+    assert refund_state(house, never)[0] == "failed" and house.books() == []
     with house.inside():
         assert db.session.get_one(Refund, went).receipt == receipt(5)
         assert db.session.query(Payment).filter_by(token=token).one().refunded_cents == 40_00
@@ -192,8 +166,8 @@ def test_an_administrator_ends_what_m_pesa_never_tells(paid: tuple[House, str]) 
 
 def test_cents_without_a_home_stay_and_the_shillings_go_back(house: House) -> None:
     with_initiator(house)
-    by_hand(house, 30.5, "nobody knows", receipt(2))  # type: ignore[arg-type]
-    one = asked_unplaced(house, receipt(2))
+    paid_by_hand(house, 30.5, "nobody knows", receipt(2))  # type: ignore[arg-type]
+    one = refund_of_unplaced_asked(house, receipt(2))
     with house.inside():
         assert db.session.get_one(Refund, one).amount_cents == 30_00
         assert db.session.query(Transaction).one().unallocated_cents == 50
@@ -205,6 +179,6 @@ def test_a_bank_account_is_not_reversed(paid: tuple[House, str]) -> None:
     with house.app.app_context(), transaction():
         db.session.query(Gateway).update({"sub_kind": "BANK"})
     with pytest.raises(Refused, match="bank account"):
-        asked(house, token, None, "reversal")
+        refund_asked(house, token, None, "reversal")
     with house.inside():
         assert db.session.query(Refund).count() == db.session.query(MpesaRequest).count() == 0

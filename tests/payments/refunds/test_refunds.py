@@ -13,12 +13,13 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payments import daraja_requests
-from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.models import MpesaRequest, Push, Refund, Transaction
 from portal.payments.processing import callbacks, request_jobs
 from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, later, new_phone, receipt
-from tests.payments.test_races import together
+from tests.house import House, later, new_phone, receipt
+from tests.support.refunds import paid_by_hand, payment_id_of, refund_of, with_initiator
+from tests.support.threads import together
 
 PHONE = "254722{:06d}"
 
@@ -37,10 +38,6 @@ def paid(served: House) -> tuple[House, str, str]:
     requests.post(f"{served.daraja_url}/handset/{phone}/pin", json={"pin": "1234"}, timeout=30)
     served.settle_until(lambda: served.status(token)["status"] == "paid")
     return served, token, phone
-
-
-def refund_of(house: House, uid: str) -> dict[str, Any]:
-    return house.api("amina").get(f"/api/refunds/{uid}").json  # type: ignore[no-any-return]
 
 
 def test_a_partial_and_then_the_rest_go_back_by_b2c(paid: tuple[House, str, str]) -> None:
@@ -269,25 +266,12 @@ def test_a_result_for_an_unknown_conversation_or_of_the_wrong_shape_changes_noth
         assert db.session.query(Transaction).count() == 0 and db.session.query(Refund).count() == 0
 
 
-def by_hand(house: House, amount: int, number: str, code: str) -> None:
-    body = c2b_body(receipt=code, amount=amount, account=number, msisdn="254712345678")
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
-    house.settle()
-
-
-def with_initiator(house: House) -> None:
-    with house.app.app_context(), transaction():
-        for gateway in db.session.query(Gateway):
-            gateway.initiator_name = "api"
-            gateway.keep_secret("security_credential", "ready-made")
-
-
 def test_a_thousand_clicks_never_refund_more_than_came(either_house: House) -> None:
     house = either_house
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
-    payment_id = _payment_id(house, token)
+    paid_by_hand(house, 1_000, number, receipt(1))
+    payment_id = payment_id_of(house, token)
 
     def click() -> int:
         try:
@@ -304,11 +288,6 @@ def test_a_thousand_clicks_never_refund_more_than_came(either_house: House) -> N
     assert house.books() == []
 
 
-def _payment_id(house: House, token: str) -> int:
-    with house.inside():
-        return db.session.query(Payment.id).filter_by(token=token).scalar()  # type: ignore[no-any-return]
-
-
 @given(
     steps=st.lists(
         st.tuples(st.integers(1, 60_000), st.sampled_from(["done", "fail", "leave", "done fail", "fail done"])),
@@ -321,8 +300,8 @@ def test_refunds_in_any_order_leave_books_that_add_up(house: House, steps: list[
     number, token = house.invoice(500)
     with house.inside():
         count = db.session.query(Transaction).count()
-    by_hand(house, 500, number, receipt(count + 10))
-    payment_id = _payment_id(house, token)
+    paid_by_hand(house, 500, number, receipt(count + 10))
+    payment_id = payment_id_of(house, token)
     gone = 0
     for cents, fate in steps:
         with house.app.app_context():
@@ -357,8 +336,8 @@ def test_the_books_tell_of_money_that_went_back_twice(house: House) -> None:
     """money.md A14: a refund that M-Pesa called failed, and sent after all."""
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 100, number, receipt(1))
-    payment_id = _payment_id(house, token)
+    paid_by_hand(house, 100, number, receipt(1))
+    payment_id = payment_id_of(house, token)
     ids = []
     for fate in ("failed", "done"):
         with house.app.app_context(), transaction():
@@ -377,7 +356,7 @@ def test_the_same_part_is_not_sent_back_again_for_want_of_an_answer(house: House
     """money.md A15: a program that did not hear the answer asks again; the first id is told, no second is made."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
     first = amina.post(path, json={"amount": 400})
     again = amina.post(path, json={"amount": 400})
@@ -398,7 +377,7 @@ def test_a_part_that_failed_may_be_asked_for_again_at_once(house: House) -> None
     """money.md A15: only what goes back, or went, is a repetition."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
     assert amina.post(path, json={"amount": 400}).status_code == 200
     with house.app.app_context(), transaction():
@@ -413,7 +392,7 @@ def test_a_refund_with_a_key_is_made_once_and_told_again(house: House, as_header
     number, token = house.invoice(100)
     other, other_token = house.invoice(100)
     for amount, account, code in ((60, number, 1), (40, number, 2), (100, other, 3)):
-        by_hand(house, amount, account, receipt(code))
+        paid_by_hand(house, amount, account, receipt(code))
     client, amina = house.client(), house.api("amina")
 
     def ask(of: str, amount: int, key: str) -> Any:
@@ -442,7 +421,7 @@ def test_one_key_at_once_is_one_refund(either_house: House) -> None:
     with_initiator(house)
     numbers = [house.invoice(100) for _n in range(2)]
     for index, (number, _token) in enumerate(numbers):
-        by_hand(house, 100, number, receipt(index))
+        paid_by_hand(house, 100, number, receipt(index))
     amina = house.api("amina")
 
     def ask(token: str) -> Any:
@@ -460,7 +439,7 @@ def test_an_empty_body_means_all_that_is_left(house: House) -> None:
     """coverage.md, contract differences: no JSON at all."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     amina = house.api("amina")
     assert amina.post(f"/api/mpesa/{token}/refund", json={"amount": 100}).status_code == 200
     answer = house.client().post(f"/api/mpesa/{token}/refund", headers=amina.headers)
@@ -471,8 +450,8 @@ def test_receipts_with_cents_go_back_as_far_as_m_pesa_sends(house: House) -> Non
     """money.md A16: 50.50 and 49.50 pay 100; after 50 went back the next receipt's shillings still go."""
     with_initiator(house)
     number, token = house.invoice(100)
-    by_hand(house, 50.5, number, receipt(1))  # type: ignore[arg-type]
-    by_hand(house, 49.5, number, receipt(2))  # type: ignore[arg-type]
+    paid_by_hand(house, 50.5, number, receipt(1))  # type: ignore[arg-type]
+    paid_by_hand(house, 49.5, number, receipt(2))  # type: ignore[arg-type]
     amina, path = house.api("amina"), f"/api/mpesa/{token}/refund"
     too_much = amina.post(path, json={"amount": 100, "method": "reversal"})
     assert too_much.status_code == 422 and "At most KES 99" in too_much.json["message"]
@@ -487,7 +466,7 @@ def test_a_reversal_in_part_that_m_pesa_calls_completed_stays_unknown(house: Hou
     """money.md D, proved: the payment may stay Completed while a part of it went back; nothing is freed."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     answered = _status_answers(house, token, amount=400, times=5)
     assert answered.state == "unknown" and answered.next_at is not None
     assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 700}).status_code == 422
@@ -500,7 +479,7 @@ def test_a_reversal_of_all_that_m_pesa_calls_completed_did_not_go(house: House) 
     """money.md D: of a whole payment `Completed` is M-Pesa's word that it still stands."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     assert _status_answers(house, token, amount=1_000, times=3).state == "failed"
 
 
@@ -518,7 +497,7 @@ def _status_answers(house: House, token: str, *, amount: int, times: int) -> Ref
             }
         }
     )  # fmt: skip
-    payment_id = _payment_id(house, token)
+    payment_id = payment_id_of(house, token)
     with house.app.app_context():
         with transaction():
             one_id = refunds.ask_for(
@@ -542,7 +521,7 @@ def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes
     """Killed between two lines, its request waited; an hour later it was said not to have gone, and then went."""
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
     with house.app.app_context():
         refund_id = db.session.query(Refund.id).scalar()
@@ -564,7 +543,7 @@ def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes
 def test_an_hour_without_a_word_begins_when_a_refund_truly_leaves(house: House) -> None:
     with_initiator(house)
     number, token = house.invoice(1_000)
-    by_hand(house, 1_000, number, receipt(1))
+    paid_by_hand(house, 1_000, number, receipt(1))
     assert house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
     with house.app.app_context():
         refund_id = db.session.query(Refund.id).scalar()

@@ -18,7 +18,7 @@ from portal.payments.sms import verification
 from portal.payments.sms.parser import parse_sms
 from portal.tenants.models import Tenant
 from tests.house import House, c2b_body, later, new_phone, receipt
-from tests.payments.sms.test_submissions import grants, message, without_api
+from tests.support.sms import grants, message, without_api
 
 SAMPLES = json.loads((Path(__file__).parent / "sms_samples.json").read_text())
 MINE, THEIRS = "254723456789", "254734567890"

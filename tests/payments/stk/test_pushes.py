@@ -20,8 +20,8 @@ from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.users.models import User
 from tests.house import House, Pushed, c2b_body, later, new_phone, receipt
+from tests.support.daraja import ACCEPTED, DARAJA
 
-DARAJA = "http://daraja.test"
 PUSH = f"{DARAJA}/mpesa/stkpush/v1/processrequest"
 OAUTH = f"{DARAJA}/oauth/v1/generate"
 
@@ -52,15 +52,6 @@ def push_of(house: House) -> Push:
         push = db.session.query(Push).order_by(Push.id.desc()).first()
         db.session.expunge(push)
     return push
-
-
-ACCEPTED = {
-    "CheckoutRequestID": "ws_CO_1",
-    "MerchantRequestID": "m-1",
-    "ResponseCode": "0",
-    "ResponseDescription": "ok",
-    "CustomerMessage": "ok",
-}
 
 
 @pytest.mark.property(8)

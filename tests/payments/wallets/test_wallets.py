@@ -16,8 +16,8 @@ from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment, Transaction
 from portal.payments.wallets import wallets
 from tests.house import House, c2b_body, csrf_of, new_phone, receipt
-from tests.payments.test_manual import cash, customer
-from tests.payments.test_races import together
+from tests.support.manual import cash, customer
+from tests.support.threads import together
 
 
 def balance(house: House, owner: dict[str, Any]) -> float:

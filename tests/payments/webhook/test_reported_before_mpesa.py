@@ -13,10 +13,10 @@ from portal.payments.models import Hearsay, InboxItem, MpesaRequest, Transaction
 from portal.payments.webhook import unverified_reports
 from portal.reconciliation import statements
 from tests.house import House, c2b_body, new_phone, receipt, stk_body
-from tests.payments.inbox.test_source_addresses import ANYBODY, SAFARICOM, called_back, in_production
-from tests.payments.test_manual import customer
-from tests.payments.webhook.test_webhook import balance, give_key, told
-from tests.payments.webhook.test_webhook import post as post_webhook
+from tests.support.manual import customer
+from tests.support.source_addresses import ANYBODY, SAFARICOM, called_back, in_production
+from tests.support.webhook import balance, give_key, told
+from tests.support.webhook import post as post_webhook
 
 
 def post(house: House, path: str, body: Any) -> Any:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.kernel import vault
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
 from portal.kernel.logs import mask_text
@@ -18,30 +17,12 @@ from portal.payments.processing import jobs
 from portal.payments.webhook import unverified_reports
 from portal.tenants.models import Tenant
 from portal.users import tokens
-from tests.house import House, Pushed, c2b_body, csrf_of, new_phone, receipt, stk_body
-from tests.payments.test_manual import customer
-from tests.payments.test_races import together
+from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
+from tests.support.manual import customer
+from tests.support.threads import together
+from tests.support.webhook import KEY, balance, give_key, post, told
 
-KEY = "webhook-key-of-mlima"
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
-
-
-def give_key(house: House, slug: str = "mlima", key: str = KEY) -> None:
-    with house.app.app_context(), transaction():
-        db.session.query(Tenant).filter_by(slug=slug).one().webhook_key_hash = vault.digest(key)
-
-
-def told(msisdn: str, *, amount: float = 100, number: int = 1, **more: Any) -> dict[str, Any]:
-    paid = Pushed(0, "", f"ws_CO_elsewhere_{number}", int(amount), msisdn, "")
-    return stk_body(paid, receipt=receipt(number), amount=amount, **more)
-
-
-def post(house: House, body: Any, key: str = KEY, **named: Any) -> Any:
-    return house.client().post("/api/webhooks/mpesa", headers={"X-API-Key": key}, json=body, **named)
-
-
-def balance(house: House, owner: dict[str, Any]) -> float:
-    return house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"]  # type: ignore[no-any-return]
 
 
 def outcomes(house: House) -> list[tuple[str, str]]:
@@ -87,7 +68,7 @@ def test_what_it_alone_says_is_no_money(house: House) -> None:
 
 def test_what_it_alone_says_cannot_be_claimed_by_a_message(house: House) -> None:
     """safety.md 6."""
-    from tests.payments.sms.test_submissions import message
+    from tests.support.sms import message
 
     give_key(house)
     post(house, told(new_phone(), amount=50))

@@ -18,11 +18,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from portal.kernel.errors import Misconfigured
 from portal.processes.embedded_redis import start_redis
-from tests.services.browser import CHROMIUM_FLAGS, PAGE_TIMEOUT_MS, chromium_path
-from tests.services.postgresql import PostgreSQLMissing, PostgreSQLServer, start_postgresql
-from tests.services.programs import lacking
-from tests.services.redis_server import fresh_redis_database
-from tests.services.smtp import SmtpSink
+from tests.support.services.browser import CHROMIUM_FLAGS, PAGE_TIMEOUT_MS, chromium_path
+from tests.support.services.postgresql import PostgreSQLMissing, PostgreSQLServer, start_postgresql
+from tests.support.services.programs import lacking
+from tests.support.services.redis_server import fresh_redis_database
+from tests.support.services.smtp import SmtpSink
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

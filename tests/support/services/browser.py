@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from subprocess import run
 
-from tests.services.programs import find_program
+from tests.support.services.programs import find_program
 
 # The network flags keep it from looking up its maker's hosts at every start; the resolver rule makes sure
 # that a page of ours that names another host is seen to fail.

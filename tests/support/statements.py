@@ -4,11 +4,20 @@ import csv
 import io
 import struct
 import zipfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from xml.sax.saxutils import escape
 
+from sqlalchemy import select, text
+
+from portal.gateways.models import Gateway
 from portal.kernel import clock
+from portal.kernel.db import db
+from portal.reconciliation import runs
+from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.reconciliation.rows import BUCKETS
 from portal.simulator.engine.statement import LEGACY, NEWER, STORE
+from portal.tenants.models import Tenant
+from tests.house import House, c2b_body, receipt
 
 Line = tuple[str, datetime, str, int, str, str]  # receipt, at, words, signed cents, account, linked receipt
 
@@ -141,9 +150,9 @@ def _biff8(cells: list[list[str]]) -> bytes:
     bound = _record(0x85, struct.pack("<IBBBB", sheet_at, 0, 0, len(name), 0) + name)
     sheet = begin(0x10) + _record(0x0200, struct.pack("<IIHHH", 0, len(cells), 0, max(map(len, cells)), 0))
     for row, texts in enumerate(cells):
-        for place, text in enumerate(texts):
-            if text:
-                encoded = text.encode("utf-16-le")
+        for place, word in enumerate(texts):
+            if word:
+                encoded = word.encode("utf-16-le")
                 sheet += _record(0x0204, struct.pack("<HHHHB", row, place, 0, len(text), 1) + encoded)
     return head + bound + end + sheet + _record(0x0A)
 
@@ -168,3 +177,76 @@ def _ole2(stream: bytes) -> bytes:
         entry("Root Entry", 5, 1, last, 0) + entry("Workbook", 2, free, 2, len(stream)) + entry("", 0, free, 0, 0) * 2
     )
     return header + fat + directory + stream
+
+
+CHARGE, PAY, REVERSAL, PAYOUT = (
+    "Pay Bill Charge",
+    "Pay Bill",
+    "Transaction Reversal via API",
+    "Business Payment to Customer via API",
+)
+
+
+def ago(minutes: float) -> datetime:
+    return (clock.now() - timedelta(minutes=minutes)).replace(microsecond=0)
+
+
+def by_hand(house: House, number: int, amount: float, account: str, slug: str = "mlima") -> str:
+    """Money that M-Pesa told us of."""
+    shortcode = "600111" if slug == "mlima" else "600222"
+    body = c2b_body(receipt=receipt(number), amount=amount, account=account, shortcode=shortcode)
+    assert house.client().post(f"{house.hook(slug)}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    return receipt(number)
+
+
+def run(house: House, lines: list[Line], *, layout: str = "legacy", slug: str = "mlima") -> dict[str, int]:
+    """Compare a statement of these lines and accept it; the counts of its report."""
+    shortcode = "600111" if slug == "mlima" else "600222"
+    content = as_csv(table(lines, layout, shortcode=shortcode, has_footer=layout != "legacy"))
+    with house.inside():
+        gateways = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id)
+        gateway = gateways.filter(Tenant.slug == slug).one()
+        statement = runs.read_statement(content, name="statement.csv", gateway=gateway)
+        made = runs.run(gateway.id, statement, user_id=None, actor="test")
+        runs.accept(made, user_id=None, actor="test")
+        return dict(db.session.get_one(Reconciliation, made).counts)
+
+
+def counted(**buckets: int) -> dict[str, int]:
+    """Counts as a report keeps them: what is not named is 0, and rows are those of the file."""
+    whole = dict.fromkeys(BUCKETS, 0) | buckets
+    return whole | {"rows": sum(whole.values()) - whole["missing_there"]}
+
+
+def rows(house: House, bucket: str = "") -> list[StatementRow]:
+    """Rows of every report, oldest first."""
+    with house.inside():
+        found = select(StatementRow).order_by(StatementRow.id)
+        return list(db.session.scalars(found.where(StatementRow.bucket == bucket) if bucket else found))
+
+
+SWEEP = "Utility Account to Organization Settlement Account"
+
+
+class PowerCut(BaseException):
+    """Nothing that a program could catch and go on from."""
+
+
+def form_of(fields: dict[str, str], content: bytes, name: str) -> tuple[bytes, str]:
+    """(body, content type) of a form with a file: the test client would leave a large one's temporary file open."""
+    disposition = "--b\r\nContent-Disposition: form-data; name="
+    parts = [f'{disposition}"{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
+    head = f'{disposition}"file"; filename="{name}"\r\n\r\n'
+    return "".join([*parts, head]).encode() + content + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
+
+
+WRITTEN = (
+    "transactions", "allocations", "ledger_journals", "ledger_lines", "statement_rows", "reconciliations", "witnesses",
+)  # fmt: skip
+
+
+def everything(house: House) -> list[int]:
+    """How much there is of all that reconciliation may write."""
+    with house.inside():
+        return [db.session.scalar(text(f"SELECT count(*) FROM {name}")) for name in WRITTEN]  # noqa: S608

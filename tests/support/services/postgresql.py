@@ -19,7 +19,7 @@ import psycopg
 from sqlalchemy import URL, make_url
 
 from portal.processes.fork import tied_to_us
-from tests.services.programs import find_program
+from tests.support.services.programs import find_program
 
 _USER = "mlango"
 _SETTINGS = {

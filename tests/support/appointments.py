@@ -1,0 +1,24 @@
+"""Appointments at the clinic."""
+
+from datetime import timedelta
+from typing import Any
+
+from portal.kernel import clock
+from tests.house import House, new_phone
+
+
+def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
+    api = house.api("brian")
+    patient = api.post(
+        "/api/patients", json={"name": "Achieng", "phone": new_phone(), "email": "achieng@example.com"}
+    ).json
+    clinician = api.get("/api/clinicians").json["items"][0]
+    body = {
+        "patientId": patient["id"],
+        "clinicianId": clinician["id"],
+        "kind": kind,
+        "startsAt": (clock.now() + timedelta(days=2)).isoformat(),
+        "durationMinutes": 45,
+        "price": price,
+    }
+    return api.post("/api/appointments", json=body | changes)
