@@ -15,12 +15,13 @@ from flask.testing import FlaskClient
 
 from bench import history
 from bench.report import Section
-from bench.servers import stage
+from bench.servers import Stage, stage
 from portal.audit import jobs as audit_jobs
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.kernel.limits import limiter
 from portal.payments import matching, search, transaction_status
 from portal.payments.c2b import pull, unresolved
 from portal.payments.models import Payment, Push, Transaction
@@ -30,7 +31,7 @@ from portal.reconciliation import runs
 from tests.house import House, c2b_body, new_phone, receipt
 
 FEW, MANY, AT_MOST = 1_000, 1_000_000, 2.0
-REPEATED = 5
+REPEATED = 7
 _numbers = itertools.count(100_000)
 
 
@@ -277,40 +278,46 @@ def measure(*, quick: bool, kinds: Sequence[str]) -> Section:
     )
     times: dict[str, list[str]] = {operation.name: [] for operation in OPERATIONS}
     for kind in kinds:
-        with stage(kind) as on:
-            house = House(on.app()).furnish()
-            with house.app.app_context():
-                history.fill(first=1, last=FEW, ends=many)
-            business = Business(house)
-            few_ms = _times_ms(business)
-            with house.app.app_context():
-                history.fill(first=FEW + 1, last=many, ends=many)
-            many_ms = _times_ms(business)
-            for name, before in few_ms.items():
-                ratio = many_ms[name] / before
+        with stage(kind) as young, stage(kind) as old:
+            businesses = [_with_history(young, FEW), _with_history(old, many)]
+            for name, (few_ms, many_ms) in _times_ms(businesses).items():
+                ratio = many_ms / few_ms
                 verdict = "" if ratio <= AT_MOST else " MISSES IT"
-                times[name] += [f"{before:.2f}", f"{many_ms[name]:.2f}", f"{ratio:.2f}{verdict}"]
-            with house.app.app_context():
-                db.session.remove()
-                db.engine.dispose()
+                times[name] += [f"{few_ms:.2f}", f"{many_ms:.2f}", f"{ratio:.2f}{verdict}"]
+            for business in businesses:
+                with business.house.app.app_context():
+                    db.session.remove()
+                    db.engine.dispose()
     section.rows += [(name, *cells) for name, cells in times.items()]
     section.notes.append(
-        f"The best of {REPEATED}, in this process, the page's own work included. Aim: a ratio of at most {AT_MOST:g}. "
+        f"The best of {REPEATED}, in turns, in this process, the page's own work included. Aim: a ratio of at most "
+        f"{AT_MOST:g}. "
         "The old payments ended 40 days ago: the figures of today and of this month are this month's business."
     )
     return section
 
 
-def _times_ms(business: Business) -> dict[str, float]:
+def _with_history(on: Stage, payments: int) -> Business:
+    house = House(on.app()).furnish()
+    with house.app.app_context():
+        history.fill(first=1, last=payments, ends=payments)
+    return Business(house)
+
+
+def _times_ms(businesses: Sequence[Business]) -> dict[str, list[float]]:
+    """The best time of each operation in each of the businesses, in turns: the machine is as busy for all."""
     found = {}
     for operation in OPERATIONS:
-        operation.prepare(business)()  # what is remembered and compiled is, now
-        business.house.work(rounds=1)
-        best_s = float("inf")
+        for business in businesses:
+            operation.prepare(business)()  # what is remembered and compiled is, now
+            business.house.work(rounds=1)
+        limiter.reset()  # nobody asks so often in earnest
+        best_s = [float("inf")] * len(businesses)
         for _again in range(REPEATED):
-            do = operation.prepare(business)
-            started = time.perf_counter()
-            do()
-            best_s = min(best_s, time.perf_counter() - started)
-        found[operation.name] = best_s * 1_000
+            for nth, business in enumerate(businesses):
+                do = operation.prepare(business)
+                started = time.perf_counter()
+                do()
+                best_s[nth] = min(best_s[nth], time.perf_counter() - started)
+        found[operation.name] = [each * 1_000 for each in best_s]
     return found

@@ -161,7 +161,7 @@ class _Writer:
             where=seldom,
         )
         compared = {"gateway_id": str(gateway_id), "uid": "'n' || i", "source": "'statement'", "digest": "'d' || i"}
-        self._insert(Reconciliation, own | compared, where=f"i % {FEW_EVERY * 10} = 0 OR i = {self.first}")
+        self._insert(Reconciliation, own | compared, where=f"i % {FEW_EVERY * 2} = 0 OR i = {self.first}")
         self._insert(
             StatementRow, own | {
                 "reconciliation_id": str(self.first + self.ids_after), "row_number": "i",

@@ -210,6 +210,9 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
+_DATA_KEY = secrets.token_hex(32)  # one for all stages: two may stand side by side in this process
+
+
 @contextmanager
 def stage(kind: str) -> Iterator[Stage]:
     """A fresh database of `kind` (`sqlite` or `postgresql`) with the product's schema, and a Redis."""
@@ -223,7 +226,7 @@ def stage(kind: str) -> Iterator[Stage]:
             "PORTAL_ENV": "development",
             "PORTAL_DATA": str(directory / "data"),
             "PORTAL_SECRET_KEY": secrets.token_hex(32),
-            "PORTAL_DATA_KEYS": f"bench:{secrets.token_hex(32)}",
+            "PORTAL_DATA_KEYS": f"bench:{_DATA_KEY}",
             "DATABASE_URL": url,
             "REDIS_URL": redis.url,
             "PUBLIC_URL": "http://127.0.0.1:9",
