@@ -1012,7 +1012,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["recorded_by_id"], ["users.id"], name=op.f("fk_transactions_recorded_by_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_transactions_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
-        sa.UniqueConstraint("push_id", name=op.f("uq_transactions_push_id")),
         sa.UniqueConstraint(
             "tenant_id", "environment", "receipt", name=op.f("uq_transactions_tenant_id_environment_receipt")
         ),
@@ -1025,6 +1024,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("provider = 'manual'"),
             postgresql_where=sa.text("provider = 'manual'"),
+        )
+        batch_op.create_index(
+            "uq_transactions_push",
+            ["push_id"],
+            unique=True,
+            sqlite_where=sa.text("push_id IS NOT NULL"),
+            postgresql_where=sa.text("push_id IS NOT NULL"),
         )
         batch_op.create_index(
             "ix_transactions_account",

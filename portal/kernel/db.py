@@ -133,10 +133,17 @@ def assert_no_transaction(what: str) -> None:
         raise PortalError(f"{what} inside transaction(): no transaction may be open while we wait on a network.")
 
 
-def upsert_nothing(model: type[Base], *, unique: list[str], **values: Any) -> Insert:
-    """An INSERT that does nothing where the unique key exists; `.returning(...)` tells whether it did."""
+def upsert_nothing(model: type[Base], *, unique: list[str], where: str = "", **values: Any) -> Insert:
+    """An INSERT that does nothing where the unique key exists; `.returning(...)` tells whether it did.
+
+    where: the condition of a key that is partial, as its index spells it.
+    """
     dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
-    insert: Insert = dialect.insert(model).values(**values).on_conflict_do_nothing(index_elements=unique)
+    insert: Insert = (
+        dialect.insert(model)
+        .values(**values)
+        .on_conflict_do_nothing(index_elements=unique, index_where=text(where) if where else None)
+    )
     return insert
 
 

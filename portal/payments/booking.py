@@ -19,7 +19,7 @@ from portal.kernel.errors import Conflict
 from portal.kernel.phone import for_screens, without_phone
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import Allocation, Payment, Push, Refund, Transaction, Witness
+from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, Witness
 from portal.payments.payment import lock_payment, touch
 
 REVERSED, VOIDED = "reversed", "voided"
@@ -151,11 +151,12 @@ def _learn_payer(booked: Transaction, msisdn: str) -> None:
 
 def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:
     tenant_id = gateway.tenant_id
-    unique = ["tenant_id", "environment", "receipt"] if arrival.receipt else ["push_id"]
+    unique, where = (["tenant_id", "environment", "receipt"], "") if arrival.receipt else (["push_id"], HAS_PUSH)
     booked = db.session.scalars(
         upsert_nothing(
             Transaction,
             unique=unique,
+            where=where,
             tenant_id=tenant_id,
             uid=new_uid(),
             environment=gateway.environment,

@@ -163,6 +163,9 @@ class Push(TenantOwned, Model):
 PROVISIONAL = "receipt IS NULL AND merged_into_id IS NULL AND reversed_at IS NULL"
 
 
+HAS_PUSH = "push_id IS NOT NULL"
+
+
 class Transaction(TenantOwned, Model):
     """Money that M-Pesa says has moved. Known by its receipt, once per tenant and environment, whoever told us.
 
@@ -175,6 +178,8 @@ class Transaction(TenantOwned, Model):
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_transactions_occurred", "tenant_id", "occurred_at", "id"),
         Index("ix_transactions_payer", "tenant_id", "phone_hash"),
+        # partial: of a plain one SQLite believes that it leads to a single row where there is no push
+        _partial("uq_transactions_push", "push_id", where=HAS_PUSH, unique=True),
         _partial("ix_transactions_account", "tenant_id", "account", where="push_id IS NULL"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("unallocated_cents >= 0 AND unallocated_cents <= amount_cents", name="never_overspent"),
@@ -197,7 +202,7 @@ class Transaction(TenantOwned, Model):
     receipt: Mapped[str | None] = mapped_column(String(20))
     channel: Mapped[str] = mapped_column(String(10))  # stk, c2b, query, status, pull, webhook, statement, sms
     gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
-    push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"), unique=True)
+    push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     unallocated_cents: Mapped[int] = mapped_column(BigInteger)
     unplaced_why: Mapped[str] = mapped_column(String(40), default="")
