@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
+from portal.kernel.limits import limiter
 
 from bench import history
 from bench.report import Section
@@ -21,7 +22,6 @@ from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.kernel.limits import limiter
 from portal.payments import matching, search, transaction_status
 from portal.payments.c2b import pull, unresolved
 from portal.payments.models import Payment, Push, Transaction
