@@ -28,7 +28,8 @@ from portal.payments.models import Payment, Push, Transaction
 from portal.payments.processing import jobs, results
 from portal.processes import scheduler
 from portal.reconciliation import runs
-from tests.house import House, c2b_body, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
 
 FEW, MANY, AT_MOST = 1_000, 1_000_000, 2.0
 REPEATED = 7

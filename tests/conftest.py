@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
@@ -18,16 +17,13 @@ from portal.kernel import clock, logs
 from portal.kernel.db import db
 from portal.payments.inbox import inbox
 from portal.simulator import OrganisationSpec, create_simulator
-from portal.users import credentials
 from portal.web import start_push
-from tests.house import House
-from tests.support.application import Serving, closed, config_for, opened, serve
+from tests.support import passwords
+from tests.support.application import Serving, config_for, serve
+from tests.support.business import House, closed_house, opened_house
 from tests.support.services.postgresql import PostgreSQLServer
 
-# As slow as production's, argon2 would be most of what these tests do; one test checks the real strength.
-STRONG_HASHER = credentials._hasher
-credentials._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
+passwords.hash_cheaply()
 start_push.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
 
 pytest_plugins = ["tests.support.services.plugin"]
@@ -70,23 +66,15 @@ def _true_time() -> Iterator[None]:
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
-def _house(database_url: str, redis_url: str, tmp_path: Path, **changes: object) -> House:
-    return House(opened(config_for(database_url, redis_url, tmp_path / "data", **changes)))
-
-
-def _close(house: House) -> None:
-    closed(house.app)
-
-
 @pytest.fixture(scope="session")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], object]:
     """Furnish a prepared database, its gateways at an address."""
 
     def furnish(url: str, daraja_url: str) -> None:
-        house = _house(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("furnished"))
+        house = opened_house(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("furnished"))
         house.daraja_url = daraja_url
         house.furnish()
-        _close(house)
+        closed_house(house)
 
     return furnish
 
@@ -95,9 +83,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 def house(sqlite_url: str, furnished_sqlite: Path, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
     """The product on SQLite, furnished; nobody answers at its gateways' address."""
     shutil.copyfile(furnished_sqlite, tmp_path / "portal.db")
-    made_house = _house(sqlite_url, clean_redis_url, tmp_path)
+    made_house = opened_house(sqlite_url, clean_redis_url, tmp_path)
     yield made_house
-    _close(made_house)
+    closed_house(made_house)
 
 
 @pytest.fixture(scope="session")
@@ -152,9 +140,9 @@ def postgresql_house(
 ) -> Iterator[House]:
     """The product on PostgreSQL, furnished."""
     url = postgresql_server.fresh_database(template=_furnished_postgresql)
-    made_house = _house(url, clean_redis_url, tmp_path)
+    made_house = opened_house(url, clean_redis_url, tmp_path)
     yield made_house
-    _close(made_house)
+    closed_house(made_house)
     postgresql_server.drop(url)
 
 
@@ -190,9 +178,9 @@ def served(
     shutil.copyfile(served_sqlite, tmp_path / "portal.db")
     holder: dict[str, object] = {}
     serving = serve(lambda environ, start: holder["app"].wsgi_app(environ, start))  # type: ignore[attr-defined]
-    made_house = _house(sqlite_url, clean_redis_url, tmp_path, public_url=serving.url)
+    made_house = opened_house(sqlite_url, clean_redis_url, tmp_path, public_url=serving.url)
     holder["app"] = made_house.app
     made_house.daraja_url, made_house.url = simulator.url, serving.url
     yield made_house
     serving.stop()
-    _close(made_house)
+    closed_house(made_house)

@@ -23,7 +23,8 @@ from portal.demo.run import OURS
 from portal.kernel.errors import Misconfigured
 from portal.processes import serve
 from portal.processes.embedded_redis import redis_command
-from tests.house import c2b_body, receipt, wait_until
+from tests.support.clock import wait_until
+from tests.support.daraja import c2b_body, receipt
 
 ROOT = Path(__file__).parents[1]
 READY_WITHIN_S, STOP_WITHIN_S = 240.0, 60.0  # a busy machine is slow; what never comes fails

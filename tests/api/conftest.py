@@ -7,8 +7,8 @@ import pytest
 
 from portal.web import start_push
 from portal.web.limits import limiter
-from tests.house import House
 from tests.support.application import closed, config_for, opened
+from tests.support.business import House
 from tests.support.services.redis_server import fresh_redis_database
 
 

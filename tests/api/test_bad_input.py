@@ -18,7 +18,9 @@ from portal.payments.models import Payment, Push
 from portal.users import credentials
 from portal.users.models import User
 from portal.users.tokens import ALGORITHM
-from tests.house import House, later, new_phone
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 GOOD_PHONES = (

@@ -11,7 +11,10 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Push
 from portal.users import credentials, tokens
-from tests.house import PASSWORD, House, c2b_body, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.visitors import PASSWORD
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 GATEWAY = {
@@ -309,7 +312,7 @@ def test_credentials_are_only_for_who_holds_the_payment_id(house: House) -> None
     waiting = house.status(token)
     assert set(waiting) == {"status", "amountDue", "resultCode", "message", "receipt", "testMode"}
     assert waiting["status"] == "processing" and waiting["amountDue"] == 50 and waiting["testMode"] is True
-    from tests.house import Pushed
+    from tests.support.daraja import Pushed
 
     house.callback(Pushed(1, push_token, "ws_CO_1", 50, given["phone"], ""), receipt=receipt(1))
     house.settle()

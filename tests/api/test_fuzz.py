@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.users import credentials
-from tests.house import Api, House, new_phone
+from tests.support.api_client import Api
+from tests.support.business import House
+from tests.support.daraja import new_phone
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 NASTY: list[Any] = [

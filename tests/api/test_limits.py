@@ -4,7 +4,8 @@ from typing import Any
 
 from portal.kernel.db import transaction
 from portal.users.tokens import new_api_key
-from tests.house import House, csrf_of
+from tests.support.business import House
+from tests.support.visitors import csrf_of
 
 
 def test_a_hundred_requests_in_fifteen_minutes_count_over_every_door_together(house: House) -> None:

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 
 from portal import api
 from portal.api.openapi import path_of
-from tests.house import House
+from tests.support.business import House
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -10,7 +10,8 @@ from portal.audit.models import AuditEntry
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.users.models import User
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 
 
 def lived(house: House) -> int:

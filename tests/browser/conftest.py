@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.house import House
 from tests.support.application import Serving
+from tests.support.business import House
 from tests.support.journeys import Phones
 
 PAUSE_S = 0.1

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.house import new_phone
+from tests.support.daraja import new_phone
 from tests.support.journeys import (
     ask_for,
     is_same_document,

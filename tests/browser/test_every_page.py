@@ -4,7 +4,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.house import House, new_phone
+from tests.support.business import House
+from tests.support.daraja import new_phone
 from tests.support.journeys import (
     ask_for,
     buy,

@@ -9,7 +9,7 @@ from portal.clinic.models import Appointment
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
-from tests.house import new_phone
+from tests.support.daraja import new_phone
 from tests.support.journeys import ask_for, is_same_document, remember_this_document, visit
 
 

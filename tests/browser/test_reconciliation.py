@@ -3,7 +3,7 @@
 from typing import Any
 
 from portal.kernel import clock
-from tests.house import receipt
+from tests.support.daraja import receipt
 from tests.support.journeys import faults_of, sign_in
 from tests.support.statements import Line, ago, as_csv, by_hand, table
 

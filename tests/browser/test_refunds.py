@@ -7,7 +7,9 @@ from typing import Any
 from portal.kernel.db import db, transaction
 from portal.payments import booking
 from portal.payments.models import Transaction
-from tests.house import House, c2b_body, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.journeys import buy, faults_of, is_same_document, remember_this_document, sign_in
 from tests.support.refunds import HOUR_S, paid_by_hand, refund_asked, refund_sent, refund_state, with_initiator
 from tests.support.sms import message, paste, without_api

@@ -8,7 +8,9 @@ from playwright.sync_api import Page, Request, expect
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment
 from portal.payments.payment import touch
-from tests.house import House, later, new_phone
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
 from tests.support.journeys import buy, portal
 
 

@@ -10,7 +10,8 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import Transaction
 from portal.reconciliation.models import Reconciliation
-from tests.house import House, c2b_body, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.journeys import portal, sign_in
 from tests.support.statements import ago, run
 

@@ -18,7 +18,9 @@ from portal.kernel.db import db, transaction
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.processing import jobs
-from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
 from tests.support.outages import database_away
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}

@@ -19,8 +19,10 @@ from portal.outbox.write import payload_of
 from portal.payments.models import Payment
 from portal.payments.refunds import refunds
 from portal.users.models import User
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt
 from tests.support.appointments import book
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.visitors import csrf_of
 
 
 def approved(house: House, kind: str = "virtual", price: int = 1_500) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import requests
 from bench.servers import answers, free_port
 from portal.demo.data import PASSWORD, SIGN_INS
 from portal.demo.run import OURS
-from tests.house import wait_until
+from tests.support.clock import wait_until
 
 READY_WITHIN_S, STOP_WITHIN_S = 240.0, 10.0  # nine interpreters start: a busy machine is slow
 

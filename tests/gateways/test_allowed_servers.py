@@ -14,8 +14,8 @@ import urllib3
 from portal.gateways import allowed_servers, daraja
 from portal.gateways.daraja import DarajaAccount, DarajaClient, connections
 from portal.gateways.tokens import TokenStore
-from tests.conftest import _close, _house
-from tests.house import House, later
+from tests.support.business import House, closed_house, opened_house
+from tests.support.clock import later
 from tests.support.services.certificates import make_certificate
 
 INSIDE = [
@@ -54,9 +54,11 @@ REFUSED = [
 @pytest.fixture
 def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
     """The product as an operator runs it; its gateways were moved to Safaricom's own servers."""
-    house = _house(sqlite_url, clean_redis_url, tmp_path, development=False, public_url="https://pay.test").furnish()
+    house = opened_house(
+        sqlite_url, clean_redis_url, tmp_path, development=False, public_url="https://pay.test"
+    ).furnish()
     yield house
-    _close(house)
+    closed_house(house)
 
 
 NEW_KEYS = {"consumerKey": "new-key", "consumerSecret": "new-secret", "passkey": "new-passkey"}
@@ -331,7 +333,7 @@ def test_what_changes_neither_server_nor_initiator_keeps_its_secrets(house: Hous
 
 def test_the_page_asks_for_the_secrets_again_too(house: House) -> None:
     """safety.md 5: by form as by API."""
-    from tests.house import csrf_of
+    from tests.support.visitors import csrf_of
 
     _amina, uid = kept(house)
     browser = house.browser_of("amina")

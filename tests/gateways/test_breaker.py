@@ -17,7 +17,7 @@ from portal.gateways.daraja import (
     Unreachable,
 )
 from portal.kernel import queue
-from tests.house import House
+from tests.support.business import House
 
 MINE, ANOTHERS = 1, 2
 SILENT = [Unreachable("away"), OutcomeUnknown("lost")]

@@ -11,7 +11,10 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Hearsay
-from tests.house import House, csrf_of, later, new_phone
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
+from tests.support.visitors import csrf_of
 
 DARAJA = "https://daraja.test"
 OAUTH, QUERY = f"{DARAJA}/oauth/v1/generate", f"{DARAJA}/mpesa/stkpushquery/v1/query"

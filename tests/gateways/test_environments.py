@@ -4,7 +4,7 @@ import pytest
 
 from portal.gateways import client_factory, settings
 from portal.kernel.db import db, transaction
-from tests.house import House
+from tests.support.business import House
 
 KEYS = ("consumerKey", "consumerSecret", "passkey")
 

@@ -19,8 +19,9 @@ from portal.payments.models import Payment, Push
 from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
-from tests.house import House, later
 from tests.support.application import config_for
+from tests.support.business import House
+from tests.support.clock import later
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ from portal.gateways.models import Gateway
 from portal.kernel import logs
 from portal.kernel.db import db
 from portal.kernel.logs import logger, mask_text
-from tests.house import PASSWORD, House, c2b_body, csrf_of, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, receipt, stk_body
+from tests.support.visitors import PASSWORD, csrf_of
 
 PIN = "7391"
 

@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from portal.app import ROOT
 from portal.kernel.db import db, migrating, transaction
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 
 
 def test_models_and_migrations_agree(either_house: House) -> None:

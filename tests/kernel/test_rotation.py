@@ -14,8 +14,9 @@ from portal.operations import rotation
 from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Push
-from tests.house import House, c2b_body, receipt, stk_body
 from tests.support.application import KEYS
+from tests.support.business import House
+from tests.support.daraja import c2b_body, receipt, stk_body
 
 PHONE = "254722345678"
 NEWER = "newer:" + "b7" * 32
@@ -45,7 +46,7 @@ def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
     from portal.gateways.daraja import StkAccepted
     from portal.payments.models import Payment
     from portal.payments.stk import pushes
-    from tests.house import Pushed
+    from tests.support.daraja import Pushed
 
     with house.app.app_context():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()

@@ -18,9 +18,10 @@ from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.conftest import _close, _house
-from tests.house import House, later, new_phone, receipt
 from tests.support.application import config_for
+from tests.support.business import House, closed_house, opened_house
+from tests.support.clock import later
+from tests.support.daraja import new_phone, receipt
 from tests.support.services.certificates import make_certificate
 from tests.support.services.smtp import SmtpSink
 
@@ -29,12 +30,12 @@ SMS = "https://api.africastalking.com/version1/messaging"
 
 @pytest.fixture
 def posted(sqlite_url: str, clean_redis_url: str, tmp_path: Path, smtp_sink) -> Iterator[House]:  # type: ignore[no-untyped-def]
-    house = _house(
+    house = opened_house(
         sqlite_url, clean_redis_url, tmp_path, smtp_url=smtp_sink.url, mail_from="Mlima <pay@mlima.test>",
         sms_username="mlima", sms_api_key="secret-key",
     ).furnish()  # fmt: skip
     yield house
-    _close(house)
+    closed_house(house)
 
 
 def states(house: House) -> list[tuple[str, str]]:

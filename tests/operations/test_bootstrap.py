@@ -18,9 +18,8 @@ from portal.kernel.errors import Refused
 from portal.kernel.paths import ROOT
 from portal.operations.bootstrap import adopt
 from portal.tenants.models import Tenant
-from tests.conftest import _close, _house
-from tests.house import House
 from tests.support.application import KEYS
+from tests.support.business import House, closed_house, opened_house
 
 GIVEN = {
     "MPESA_CONSUMER_KEY": "the-key", "MPESA_CONSUMER_SECRET": "the-secret", "MPESA_PASSKEY": "the-passkey",
@@ -32,9 +31,9 @@ GIVEN = {
 @pytest.fixture
 def empty_house(both_databases: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
     """A product at its first start, on SQLite, then on PostgreSQL."""
-    house = _house(both_databases, clean_redis_url, tmp_path)
+    house = opened_house(both_databases, clean_redis_url, tmp_path)
     yield house
-    _close(house)
+    closed_house(house)
 
 
 def made(house: House) -> list[dict[str, Any]]:
@@ -131,6 +130,6 @@ def test_another_server_than_ours_adopts_the_environment_too(
         [sys.executable, "-c", program], cwd=ROOT, env=settings | GIVEN, capture_output=True, text=True, timeout=90
     )
     assert done.returncode == 0 and "ok" in done.stdout, done.stderr
-    house = _house(sqlite_url, clean_redis_url, tmp_path)
+    house = opened_house(sqlite_url, clean_redis_url, tmp_path)
     assert [one["shortcode"] for one in made(house)] == ["600777"]
-    _close(house)
+    closed_house(house)

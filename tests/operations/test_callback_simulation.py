@@ -10,7 +10,8 @@ from portal import cli
 from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Transaction
-from tests.house import House, new_phone
+from tests.support.business import House
+from tests.support.daraja import new_phone
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from bench import history
 from bench.flat import OPERATIONS, Business
 from portal.kernel.db import db
-from tests.house import House
+from tests.support.business import House
 
 FEW, MANY = 500, 10_000
 AT_MOST, BESIDE = 2.0, {"sqlite": 4_000, "postgresql": 60}  # what a page of rows, or luck, may add

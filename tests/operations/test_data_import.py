@@ -11,7 +11,8 @@ from portal import cli
 from portal.kernel.db import db
 from portal.payments.models import Customer, Payment, Transaction
 from portal.payments.wallets import wallets
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 
 CUSTOMERS = "Name,Phone,Balance\nMama Mboga,0712 000 111,250.50\nBaba Yetu,0733000222,\n"
 INVOICES = "number;name;phone;description;amount\ninv-77;Njoki;0711 000 333;Lab test;1500\n"

@@ -9,7 +9,7 @@ from rq.serializers import JSONSerializer
 from portal.kernel import queue
 from portal.operations import health
 from portal.processes.worker import AppWorker
-from tests.house import House
+from tests.support.business import House
 
 
 def worker_of(house: House, *names: str) -> AppWorker:
@@ -55,7 +55,7 @@ def test_the_thread_that_rings_outlives_a_bell_that_cannot_be_rung(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md C30, the same kind: the ringer's thread died of the first error and never rang again."""
-    from tests.house import wait_until
+    from tests.support.clock import wait_until
 
     rung: list[str] = []
 

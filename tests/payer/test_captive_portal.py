@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from portal.hotspot.access import chap_response
 from portal.hotspot.purchases import normalise_mac, safe_login_url
-from tests.house import House, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone, receipt
 from tests.support.hotspot import prompt_sent
 
 ROUTER = {

@@ -17,7 +17,9 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 
 MAC = "AA:BB:CC:00:11:22"
 ROUTER = {"mac": MAC, "ip": "10.5.50.77", "identity": "m1", "link-login-only": "http://10.5.50.1/login"}

@@ -16,7 +16,8 @@ from portal.payments import booking
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 from tests.support.refunds import paid_by_hand, with_initiator
 
 

@@ -8,7 +8,9 @@ import pytest
 from portal.kernel.db import db
 from portal.payments.models import Payment
 from portal.payments.processing import callbacks, jobs
-from tests.house import House, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone, receipt
 
 TWO_DAYS_S = 2 * 86_400
 

@@ -18,7 +18,10 @@ from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, MpesaRequest, Transaction
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt, wait_until
+from tests.support.business import House
+from tests.support.clock import later, wait_until
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.visitors import csrf_of
 
 LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
 

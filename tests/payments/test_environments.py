@@ -18,7 +18,9 @@ from portal.payments.processing import request_jobs
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes, queries
 from portal.payments.wallets import wallets
-from tests.house import House, c2b_body, later, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.environments import SECRETS, gateway_of, switch
 from tests.support.refunds import paid_by_hand, with_initiator
 
@@ -337,7 +339,7 @@ def test_the_page_tells_by_name_what_a_switch_closed(house: House) -> None:
     with house.inside():
         reference = db.session.query(Payment).filter_by(purpose="hotspot").one().reference
     client, path = house.browser_of("amina"), f"/staff/gateways/{gateway_of(house)}/money"
-    from tests.house import csrf_of
+    from tests.support.visitors import csrf_of
 
     given = {
         "csrf_token": csrf_of(client, path), "shortcode": "600111", "is_meant": "y",

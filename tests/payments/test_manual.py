@@ -9,9 +9,10 @@ from portal.kernel.db import db, transaction
 from portal.ledger import post
 from portal.payments import manual
 from portal.payments.models import Customer, Transaction
-from tests.house import House, csrf_of
+from tests.support.business import House
 from tests.support.manual import cash, customer
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 
 def drawer(house: House, channel: str = "cash") -> int:

@@ -11,7 +11,9 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.processing import callbacks, results
-from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
 from tests.support.refunds import with_initiator
 from tests.support.transaction_status import answer
 

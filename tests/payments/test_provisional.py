@@ -12,8 +12,11 @@ from portal.payments.processing import request_jobs
 from portal.payments.refunds import refunds
 from portal.payments.stk import queries
 from portal.users import credentials
-from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
 from tests.support.refunds import with_initiator
+from tests.support.visitors import csrf_of
 
 
 def paid_by_query(house: House, amount: int = 500) -> tuple[str, str, Pushed]:

@@ -12,7 +12,8 @@ from portal.kernel.db import db
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.payment import open_payment
 from portal.payments.processing import jobs
-from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import Pushed, c2b_body, new_phone, receipt, stk_body
 from tests.support.threads import together
 
 THREADS = 8

@@ -33,8 +33,10 @@ from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
 from portal.payments.stk import pushes
 from portal.payments.wallets import wallets
-from tests.house import House, later, new_phone
 from tests.support.application import Serving
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
 
 FAULTS = {
     "noCallback": 1,

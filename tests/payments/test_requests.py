@@ -9,7 +9,8 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import MpesaRequest, Refund, Transaction
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 
 
 def written_down(house: House) -> dict[str, Any]:

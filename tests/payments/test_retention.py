@@ -13,7 +13,9 @@ from portal.outbox.models import OutboxItem
 from portal.payments import retention
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Refund, Transaction
-from tests.house import House, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import receipt, stk_body
 
 DAY_S = 86_400
 

@@ -15,9 +15,11 @@ from portal.payments.models import Payment, Transaction
 from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
 from portal.users.models import User
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.refunds import refund_of
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 
 def bought(house: House) -> tuple[str, str]:

@@ -11,7 +11,10 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.processing import callbacks
-from tests.house import House, c2b_body, csrf_of, later, new_phone, wait_until
+from tests.support.business import House
+from tests.support.clock import later, wait_until
+from tests.support.daraja import c2b_body, new_phone
+from tests.support.visitors import csrf_of
 
 TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
 

@@ -23,8 +23,10 @@ from portal.kernel.paths import ROOT
 from portal.payments.models import InboxItem
 from portal.processes import web_server
 from portal.processes.web_server import Front, environ_of
-from tests.house import House, c2b_body, receipt, wait_until
 from tests.support.application import KEYS
+from tests.support.business import House
+from tests.support.clock import wait_until
+from tests.support.daraja import c2b_body, receipt
 
 PATIENCE_S = 30
 

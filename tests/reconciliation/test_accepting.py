@@ -21,7 +21,8 @@ from portal.reconciliation.files import StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.tenants.models import Tenant
 from portal.users.models import User
-from tests.house import House, csrf_of, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 from tests.support.statements import (
     PAY,
     REVERSAL,
@@ -38,6 +39,7 @@ from tests.support.statements import (
     shillings,
     table,
 )
+from tests.support.visitors import csrf_of
 
 
 def gateway_of(house: House, shortcode: str = "600111") -> Gateway:

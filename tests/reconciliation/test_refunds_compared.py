@@ -4,7 +4,9 @@ import pytest
 
 from portal.kernel.db import db
 from portal.payments.models import Refund
-from tests.house import House, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import receipt
 from tests.support.refunds import refund_asked, refund_sent, refund_state, result, result_told, with_initiator
 from tests.support.statements import CHARGE, PAY, PAYOUT, REVERSAL, ago, counted, rows, run
 

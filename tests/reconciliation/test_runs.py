@@ -24,8 +24,9 @@ from portal.reconciliation import review, runs
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, judge
 from portal.users.models import User
-from tests.house import House, csrf_of, new_phone, receipt
 from tests.support.application import Serving
+from tests.support.business import House
+from tests.support.daraja import new_phone, receipt
 from tests.support.statements import (
     CHARGE,
     PAY,
@@ -45,6 +46,7 @@ from tests.support.statements import (
     run,
     table,
 )
+from tests.support.visitors import csrf_of
 
 
 def balance(house: House, account: str) -> int:

@@ -8,7 +8,9 @@ from portal.kernel import vault
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
 from portal.users import credentials
-from tests.house import PASSWORD, House, csrf_of, later
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.visitors import PASSWORD, csrf_of
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 TYPED = {"amount": "1234", "channel": "bank", "reference": "INV-7777", "note": "Paid by her sister"}

@@ -20,7 +20,9 @@ from portal.payments.c2b import pull
 from portal.payments.integrity import problems
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.users.models import User
-from tests.house import House, c2b_body, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, receipt
 
 
 def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") -> None:

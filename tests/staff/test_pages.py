@@ -13,7 +13,9 @@ from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
 from portal.payments.models import Allocation, Payment, Transaction
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.visitors import csrf_of
 
 
 def money_without_a_home(

@@ -11,8 +11,11 @@ from portal.payments.models import Refund
 from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.users.models import Membership, User
-from tests.house import PASSWORD, House, csrf_of, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import receipt
 from tests.support.refunds import paid_by_hand, with_initiator
+from tests.support.visitors import PASSWORD, csrf_of
 
 NEW = "battery staple words"
 

@@ -5,7 +5,8 @@ import pytest
 from portal.kernel.db import db
 from portal.reconciliation.models import Reconciliation
 from portal.staff import reasons
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 from tests.support.statements import ago, run
 
 

@@ -12,7 +12,9 @@ from portal.kernel.db import db, transaction
 from portal.payments.models import Refund, Transaction
 from portal.tenants.models import Tenant
 from portal.users import credentials
-from tests.house import PASSWORD, House, c2b_body, csrf_of, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.visitors import PASSWORD, csrf_of
 
 Paid = tuple[House, str, str]
 PNG = b"\x89PNG\r\n\x1a\n"

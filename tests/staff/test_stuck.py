@@ -15,7 +15,10 @@ from portal.outbox.write import put
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
 from portal.payments.processing import callbacks, jobs
-from tests.house import House, csrf_of, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import receipt
+from tests.support.visitors import csrf_of
 
 
 def page(house: House, who: str = "amina") -> str:

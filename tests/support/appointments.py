@@ -4,7 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from portal.kernel import clock
-from tests.house import House, new_phone
+from tests.support.business import House
+from tests.support.daraja import new_phone
 
 
 def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from portal.payments.inbox import inbox
-from tests.house import House
+from tests.support.business import House
 
 SECRETS = {
     "consumerKey": "real-key", "consumerSecret": "real-secret", "passkey": "real-passkey",
@@ -17,7 +17,7 @@ CALLBACKS_FROM = "127.0.0.1"  # the address of the tests' own client stands for 
 
 def gateway_of(house: House) -> str:
     """The public id of the business's gateway: the same before and after a switch."""
-    return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
+    return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
 
 
 def switch(house: House, env: str = "production", **more: str) -> dict[str, Any]:
@@ -28,4 +28,4 @@ def switch(house: House, env: str = "production", **more: str) -> dict[str, Any]
     answer = house.api("amina").put(path, {"env": env, "baseUrl": ""} | SECRETS | more)
     assert answer.status_code == 200, answer.text
     inbox.forget_doors()
-    return answer.json  # type: ignore[no-any-return]
+    return answer.json

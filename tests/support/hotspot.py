@@ -4,7 +4,8 @@ from portal.gateways.daraja import StkAccepted
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Push
 from portal.payments.stk import pushes
-from tests.house import House, Pushed
+from tests.support.business import House
+from tests.support.daraja import Pushed
 
 
 def prompt_sent(house: House, token: str) -> Pushed:

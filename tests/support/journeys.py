@@ -9,7 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from portal.kernel import clock
-from tests.house import PASSWORD, House, wait_until
+from tests.support.business import House
+from tests.support.clock import wait_until
+from tests.support.visitors import PASSWORD
 
 # What MikroTik's login page passes on; the tests' browser can reach neither address.
 ROUTER = {

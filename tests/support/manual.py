@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.house import House, new_phone
+from tests.support.business import House
+from tests.support.daraja import new_phone
 
 
 def cash(house: House, name: str = "brian", **given: Any) -> Any:
@@ -12,4 +13,4 @@ def cash(house: House, name: str = "brian", **given: Any) -> Any:
 def customer(house: House, phone: str = "", name: str = "amina") -> dict[str, Any]:
     answer = house.api(name).post("/api/customers", {"name": "Mama Mboga", "phone": phone or new_phone()})
     assert answer.status_code == 201, answer.text
-    return answer.json  # type: ignore[no-any-return]
+    return answer.json

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from portal.kernel.db import db
 from portal.payments.inbox import inbox
-from tests.house import House
+from tests.support.business import House
 
 
 @contextmanager

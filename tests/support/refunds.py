@@ -6,11 +6,12 @@ from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.refunds import refunds
-from tests.house import House, c2b_body
+from tests.support.business import House
+from tests.support.daraja import c2b_body
 
 
 def refund_of(house: House, uid: str) -> dict[str, Any]:
-    return house.api("amina").get(f"/api/refunds/{uid}").json  # type: ignore[no-any-return]
+    return house.api("amina").get(f"/api/refunds/{uid}").json
 
 
 def paid_by_hand(house: House, amount: int, number: str, code: str) -> None:
@@ -28,7 +29,7 @@ def with_initiator(house: House) -> None:
 
 def payment_id_of(house: House, token: str) -> int:
     with house.inside():
-        return db.session.query(Payment.id).filter_by(token=token).scalar()  # type: ignore[no-any-return]
+        return db.session.query(Payment.id).filter_by(token=token).scalar()
 
 
 def refund_asked(house: House, token: str, cents: int | None = None, method: str = "b2c") -> list[int]:

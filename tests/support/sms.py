@@ -8,7 +8,8 @@ from portal.hotspot.models import AccessGrant
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
-from tests.house import House, csrf_of
+from tests.support.business import House
+from tests.support.visitors import csrf_of
 
 MAC = "AA:BB:CC:DD:EE:01"
 

@@ -9,7 +9,8 @@ from portal.kernel.db import db, transaction
 from portal.payments.inbox import inbox
 from portal.payments.models import Payment
 from portal.payments.stk import queries
-from tests.house import House, Pushed, stk_body
+from tests.support.business import House
+from tests.support.daraja import Pushed, stk_body
 
 SAFARICOM, ANYBODY = "196.201.214.200", "203.0.113.9"
 

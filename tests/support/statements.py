@@ -17,7 +17,8 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS
 from portal.simulator.engine.statement import LEGACY, NEWER, STORE
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, receipt
 
 Line = tuple[str, datetime, str, int, str, str]  # receipt, at, words, signed cents, account, linked receipt
 
@@ -153,7 +154,7 @@ def _biff8(cells: list[list[str]]) -> bytes:
         for place, word in enumerate(texts):
             if word:
                 encoded = word.encode("utf-16-le")
-                sheet += _record(0x0204, struct.pack("<HHHHB", row, place, 0, len(text), 1) + encoded)
+                sheet += _record(0x0204, struct.pack("<HHHHB", row, place, 0, len(word), 1) + encoded)
     return head + bound + end + sheet + _record(0x0A)
 
 

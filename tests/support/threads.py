@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portal.kernel.db import db
-from tests.house import House
+from tests.support.business import House
 
 
 def together(house: House, *work: Callable[[], Any]) -> list[Any]:

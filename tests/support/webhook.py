@@ -5,7 +5,8 @@ from typing import Any
 from portal.kernel import vault
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
-from tests.house import House, Pushed, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import Pushed, receipt, stk_body
 
 KEY = "webhook-key-of-mlima"
 
@@ -25,4 +26,4 @@ def post(house: House, body: Any, key: str = KEY, **named: Any) -> Any:
 
 
 def balance(house: House, owner: dict[str, Any]) -> float:
-    return house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"]  # type: ignore[no-any-return]
+    return house.api("amina").get(f"/api/customers/{owner['id']}").json["balance"]

@@ -13,7 +13,9 @@ from portal.kernel.db import db
 from portal.outbox.models import OutboxItem
 from portal.users import links
 from portal.users.models import User
-from tests.house import PASSWORD, House, csrf_of, later
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.visitors import PASSWORD, csrf_of
 
 ADDRESS, NEW = "brian@mlima.test", "battery staple words"
 

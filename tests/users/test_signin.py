@@ -14,9 +14,11 @@ from portal.users import credentials, sessions, tokens
 from portal.users.models import User
 from portal.users.permissions import SignInNeeded
 from portal.web.signin import _is_ours
-from tests.conftest import STRONG_HASHER
-from tests.house import PASSWORD, House, csrf_of, later
 from tests.support.application import closed, config_for, opened
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.passwords import STRONG_HASHER
+from tests.support.visitors import PASSWORD, csrf_of
 
 ADDRESS = "brian@mlima.test"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from portal.kernel.paths import ROOT
-from tests.conftest import _close, _house
-from tests.house import House, receipt
 from tests.support.application import KEYS
+from tests.support.business import House, closed_house, opened_house
+from tests.support.daraja import receipt
 
 OURS = "https://pay.mlima.test"
 TOKEN = "t" * 40
@@ -27,12 +27,12 @@ def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iter
 
     def make(**changes: Any) -> House:
         given = {"development": False, "public_url": OURS} | changes
-        houses.append(_house(sqlite_url, clean_redis_url, tmp_path, **given).furnish())
+        houses.append(opened_house(sqlite_url, clean_redis_url, tmp_path, **given).furnish())
         return houses[-1]
 
     yield make
     for house in houses:
-        _close(house)
+        closed_house(house)
 
 
 @pytest.mark.parametrize(

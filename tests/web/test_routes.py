@@ -29,9 +29,11 @@ from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
 from portal.web import assets, security, start_push
 from portal.web.limits import limiter
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
 from tests.support.application import closed, config_for, opened
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.services.redis_server import fresh_redis_database
+from tests.support.visitors import csrf_of
 from tests.support.who_may import LETTERS, TABLE
 
 # Public on purpose: nobody signs in there.

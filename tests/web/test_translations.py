@@ -34,7 +34,9 @@ from portal.outbox.write import payload_of
 from portal.payments.processing import jobs
 from portal.tenants.models import Tenant
 from portal.web.language import said
-from tests.house import House, later, new_phone
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
 
 CATALOGUE = ROOT / "translations" / "sw" / "LC_MESSAGES" / "messages.po"
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")

@@ -14,10 +14,13 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
 from portal.payments.processing import callbacks, jobs, request_jobs, results
-from tests.house import House, c2b_body, csrf_of, later, receipt, stk_body
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, receipt, stk_body
 from tests.support.outages import database_away
 from tests.support.source_addresses import SAFARICOM, in_production
 from tests.support.transaction_status import answer
+from tests.support.visitors import csrf_of
 
 LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
 PHONE = "254712345126"

@@ -14,9 +14,9 @@ from portal.kernel import db as database
 from portal.kernel.db import db, hurry, migrating
 from portal.payments.inbox import inbox
 from portal.payments.processing import jobs
-from tests.conftest import _close
-from tests.house import House, receipt, stk_body
 from tests.support.application import config_for, opened
+from tests.support.business import House, closed_house
+from tests.support.daraja import receipt, stk_body
 from tests.support.services.silence import SilenceableWay
 
 
@@ -32,7 +32,7 @@ def behind(way: SilenceableWay, clean_redis_url: str, tmp_path: Path) -> Iterato
     house = House(opened(config_for(way.url, clean_redis_url, tmp_path / "data"))).furnish()
     yield house
     way.speak()
-    _close(house)
+    closed_house(house)
 
 
 def test_a_silent_database_is_given_up_and_callbacks_go_to_the_disk(behind: House, way: SilenceableWay) -> None:

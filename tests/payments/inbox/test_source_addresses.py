@@ -13,10 +13,13 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
 from portal.payments.processing import callbacks, jobs, results
-from tests.house import House, Pushed, c2b_body, csrf_of, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import Pushed, c2b_body, receipt
 from tests.support.refunds import refund_asked, refund_sent, refund_state, result, result_told, with_initiator
 from tests.support.source_addresses import ANYBODY, SAFARICOM, called_back, in_production, query_says
 from tests.support.transaction_status import answer
+from tests.support.visitors import csrf_of
 
 
 @pytest.fixture

@@ -26,8 +26,10 @@ from portal.payments.inbox.spool import CannotKeep, Envelope, Spool
 from portal.payments.models import InboxItem, Transaction
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.house import House, Pushed, c2b_body, later, receipt, stk_body
 from tests.support.application import KEYS
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
 from tests.support.outages import database_away
 
 SAFARICOM, STRANGER = "196.201.214.200", "203.0.113.9"

@@ -13,7 +13,8 @@ from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
 from portal.payments.models import Push, Transaction
 from portal.payments.processing import results
-from tests.house import House, Pushed, c2b_body, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import Pushed, c2b_body, new_phone, receipt, stk_body
 from tests.support.source_addresses import ANYBODY, SAFARICOM, in_production, query_says
 from tests.support.transaction_status import answer
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction
-from tests.house import House, c2b_body, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 
 
 def transactions(house: House, name: str = "amina") -> list[tuple[str, float, str, str]]:

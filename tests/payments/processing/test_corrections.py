@@ -16,11 +16,14 @@ from portal.payments.payment import lock_payment
 from portal.payments.processing import callbacks, jobs, results
 from portal.payments.refunds import refund_results, refunds
 from portal.payments.wallets import wallets
-from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.refunds import paid_by_hand, payment_id_of, refund_asked, refund_of_unplaced_asked, with_initiator
 from tests.support.sms import decide, message, paste, without_api
 from tests.support.threads import together
 from tests.support.transaction_status import answer
+from tests.support.visitors import csrf_of
 
 
 def ended(house: House, refund_id: int, *fates: str) -> None:

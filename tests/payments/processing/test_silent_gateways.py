@@ -22,8 +22,9 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
 from portal.payments.stk import queries
 from portal.tenants.models import Tenant
-from tests.house import House, later, new_phone, receipt, wait_until
-from tests.support.daraja import ACCEPTED, DARAJA
+from tests.support.business import House
+from tests.support.clock import later, wait_until
+from tests.support.daraja import ACCEPTED, DARAJA, new_phone, receipt
 from tests.support.refunds import paid_by_hand, with_initiator
 
 SILENT = "http://silent.test"

@@ -11,7 +11,9 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import InboxItem
 from portal.payments.processing import callbacks, jobs
-from tests.house import House, c2b_body, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, receipt
 
 WORKERS = 3
 

@@ -10,7 +10,9 @@ from portal.kernel.errors import Conflict, Refused
 from portal.payments import daraja_requests
 from portal.payments.models import MpesaRequest, Payment, Refund, Transaction
 from portal.payments.refunds import refunds
-from tests.house import House, csrf_of, later, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import receipt
 from tests.support.refunds import (
     HOUR_S,
     paid_by_hand,
@@ -22,6 +24,7 @@ from tests.support.refunds import (
     result_told,
     with_initiator,
 )
+from tests.support.visitors import csrf_of
 
 
 @pytest.fixture

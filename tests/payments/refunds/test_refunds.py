@@ -17,7 +17,9 @@ from portal.payments.models import MpesaRequest, Push, Refund, Transaction
 from portal.payments.processing import callbacks, request_jobs
 from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
-from tests.house import House, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone, receipt
 from tests.support.refunds import paid_by_hand, payment_id_of, refund_of, with_initiator
 from tests.support.threads import together
 
@@ -190,7 +192,7 @@ def test_a_refund_whose_answer_was_lost_is_found_by_its_result_and_sent_once(
 def test_a_refund_whose_result_was_lost_is_resolved_by_transaction_status(
     paid: tuple[House, str, str], lost: str
 ) -> None:
-    from tests.house import later
+    from tests.support.clock import later
 
     house, token, phone = paid
     fault(house, **{lost: {"times": 1, "endpoint": "b2c"}})
@@ -205,7 +207,7 @@ def test_a_refund_whose_result_was_lost_is_resolved_by_transaction_status(
 
 
 def test_a_busy_m_pesa_gets_the_same_id_again_and_pays_once(paid: tuple[House, str, str]) -> None:
-    from tests.house import later
+    from tests.support.clock import later
 
     house, token, phone = paid
     fault(house, spikeArrest={"times": 1, "endpoint": "b2c"})

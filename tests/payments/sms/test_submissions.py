@@ -14,9 +14,12 @@ from portal.payments.models import Claim, Payment, Transaction
 from portal.payments.processing import jobs
 from portal.payments.sms import submissions
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, csrf_of, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.sms import MAC, decide, grants, message, paste, without_api
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 _numbers = itertools.count(1)
 

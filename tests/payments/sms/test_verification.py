@@ -17,7 +17,9 @@ from portal.payments.models import Claim, MpesaRequest, Transaction
 from portal.payments.sms import verification
 from portal.payments.sms.parser import parse_sms
 from portal.tenants.models import Tenant
-from tests.house import House, c2b_body, later, new_phone, receipt
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.sms import grants, message, without_api
 
 SAMPLES = json.loads((Path(__file__).parent / "sms_samples.json").read_text())

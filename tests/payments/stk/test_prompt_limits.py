@@ -7,7 +7,9 @@ from sqlalchemy import insert, update
 from portal.kernel import clock, personal
 from portal.kernel.db import db, new_token, transaction
 from portal.payments.models import Payment, Push
-from tests.house import House, later, new_phone
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import new_phone
 
 
 def ask(house: House, phone: str, *, network: str = "203.0.113.9", slug: str = "mlima", mac: str = "") -> Any:

@@ -8,7 +8,7 @@ from portal.audit import chain
 from portal.kernel.db import db, transaction
 from portal.payments.models import OPEN_PUSH, Push
 from portal.payments.stk.push_states import ALLOWED, FINAL, OPEN, IllegalMove, State, move
-from tests.house import House
+from tests.support.business import House
 
 
 def test_every_state_has_its_row_in_the_graph() -> None:

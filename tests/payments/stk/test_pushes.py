@@ -19,8 +19,9 @@ from portal.payments.payment import lock_payment
 from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.users.models import User
-from tests.house import House, Pushed, c2b_body, later, new_phone, receipt
-from tests.support.daraja import ACCEPTED, DARAJA
+from tests.support.business import House
+from tests.support.clock import later
+from tests.support.daraja import ACCEPTED, DARAJA, Pushed, c2b_body, new_phone, receipt
 
 PUSH = f"{DARAJA}/mpesa/stkpush/v1/processrequest"
 OAUTH = f"{DARAJA}/oauth/v1/generate"
@@ -168,7 +169,7 @@ def test_an_unconfirmed_push_still_takes_its_callback(house: House, daraja: Any)
     token = ask(house)
     house.work(rounds=1)
     push = push_of(house)
-    from tests.house import Pushed
+    from tests.support.daraja import Pushed
 
     known = Pushed(push.id, push.token, "ws_CO_late", 50, "254712000000", push.reference)
     house.callback(known, receipt=receipt(1))
@@ -374,7 +375,7 @@ def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(house: Hou
 
 
 def test_what_was_paid_by_hand_meanwhile_is_not_asked_for(house: House, daraja: Any) -> None:
-    from tests.house import c2b_body
+    from tests.support.daraja import c2b_body
 
     daraja.post(PUSH, json=ACCEPTED)
     number, token = house.invoice(250)
@@ -438,7 +439,7 @@ def test_after_120_s_it_is_timed_out_and_asked_about_until_m_pesa_tells(house: H
     assert said["status"] == "paid" and said["receipt"] is None and said["credentials"]["username"]
     kept = said["credentials"]["username"]
     push = push_of(house)
-    from tests.house import Pushed
+    from tests.support.daraja import Pushed
 
     house.callback(Pushed(push.id, push.token, "ws_CO_1", 50, "254712000000", push.reference), receipt=receipt(3))
     house.work()
@@ -505,7 +506,7 @@ def test_a_failure_known_by_query_is_told_like_one_called_back(house: House, dar
 
 
 def test_an_odd_amount_is_booked_as_stated_once_m_pesa_confirms_the_success(house: House, daraja: Any) -> None:
-    from tests.house import Pushed
+    from tests.support.daraja import Pushed
 
     daraja.post(PUSH, json=ACCEPTED)
     daraja.post(

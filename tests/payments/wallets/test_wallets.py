@@ -15,9 +15,11 @@ from portal.payments.closing import close_payment
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment, Transaction
 from portal.payments.wallets import wallets
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.manual import cash, customer
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 
 def balance(house: House, owner: dict[str, Any]) -> float:

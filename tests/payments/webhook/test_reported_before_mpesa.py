@@ -12,7 +12,8 @@ from portal.payments.c2b import unresolved
 from portal.payments.models import Hearsay, InboxItem, MpesaRequest, Transaction
 from portal.payments.webhook import unverified_reports
 from portal.reconciliation import statements
-from tests.house import House, c2b_body, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.manual import customer
 from tests.support.source_addresses import ANYBODY, SAFARICOM, called_back, in_production
 from tests.support.webhook import balance, give_key, told

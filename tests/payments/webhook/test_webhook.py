@@ -17,9 +17,11 @@ from portal.payments.processing import jobs
 from portal.payments.webhook import unverified_reports
 from portal.tenants.models import Tenant
 from portal.users import tokens
-from tests.house import House, c2b_body, csrf_of, new_phone, receipt, stk_body
+from tests.support.business import House
+from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.manual import customer
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 from tests.support.webhook import KEY, balance, give_key, post, told
 
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
