@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
-from portal.kernel.limits import limiter
 
 from bench import history
 from bench.report import Section
@@ -28,6 +27,7 @@ from portal.payments.models import Payment, Push, Transaction
 from portal.payments.processing import jobs, results
 from portal.processes import scheduler
 from portal.reconciliation import runs
+from portal.web.limits import limiter
 from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt
 

@@ -1,10 +1,10 @@
 """What this process was given at its start and cannot be a plain argument: the ports to what is outside it.
 
-Decided: rooms are handed values (an address, a list, a key, a clock) by the views, jobs and commands that call them.
+Decided: rooms are handed values (an address, a list, a key) by the views, jobs and commands that call them.
 A port (Redis, the connections to Daraja, the spool, the settings for a job that nobody calls with arguments) would be
 an argument of every function on the way and mean nothing to most of them. It is set up once, by `create_app`, belongs
 to the application whose context is open like `db.session` does, and is taken here by two kinds of modules only: the
-one that owns the port, and those whose jobs a worker calls by name. Import contracts name them.
+one that owns the port, and those whose jobs and commands are called by name. An import contract names them.
 This is the one module under the views that knows Flask.
 """
 

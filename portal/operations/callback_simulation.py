@@ -8,7 +8,6 @@ import json
 import secrets
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from portal.gateways import client_factory
@@ -16,11 +15,12 @@ from portal.gateways.daraja import StkAccepted
 from portal.gateways.models import Gateway
 from portal.hotspot import purchases
 from portal.hotspot.models import Package
-from portal.kernel import clock, money, queue
+from portal.kernel import clock, money, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.payments import matching
 from portal.payments.inbox import inbox
+from portal.payments.inbox.spool import Spool
 from portal.payments.models import Payment, Push
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
@@ -41,7 +41,7 @@ def answer_prompt(tenant: Tenant, what: str, *, msisdn: str, code: str = SUCCESS
         push = pushes.request_push(payment.id, msisdn, actor="rehearsal").push
         push_id = push.id
         if push.state == "created":
-            pushes.claim(push_id, hook_url=current_app.config["PORTAL"].public_url + "/hooks")
+            pushes.claim(push_id, hook_url=ports.settings().public_url + "/hooks")
             pushes.accepted(push_id, StkAccepted(f"ws_CO_rehearsal_{push_id}", f"rehearsal-{push_id}", ""))
     push = db.session.get_one(Push, push_id)
     receipt = _receipt() if code == SUCCESS else ""
@@ -110,5 +110,5 @@ def _tell(kind: str, gateway: Gateway, push_token: str | None, body: dict[str, A
         body=json.dumps(body).encode(),
         remote_address="rehearsal",
     )
-    inbox.keep(letter, current_app.extensions["spool"], current_app.config["PORTAL"].callback_addresses)
+    inbox.keep(letter, ports.at_hand("spool", Spool), ports.settings().callback_addresses)
     queue.ring(queue.DRAIN)

@@ -5,10 +5,9 @@ What no key of the ring opens stays as it is and is logged: it stops nothing els
 
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import inspect, select
 
-from portal.kernel import vault
+from portal.kernel import ports, vault
 from portal.kernel.db import Base, db, transaction
 from portal.kernel.logs import logger
 from portal.payments.inbox.spool import Spool
@@ -31,7 +30,7 @@ def context_of(table: str, column: str, tenant_id: int) -> str:
 
 def rotate() -> int:
     """How many values were sealed anew, this machine's spool among them. Safe to stop and to run again."""
-    spool: Spool = current_app.extensions["spool"]
+    spool = ports.at_hand("spool", Spool)
     return sum(_rotate(mapper.class_) for mapper in Base.registry.mappers) + spool.reseal()
 
 
