@@ -3,13 +3,18 @@
 from typing import Any
 
 import pytest
+from flask import g
+from werkzeug.datastructures import MultiDict
+from wtforms import PasswordField, StringField
 
 from portal.kernel import vault
 from portal.kernel.db import db, transaction
+from portal.staff.kept_forms import StaffForm
 from portal.tenants.models import Tenant
 from portal.users import credentials
 from tests.support.business import House
 from tests.support.clock import later
+from tests.support.daraja import c2b_body, receipt
 from tests.support.visitors import PASSWORD, csrf_of
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -149,3 +154,61 @@ def test_a_button_pressed_after_the_session_ended_does_nothing_and_leads_back_to
     answer = sign_in(browser, where, "amina@mlima.test")
     assert answer.headers["Location"].startswith("/staff/manual?kept=")
     assert "That was not done" in browser.get(answer.headers["Location"]).text
+
+
+def kept_from(house: House, browser: Any, path: str, form: dict[str, str], email: str) -> str:
+    """Send a form after the session's end and sign in; the token of what is kept."""
+    later(9 * 3_600)
+    answer = sign_in(browser, browser.post(path, data=form).headers["Location"], email)
+    return str(answer.headers["Location"].partition("kept=")[2].partition("&")[0])
+
+
+def test_what_was_typed_on_one_page_fills_no_other_pages_form(house: House) -> None:
+    """A refund has an amount too: what a link of somebody's brings must not stand in it."""
+    number, token = house.invoice(1_000)
+    body = c2b_body(receipt=receipt(1), amount=1_000, account=number)
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    browser = house.browser_of("amina")
+    kept = kept_from(house, browser, "/staff/manual/new", typed_form(browser), "amina@mlima.test")
+    assert 'value="1234"' in browser.get(f"/staff/manual/new?kept={kept}").text
+    assert 'value="1000"' in browser.get(f"/staff/refunds/of/{token}?kept={kept}").text
+
+
+def test_what_a_page_knew_when_it_was_made_does_not_come_back(house: House) -> None:
+    """How much could go back then: carried through the sign-in, it would let a refund of that time through."""
+    number, token = house.invoice(1_000)
+    body = c2b_body(receipt=receipt(1), amount=1_000, account=number)
+    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
+    house.settle()
+    browser, path = house.browser_of("amina"), f"/staff/refunds/of/{token}"
+    form = {"csrf_token": csrf_of(browser, path), "amount": "400", "reason": "Too much", "left": "77"}
+    kept = kept_from(house, browser, path, form, "amina@mlima.test")
+    page = browser.get(f"{path}?kept={kept}").text
+    assert 'value="400"' in page and 'value="Too much"' in page
+    assert 'value="77"' not in page and 'value="100000"' in page
+
+
+def test_more_than_a_form_can_hold_and_what_a_page_sends_by_itself_is_not_kept(house: House) -> None:
+    store, browser = house.app.extensions["redis"], house.browser_of("brian")
+    form = typed_form(browser)
+    polled = browser.post(
+        "/staff/manual/new", data=form | {"csrf_token": "made-up"}, headers=OURS | {"HX-Request": "true"}
+    )
+    assert polled.status_code == 400 and not list(store.scan_iter("kept:*"))
+    later(9 * 3_600)
+    where = browser.post("/staff/manual/new", data=form | {"note": "x" * 20_000}).headers["Location"]
+    (key,) = store.scan_iter("kept:*")
+    assert len(store.get(key)) < 1_000
+    assert "That was not done" in browser.get(sign_in(browser, where).headers["Location"]).text
+
+
+def test_a_field_for_a_password_is_never_filled_whatever_it_is_called(house: House) -> None:
+    class Form(StaffForm):
+        word = PasswordField()
+        note = StringField()
+
+    with house.app.test_request_context("/staff/manual/new"):
+        g.typed_before = MultiDict({"word": "hush", "note": "kept"})
+        form = Form()
+        assert (form.word.data, form.note.data) == (None, "kept")
