@@ -7,9 +7,10 @@ import pytest
 from playwright.sync_api import Page
 
 from portal.kernel import clock
-from portal.kernel.db import db
-from portal.payments.models import Transaction
+from portal.kernel.db import db, transaction
+from portal.payments.models import InboxItem, Refund, Transaction
 from portal.reconciliation.models import Reconciliation
+from portal.users.models import User
 from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.journeys import portal, sign_in
@@ -57,6 +58,14 @@ def busy_clinic(house: House) -> dict[str, str]:
         house,
         [(receipt(1), ago(9), "Pay Bill", 112_500, LONG, ""), (receipt(9), ago(8), "Pay Bill", 9_876_500, "Y", "")],
     )
+    with house.app.app_context(), transaction():
+        booked = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
+        asked = {"method": "b2c", "amount_cents": 11_250_000, "state": "requested", "why": f"Asked for by {LONG}"}
+        user_id = db.session.query(User.id).filter_by(name="Amina").scalar()
+        whose = {"tenant_id": booked.tenant_id, "transaction_id": booked.id, "gateway_id": booked.gateway_id}
+        db.session.add(Refund(**whose, **asked, environment="sandbox", requested_by_id=user_id))
+        dead = {"kind": "stk", "dedupe": "d", "body_sealed": "x", "state": "dead", "outcome": "OperationalError: " * 9}
+        db.session.add(InboxItem(tenant_id=booked.tenant_id, gateway_id=booked.gateway_id, **dead))
     with house.inside():
         report = db.session.query(Reconciliation.uid).scalar()
         money = db.session.query(Transaction.uid).filter_by(receipt=receipt(1)).scalar()
@@ -67,6 +76,7 @@ def busy_clinic(house: House) -> dict[str, str]:
         "record a payment": "/staff/manual/new", "refunds": "/staff/refunds", "customers": "/staff/customers",
         "invoices": "/staff/invoices", "new invoice": "/staff/invoices/new", "reports": "/staff/reconcile", "report": f"/staff/reconcile/{report}",
         "gateways": "/staff/gateways", "gateway": f"/staff/gateways/{gateway}", "new gateway": "/staff/gateways/new",
+        "stuck": "/staff/stuck", "people": "/staff/people", "real money": f"/staff/gateways/{gateway}/money",
         "money": f"/staff/payments/{money}", "money by hand": f"/staff/payments/{by_hand}",
         "invoice": f"/staff/attempts/{token}", "refund": f"/staff/refunds/of/{paid}",
     }  # fmt: skip

@@ -278,6 +278,19 @@ def test_a_key_is_for_one_reference(house: House) -> None:
         assert db.session.query(Transaction).count() == 1
 
 
+def test_a_form_that_is_sent_again_with_another_amount_is_another(house: House) -> None:
+    """Of cash, more than was booked may be the same note and its change; less is not, nor is another bank slip."""
+    (number, _token), (other, _other) = house.invoice(1_000), house.invoice(1_000)
+    brian = house.browser_of("brian")
+    for channel, reference, again in (("cash", number, "500"), ("bank", other, "1200")):
+        form = counter_form(brian, amount="1000", reference=reference, channel=channel)
+        assert brian.post("/staff/manual/new", data=form).status_code == 303
+        refused = brian.post("/staff/manual/new", data=form | {"amount": again})
+        assert refused.status_code != 303 and "sent for something else" in refused.text
+    with house.inside():
+        assert [one.amount_cents for one in db.session.query(Transaction)] == [100_000, 100_000]
+
+
 def test_one_key_for_two_references_at_once_records_one(either_house: House) -> None:
     """money.md B26 on both databases: no lock is shared, the unique id decides."""
     from tests.support.threads import together
