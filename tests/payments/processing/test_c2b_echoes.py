@@ -6,7 +6,7 @@ What M-Pesa truly moved is booked once and pays its own prompt; what others say 
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.gateways.models import Gateway
@@ -83,7 +83,6 @@ def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
 
 @pytest.mark.property(54)
 @given(said=SAID)
-@settings(max_examples=12)
 def test_each_payment_is_booked_once_for_its_own_prompt_whoever_tells_of_it_and_where(
     house: House, said: list[tuple[int, str]]
 ) -> None:
