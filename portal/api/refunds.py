@@ -13,6 +13,7 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.payments.models import Refund
 from portal.payments.refunds import refunds
+from portal.payments.states import RefundState
 from portal.users.permissions import REFUND
 from portal.web.limits import REFUNDS, STANDARD
 
@@ -37,7 +38,7 @@ def shown(one_refund: Refund) -> dict[str, Any]:
         "receipt": one_refund.receipt,
         "originalReceipt": one_refund.transaction.receipt,
         "reason": one_refund.failure or None,
-        "needsApproval": one_refund.state == "requested",
+        "needsApproval": one_refund.state == RefundState.REQUESTED,
         "requestedAt": clock.rfc3339(one_refund.created_at),
         "endedAt": clock.rfc3339(one_refund.ended_at) if one_refund.ended_at else None,
     }
@@ -74,7 +75,7 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
         )
         data = shown(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
         data["refundIds"] = [one.uid for one in made]
-        waits = any(one.state == "requested" for one in made)
+        waits = any(one.state == RefundState.REQUESTED for one in made)
     queue.ring(queue.REQUESTS)
     message = (
         "A second administrator must approve a refund of this size."

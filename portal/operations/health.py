@@ -22,6 +22,7 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
 from portal.payments.models import InboxItem, Push, Refund, Transaction
+from portal.payments.states import RefundState
 from portal.tenants.models import Tenant
 
 bp = Blueprint("operations", __name__)
@@ -122,7 +123,7 @@ def metrics() -> Response:
     count, contradicted = db.session.execute(unproved).one()
     waiting.labels("paid_without_receipt").set(count)
     waiting.labels("payments_contradicted").set(contradicted)
-    unknown = select(func.count()).where(Refund.state == "unknown")
+    unknown = select(func.count()).where(Refund.state == RefundState.UNKNOWN)
     waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
     refused = select(func.count()).where(Gateway.refused_at.is_not(None), Gateway.archived_at.is_(None))
     waiting.labels("gateways_refused").set(db.session.scalar(refused) or 0)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import CursorResult
 from portal.kernel import clock, ports
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
-from portal.outbox.models import OutboxItem
+from portal.outbox.models import OUTBOX, OutboxItem, OutboxState
 from portal.outbox.write import payload_of
 
 # Each takes (config, key, payload) and returns the provider's id; they stand above this floor, hence by name.
@@ -34,7 +34,9 @@ def deliver_due() -> None:
 def _claim() -> int | None:
     now = clock.now()
     with transaction():
-        due = select(OutboxItem.id, OutboxItem.next_at).where(OutboxItem.state == "new", OutboxItem.next_at <= now)
+        due = select(OutboxItem.id, OutboxItem.next_at).where(
+            OutboxItem.state == OutboxState.NEW, OutboxItem.next_at <= now
+        )
         row = db.session.execute(due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)).first()
         if row is None:
             return None
@@ -50,7 +52,7 @@ def deliver(item_id: int) -> None:
     item = db.session.get_one(OutboxItem, item_id)
     kind, key, attempts, expires_at = item.kind, item.key, item.attempts, item.expires_at
     if expires_at is not None and expires_at < clock.now():
-        _record(item_id, "skipped", error="Too late to be of use.")
+        _record(item_id, OutboxState.SKIPPED, error="Too late to be of use.")
         return
     try:
         payload = payload_of(item)
@@ -58,18 +60,22 @@ def deliver(item_id: int) -> None:
         provider_id = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
     except Exception as error:
         if type(error).__name__ == "NothingToCarryWith":
-            _record(item_id, "skipped", error=str(error))
+            _record(item_id, OutboxState.SKIPPED, error=str(error))
             return
         is_permanent = getattr(error, "is_permanent", False) or attempts > len(RETRY_AFTER_S)
         logger.warning("outbox_failed", item=item_id, kind=kind, error=str(error)[:200], final=is_permanent)
         pause = timedelta(seconds=RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S)) - 1])
-        _record(item_id, "dead" if is_permanent else "new", error=str(error), next_at=clock.now() + pause)
-        return
-    _record(item_id, "done", provider_id=provider_id, done_at=clock.now())
-
-
-def _record(item_id: int, state: str, *, error: str = "", **columns: object) -> None:
-    with transaction():
-        db.session.execute(
-            update(OutboxItem).where(OutboxItem.id == item_id).values(state=state, last_error=error[:300], **columns)
+        _record(
+            item_id,
+            OutboxState.DEAD if is_permanent else OutboxState.NEW,
+            error=str(error),
+            next_at=clock.now() + pause,
         )
+        return
+    _record(item_id, OutboxState.DONE, provider_id=provider_id, done_at=clock.now())
+
+
+def _record(item_id: int, state: OutboxState, *, error: str = "", **columns: object) -> None:
+    with transaction():
+        mine = update(OutboxItem).where(OutboxItem.id == item_id, OutboxItem.state.in_(OUTBOX.before(state)))
+        db.session.execute(mine.values(state=state, last_error=error[:300], **columns))

@@ -1,21 +1,38 @@
 """Effects outside the database, written down in the transaction that causes them."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import clock
 from portal.kernel.db import Model, TenantOwned
+from portal.kernel.states import Graph
+
+
+class OutboxState(StrEnum):
+    NEW = "new"
+    DONE = "done"
+    SKIPPED = "skipped"  # nothing to send it with, or too late to be of use
+    DEAD = "dead"  # staff must look
+
+
+OUTBOX = Graph(
+    {
+        OutboxState.NEW: {OutboxState.NEW, OutboxState.DONE, OutboxState.SKIPPED, OutboxState.DEAD},  # new: tried again
+        OutboxState.DONE: (),
+        OutboxState.SKIPPED: (),
+        OutboxState.DEAD: {OutboxState.NEW},
+    }
+)
 
 
 class OutboxItem(TenantOwned, Model):
-    """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON.
-
-    States: new, done, skipped (nothing to send it with, or too late to be of use), dead (staff must look).
-    """
+    """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON."""
 
     __tablename__ = "outbox"
+    GRAPH = OUTBOX
     __table_args__ = (
         UniqueConstraint("tenant_id", "key"),
         Index(
@@ -36,7 +53,7 @@ class OutboxItem(TenantOwned, Model):
     kind: Mapped[str] = mapped_column(String(20))  # sms, email
     key: Mapped[str] = mapped_column(String(120))
     payload_sealed: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(String(10), default="new")
+    state: Mapped[str] = mapped_column(String(10), default=OutboxState.NEW)
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=clock.now)
     expires_at: Mapped[datetime | None]

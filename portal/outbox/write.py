@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.kernel import clock, vault
 from portal.kernel.db import db, upsert_nothing
-from portal.outbox.models import OutboxItem
+from portal.outbox.models import OutboxItem, OutboxState
 
 
 def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None) -> bool:
@@ -25,7 +25,7 @@ def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires
         expires_at=expires_at,
         created_at=now,
         next_at=now,
-        state="new",
+        state=OutboxState.NEW,
         attempts=0,
         last_error="",
         provider_id="",

@@ -16,6 +16,7 @@ from portal.kernel.phone import for_screens
 from portal.payments import status
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.refunds import refunds
+from portal.payments.states import REFUND_UNDER_WAY, RefundState
 from portal.payments.stk.push_states import State
 from portal.web.language import said
 
@@ -112,11 +113,11 @@ def _refunds(payment: Payment) -> list[str]:
     said = []
     for one in refunds.of_payment(payment.id):
         amount = format_kes(one.amount_cents)
-        if one.state == "done" and one.receipt:
+        if one.state == RefundState.DONE and one.receipt:
             said.append(_("%(amount)s was sent back, receipt %(receipt)s.", amount=amount, receipt=one.receipt))
-        elif one.state == "done":
+        elif one.state == RefundState.DONE:
             said.append(_("%(amount)s was sent back.", amount=amount))
-        elif one.state in refunds.UNDER_WAY and one.state != "requested":
+        elif one.state in REFUND_UNDER_WAY and one.state != RefundState.REQUESTED:
             said.append(_("%(amount)s is on its way back to you.", amount=amount))
     return said
 

@@ -9,7 +9,8 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments import booking
 from portal.payments.models import Payment
-from portal.payments.payment import touch
+from portal.payments.payment import change_state
+from portal.payments.states import PAYMENT, PaymentState
 from portal.payments.wallets import wallets
 
 UNPAID_FOR = timedelta(days=2)
@@ -20,11 +21,11 @@ def close_payment(payment: Payment, *, why: str, actor: str) -> None:
 
     The caller commits, holding its lock.
     """
-    if payment.state == "open":
+    if payment.state == PaymentState.OPEN:
         if payment.allocated_cents:
             wallets.put_back(payment.id, actor=actor)
             booking.take_all_off(payment, actor=actor)
-        touch(payment.id, state="closed", live_key=None)
+        change_state(payment, PaymentState.CLOSED, live_key=None)
         chain.record(payment.tenant_id, "payment", payment.id, "closed", actor=actor, why=why)
 
 
@@ -37,7 +38,7 @@ def close_forgotten() -> None:
     forgotten = (
         select(Payment.id)
         .where(
-            Payment.state == "open",
+            Payment.state == PaymentState.OPEN,
             Payment.purpose == "hotspot",
             Payment.allocated_cents == 0,
             Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
@@ -49,7 +50,9 @@ def close_forgotten() -> None:
     )
     db.session.execute(
         update(Payment)
-        .where(Payment.id.in_(db.session.scalars(forgotten).all()))
-        .values(state="closed", live_key=None, version=Payment.version + 1)
+        .where(
+            Payment.id.in_(db.session.scalars(forgotten).all()), Payment.state.in_(PAYMENT.before(PaymentState.CLOSED))
+        )
+        .values(state=PaymentState.CLOSED, live_key=None, version=Payment.version + 1)
         .execution_options(synchronize_session=False)
     )

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, or_, select, update
-from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
 from portal.gateways import initiator, settings
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db
+from portal.kernel.states import move
 from portal.payments.models import MpesaRequest
+from portal.payments.states import REQUEST_OPEN, RequestState
 
 STATUS, BALANCE = "status", "balance"
 PUT_OFF_FOR = timedelta(minutes=10)
@@ -129,15 +130,11 @@ def claim(request_id: int, *, public_url: str) -> Claimed | None:
     """
     request = db.session.get(MpesaRequest, request_id)
     now = clock.now()
-    if request is None or request.state != "created" or request.next_at is None or request.next_at > now:
+    is_due = request is not None and request.next_at is not None and request.next_at <= now
+    if request is None or not is_due or request.state != RequestState.CREATED:
         return None
-    taken = (
-        update(MpesaRequest)
-        .where(MpesaRequest.id == request_id, MpesaRequest.state == "created")
-        .values(state="sent", sends=MpesaRequest.sends + 1, sent_at=now, next_at=now + NO_ANSWER_AFTER)
-    )
-    result: CursorResult[tuple[int]] = db.session.execute(taken)  # type: ignore[assignment]
-    if result.rowcount != 1:
+    sends = MpesaRequest.sends + 1
+    if not move(request, RequestState.SENT, sends=sends, sent_at=now, next_at=now + NO_ANSWER_AFTER):
         return None
     gateway = db.session.get_one(Gateway, request.gateway_id)
     base = f"{public_url}/hooks/{gateway.hook_token}"
@@ -158,20 +155,24 @@ def accepted(request: MpesaRequest, conversation_id: str, originator_conversatio
 
 
 def put_back(request: MpesaRequest, why: str) -> bool:
-    """It certainly was not sent: later again; False once its tries are used up. The caller commits."""
-    request.answer = why[:300]
+    """It certainly was not sent: later again; False once its tries are used up. The caller commits.
+
+    What was answered meanwhile stays so.
+    """
+    if request.state == RequestState.ANSWERED:
+        return True
     if request.sends > len(RETRY_AFTER_S):
-        request.state, request.next_at = "failed", None
+        move(request, RequestState.FAILED, answer=why[:300], next_at=None)
         return False
     pause = timedelta(seconds=RETRY_AFTER_S[request.sends - 1])
-    request.state, request.next_at = "created", clock.now() + pause
+    move(request, RequestState.CREATED, answer=why[:300], next_at=clock.now() + pause)
     return True
 
 
-def close(request: MpesaRequest, state: str, *, code: str | None = None, answer: str = "") -> None:
-    """The end of a question: answered, failed or unknown. The caller commits."""
-    request.state, request.result_code, request.answer = state, code, answer[:300]
-    request.next_at, request.answered_at = None, clock.now()
+def close(request: MpesaRequest, state: RequestState, *, code: str | None = None, answer: str = "") -> None:
+    """The end of a question: answered, failed or unknown. What was answered stays so. The caller commits."""
+    if state == RequestState.ANSWERED or request.state != RequestState.ANSWERED:
+        move(request, state, result_code=code, answer=answer[:300], next_at=None, answered_at=clock.now())
 
 
 def of_result(gateway_id: int, token: str | None, *ids: str) -> MpesaRequest | None:
@@ -192,6 +193,6 @@ def is_open(gateway_id: int, kind: str, subject: Subject) -> bool:
         MpesaRequest.gateway_id == gateway_id,
         subject.is_asked,
         MpesaRequest.kind == kind,
-        MpesaRequest.state.in_(("created", "sent")),
+        MpesaRequest.state.in_(REQUEST_OPEN),
     )
     return db.session.scalar(asked.limit(1)) is not None

@@ -30,6 +30,7 @@ from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Refund
 from portal.payments.payment import lock_payment, touch
 from portal.payments.refunds import refunds
+from portal.payments.states import REFUND_UNSENT, PaymentState
 
 
 @dataclass
@@ -75,14 +76,16 @@ def change(
 
 
 def _lock_open(gateway: Gateway) -> list[Payment]:
-    mine = select(Payment).where(Payment.gateway_id == gateway.id, Payment.state == "open").order_by(Payment.id)
+    mine = (
+        select(Payment).where(Payment.gateway_id == gateway.id, Payment.state == PaymentState.OPEN).order_by(Payment.id)
+    )
     return list(db.session.scalars(mine.with_for_update().execution_options(populate_existing=True)))
 
 
 def _lock_unsent(gateway: Gateway) -> list[Refund]:
-    unsent = select(Refund.id).where(Refund.gateway_id == gateway.id, Refund.state.in_(("requested", "approved")))
+    unsent = select(Refund.id).where(Refund.gateway_id == gateway.id, Refund.state.in_(REFUND_UNSENT))
     locked = [refunds.lock(refund_id) for refund_id in db.session.scalars(unsent.order_by(Refund.id)).all()]
-    return [refund for refund in locked if refund.state in ("requested", "approved")]
+    return [refund for refund in locked if refund.state in REFUND_UNSENT]
 
 
 def _deal_with(payment: Payment, successor: Gateway, switched: Switched, *, actor: str) -> None:
@@ -135,7 +138,7 @@ def _follow(tenant_id: int, switched: Switched, *, actor: str) -> None:
     left = (
         select(Payment)
         .join(Payment.gateway)
-        .where(Payment.tenant_id == tenant_id, Payment.state == "open", Gateway.archived_at.is_not(None))
+        .where(Payment.tenant_id == tenant_id, Payment.state == PaymentState.OPEN, Gateway.archived_at.is_not(None))
         .order_by(Payment.id)
         .with_for_update(of=Payment)
         .execution_options(populate_existing=True)

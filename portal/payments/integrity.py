@@ -8,6 +8,7 @@ from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.imported_payments import OPENING
 from portal.payments.models import Allocation, Payment, Refund, Transaction
+from portal.payments.states import RefundState
 from portal.tenants.models import Tenant
 
 ENVIRONMENTS = ("sandbox", "production")
@@ -51,7 +52,7 @@ def _balances(tenant: Tenant, environment: str) -> list[str]:
     arrived, homeless = int(db.session.scalar(at_mpesa) or 0), int(db.session.scalar(unplaced) or 0)
     found = []
     sent_back = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
-        Refund.tenant_id == tenant.id, Refund.environment == environment, Refund.state == "done"
+        Refund.tenant_id == tenant.id, Refund.environment == environment, Refund.state == RefundState.DONE
     )
     expected = arrived - int(db.session.scalar(sent_back) or 0)
     clearing = post.balance(tenant.id, environment, post.CLEARING)
@@ -109,7 +110,7 @@ def _sent_back() -> list[str]:
     gone = (
         select(Transaction.receipt, Transaction.uid, Transaction.amount_cents, func.sum(Refund.amount_cents))
         .join(Refund, Refund.transaction_id == Transaction.id)
-        .where(Refund.state == "done")
+        .where(Refund.state == RefundState.DONE)
         .group_by(Transaction.id, Transaction.receipt, Transaction.uid, Transaction.amount_cents)
         .having(func.sum(Refund.amount_cents) > Transaction.amount_cents)
     )
@@ -128,7 +129,7 @@ def _allocations() -> list[str]:
         Allocation.transaction_id == Transaction.id, Allocation.taken_back_at.is_(None)
     )
     sent_back_unplaced = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
-        Refund.transaction_id == Transaction.id, Refund.payment_id.is_(None), Refund.state != "failed"
+        Refund.transaction_id == Transaction.id, Refund.payment_id.is_(None), Refund.state != RefundState.FAILED
     )
     homes = (
         Transaction.unallocated_cents

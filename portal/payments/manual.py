@@ -24,6 +24,7 @@ from portal.payments import matching, search
 from portal.payments.booking import VOIDED, allocate, find, take_back
 from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
 from portal.payments.payment import lock_payment
+from portal.payments.states import PaymentState
 from portal.payments.wallets import customers, wallets
 from portal.tenants.counters import take_number
 from portal.users import team
@@ -94,7 +95,7 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
     payment = lock_payment(named.id)
     if before := _recorded(tenant_id, payment.reference, taken):
         return before
-    if payment.state != "open":
+    if payment.state != PaymentState.OPEN:
         raise Conflict(_("%(reference)s has nothing left to pay.", reference=payment.reference))
     if taken.gives_change:
         taken = replace(taken, amount_cents=min(taken.amount_cents, payment.due_cents))

@@ -22,6 +22,22 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid
+from portal.payments.states import (
+    INBOX,
+    PAYMENT,
+    PUSH,
+    REFUND,
+    REPORT,
+    REQUEST,
+    SUBMISSION,
+    InboxState,
+    PaymentState,
+    PushState,
+    RefundState,
+    ReportState,
+    RequestState,
+    SubmissionState,
+)
 from portal.tenants.models import Tenant
 
 
@@ -39,6 +55,7 @@ class Payment(TenantOwned, Model):
     """
 
     __tablename__ = "payments"
+    GRAPH = PAYMENT
     __table_args__ = (
         UniqueConstraint("tenant_id", "reference"),
         UniqueConstraint("tenant_id", "idempotency_key"),
@@ -68,7 +85,7 @@ class Payment(TenantOwned, Model):
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     allocated_cents: Mapped[int] = mapped_column(BigInteger, default=0)
     refunded_cents: Mapped[int] = mapped_column(BigInteger, default=0)
-    state: Mapped[str] = mapped_column(String(10), default="open")
+    state: Mapped[str] = mapped_column(String(10), default=PaymentState.OPEN)
     phone_sealed: Mapped[str | None] = mapped_column(Text)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     order_id: Mapped[str | None] = mapped_column(String(80))
@@ -104,6 +121,7 @@ class Push(TenantOwned, Model):
     """One STK push: one request to one phone. `token` ends its callback's address; `reference` its AccountReference."""
 
     __tablename__ = "stk_pushes"
+    GRAPH = PUSH
     __table_args__ = (
         UniqueConstraint("tenant_id", "reference"),
         UniqueConstraint("gateway_id", "checkout_hash"),
@@ -132,7 +150,7 @@ class Push(TenantOwned, Model):
     phone_key: Mapped[str | None] = mapped_column(String(64))  # these three: see prompt_limits
     network_key: Mapped[str | None] = mapped_column(String(64))
     device_key: Mapped[str | None] = mapped_column(String(64))
-    state: Mapped[str] = mapped_column(String(12), default="created")
+    state: Mapped[str] = mapped_column(String(12), default=PushState.CREATED)
     checkout_sealed: Mapped[str | None] = mapped_column(Text)  # M-Pesa's CheckoutRequestID spells the phone
     checkout_hash: Mapped[str | None] = mapped_column(String(64), index=True)
     merchant_request_id: Mapped[str | None] = mapped_column(String(120))
@@ -304,6 +322,7 @@ class Refund(TenantOwned, Model):
     """
 
     __tablename__ = "refunds"
+    GRAPH = REFUND
     __table_args__ = (
         UniqueConstraint("tenant_id", "idempotency_key"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
@@ -320,7 +339,7 @@ class Refund(TenantOwned, Model):
     gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
     method: Mapped[str] = mapped_column(String(10))
     amount_cents: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(String(12), default="requested")
+    state: Mapped[str] = mapped_column(String(12), default=RefundState.REQUESTED)
     why: Mapped[str] = mapped_column(String(300), default="")
     environment: Mapped[str] = mapped_column(String(10))
     phone_sealed: Mapped[str | None] = mapped_column(Text)  # who gets it, by B2C
@@ -351,10 +370,11 @@ class MpesaRequest(TenantOwned, Model):
     `token` ends both doors' addresses. Written before it is sent. It is about one refund, one prompt, or one receipt
     that somebody named; a question about the balance is about its gateway alone. A refund has one request that moves
     its money, sent again with the same originator_conversation_id, and any number that ask what became of it.
-    States: created, sent, answered, unknown, failed.
+
     """
 
     __tablename__ = "mpesa_requests"
+    GRAPH = REQUEST
     __table_args__ = (
         CheckConstraint("kind IN ('b2c', 'reversal', 'status', 'balance')", name="kind"),
         CheckConstraint(OF_ITS_KIND, name="of_its_kind"),
@@ -376,7 +396,7 @@ class MpesaRequest(TenantOwned, Model):
     originator_conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     conversation_id: Mapped[str | None] = mapped_column(String(60), index=True)
     network_hash: Mapped[str] = mapped_column(String(64), default="")  # of the stranger who made us ask
-    state: Mapped[str] = mapped_column(String(10), default="created")
+    state: Mapped[str] = mapped_column(String(10), default=RequestState.CREATED)
     result_code: Mapped[str | None] = mapped_column(String(20))
     answer: Mapped[str] = mapped_column(String(300), default="")
     next_at: Mapped[datetime | None] = mapped_column(default=clock.now)
@@ -389,10 +409,11 @@ class MpesaRequest(TenantOwned, Model):
 class Claim(TenantOwned, Model):
     """A pasted message of a payment to a gateway without API: it waits for the counter, or opened unverified.
 
-    States: queued, accepted, refused; `opened_at` where the tenant's policy opened before anybody looked.
+    `opened_at` where the tenant's policy opened before anybody looked.
     """
 
     __tablename__ = "claims"
+    GRAPH = SUBMISSION
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_claims_device", "tenant_id", "device", "created_at"),
@@ -409,7 +430,7 @@ class Claim(TenantOwned, Model):
     text_sealed: Mapped[str] = mapped_column(Text)
     device: Mapped[str] = mapped_column(String(64), default="")  # MAC, or keyed hash of the phone
     network_hash: Mapped[str] = mapped_column(String(64), default="")  # where it was pasted from
-    state: Mapped[str] = mapped_column(String(10), default="queued")
+    state: Mapped[str] = mapped_column(String(10), default=SubmissionState.QUEUED)
     opened_at: Mapped[datetime | None]
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[datetime | None]
@@ -422,10 +443,11 @@ class Hearsay(TenantOwned, Model):
     """What another system alone says was paid (the general webhook): held apart, outside the books.
 
     It becomes money, in the wallet of the phone that it names, once M-Pesa or a statement tells of the same receipt,
-    or a person agrees. States: held, agreed, refused.
+    or a person agrees.
     """
 
     __tablename__ = "hearsay"
+    GRAPH = REPORT
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
         _partial("ix_hearsay_held", "tenant_id", "id", where="state = 'held'"),
@@ -440,7 +462,7 @@ class Hearsay(TenantOwned, Model):
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     payer_shown: Mapped[str] = mapped_column(String(80), default="")
     occurred_at: Mapped[datetime]
-    state: Mapped[str] = mapped_column(String(10), default="held")
+    state: Mapped[str] = mapped_column(String(10), default=ReportState.HELD)
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[datetime | None]
     transaction_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
@@ -454,11 +476,11 @@ class InboxItem(Model):
     """A callback as it came, kept before it is acknowledged. `body_sealed` carries phones, hence sealed.
 
     `dedupe`: digest of kind, address and body: the same callback twice is one row, counted.
-    States: new; waiting (for M-Pesa's word, or for a person); done; rejected; dead (staff must look).
     What waits and names a receipt has it in `receipt`, and `ask_at` says when M-Pesa is asked about it next.
     """
 
     __tablename__ = "inbox"
+    GRAPH = INBOX
     __table_args__ = (
         UniqueConstraint("dedupe"),
         CheckConstraint("push_token IS NULL OR kind = 'stk'", name="push_token"),
@@ -489,7 +511,7 @@ class InboxItem(Model):
     is_foreign: Mapped[bool] = mapped_column(default=False)  # in production, not from Safaricom's; or a retired door
     receipt: Mapped[str | None] = mapped_column(String(20))
     ask_at: Mapped[datetime | None]
-    state: Mapped[str] = mapped_column(String(10), default="new")
+    state: Mapped[str] = mapped_column(String(10), default=InboxState.NEW)
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=clock.now)
     outcome: Mapped[str] = mapped_column(String(300), default="")

@@ -14,7 +14,9 @@ from portal.kernel import money
 from portal.kernel.db import AS_WRITTEN, db, new_token, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
+from portal.kernel.states import move
 from portal.payments.models import Payment
+from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 
 _LETTERS = "ABCDEFGHJKLMNQRSTUVWXYZ23456789"  # no P: it separates a payment's reference from its push's number
@@ -97,6 +99,11 @@ def lock_payment(payment_id: int) -> Payment:
     return db.session.scalars(
         select(Payment).where(Payment.id == payment_id).with_for_update().execution_options(populate_existing=True)
     ).one()
+
+
+def change_state(payment: Payment, new: PaymentState, **columns: Any) -> bool:
+    """Move it on, and tell every page that shows it; False where somebody else moved it first. The caller commits."""
+    return move(payment, new, version=Payment.version + 1, **columns)
 
 
 def touch(payment_id: int, **columns: Any) -> None:

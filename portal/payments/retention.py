@@ -21,10 +21,12 @@ from sqlalchemy import Delete, delete, func, literal_column, select, update
 
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.outbox.models import OutboxItem
+from portal.outbox.models import OutboxItem, OutboxState
 from portal.payments.models import InboxItem, MpesaRequest
+from portal.payments.states import REQUEST_OPEN, InboxState
 
 WORDS_KEPT_FOR, MESSAGES_KEPT_FOR = timedelta(days=400), timedelta(days=180)
+_SETTLED = (InboxState.DONE, InboxState.REJECTED)
 BATCH_ROWS, MOST_BATCHES = 500, 20
 
 
@@ -61,7 +63,7 @@ def _each_old(
 
 def _empty(ids: Sequence[int]) -> bool:
     """What is settled is emptied; what is not, is marked, to be found again when it is."""
-    is_settled = InboxItem.state.in_(("done", "rejected"))
+    is_settled = InboxItem.state.in_(_SETTLED)
     mine = update(InboxItem).where(InboxItem.id.in_(ids))
     for which, values in ((is_settled, {"body_sealed": ""}), (~is_settled, {"overdue_at": clock.now()})):
         db.session.execute(mine.where(which).values(**values).execution_options(synchronize_session=False))
@@ -70,9 +72,7 @@ def _empty(ids: Sequence[int]) -> bool:
 
 def _empty_overdue() -> None:
     with transaction():
-        settled = update(InboxItem).where(
-            literal_column("inbox.overdue_at IS NOT NULL"), InboxItem.state.in_(("done", "rejected"))
-        )
+        settled = update(InboxItem).where(literal_column("inbox.overdue_at IS NOT NULL"), InboxItem.state.in_(_SETTLED))
         settled = settled.values(body_sealed="", overdue_at=None)
         db.session.execute(settled.execution_options(synchronize_session=False))
 
@@ -80,7 +80,7 @@ def _empty_overdue() -> None:
 def _forget_questions(ids: Sequence[int]) -> bool:
     answered = delete(MpesaRequest).where(
         MpesaRequest.id.in_(ids),
-        MpesaRequest.state.in_(("answered", "failed", "unknown")),
+        MpesaRequest.state.not_in(REQUEST_OPEN),
         MpesaRequest.next_at.is_(None),
         MpesaRequest.kind.in_(("status", "balance")),
         MpesaRequest.refund_id.is_(None),
@@ -89,7 +89,9 @@ def _forget_questions(ids: Sequence[int]) -> bool:
 
 
 def _forget_messages(ids: Sequence[int]) -> bool:
-    return _changed(delete(OutboxItem).where(OutboxItem.id.in_(ids), OutboxItem.state.in_(("done", "skipped"))))
+    return _changed(
+        delete(OutboxItem).where(OutboxItem.id.in_(ids), OutboxItem.state.in_((OutboxState.DONE, OutboxState.SKIPPED)))
+    )
 
 
 def _changed(deleting: Delete) -> bool:

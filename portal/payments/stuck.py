@@ -20,7 +20,8 @@ from portal.kernel import clock
 from portal.kernel.db import Model, TenantOwned, db
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
-from portal.outbox.models import OutboxItem
+from portal.kernel.states import move
+from portal.outbox.models import OutboxItem, OutboxState
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Payment, Push
 from portal.tenants.models import Tenant
@@ -131,9 +132,9 @@ def send_message_again(tenant_id: int, item_id: int, *, actor: str) -> None:
     Raises NotFound, Conflict.
     """
     item = _mine(OutboxItem, tenant_id, item_id)
-    if item.state != "dead":
+    if item.state != OutboxState.DEAD:
         raise Conflict(_("It is not stuck any more."))
-    item.state, item.attempts, item.next_at, item.expires_at = "new", 0, clock.now(), None
+    move(item, OutboxState.NEW, attempts=0, next_at=clock.now(), expires_at=None)
     chain.record(tenant_id, "message", item.id, "sent_again", actor=actor, why=item.last_error)
 
 

@@ -14,9 +14,11 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.kernel.logs import logger
+from portal.kernel.states import move
 from portal.payments import booking, daraja_requests
 from portal.payments.daraja_requests import STATUS
 from portal.payments.models import OPEN_REQUEST, InboxItem, MpesaRequest
+from portal.payments.states import InboxState, RequestState
 from portal.payments.wallets import wallets
 
 MOST_TIMES = 3  # a receipt may be asked for before M-Pesa's own records have it
@@ -44,7 +46,7 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
             MpesaRequest.gateway_id == gateway.id,
             MpesaRequest.receipt == receipt,
             # a question whose answer was lost long ago is no reason never to ask again
-            (MpesaRequest.state == "answered") | (MpesaRequest.created_at > clock.now() - HOURLY),
+            (MpesaRequest.state == RequestState.ANSWERED) | (MpesaRequest.created_at > clock.now() - HOURLY),
         )
     ).one()
     if times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN):
@@ -87,10 +89,10 @@ def ask_due(limit: int = 50) -> int:
 
 
 def _ask_about(item: InboxItem) -> None:
-    if item.state != "waiting":
+    if item.state != InboxState.WAITING:
         item.ask_at = None
     elif _is_known_now(item):  # it is settled anew, by the rules of money that is known
-        item.state, item.next_at, item.ask_at = "new", clock.now(), None
+        move(item, InboxState.NEW, next_at=clock.now(), ask_at=None)
     else:
         item.ask_at = _next_turn(item)
 
@@ -121,7 +123,7 @@ def is_unknown_for_good(gateway: Gateway, receipt: str) -> bool:
         MpesaRequest.gateway_id == gateway.id,
         MpesaRequest.receipt == receipt,
         MpesaRequest.kind == STATUS,
-        MpesaRequest.state == "answered",
+        MpesaRequest.state == RequestState.ANSWERED,
     )
     return (db.session.scalar(answered) or 0) + 1 >= MOST_TIMES
 

@@ -24,6 +24,7 @@ from portal.payments import booking, completion
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
+from portal.payments.states import RefundState
 from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
@@ -195,7 +196,7 @@ def _reversal(row: Row, known: Known) -> Verdict:
     if (refund := db.session.scalars(ours.order_by(Refund.id).limit(1)).first()) is not None:
         if refund.state in _REFUND_LEFT and refund.amount_cents == row.withdrawn_cents:
             return _went(refund, row, known)
-        if refund.state != "done":
+        if refund.state != RefundState.DONE:
             return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
         return _of_refund(row, refund)  # its result was lost: only its outcome is known
     if row.withdrawn_cents != item.amount_cents:
@@ -232,7 +233,7 @@ def _payout(row: Row, known: Known) -> Verdict:
     if left:
         why = "It may be a refund of ours that still waits for M-Pesa's answer. Nothing was booked."
         return Verdict(DIFFERENT, why, left[0].transaction_id)
-    if failed := [refund for refund in alike if refund.state == "failed" and _is_to(row, refund)]:
+    if failed := [refund for refund in alike if refund.state == RefundState.FAILED and _is_to(row, refund)]:
         why = "A refund of this amount to this phone failed here; at M-Pesa it went out. Nothing was booked."
         return Verdict(DIFFERENT, why, failed[0].transaction_id)
     return _internal(row, known)
@@ -271,7 +272,7 @@ def _of_refund(row: Row, refund: Refund) -> Verdict:
     if refund.amount_cents != abs(row.signed_cents):
         here, there = format_kes(refund.amount_cents), format_kes(abs(row.signed_cents))
         return Verdict(DIFFERENT, f"The refund here is {here}, at M-Pesa {there}.", refund.transaction_id)
-    if refund.state != "done":
+    if refund.state != RefundState.DONE:
         return Verdict(DIFFERENT, f"M-Pesa sent it; the refund here is {refund.state}.", refund.transaction_id)
     return Verdict(MATCHED, "Our refund.", refund.transaction_id)
 

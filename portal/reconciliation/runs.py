@@ -38,6 +38,7 @@ from portal.payments.c2b import pull
 from portal.payments.models import MpesaRequest, Refund, Transaction, Witness
 from portal.payments.processing.jobs import is_passing
 from portal.payments.refunds import refunds
+from portal.payments.states import RefundState
 from portal.reconciliation.models import PULL, STATEMENT, Reconciliation, StatementRow
 from portal.reconciliation.rows import (
     BUCKETS,
@@ -525,7 +526,7 @@ class _Run:
             Refund.tenant_id == gateway.tenant_id,
             MpesaRequest.gateway_id == gateway.id,
             Refund.environment == gateway.environment,
-            Refund.state == "done",
+            Refund.state == RefundState.DONE,
             Refund.receipt.is_not(None),
             MpesaRequest.sent_at >= since,
             Refund.ended_at <= until,

@@ -19,10 +19,12 @@ from portal.kernel import clock, money, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
+from portal.kernel.states import move
 from portal.payments import booking, completion, matching
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, Push, Transaction
 from portal.payments.payment import lock_payment
+from portal.payments.states import InboxState
 from portal.payments.wallets import wallets
 
 SHOWN = 50
@@ -113,7 +115,7 @@ def _lock(tenant_id: int, item_id: int) -> InboxItem:
     if item is None:
         raise NotFound(_("There is no such payment here."))
     db.session.refresh(item, with_for_update=True)
-    if item.state != "waiting":
+    if item.state != InboxState.WAITING:
         raise Conflict(_("Somebody decided this already."))
     return item
 
@@ -142,7 +144,7 @@ def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> No
         completion.succeed(push, asked_for, gateway, arrival, why="A person said that it was paid.", actor=actor)
     else:
         _book(gateway, paid, arrival, actor=actor)
-    _end(item, "done", why, actor=actor)
+    _end(item, InboxState.DONE, why, actor=actor)
 
 
 def _may_yet_be_of(known: Transaction, push: Push, paid: messages.C2bPayment) -> bool:
@@ -166,10 +168,11 @@ def _book(gateway: Gateway, paid: messages.C2bPayment, arrival: booking.Arrival,
 
 def refuse(tenant_id: int, item_id: int, *, actor: str) -> None:
     """It is not money that we got. The caller commits. Raises NotFound, Conflict."""
-    _end(_lock(tenant_id, item_id), "rejected", "A person found that M-Pesa does not have it.", actor=actor)
+    _end(_lock(tenant_id, item_id), InboxState.REJECTED, "A person found that M-Pesa does not have it.", actor=actor)
 
 
-def _end(item: InboxItem, state: str, why: str, *, actor: str) -> None:
-    item.state, item.outcome, item.done_at, item.ask_at = state, why[:300], clock.now(), None
+def _end(item: InboxItem, state: InboxState, why: str, *, actor: str) -> None:
+    if not move(item, state, outcome=why[:300], done_at=clock.now(), ask_at=None):
+        raise Conflict(_("Somebody decided this already."))
     chain.record(item.tenant_id or 0, "inbox", item.id, f"callback_{state}", actor=actor, why=why)
     db.session.flush()

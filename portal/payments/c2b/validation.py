@@ -9,6 +9,7 @@ from portal.kernel.db import db, hurry
 from portal.kernel.logs import logger
 from portal.payments import matching
 from portal.payments.inbox import inbox
+from portal.payments.states import PaymentState
 from portal.payments.wallets import wallets
 from portal.tenants.models import Tenant
 
@@ -47,7 +48,7 @@ def _validate(gateway_token: str, body: bytes) -> dict[str, str]:
         return ACCEPTED
     if payment is None:
         return _refuse(INVALID_ACCOUNT, "There is no such account")
-    if payment.state != "open":
+    if payment.state != PaymentState.OPEN:
         return _refuse(INVALID_ACCOUNT, "That account has nothing to pay")
     if asked.amount_cents > payment.due_cents:  # less is a part, and welcome
         return _refuse(INVALID_AMOUNT, "That is more than is due on that account")

@@ -22,9 +22,11 @@ from portal.kernel import clock, personal, vault
 from portal.kernel.db import Instant, core_transaction, db, hurry, upsert_nothing
 from portal.kernel.errors import Conflict
 from portal.kernel.logs import logger
+from portal.kernel.states import move
 from portal.payments.c2b import tokenless
 from portal.payments.inbox.spool import CannotKeep, Envelope, Spool, Unacceptable
 from portal.payments.models import InboxItem
+from portal.payments.states import InboxState
 
 BODY_LIMIT_BYTES = 64 * 1024
 FROM_SAFARICOM = ("stk", "c2b", "claim", "result", "timeout")
@@ -215,7 +217,7 @@ def set_aside(
             body_sealed=personal.seal_text(body, gateway.tenant_id),
             remote_address="",
             is_foreign=False,
-            state="waiting",
+            state=InboxState.WAITING,
             outcome=outcome[:300],
             received_at=clock.now(),
             next_at=clock.now(),
@@ -290,9 +292,11 @@ def replay(item_id: int) -> None:
     if not item.body_sealed:
         raise Conflict(f"Callback {item_id} was settled so long ago that its body is not kept any more.")
     item.is_foreign = False
-    item.state, item.attempts, item.next_at = "new", 0, clock.now()
+    item.attempts, item.next_at = 0, clock.now()
+    if item.state != InboxState.NEW:
+        move(item, InboxState.NEW)
 
 
 def depth() -> int:
     """Callbacks in the database that nobody has settled yet."""
-    return db.session.scalar(select(func.count()).where(InboxItem.state == "new")) or 0
+    return db.session.scalar(select(func.count()).where(InboxItem.state == InboxState.NEW)) or 0

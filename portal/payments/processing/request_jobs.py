@@ -12,6 +12,7 @@ from portal.payments import daraja_requests, provisional, transaction_status
 from portal.payments.models import MpesaRequest, Push, Refund, Transaction
 from portal.payments.processing import gateway_pool
 from portal.payments.refunds import refunds
+from portal.payments.states import REFUND_TOLD, RefundState, RequestState
 
 ASK_ABOUT_AFTER = timedelta(minutes=5)
 THREADS, SENDING_SESSION = 8, timedelta(seconds=120)
@@ -52,13 +53,13 @@ def _send_later(request_id: int, _error: Exception) -> None:
 def _refund(refund_id: int) -> None:
     state = db.session.get_one(Refund, refund_id).state
     db.session.rollback()
-    if state == "approved":
+    if state == RefundState.APPROVED:
         with transaction():
             refunds.begin(refund_id)
         return
     with transaction():  # sending, sent or unknown, and nothing heard: its outcome is asked for
         refund = refunds.lock(refund_id)
-        if refund.next_at is None or refund.next_at > clock.now() or refund.state not in ("sending", "sent", "unknown"):
+        if refund.next_at is None or refund.next_at > clock.now() or refund.state not in REFUND_TOLD:
             return
         gateway = db.session.get_one(Gateway, refund.gateway_id)
         refunds.unknown(refund, "No result came in time.")
@@ -72,13 +73,17 @@ def send_request(request_id: int) -> None:
     """Send one question. A kill after the claim leaves it `sent`: it is asked about, never sent again."""
     with transaction():
         request = db.session.get_one(MpesaRequest, request_id)
-        if request.state == "sent" and request.next_at is not None and request.next_at <= clock.now():
-            daraja_requests.close(request, "unknown", answer="No answer came in time.")
+        if request.state == RequestState.SENT and request.next_at is not None and request.next_at <= clock.now():
+            daraja_requests.close(request, RequestState.UNKNOWN, answer="No answer came in time.")
             return
-        if request.state == "created" and request.kind in refunds.METHODS and not refunds.may_still_go(request):
+        if (
+            request.state == RequestState.CREATED
+            and request.kind in refunds.METHODS
+            and not refunds.may_still_go(request)
+        ):
             db.session.refresh(request, with_for_update=True)
-            if request.state == "created":  # else another worker sent it meanwhile
-                daraja_requests.close(request, "failed", answer="Its refund was ended before it was sent.")
+            if request.state == RequestState.CREATED:  # else another worker sent it meanwhile
+                daraja_requests.close(request, RequestState.FAILED, answer="Its refund was ended before it was sent.")
             return
         claimed = daraja_requests.claim(request_id, public_url=ports.settings().public_url)
         gateway_id, is_halted = request.gateway_id, not initiator.can_ask(request.gateway)
@@ -169,10 +174,10 @@ def _not_sent(claimed: daraja_requests.Claimed, error: daraja.NotSent) -> None:
     may_retry = isinstance(error, daraja.Unreachable | daraja.Throttled | daraja.SubscriberBusy)
     logger.warning("mpesa_request_not_sent", kind=claimed.kind, error=error.message)
     if claimed.kind in refunds.METHODS:
-        daraja_requests.close(request, "failed", answer=error.message)
+        daraja_requests.close(request, RequestState.FAILED, answer=error.message)
         refunds.not_sent(_refund_of(claimed), error.message, sends=request.sends, may_retry=may_retry)
     elif not may_retry or not daraja_requests.put_back(request, error.message):
-        daraja_requests.close(request, "failed", answer=error.message)
+        daraja_requests.close(request, RequestState.FAILED, answer=error.message)
 
 
 def _unknown(claimed: daraja_requests.Claimed, error: daraja.DarajaError) -> None:

@@ -13,12 +13,14 @@ from portal.gateways import initiator, messages, result_codes
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db
+from portal.kernel.states import move
 from portal.payments import booking, completion, daraja_requests, matching, provisional, transaction_status  # fmt: skip
 from portal.payments.c2b import unresolved
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refund_results, refunds
+from portal.payments.states import InboxState, RefundState, RequestState
 
 ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
 
@@ -30,9 +32,9 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
         gateway.id, item.request_token, result.conversation_id, result.originator_conversation_id
     )
     if request is None:
-        return Outcome("rejected", "No question of this gateway has that address.")
-    if request.state == "answered" and not _overturns(request, result):
-        return Outcome("done", "This question was answered already.")
+        return Outcome(InboxState.REJECTED, "No question of this gateway has that address.")
+    if request.state == RequestState.ANSWERED and not _overturns(request, result):
+        return Outcome(InboxState.DONE, "This question was answered already.")
     if request.refund_id is not None:
         refund = refunds.lock(request.refund_id)
         if request.kind == "status":
@@ -45,12 +47,12 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
         why = _balance(gateway, result)
     elif _cannot_tell(result) and daraja_requests.put_back(request, f"{result.result_code} {result.result_desc}"):
         initiator.note(gateway, result.result_code, result.result_desc)
-        return Outcome("done", f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
+        return Outcome(InboxState.DONE, f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
     else:
         why = _receipt(gateway, request.receipt, result)
     initiator.note(gateway, result.result_code, result.result_desc)
-    daraja_requests.close(request, "answered", code=result.result_code, answer=why)
-    return Outcome("done", why)
+    daraja_requests.close(request, RequestState.ANSWERED, code=result.result_code, answer=why)
+    return Outcome(InboxState.DONE, why)
 
 
 def _cannot_tell(result: messages.ApiResult) -> bool:
@@ -63,18 +65,18 @@ def _overturns(request: MpesaRequest, result: messages.ApiResult) -> bool:
     """Whether M-Pesa says after a failure that the money went after all: a success is never left unheard."""
     if request.kind not in refunds.METHODS or request.refund_id is None or not result.is_success:
         return False
-    return refunds.lock(request.refund_id).state == "failed"
+    return refunds.lock(request.refund_id).state == RefundState.FAILED
 
 
 def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
     """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
     request = daraja_requests.of_result(gateway.id, item.request_token, *_ids_of_timeout(body))
-    if request is None or request.state == "answered":
-        return Outcome("done" if request else "rejected", "No open question of this gateway has that address.")
-    daraja_requests.close(request, "unknown", answer="M-Pesa gave up waiting in its queue.")
+    if request is None or request.state == RequestState.ANSWERED:
+        return Outcome(InboxState.DONE if request else "rejected", "No open question of this gateway has that address.")
+    daraja_requests.close(request, RequestState.UNKNOWN, answer="M-Pesa gave up waiting in its queue.")
     if request.refund_id is not None and request.kind in refunds.METHODS:
         refunds.unknown(refunds.lock(request.refund_id), "M-Pesa gave up waiting in its queue.")
-    return Outcome("done", "The outcome is unknown: M-Pesa is asked.")
+    return Outcome(InboxState.DONE, "The outcome is unknown: M-Pesa is asked.")
 
 
 def _ids_of_timeout(body: str) -> tuple[str, ...]:
@@ -180,18 +182,18 @@ def _told_before(
             continue
         paid = messages.parse_c2b(messages.read_json(body.encode()))
         if paid.amount_cents != amount_cents or paid.shortcode not in matching.numbers_of(owner):
-            _end(item, "rejected", "M-Pesa says otherwise when asked.")
+            _end(item, InboxState.REJECTED, "M-Pesa says otherwise when asked.")
             continue
         is_hearsay = item.kind == "claim" and owner.urls_registered_at is not None
         if is_hearsay and not _is_payers_own(owner, paid, payer):
             _suggest(owner, arrival, paid.account)
-            _end(item, "done", "M-Pesa has the money, and says nothing of its account: staff place it.")
+            _end(item, InboxState.DONE, "M-Pesa has the money, and says nothing of its account: staff place it.")
             return item.outcome
         outcome = completion.settle_c2b(item, owner, paid)
-        if outcome.state == "waiting":  # M-Pesa has it, and nothing is booked: staff say whose it is
+        if outcome.state == InboxState.WAITING:  # M-Pesa has it, and nothing is booked: staff say whose it is
             item.outcome, item.is_foreign, item.ask_at = f"M-Pesa has it. {outcome.why}"[:300], False, None
         else:
-            _end(item, "done", f"Confirmed by M-Pesa. {outcome.why}")
+            _end(item, InboxState.DONE, f"Confirmed by M-Pesa. {outcome.why}")
         return outcome.why
     return ""
 
@@ -204,15 +206,16 @@ def _waiting_for(gateway: Gateway, receipt: str) -> list[InboxItem]:
         .where(
             InboxItem.tenant_id == gateway.tenant_id,
             InboxItem.receipt == receipt,
-            InboxItem.state == "waiting",
+            InboxItem.state == InboxState.WAITING,
             Gateway.environment == gateway.environment,
         )
     )
     return list(db.session.scalars(waiting.order_by(InboxItem.id)))
 
 
-def _end(item: InboxItem, state: str, why: str) -> None:
-    item.state, item.outcome, item.done_at, item.ask_at = state, why[:300], clock.now(), None
+def _end(item: InboxItem, state: InboxState, why: str) -> None:
+    """It waits no longer; where a person decided meanwhile, that stands."""
+    move(item, state, outcome=why[:300], done_at=clock.now(), ask_at=None)
 
 
 def _of_prompt(
@@ -222,14 +225,14 @@ def _of_prompt(
     push = db.session.get_one(Push, item.push_id)
     asked = personal.open_phone(push.phone_sealed, push.tenant_id)
     if callback.receipt != arrival.receipt or (asked and messages.payer_matches(payer, asked) is False):
-        _end(item, "rejected", "M-Pesa names another payer when asked.")
+        _end(item, InboxState.REJECTED, "M-Pesa names another payer when asked.")
         return ""
     payment = lock_payment(push.payment_id)
     db.session.refresh(push)
     arrival = replace(arrival, account=push.reference, msisdn=asked, inbox_id=item.id)
     why = "M-Pesa confirmed its receipt when asked."
     completion.succeed(push, payment, push.gateway, arrival, why=why, actor="status")
-    _end(item, "done", why)
+    _end(item, InboxState.DONE, why)
     return f"Receipt {arrival.receipt} is that of {push.reference}."
 
 
@@ -262,6 +265,6 @@ def _disbelieve(gateway: Gateway, receipt: str, *, is_unknown: bool = False) -> 
         return
     for item in _waiting_for(gateway, receipt):
         if item.kind == "claim":
-            _end(item, "rejected", "M-Pesa says otherwise when asked.")
+            _end(item, InboxState.REJECTED, "M-Pesa says otherwise when asked.")
         else:
             item.outcome = "M-Pesa says otherwise when asked: staff decide."

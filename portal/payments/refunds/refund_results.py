@@ -11,6 +11,7 @@ from portal.kernel import clock, money
 from portal.kernel.db import db
 from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
+from portal.payments.states import RefundState, RequestState
 
 NOT_FOUND_TRIES = 3  # M-Pesa says three times, over an hour, that it knows no such pay-out
 ALREADY_REVERSED, NOT_KNOWN = "R000001", "R000002"
@@ -46,7 +47,7 @@ def take_status(refund: Refund, result: messages.ApiResult, request: MpesaReques
     says that there is no such transaction, and says so again and again.
     """
     code, status = result.result_code, result.text("TransactionStatus").strip().lower()
-    if refund.state in ("done", "failed"):
+    if refund.state in (RefundState.DONE, RefundState.FAILED):
         return f"Refund {refund.uid} is {refund.state} already."
     if refund.stated_cents is not None:
         refund.next_at = clock.now() + REST
@@ -110,7 +111,7 @@ def _an_earlier_one_did(refund: Refund) -> bool:
     others = select(Refund.id).where(
         Refund.transaction_id == refund.transaction_id,
         Refund.method == "reversal",
-        Refund.state == "done",
+        Refund.state == RefundState.DONE,
         Refund.id != refund.id,
     )
     return db.session.scalars(others.limit(1)).first() is not None
@@ -123,7 +124,7 @@ def _not_known(refund: Refund, why: str, code: str) -> None:
             MpesaRequest.tenant_id == refund.tenant_id,
             MpesaRequest.refund_id == refund.id,
             MpesaRequest.kind == "status",
-            MpesaRequest.state == "answered",
+            MpesaRequest.state == RequestState.ANSWERED,
             MpesaRequest.result_code == code,
         )
     )

@@ -1,9 +1,6 @@
 """Money on its way back: asked for, approved, sent, and known by M-Pesa's word. Never more than came, never twice.
 
-    requested -> approved -> sending -> sent -> done | failed
-    sending | sent -> unknown -> done | failed     its answer was lost: asked about, never sent again
-    sending -> approved                            it certainly was not sent
-    requested -> failed                            a second person said no
+Its states and their graph: `payments.states`.
 
 A refund counts as spent from the moment it is asked for until M-Pesa says it failed. The OriginatorConversationID is
 its idempotency key: made once, the same on every try, so M-Pesa itself refuses a double.
@@ -24,11 +21,13 @@ from portal.kernel import clock, money, personal, vault
 from portal.kernel.db import db, new_token
 from portal.kernel.errors import Conflict, NotFound, Refused, Text
 from portal.kernel.errors import Sentence as _
+from portal.kernel.states import move
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.booking import customer_credited, lock_with_payments
 from portal.payments.models import MOVES_MONEY, Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment, touch
+from portal.payments.states import REFUND_UNDER_WAY, PaymentState, RefundState, RequestState
 from portal.tenants.models import Tenant
 from portal.users import team
 
@@ -38,7 +37,6 @@ METHODS = ("b2c", "reversal")
 _MOVES_MONEY: ColumnElement[bool] = literal_column(f"mpesa_requests.{MOVES_MONEY}")  # spelt as its indexes have it
 REPEATED_WITHIN = timedelta(minutes=10)
 MOST_PARTS = 100  # receipts that one request may send back from
-UNDER_WAY = ("requested", "approved", "sending", "sent", "unknown")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def shares_of(payment: Payment) -> list[Share]:
     found = []
     for booked, given_cents in db.session.execute(given).all():
         spent = select(func.coalesce(func.sum(Refund.amount_cents), 0)).where(
-            Refund.transaction_id == booked.id, Refund.payment_id == payment.id, Refund.state != "failed"
+            Refund.transaction_id == booked.id, Refund.payment_id == payment.id, Refund.state != RefundState.FAILED
         )
         found.append(Share(booked, given_cents - int(db.session.scalar(spent) or 0)))
     return found
@@ -130,7 +128,7 @@ def ask_for(
             fields={"amount": f"At most {money.kes(available)}."},
         )
     how: dict[str, Any] = {"method": method, "user_id": user_id, "why": why, "actor": actor, "asked_as": asked_as}
-    in_all_cents = wanted + sum(one.amount_cents for one in of_payment(payment.id) if one.state != "failed")
+    in_all_cents = wanted + sum(one.amount_cents for one in of_payment(payment.id) if one.state != RefundState.FAILED)
     made: list[Refund] = []
     for share in shares:
         part = min(wanted, share.sendable_cents)
@@ -138,7 +136,7 @@ def ask_for(
             continue
         wanted -= part
         how["key"] = _row_key(key, len(made)) if key else None
-        if payment.state == "paid":
+        if payment.state == PaymentState.PAID:
             made.append(_write(share.transaction, payment, part, in_all_cents=in_all_cents, **how))
             continue
         _check(share.transaction, part, method)  # before anything moves
@@ -168,7 +166,7 @@ def _refuse_repeated(payment: Payment, asked_as: str) -> None:
     paid = select(Allocation.transaction_id).where(Allocation.payment_id == payment.id)
     same = select(Refund).where(Refund.transaction_id.in_(paid), Refund.asked_as == asked_as)
     is_recent = Refund.created_at > clock.now() - REPEATED_WITHIN
-    found = same.where(Refund.state != "failed", Refund.state.in_(UNDER_WAY) | is_recent)
+    found = same.where(Refund.state != RefundState.FAILED, Refund.state.in_(REFUND_UNDER_WAY) | is_recent)
     before = db.session.scalars(found.order_by(Refund.id.desc()).limit(1)).first()
     if before is not None:
         raise Conflict(
@@ -245,7 +243,7 @@ def _write(
         environment=booked.environment,
         method=method,
         amount_cents=amount_cents,
-        state="requested" if needs_second else "approved",
+        state=RefundState.REQUESTED if needs_second else RefundState.APPROVED,
         why=why[:300],
         phone_sealed=personal.seal_phone(msisdn, booked.tenant_id) if msisdn else None,
         requested_by_id=user_id,
@@ -333,7 +331,7 @@ def approve(refund: Refund, *, user_id: int, actor: str) -> None:
     """A second person says yes. Raises Conflict for the one who asked, and for who came by a colleague's word within
     the last day. The caller commits, then rings REQUESTS.
     """
-    if refund.state != "requested":
+    if refund.state != RefundState.REQUESTED:
         raise Conflict(_("This refund was decided already."))
     if refund.requested_by_id == user_id:
         raise Conflict(_("Somebody else must approve a refund of this size: you asked for it."), code="same_person")
@@ -347,19 +345,19 @@ def approve(refund: Refund, *, user_id: int, actor: str) -> None:
             code="approves_later",
         )
     refund.approved_by_id, refund.next_at = user_id, clock.now()
-    _move(refund, "approved", actor=actor, why="Approved by a second person.")
+    _move(refund, RefundState.APPROVED, actor=actor, why="Approved by a second person.")
 
 
 def refuse(refund: Refund, *, why: str, actor: str) -> None:
     """A second person says no. The caller commits."""
-    if refund.state != "requested":
+    if refund.state != RefundState.REQUESTED:
         raise Conflict(_("This refund was decided already."))
     fail(refund, why or "Refused by a second person.", actor=actor)
 
 
 def may_be_resolved(refund: Refund) -> bool:
     """Whether it has been unknown for so long that an administrator may say what became of it."""
-    if refund.state != "unknown" or (request := request_of(refund.id)) is None:
+    if refund.state != RefundState.UNKNOWN or (request := request_of(refund.id)) is None:
         return False
     return request.sent_at is not None and request.sent_at < clock.now() - MPESA_FIRST
 
@@ -379,8 +377,10 @@ def resolve(refund: Refund, *, went: bool, receipt: str, actor: str) -> None:
     done(refund, receipt=receipt, actor=actor)
 
 
-def _move(refund: Refund, new: str, *, actor: str, why: str) -> None:
-    old, refund.state = refund.state, new
+def _move(refund: Refund, new: RefundState, *, actor: str, why: str) -> None:
+    old = refund.state
+    if not move(refund, new):
+        raise Conflict(_("This refund was decided already."))
     chain.record(refund.tenant_id, "refund", refund.id, "moved", actor=actor, old=old, new=new, why=why)
     db.session.flush()
 
@@ -397,7 +397,7 @@ def lock(refund_id: int) -> Refund:
 def due() -> list[int]:
     """Refunds that wait to be sent, or to be asked about, oldest first."""
     waiting = select(Refund.id).where(
-        Refund.next_at <= clock.now(), Refund.state.in_(("approved", "sending", "sent", "unknown"))
+        Refund.next_at <= clock.now(), Refund.state.in_(REFUND_UNDER_WAY - {RefundState.REQUESTED})
     )
     return list(db.session.scalars(waiting.order_by(Refund.next_at).limit(50)))
 
@@ -415,7 +415,7 @@ def begin(refund_id: int) -> MpesaRequest | None:
     The caller commits.
     """
     refund = lock(refund_id)
-    if refund.state != "approved" or refund.next_at is None or refund.next_at > clock.now():
+    if refund.state != RefundState.APPROVED or refund.next_at is None or refund.next_at > clock.now():
         return None
     if db.session.get_one(Transaction, refund.transaction_id).is_gone:
         fail(refund, "M-Pesa has reversed this payment itself meanwhile.", actor="worker")
@@ -435,9 +435,9 @@ def begin(refund_id: int) -> MpesaRequest | None:
     request = request_of(refund.id) or daraja_requests.ask(
         gateway, refund.method, daraja_requests.Subject(refund_id=refund.id), originator_conversation_id=new_token()
     )
-    request.state, request.next_at, request.sent_at = "created", clock.now(), clock.now()
+    move(request, RequestState.CREATED, next_at=clock.now(), sent_at=clock.now())
     refund.next_at = clock.now() + daraja_requests.NO_ANSWER_AFTER
-    _move(refund, "sending", actor="worker", why="Claimed by a worker.")
+    _move(refund, RefundState.SENDING, actor="worker", why="Claimed by a worker.")
     return request
 
 
@@ -459,13 +459,13 @@ def may_still_go(request: MpesaRequest) -> bool:
     """Whether the refund that this request is of is not over, now that its request leaves: who was killed in between
     may be back after an administrator has ended it. The caller commits.
     """
-    return lock(request.refund_id or 0).state in ("sending", "unknown")
+    return lock(request.refund_id or 0).state in (RefundState.SENDING, RefundState.UNKNOWN)
 
 
 def sent(refund: Refund) -> None:
     """M-Pesa took it; its result follows. A result may have been quicker. The caller commits."""
-    if refund.state == "sending":
-        _move(refund, "sent", actor="daraja", why="M-Pesa accepted the request.")
+    if refund.state == RefundState.SENDING:
+        _move(refund, RefundState.SENT, actor="daraja", why="M-Pesa accepted the request.")
 
 
 def not_sent(refund: Refund, why: str, *, sends: int, may_retry: bool) -> None:
@@ -473,29 +473,29 @@ def not_sent(refund: Refund, why: str, *, sends: int, may_retry: bool) -> None:
 
     sends: how often it was tried, with this time.
     """
-    if refund.state != "sending":
+    if refund.state != RefundState.SENDING:
         return
     refund.failure = why[:300]
     if may_retry and sends <= len(daraja_requests.RETRY_AFTER_S):
         refund.next_at = clock.now() + timedelta(seconds=daraja_requests.RETRY_AFTER_S[sends - 1])
-        _move(refund, "approved", actor="daraja", why=why)
+        _move(refund, RefundState.APPROVED, actor="daraja", why=why)
     else:
         fail(refund, why, actor="daraja")
 
 
 def unknown(refund: Refund, why: str) -> None:
     """It may have gone: asked about, never sent again. The caller commits."""
-    if refund.state in ("sending", "sent"):
+    if refund.state in (RefundState.SENDING, RefundState.SENT):
         refund.failure, refund.next_at = why[:300], clock.now()
-        _move(refund, "unknown", actor="daraja", why=why)
+        _move(refund, RefundState.UNKNOWN, actor="daraja", why=why)
 
 
 def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
     """M-Pesa says that the money went back. The caller commits, holding the locks of `lock`."""
-    if refund.state in ("done", "requested"):
+    if refund.state in (RefundState.DONE, RefundState.REQUESTED):
         return
     booked = db.session.get_one(Transaction, refund.transaction_id)
-    if refund.state == "failed":  # a success after a failure: the money is gone, so it counts again
+    if refund.state == RefundState.FAILED:  # a success after a failure: the money is gone, so it counts again
         _count_again(refund, booked)
     refund.receipt, refund.failure = receipt, ""
     refund.next_at, refund.ended_at = None, clock.now()
@@ -507,7 +507,7 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
         occurred_at=clock.now(),
         lines={post.REFUNDS_DUE: refund.amount_cents, post.CLEARING: -refund.amount_cents},
     )
-    _move(refund, "done", actor=actor, why=f"Receipt {receipt}." if receipt else "M-Pesa confirmed it.")
+    _move(refund, RefundState.DONE, actor=actor, why=f"Receipt {receipt}." if receipt else "M-Pesa confirmed it.")
     if refund.payment_id is not None and booked.is_gone:
         touch(refund.payment_id)
     elif refund.payment_id is not None:
@@ -553,7 +553,7 @@ def _placed_on(booked: Transaction, amount_cents: int) -> Payment | None:
 
 def fail(refund: Refund, why: str, *, actor: str) -> None:
     """It did not go: what it held is free again. The caller commits, holding the locks of `lock`."""
-    if refund.state in ("failed", "done"):
+    if refund.state in (RefundState.FAILED, RefundState.DONE):
         return
     booked = db.session.get_one(Transaction, refund.transaction_id)
     payment = db.session.get(Payment, refund.payment_id) if refund.payment_id else None
@@ -564,7 +564,7 @@ def fail(refund: Refund, why: str, *, actor: str) -> None:
         _post(refund, _account_of(payment), "refund_failed", 1)
     refund.failure = why[:300]
     refund.next_at, refund.ended_at = None, clock.now()
-    _move(refund, "failed", actor=actor, why=why)
+    _move(refund, RefundState.FAILED, actor=actor, why=why)
     if refund.payment_id is not None:
         touch(refund.payment_id)
 
@@ -579,7 +579,7 @@ def named(tenant_id: int, uid: str) -> Refund:
 
 def to_approve(tenant_id: int, *, after_id: int | None = None, rows: int = 50) -> tuple[list[Refund], int | None]:
     """(refunds that wait for a second person, oldest first, the id to go on after or None)."""
-    mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == "requested")
+    mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == RefundState.REQUESTED)
     if after_id is not None:
         mine = mine.where(Refund.id > after_id)
     items = list(db.session.scalars(mine.order_by(Refund.id).limit(rows + 1)))

@@ -20,13 +20,15 @@ from portal.kernel import clock, personal
 from portal.kernel.db import db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
+from portal.kernel.states import move
 from portal.payments import search
 from portal.payments.booking import Arrival, allocate, book
 from portal.payments.closing import close_payment
 from portal.payments.models import Claim, Payment, Transaction
-from portal.payments.payment import lock_payment, touch
+from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.sms.parser import MAX_TEXT, MpesaSms, parse_sms
 from portal.payments.sms.verification import Stated, stated_in
+from portal.payments.states import PaymentState, SubmissionState
 from portal.tenants.models import Tenant
 
 # What a policy of `open` lets through unchecked in a day, in multiples of what one device may: a device names itself,
@@ -128,7 +130,7 @@ def _of_receipt(gateway: Gateway, receipt: str) -> Claim | None:
 
 
 def _again(before: Claim, device: str, text: str, is_own: Callable[[Payment], bool]) -> Claim:
-    if before.state == "refused":
+    if before.state == SubmissionState.REFUSED:
         raise Refused(_("The staff did not find this payment. Show them your M-Pesa message."), code="refused_by_staff")
     is_repeat = bool(device) and before.device == device and _text(before).split() == text[:MAX_TEXT].split()
     if not is_repeat and not is_own(before.payment):
@@ -142,7 +144,7 @@ def may_open(claim: Claim) -> bool:
     A device without MAC and phone cannot be counted, and several messages in one are for a person to judge: both
     wait. A receipt whose letters spell another day only warns the person who checks it.
     """
-    if claim.state != "queued" or claim.opened_at is not None or not claim.device:
+    if claim.state != SubmissionState.QUEUED or claim.opened_at is not None or not claim.device:
         return False
     policy, most = db.session.execute(
         select(Tenant.sms_policy, Tenant.unverified_per_day)
@@ -153,7 +155,7 @@ def may_open(claim: Claim) -> bool:
         return False
     today = search.date_start(clock.nairobi(clock.now()).date())
     opened = select(func.count()).where(Claim.tenant_id == claim.tenant_id, Claim.opened_at >= today)
-    unproved = opened.where(Claim.state != "accepted")
+    unproved = opened.where(Claim.state != SubmissionState.ACCEPTED)
     counts = (
         (opened.where(Claim.device == claim.device), most),
         (unproved.where(Claim.network_hash == claim.network_hash), most * NETWORK_TIMES),
@@ -172,15 +174,15 @@ def opened(claim: Claim) -> None:
 
 def is_open_unverified(payment: Payment) -> bool:
     """Whether this payment's access is open on the strength of a message that nobody has checked yet."""
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         return False
     claim = of_payment(payment.id)
-    return claim is not None and claim.opened_at is not None and claim.state == "queued"
+    return claim is not None and claim.opened_at is not None and claim.state == SubmissionState.QUEUED
 
 
 def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) -> list[Claim]:
     """Claims that staff have to look at, oldest first."""
-    queued = select(Claim).where(Claim.tenant_id == tenant_id, Claim.state == "queued")
+    queued = select(Claim).where(Claim.tenant_id == tenant_id, Claim.state == SubmissionState.QUEUED)
     if after_id is not None:
         queued = queued.where(Claim.id > after_id)
     return list(db.session.scalars(queued.order_by(Claim.id).limit(limit)))
@@ -188,7 +190,7 @@ def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) 
 
 def waiting_count(tenant_id: int) -> int:
     """How many claims wait for staff."""
-    queued = select(func.count()).where(Claim.tenant_id == tenant_id, Claim.state == "queued")
+    queued = select(func.count()).where(Claim.tenant_id == tenant_id, Claim.state == SubmissionState.QUEUED)
     return db.session.scalar(queued) or 0
 
 
@@ -217,13 +219,12 @@ def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Clai
     Raises Conflict where it was refused before, or its money is used. The caller commits, then rings PAID.
     """
     claim, payment = _locked(tenant_id, uid)
-    if claim.state == "accepted":
+    if claim.state == SubmissionState.ACCEPTED:
         return claim
-    if claim.state == "refused":
+    if claim.state == SubmissionState.REFUSED:
         raise Conflict(_("This message was refused already."))
-    if payment.state == "closed":  # nobody looked for days, and the offer ran out meanwhile
-        touch(payment.id, state="open")
-        payment = lock_payment(payment.id)
+    if payment.state == PaymentState.CLOSED:  # nobody looked for days, and the offer ran out meanwhile
+        change_state(payment, PaymentState.OPEN)
     stated = stated_in(_text(claim))
     booked = book(
         claim.gateway,
@@ -244,7 +245,7 @@ def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Clai
             )
         )
     allocate(booked, payment, actor=actor)
-    _decide(claim, "accepted", booked, user_id=user_id, actor=actor)
+    _decide(claim, SubmissionState.ACCEPTED, booked, user_id=user_id, actor=actor)
     return claim
 
 
@@ -257,21 +258,22 @@ def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: st
     if not why:
         raise Refused(_("Say why it is refused."), code="invalid_fields", fields={"reason": _("Required.")})
     claim, payment = _locked(tenant_id, uid)
-    if claim.state == "refused":
+    if claim.state == SubmissionState.REFUSED:
         return claim
-    if claim.state == "accepted":
+    if claim.state == SubmissionState.ACCEPTED:
         raise Conflict(_("This message was accepted already."))
     if payment.allocated_cents == 0:
         close_payment(payment, why=f"Message refused: {why}"[:300], actor=actor)
-    _decide(claim, "refused", None, user_id=user_id, actor=actor, why=why)
+    _decide(claim, SubmissionState.REFUSED, None, user_id=user_id, actor=actor, why=why)
     return claim
 
 
 def _decide(
-    claim: Claim, state: str, booked: Transaction | None, *, actor: str, user_id: int | None, why: str = ""
+    claim: Claim, state: SubmissionState, booked: Transaction | None, *, actor: str, user_id: int | None, why: str = ""
 ) -> None:
-    claim.state, claim.decided_at, claim.decided_by_id = state, clock.now(), user_id
-    claim.transaction_id = booked.id if booked else None
+    of_money = booked.id if booked else None
+    if not move(claim, state, decided_at=clock.now(), decided_by_id=user_id, transaction_id=of_money):
+        raise Conflict(_("Somebody decided this already."))
     # what it had opened ends, if its money came and was not enough
     touch(claim.payment_id, **({"withdraw_at": clock.now()} if booked and claim.opened_at else {}))
     chain.record(
@@ -294,16 +296,16 @@ def awaiting(tenant_id: int, environment: str, receipt: str) -> Claim | None:
     """
     mine = select(Claim).where(Claim.tenant_id == tenant_id, Claim.environment == environment, Claim.receipt == receipt)
     claim = db.session.scalars(mine).one_or_none()
-    if claim is None or claim.state != "queued":
+    if claim is None or claim.state != SubmissionState.QUEUED:
         return None
     lock_payment(claim.payment_id)
     db.session.refresh(claim, with_for_update=True)
-    return claim if claim.state == "queued" else None
+    return claim if claim.state == SubmissionState.QUEUED else None
 
 
 def settled(claim: Claim, booked: Transaction, *, actor: str) -> int:
     """M-Pesa's own word came: its money pays what the message claimed; cents given. The caller commits."""
     given = allocate(booked, lock_payment(claim.payment_id), actor=actor) if booked.unallocated_cents else 0
     if given:
-        _decide(claim, "accepted", booked, user_id=None, actor=actor)
+        _decide(claim, SubmissionState.ACCEPTED, booked, user_id=None, actor=actor)
     return given

@@ -5,7 +5,7 @@ asked about its receipt where it can be. Once M-Pesa or a statement tells of tha
 it goes into the wallet of the phone that the word named; so it does where a person agrees, on that person's word.
 """
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from portal.audit import chain
 from portal.gateways import messages
@@ -16,9 +16,11 @@ from portal.kernel.errors import Conflict, NotFound, PortalError, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
+from portal.kernel.states import move
 from portal.payments import booking
 from portal.payments.booking import Arrival
 from portal.payments.models import Customer, Hearsay, InboxItem, Transaction
+from portal.payments.states import ReportState
 from portal.payments.wallets import wallets
 
 BATCH, SHOWN = 200, 50
@@ -73,7 +75,7 @@ def compare() -> None:
         )
         .scalar_subquery()  # each held word looks its receipt up; a join might begin with all the money there is
     )
-    told = select(Hearsay.id, told_of).where(Hearsay.state == "held", told_of.is_not(None))
+    told = select(Hearsay.id, told_of).where(Hearsay.state == ReportState.HELD, told_of.is_not(None))
     told = told.order_by(Hearsay.id).limit(BATCH)
     for held_id, transaction_id in db.session.execute(told).all():
         try:
@@ -87,7 +89,7 @@ def _settle(held_id: int, transaction_id: int) -> None:
     held = db.session.get_one(Hearsay, held_id, with_for_update=True)  # before the money, as a person's decision does
     booked = booking.lock_with_payments(transaction_id)
     fits = held.amount_cents == booked.amount_cents and _may_be_of(held, booked)
-    if not _decide(held, "agreed" if fits else "refused", booked, actor=booked.channel):
+    if not _decide(held, ReportState.AGREED if fits else ReportState.REFUSED, booked, actor=booked.channel):
         return
     if fits and _has_no_home(booked) and (customer := _named_by(held)):
         wallets.credit(booked, customer, actor=CHANNEL)
@@ -118,19 +120,22 @@ def _named_by(held: Hearsay) -> Customer | None:
 
 
 def _decide(
-    held: Hearsay, state: str, booked: Transaction | None, *, actor: str, user_id: int | None = None, why: str = ""
+    held: Hearsay,
+    state: ReportState,
+    booked: Transaction | None,
+    *,
+    actor: str,
+    user_id: int | None = None,
+    why: str = "",
 ) -> bool:
     """Decide it, once: False where somebody else did. One UPDATE, so two who press at once are one decision."""
-    decided = update(Hearsay).where(Hearsay.id == held.id, Hearsay.state == "held")
-    decided = decided.values(
-        state=state,
-        decided_at=clock.now(),
-        decided_by_id=user_id,
-        transaction_id=booked.id if booked else None,
-    )
-    if db.session.scalar(decided.returning(Hearsay.id)) is None:
+    of_money = booked.id if booked else None
+    decided = {"decided_at": clock.now(), "decided_by_id": user_id, "transaction_id": of_money}
+    if not move(held, state, old=ReportState.HELD, **decided):
         return False
-    chain.record(held.tenant_id, "hearsay", held.id, state, actor=actor, old="held", new=held.receipt, why=why)
+    chain.record(
+        held.tenant_id, "hearsay", held.id, state, actor=actor, old=ReportState.HELD, new=held.receipt, why=why
+    )
     return True
 
 
@@ -140,7 +145,7 @@ def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Hears
     Raises Conflict where it was decided otherwise. The caller commits.
     """
     held = _of_tenant(tenant_id, uid)
-    if held.state == "held":
+    if held.state == ReportState.HELD:
         booked = booking.book(
             held.gateway,
             Arrival(
@@ -153,13 +158,13 @@ def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Hears
         )
         if booked.amount_cents != held.amount_cents:
             raise Conflict(_("M-Pesa told of this receipt with another amount. Refuse it."))
-        if _decide(held, "agreed", booked, actor=actor, user_id=user_id) and _has_no_home(booked):
+        if _decide(held, ReportState.AGREED, booked, actor=actor, user_id=user_id) and _has_no_home(booked):
             if customer := _named_by(held):
                 wallets.credit(booked, customer, actor=actor)
             else:
                 booked.unplaced_why = booking.UNKNOWN_ACCOUNT
         db.session.refresh(held)
-    if held.state != "agreed":
+    if held.state != ReportState.AGREED:
         raise Conflict(_("This was refused already."))
     return held
 
@@ -170,10 +175,10 @@ def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: st
     if not why:
         raise Refused(_("Say why it is refused."), code="invalid_fields", fields={"reason": _("Required.")})
     held = _of_tenant(tenant_id, uid)
-    if held.state == "held":
-        _decide(held, "refused", None, actor=actor, user_id=user_id, why=why[:300])
+    if held.state == ReportState.HELD:
+        _decide(held, ReportState.REFUSED, None, actor=actor, user_id=user_id, why=why[:300])
         db.session.refresh(held)
-    if held.state != "refused":
+    if held.state != ReportState.REFUSED:
         raise Conflict(_("This was agreed to already."))
     return held
 
@@ -189,7 +194,7 @@ def _of_tenant(tenant_id: int, uid: str) -> Hearsay:
 
 def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> tuple[list[Hearsay], int | None]:
     """(words that wait for M-Pesa, a statement or a person, oldest first, the id to go on after or None)."""
-    held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, Hearsay.state == "held")
+    held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, Hearsay.state == ReportState.HELD)
     if after_id is not None:
         held = held.where(Hearsay.id > after_id)
     found = list(db.session.scalars(held.order_by(Hearsay.id).limit(rows + 1)))
@@ -198,5 +203,5 @@ def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -
 
 def waiting_count(tenant_id: int) -> int:
     """How many of them wait."""
-    held = select(func.count()).where(Hearsay.tenant_id == tenant_id, Hearsay.state == "held")
+    held = select(func.count()).where(Hearsay.tenant_id == tenant_id, Hearsay.state == ReportState.HELD)
     return db.session.scalar(held) or 0

@@ -1,0 +1,48 @@
+"""A to-do list that is a table: which of its rows wait for work, said once for index, job and sweeper.
+
+Decided: the condition is text, spelled in a query exactly as its partial index has it, because SQLite uses a partial
+index only where the query says the same words; a bound parameter in place of one would make it read the whole table.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Index, and_, exists, literal_column, select, table, text
+
+from portal.kernel import clock
+from portal.kernel.db import Instant, db
+
+
+@dataclass(frozen=True)
+class Due:
+    """The rows of `table` that wait. at: the column that says since when it is a row's turn; None: at once.
+
+    conditions: of SQL, each beginning with a column of the table, such as `state = 'new'`; all must hold.
+    """
+
+    table: str
+    at: str | None
+    conditions: tuple[str, ...]
+
+    def index(self, name: str, *columns: str) -> Index:
+        """The partial index that holds nothing but what waits; by `at` where no columns are given."""
+        where = text(" AND ".join(self.conditions))
+        return Index(name, *(columns or (self.at,)), sqlite_where=where, postgresql_where=where)
+
+    @property
+    def waits(self) -> ColumnElement[bool]:
+        """The condition of the index, whether or not it is the row's turn."""
+        return literal_column(" AND ".join(f"{self.table}.{one}" for one in self.conditions))
+
+    @property
+    def is_due(self) -> ColumnElement[bool]:
+        """The condition that it is the row's turn now."""
+        if self.at is None:
+            return self.waits
+        instant = Instant()
+        turn: ColumnElement[bool] = literal_column(f"{self.table}.{self.at}", type_=instant) <= clock.now()
+        return and_(self.waits, turn)
+
+    def has_work(self) -> bool:
+        """Whether a row's turn has come."""
+        found = select(exists(select(text("1")).select_from(table(self.table)).where(self.is_due)))
+        return bool(db.session.scalar(found))
