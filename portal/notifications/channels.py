@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from portal.kernel.config import Config
-from portal.kernel.errors import PortalError
+from portal.outbox.carriers import CannotCarry, NothingToCarryWith
 
 TIMEOUT_S = 10
 _SENT = {100, 101, 102}
@@ -26,18 +26,6 @@ _WORTH_A_RETRY = {
     502,
 }  # a sender's name or an empty account can be mended, and a gateway comes back
 _OF_THE_MESSAGE = {400, 413, 422}  # answers of HTTP that the same message would get again
-
-
-class CannotCarry(PortalError):
-    """The message did not go. is_permanent: no later try can help."""
-
-    def __init__(self, message: str, *, is_permanent: bool) -> None:
-        super().__init__(message)
-        self.is_permanent = is_permanent
-
-
-class NothingToCarryWith(PortalError):
-    """No mail server, or no SMS account, is configured."""
 
 
 def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import CursorResult
 from portal.kernel import clock, ports
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
+from portal.outbox.carriers import CannotCarry, NothingToCarryWith
 from portal.outbox.models import OUTBOX, OutboxItem, OutboxState
 from portal.outbox.write import payload_of
 
@@ -58,11 +59,11 @@ def deliver(item_id: int) -> None:
         payload = payload_of(item)
         db.session.remove()
         provider_id = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
+    except NothingToCarryWith as error:
+        _record(item_id, OutboxState.SKIPPED, error=str(error))
+        return
     except Exception as error:
-        if type(error).__name__ == "NothingToCarryWith":
-            _record(item_id, OutboxState.SKIPPED, error=str(error))
-            return
-        is_permanent = getattr(error, "is_permanent", False) or attempts > len(RETRY_AFTER_S)
+        is_permanent = (isinstance(error, CannotCarry) and error.is_permanent) or attempts > len(RETRY_AFTER_S)
         logger.warning("outbox_failed", item=item_id, kind=kind, error=str(error)[:200], final=is_permanent)
         pause = timedelta(seconds=RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S)) - 1])
         _record(
