@@ -22,7 +22,7 @@ from portal.hotspot.models import AccessGrant, Purchase
 from portal.kernel import clock, personal, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
-from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.models import TO_DELIVER, TO_WITHDRAW, Allocation, Payment, Transaction
 from portal.payments.payment import touch
 from portal.payments.processing.jobs import TURN_S, batch_rows, give_way
 
@@ -36,11 +36,7 @@ def deliver_paid() -> None:
         with transaction():
             due = (
                 select(Payment)
-                .where(
-                    Payment.state == "paid",
-                    Payment.fulfilled_at.is_(None),
-                    Payment.next_fulfil_at <= clock.now(),
-                )
+                .where(TO_DELIVER.is_due)
                 .order_by(Payment.next_fulfil_at)
                 .limit(batch_rows())
                 .with_for_update(skip_locked=True)
@@ -116,7 +112,7 @@ def withdraw_unpaid() -> None:
     """End what was delivered for money that is gone: reversed by M-Pesa, recorded in error, or all sent back."""
     while True:
         with transaction():
-            due = select(Payment).where(Payment.withdraw_at <= clock.now()).order_by(Payment.withdraw_at)
+            due = select(Payment).where(TO_WITHDRAW.is_due).order_by(Payment.withdraw_at)
             payments = db.session.scalars(due.limit(batch_rows()).with_for_update(skip_locked=True)).all()
             told = [one for payment in payments for one in _withdraw_guarded(payment.id)]
         for channel, message in told:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 from structlog.contextvars import get_contextvars
 
-from portal.audit.models import AuditEntry, ChainHead
+from portal.audit.models import TO_CHAIN, AuditEntry, ChainHead
 from portal.kernel import clock, vault
 from portal.kernel.db import db, upsert_nothing
 
@@ -76,7 +76,7 @@ def chain_tenant(tenant_id: int) -> int:
     ).one()
     rows = db.session.scalars(
         select(AuditEntry)
-        .where(AuditEntry.tenant_id == tenant_id, AuditEntry.seq.is_(None))
+        .where(AuditEntry.tenant_id == tenant_id, TO_CHAIN.waits)
         .order_by(AuditEntry.id)
         .limit(BATCH_ROWS)
     ).all()
@@ -131,7 +131,7 @@ class Verdict:
 
 def verify(tenant_id: int) -> Verdict:
     """Walk the chain from its first row to its signed head."""
-    waiting = db.session.scalar(select(func.count()).where(AuditEntry.tenant_id == tenant_id, AuditEntry.seq.is_(None)))
+    waiting = db.session.scalar(select(func.count()).where(AuditEntry.tenant_id == tenant_id, TO_CHAIN.waits))
     head = db.session.get(ChainHead, tenant_id)
     expected_hash, seq = GENESIS, 0
 

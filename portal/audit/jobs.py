@@ -3,14 +3,14 @@
 from sqlalchemy import select
 
 from portal.audit import chain
-from portal.audit.models import AuditEntry
+from portal.audit.models import TO_CHAIN, AuditEntry
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 
 
 def chain_all() -> None:
     """Chain every tenant's committed rows, in batches; one tenant's fault stops no other's. Safe twice at once."""
-    tenants = db.session.scalars(select(AuditEntry.tenant_id).where(AuditEntry.seq.is_(None)).distinct()).all()
+    tenants = db.session.scalars(select(AuditEntry.tenant_id).where(TO_CHAIN.waits).distinct()).all()
     for tenant_id in tenants:
         try:
             _chain(tenant_id)

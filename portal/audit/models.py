@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel.db import Model, TenantOwned
+from portal.kernel.due import Due
+
+TO_CHAIN = Due("audit_entries", None, ("seq IS NULL",), by=("tenant_id", "id"))
 
 
 class AuditEntry(TenantOwned, Model):
@@ -19,13 +22,7 @@ class AuditEntry(TenantOwned, Model):
     __table_args__ = (
         UniqueConstraint("tenant_id", "seq"),
         Index("ix_audit_entries_subject", "tenant_id", "subject_kind", "subject_id"),
-        Index(
-            "ix_audit_entries_unchained",
-            "tenant_id",
-            "id",
-            sqlite_where=text("seq IS NULL"),
-            postgresql_where=text("seq IS NULL"),
-        ),
+        TO_CHAIN.index("ix_audit_entries_unchained"),
     )
 
     actor: Mapped[str] = mapped_column(String(60))  # "user:3", "payer", "daraja", "sweeper"

@@ -5,8 +5,9 @@ index only where the query says the same words; a bound parameter in place of on
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Index, and_, exists, literal_column, select, table, text
+from sqlalchemy import ColumnElement, Index, Select, and_, literal_column, select, table, text
 
 from portal.kernel import clock
 from portal.kernel.db import Instant, db
@@ -17,16 +18,23 @@ class Due:
     """The rows of `table` that wait. at: the column that says since when it is a row's turn; None: at once.
 
     conditions: of SQL, each beginning with a column of the table, such as `state = 'new'`; all must hold.
+    by: the columns of its index, where that is not `at`.
     """
 
     table: str
     at: str | None
     conditions: tuple[str, ...]
+    by: tuple[str, ...] = ()
 
-    def index(self, name: str, *columns: str) -> Index:
-        """The partial index that holds nothing but what waits; by `at` where no columns are given."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its index."""
+        return self.by or (self.at or "id",)
+
+    def index(self, name: str) -> Index:
+        """The partial index that holds nothing but what waits."""
         where = text(" AND ".join(self.conditions))
-        return Index(name, *(columns or (self.at,)), sqlite_where=where, postgresql_where=where)
+        return Index(name, *self.columns, sqlite_where=where, postgresql_where=where)
 
     @property
     def waits(self) -> ColumnElement[bool]:
@@ -44,5 +52,10 @@ class Due:
 
     def has_work(self) -> bool:
         """Whether a row's turn has come."""
-        found = select(exists(select(text("1")).select_from(table(self.table)).where(self.is_due)))
-        return bool(db.session.scalar(found))
+        return db.session.scalar(self.first) is not None
+
+    @property
+    def first(self) -> Select[Any]:
+        """The first of them, in the order of the index: without that, SQLite might read another, longer one."""
+        found: Select[Any] = select(literal_column("1")).select_from(table(self.table)).where(self.is_due)
+        return found.order_by(*(literal_column(f"{self.table}.{one}") for one in self.columns)).limit(1)

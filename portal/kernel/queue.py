@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 from rq import Queue
@@ -26,22 +27,44 @@ BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the
 
 @dataclass(frozen=True)
 class Bell:
-    """A job that may be wanted many times but needs to run once. `job`: dotted name of a function without arguments."""
+    """A job that may be wanted many times but needs to run once.
+
+    job: dotted name of a function without arguments. waiting: of the to-do lists (`due.Due`) that it works off.
+    """
 
     name: str
     queue: str
     job: str
+    waiting: tuple[str, ...] = ()
+
+    def has_work(self) -> bool:
+        """Whether a row waits for it whose turn has come."""
+        todos: list[Any] = [import_attribute(name) for name in self.waiting]
+        return any(todo.has_work() for todo in todos)
 
 
-SEND_PUSHES = Bell("send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes")
-DRAIN = Bell("drain", MONEY, "portal.payments.processing.jobs.drain_inbox")
-PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid")  # upward references, by name
-WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid")
-OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due")
-QUERIES = Bell("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa")
-REQUESTS = Bell("requests", OUTSIDE, "portal.payments.processing.request_jobs.send_due")
+# What stands above this floor is named, not imported.
+SEND_PUSHES = Bell(
+    "send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes", ("portal.payments.models.TO_SEND",)
+)
+DRAIN = Bell("drain", MONEY, "portal.payments.processing.jobs.drain_inbox", ("portal.payments.models.TO_SETTLE",))
+PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
+WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
+OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
+QUERIES = Bell("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa", ("portal.payments.models.TO_QUERY",))
+REQUESTS = Bell(
+    "requests",
+    OUTSIDE,
+    "portal.payments.processing.request_jobs.send_due",
+    (
+        "portal.payments.models.REQUEST_DUE",
+        "portal.payments.models.TO_CONFIRM",
+        "portal.payments.models.REFUND_DUE",
+        "portal.payments.models.RECEIPT_UNKNOWN",
+    ),
+)
 PULL = Bell("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
-CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all")
+CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
 BELLS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
 
 

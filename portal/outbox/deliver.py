@@ -10,7 +10,7 @@ from portal.kernel import clock, ports
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.outbox.carriers import CannotCarry, NothingToCarryWith
-from portal.outbox.models import OUTBOX, OutboxItem, OutboxState
+from portal.outbox.models import OUTBOX, TO_CARRY, OutboxItem, OutboxState
 from portal.outbox.write import payload_of
 
 # Each takes (config, key, payload) and returns the provider's id; they stand above this floor, hence by name.
@@ -35,9 +35,7 @@ def deliver_due() -> None:
 def _claim() -> int | None:
     now = clock.now()
     with transaction():
-        due = select(OutboxItem.id, OutboxItem.next_at).where(
-            OutboxItem.state == OutboxState.NEW, OutboxItem.next_at <= now
-        )
+        due = select(OutboxItem.id, OutboxItem.next_at).where(TO_CARRY.is_due)
         row = db.session.execute(due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)).first()
         if row is None:
             return None

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import clock
 from portal.kernel.db import Model, TenantOwned
+from portal.kernel.due import Due
 from portal.kernel.states import Graph
 
 
@@ -28,6 +29,9 @@ OUTBOX = Graph(
 )
 
 
+TO_CARRY = Due("outbox", "next_at", ("state = 'new'",))
+
+
 class OutboxItem(TenantOwned, Model):
     """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON."""
 
@@ -42,12 +46,7 @@ class OutboxItem(TenantOwned, Model):
             sqlite_where=text("state = 'dead'"),
             postgresql_where=text("state = 'dead'"),
         ),
-        Index(
-            "ix_outbox_due",
-            "next_at",
-            sqlite_where=text("state = 'new'"),
-            postgresql_where=text("state = 'new'"),
-        ),
+        TO_CARRY.index("ix_outbox_due"),
     )
 
     kind: Mapped[str] = mapped_column(String(20))  # sms, email

@@ -17,7 +17,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.kernel.states import move
-from portal.payments.models import MpesaRequest
+from portal.payments.models import REQUEST_DUE, MpesaRequest
 from portal.payments.states import REQUEST_OPEN, RequestState
 
 STATUS, BALANCE = "status", "balance"
@@ -112,14 +112,14 @@ def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
 
     without: gateways that have enough to do.
     """
-    waiting = select(MpesaRequest.id, MpesaRequest.gateway_id).where(MpesaRequest.next_at <= clock.now())
+    waiting = select(MpesaRequest.id, MpesaRequest.gateway_id).where(REQUEST_DUE.is_due)
     waiting = waiting.where(MpesaRequest.gateway_id.not_in(without))
     return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(MpesaRequest.next_at).limit(50))]
 
 
 def put_off(request_id: int) -> None:
     """Sending failed in a way that nobody foresaw: not again at once. The caller commits."""
-    later = update(MpesaRequest).where(MpesaRequest.id == request_id, MpesaRequest.next_at <= clock.now())
+    later = update(MpesaRequest).where(MpesaRequest.id == request_id, REQUEST_DUE.is_due)
     db.session.execute(later.values(next_at=clock.now() + PUT_OFF_FOR))
 
 

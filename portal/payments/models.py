@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid
+from portal.kernel.due import Due
 from portal.payments.states import (
     INBOX,
     PAYMENT,
@@ -45,6 +46,18 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
     return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
+# The to-do lists of the jobs: index, job and sweeper (`queue.Bell.waiting`) mean the same rows.
+TO_DELIVER = Due("payments", "next_fulfil_at", ("state = 'paid'", "fulfilled_at IS NULL"))
+TO_WITHDRAW = Due("payments", "withdraw_at", ("withdraw_at IS NOT NULL",))
+TO_SEND = Due("stk_pushes", "next_send_at", ("state = 'created'",))
+TO_QUERY = Due("stk_pushes", "next_query_at", ("next_query_at IS NOT NULL",))
+TO_SETTLE = Due("inbox", "next_at", ("state = 'new'",), by=("id",))
+TO_CONFIRM = Due("inbox", "ask_at", ("ask_at IS NOT NULL",))
+RECEIPT_UNKNOWN = Due("transactions", "ask_next_at", ("ask_next_at IS NOT NULL",))
+REFUND_DUE = Due("refunds", "next_at", ("next_at IS NOT NULL",))
+REQUEST_DUE = Due("mpesa_requests", "next_at", ("next_at IS NOT NULL",))
+
+
 class Payment(TenantOwned, Model):
     """One thing to be paid. `token` is its only public name: the API's paymentId, the end of `/pay/<token>`.
 
@@ -64,14 +77,14 @@ class Payment(TenantOwned, Model):
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
-        _partial("ix_payments_to_fulfil", "next_fulfil_at", where="state = 'paid' AND fulfilled_at IS NULL"),
+        TO_DELIVER.index("ix_payments_to_fulfil"),
         _partial(
             "ix_payments_undelivered",
             "tenant_id",
             "id",
             where="state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''",
         ),
-        _partial("ix_payments_to_withdraw", "withdraw_at", where="withdraw_at IS NOT NULL"),
+        TO_WITHDRAW.index("ix_payments_to_withdraw"),
         _partial("ix_payments_offered", "created_at", where="state = 'open' AND purpose = 'hotspot'"),
         _partial("ix_payments_owing", "tenant_id", "id", where="state = 'open' AND purpose <> 'hotspot'"),
     )
@@ -133,8 +146,8 @@ class Push(TenantOwned, Model):
         _partial("ix_stk_pushes_of_device", "device_key", "created_at", where="device_key IS NOT NULL"),
         Index("ix_stk_pushes_alike", "gateway_id", "amount_cents", "sent_at"),
         _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
-        _partial("ix_stk_pushes_to_send", "next_send_at", where="state = 'created'"),
-        _partial("ix_stk_pushes_to_query", "next_query_at", where="next_query_at IS NOT NULL"),
+        TO_SEND.index("ix_stk_pushes_to_send"),
+        TO_QUERY.index("ix_stk_pushes_to_query"),
         _partial("ix_stk_pushes_waiting", "sent_at", where="state IN ('sending', 'awaiting_pin')"),
         _partial("ix_stk_pushes_unconfirmed", "tenant_id", "id", where="state = 'unconfirmed'"),
     )
@@ -211,7 +224,7 @@ class Transaction(TenantOwned, Model):
         ),
         _partial("ix_transactions_manual", "tenant_id", "id", where="provider = 'manual'"),
         _partial("ix_transactions_provisional", "tenant_id", "id", where=PROVISIONAL),
-        _partial("ix_transactions_to_ask", "ask_next_at", where="ask_next_at IS NOT NULL"),
+        RECEIPT_UNKNOWN.index("ix_transactions_to_ask"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -327,7 +340,7 @@ class Refund(TenantOwned, Model):
         UniqueConstraint("tenant_id", "idempotency_key"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
-        _partial("ix_refunds_due", "next_at", where="next_at IS NOT NULL"),
+        REFUND_DUE.index("ix_refunds_due"),
         _partial("ix_refunds_requested", "tenant_id", "id", where="state = 'requested'"),
         _partial("ix_refunds_unknown", "tenant_id", "id", where="state = 'unknown'"),
         _partial("ix_refunds_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
@@ -384,7 +397,7 @@ class MpesaRequest(TenantOwned, Model):
         _partial("ix_mpesa_requests_receipt", "receipt", "gateway_id", where="receipt IS NOT NULL"),
         _partial("ix_mpesa_requests_moved", "gateway_id", "sent_at", where=MOVES_MONEY),
         _partial("ix_mpesa_requests_open", "gateway_id", "kind", where=OPEN_REQUEST),
-        _partial("ix_mpesa_requests_due", "next_at", where="next_at IS NOT NULL"),
+        REQUEST_DUE.index("ix_mpesa_requests_due"),
     )
 
     gateway_id: Mapped[int] = mapped_column(ForeignKey("gateways.id"))
@@ -485,14 +498,14 @@ class InboxItem(Model):
         UniqueConstraint("dedupe"),
         CheckConstraint("push_token IS NULL OR kind = 'stk'", name="push_token"),
         CheckConstraint("request_token IS NULL OR kind IN ('result', 'timeout')", name="request_token"),
-        _partial("ix_inbox_new", "id", where="state = 'new'"),
+        TO_SETTLE.index("ix_inbox_new"),
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
         _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
         _partial("ix_inbox_overdue", "id", where="overdue_at IS NOT NULL"),
         _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
         _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
         _partial("ix_inbox_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
-        _partial("ix_inbox_to_ask", "ask_at", where="ask_at IS NOT NULL"),
+        TO_CONFIRM.index("ix_inbox_to_ask"),
         _partial("ix_inbox_claims", "gateway_id", "remote_address", where=OPEN_CLAIM),
         Index("ix_inbox_tenant", "tenant_id", "received_at"),
     )

@@ -22,7 +22,7 @@ from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
 from portal.payments import booking, completion, daraja_requests, matching
-from portal.payments.models import Push, Transaction
+from portal.payments.models import RECEIPT_UNKNOWN, Push, Transaction
 from portal.payments.payment import lock_payment, touch
 from portal.payments.search import is_provisional
 
@@ -103,7 +103,7 @@ def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:
 def ask_due() -> None:
     """Ask M-Pesa about each prompt whose money has no receipt yet and whose turn it is. The caller commits."""
     now = clock.now()
-    due = select(Transaction).where(Transaction.ask_next_at <= now).order_by(Transaction.ask_next_at)
+    due = select(Transaction).where(RECEIPT_UNKNOWN.is_due).order_by(Transaction.ask_next_at)
     for booked in db.session.scalars(due.limit(SHOWN).with_for_update(skip_locked=True)).all():
         turns = [booked.created_at + after for after in ASK_AFTER if booked.created_at + after > now]
         is_settled = booked.receipt is not None or booked.is_gone or booked.merged_into_id is not None

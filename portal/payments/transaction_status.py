@@ -17,7 +17,7 @@ from portal.kernel.logs import logger
 from portal.kernel.states import move
 from portal.payments import booking, daraja_requests
 from portal.payments.daraja_requests import STATUS
-from portal.payments.models import OPEN_REQUEST, InboxItem, MpesaRequest
+from portal.payments.models import OPEN_REQUEST, TO_CONFIRM, InboxItem, MpesaRequest
 from portal.payments.states import InboxState, RequestState
 from portal.payments.wallets import wallets
 
@@ -75,7 +75,7 @@ def ask_due(limit: int = 50) -> int:
     Again and again, until M-Pesa has answered or a person has decided: soon at first, then once a day. Where its
     gateway cannot ask, it waits for the person, and for an initiator. The caller commits, then rings DRAIN.
     """
-    due = select(InboxItem).where(InboxItem.ask_at <= clock.now()).order_by(InboxItem.ask_at)
+    due = select(InboxItem).where(TO_CONFIRM.is_due).order_by(InboxItem.ask_at)
     items = db.session.scalars(due.limit(limit).with_for_update(skip_locked=True)).all()
     for item in items:
         try:

@@ -9,16 +9,12 @@ from collections.abc import Callable
 from types import FrameType
 
 from flask import Flask
-from sqlalchemy import select
 
-from portal.audit.models import AuditEntry
-from portal.kernel import clock, queue
+from portal.kernel import queue
 from portal.kernel.db import db, refresh_statistics
 from portal.kernel.logs import logger
 from portal.operations import health
-from portal.outbox.models import OutboxItem
 from portal.payments import retention
-from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.processing import jobs
 
 EVERY_S = 2.0
@@ -31,26 +27,7 @@ PULL_EVERY = 450  # rounds: a quarter of an hour
 
 def waiting() -> list[queue.Bell]:
     """The bells that have work behind them now."""
-    now = clock.now()
-    work = [
-        (queue.SEND_PUSHES, select(Push.id).where(Push.state == "created", Push.next_send_at <= now)),
-        (queue.QUERIES, select(Push.id).where(Push.next_query_at <= now)),
-        (queue.DRAIN, select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= now)),
-        (
-            queue.PAID,
-            select(Payment.id).where(
-                Payment.state == "paid", Payment.fulfilled_at.is_(None), Payment.next_fulfil_at <= now
-            ),
-        ),
-        (queue.WITHDRAW, select(Payment.id).where(Payment.withdraw_at <= now)),
-        (queue.OUTBOX, select(OutboxItem.id).where(OutboxItem.state == "new", OutboxItem.next_at <= now)),
-        (queue.REQUESTS, select(MpesaRequest.id).where(MpesaRequest.next_at <= now)),
-        (queue.REQUESTS, select(InboxItem.id).where(InboxItem.ask_at <= now)),
-        (queue.REQUESTS, select(Refund.id).where(Refund.next_at <= now)),
-        (queue.REQUESTS, select(Transaction.id).where(Transaction.ask_next_at <= now)),
-        (queue.CHAIN, select(AuditEntry.id).where(AuditEntry.seq.is_(None))),
-    ]
-    found = [bell for bell, rows in work if db.session.execute(rows.limit(1)).first() is not None]
+    found = [bell for bell in queue.BELLS if bell.has_work()]
     db.session.rollback()
     return found
 

@@ -21,7 +21,7 @@ from portal.kernel.logs import logger
 from portal.payments import closing
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
-from portal.payments.models import InboxItem, Payment
+from portal.payments.models import TO_SETTLE, InboxItem, Payment
 from portal.payments.processing import callbacks, gateway_pool
 from portal.payments.stk import pushes, queries
 from portal.payments.webhook import unverified_reports
@@ -164,7 +164,7 @@ def _settle_due(*, one_by_one: bool) -> int:
     with transaction():
         due = (
             select(InboxItem)
-            .where(InboxItem.state == "new", InboxItem.next_at <= clock.now())
+            .where(TO_SETTLE.is_due)
             .order_by(InboxItem.id)
             .limit(batch_rows())
             .with_for_update(skip_locked=True)

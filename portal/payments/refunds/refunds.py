@@ -25,7 +25,7 @@ from portal.kernel.states import move
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.booking import customer_credited, lock_with_payments
-from portal.payments.models import MOVES_MONEY, Allocation, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.models import MOVES_MONEY, REFUND_DUE, Allocation, MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment, touch
 from portal.payments.states import REFUND_UNDER_WAY, PaymentState, RefundState, RequestState
 from portal.tenants.models import Tenant
@@ -396,15 +396,13 @@ def lock(refund_id: int) -> Refund:
 
 def due() -> list[int]:
     """Refunds that wait to be sent, or to be asked about, oldest first."""
-    waiting = select(Refund.id).where(
-        Refund.next_at <= clock.now(), Refund.state.in_(REFUND_UNDER_WAY - {RefundState.REQUESTED})
-    )
+    waiting = select(Refund.id).where(REFUND_DUE.is_due, Refund.state.in_(REFUND_UNDER_WAY - {RefundState.REQUESTED}))
     return list(db.session.scalars(waiting.order_by(Refund.next_at).limit(50)))
 
 
 def put_off(refund_id: int) -> None:
     """Its work failed in a way that nobody foresaw: not again at once. The caller commits."""
-    later = update(Refund).where(Refund.id == refund_id, Refund.next_at <= clock.now())
+    later = update(Refund).where(Refund.id == refund_id, REFUND_DUE.is_due)
     db.session.execute(later.values(next_at=clock.now() + daraja_requests.PUT_OFF_FOR))
 
 

@@ -18,7 +18,7 @@ from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
-from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.models import TO_SEND, InboxItem, Payment, Push
 from portal.payments.payment import lock_payment, touch
 from portal.payments.stk import prompt_limits
 from portal.payments.stk.prompt_limits import AskedFrom
@@ -350,7 +350,7 @@ def _expire(push: Push) -> bool:
 
 def due_to_send(without: Collection[int] = ()) -> list[tuple[int, int]]:
     """(push, its gateway) that wait to be sent, oldest first. without: gateways that have enough to do."""
-    waiting = select(Push.id, Push.gateway_id).where(Push.state == State.CREATED, Push.next_send_at <= clock.now())
+    waiting = select(Push.id, Push.gateway_id).where(TO_SEND.is_due)
     waiting = waiting.where(Push.gateway_id.not_in(without))
     return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(Push.id).limit(100))]
 

@@ -10,7 +10,7 @@ from portal.gateways import daraja
 from portal.gateways.models import Gateway
 from portal.kernel import clock, queue
 from portal.kernel.db import db, transaction
-from portal.payments.models import InboxItem, Push
+from portal.payments.models import TO_QUERY, InboxItem, Push
 from portal.payments.payment import touch
 from portal.payments.processing import callbacks
 from portal.payments.stk.push_states import OPEN, State
@@ -32,14 +32,14 @@ _LAST_PUSH = (
 
 def due(without: Collection[int] = ()) -> list[tuple[int, int]]:
     """(push, its gateway) whose turn it is, most urgent first. without: gateways that have enough to do."""
-    waiting = select(Push.id, Push.gateway_id).where(Push.next_query_at <= clock.now())
+    waiting = select(Push.id, Push.gateway_id).where(TO_QUERY.is_due)
     waiting = waiting.where(Push.gateway_id.not_in(without))
     return [(row.id, row.gateway_id) for row in db.session.execute(waiting.order_by(Push.next_query_at).limit(100))]
 
 
 def put_off(push_id: int) -> None:
     """Asking failed in a way that nobody foresaw: not again at once. The caller commits."""
-    later = update(Push).where(Push.id == push_id, Push.next_query_at <= clock.now())
+    later = update(Push).where(Push.id == push_id, TO_QUERY.is_due)
     db.session.execute(later.values(next_query_at=clock.now() + PUT_OFF_FOR))
 
 

@@ -1,0 +1,92 @@
+"""The to-do lists of the jobs: what waits is found by its partial index, by job and sweeper alike."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from rq.utils import import_attribute
+from sqlalchemy import update
+from sqlalchemy.dialects import sqlite
+
+from portal.audit.models import AuditEntry
+from portal.kernel import clock, queue
+from portal.kernel.db import db, transaction
+from portal.outbox.models import OutboxItem
+from portal.payments.models import InboxItem, Payment, Push
+from portal.processes import scheduler
+from tests.house import House
+
+LISTS = {
+    "portal.payments.models.TO_SEND": "ix_stk_pushes_to_send",
+    "portal.payments.models.TO_QUERY": "ix_stk_pushes_to_query",
+    "portal.payments.models.TO_SETTLE": "ix_inbox_new",
+    "portal.payments.models.TO_CONFIRM": "ix_inbox_to_ask",
+    "portal.payments.models.TO_DELIVER": "ix_payments_to_fulfil",
+    "portal.payments.models.TO_WITHDRAW": "ix_payments_to_withdraw",
+    "portal.payments.models.RECEIPT_UNKNOWN": "ix_transactions_to_ask",
+    "portal.payments.models.REFUND_DUE": "ix_refunds_due",
+    "portal.payments.models.REQUEST_DUE": "ix_mpesa_requests_due",
+    "portal.outbox.models.TO_CARRY": "ix_outbox_due",
+    "portal.audit.models.TO_CHAIN": "ix_audit_entries_unchained",
+}
+
+
+def test_every_bell_but_that_of_the_hour_has_a_list() -> None:
+    assert {name for bell in queue.BELLS for name in bell.waiting} == set(LISTS)
+    assert [bell.name for bell in queue.BELLS if not bell.waiting] == ["pull"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_is_due_is_read_from_its_partial_index_alone(house: House, name: str) -> None:
+    """SQLite uses a partial index only where the query spells its condition as the index does."""
+    todo: Any = import_attribute(name)
+    with house.app.app_context():
+        said = str(todo.first.compile(dialect=sqlite.dialect()))
+        plan = db.session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", ("1",) * said.count("?"))
+        assert LISTS[name] in " ".join(row.detail for row in plan)
+
+
+@pytest.mark.parametrize("bell, make", [
+    (queue.DRAIN, lambda at, own: InboxItem(kind="c2b", dedupe="x", body_sealed="", next_at=at)),
+    (queue.REQUESTS, lambda at, own: InboxItem(kind="c2b", dedupe="x", body_sealed="", state="waiting", ask_at=at)),
+    (queue.OUTBOX, lambda at, own: OutboxItem(**own, kind="sms", key="k", payload_sealed="", next_at=at)),
+])  # fmt: skip
+def test_a_bell_has_work_when_a_rows_turn_has_come(
+    either_house: House, bell: queue.Bell, make: Callable[..., Any]
+) -> None:
+    house = either_house
+    own = {"tenant_id": house.tenant_id()}
+    with house.app.app_context():
+        assert bell not in scheduler.waiting()
+        with transaction():
+            db.session.add(make(clock.now() + timedelta(minutes=1), own))
+        assert bell not in scheduler.waiting(), "its turn has not come"
+        with transaction():
+            db.session.query(InboxItem).delete()
+            db.session.query(OutboxItem).delete()
+            db.session.add(make(clock.now() - timedelta(minutes=1), own))
+        assert bell in scheduler.waiting()
+
+
+def test_what_is_in_another_state_is_no_work(either_house: House) -> None:
+    house = either_house
+    _number, token = house.invoice(500)
+    house.pushed(token)
+    with house.app.app_context():
+        past = clock.now() - timedelta(days=1)
+        with transaction():
+            db.session.execute(update(Push).values(state="declined", next_send_at=past, next_query_at=None))
+            db.session.execute(update(Payment).values(state="paid", next_fulfil_at=past, fulfilled_at=past))
+        assert not {queue.SEND_PUSHES, queue.PAID, queue.QUERIES} & set(scheduler.waiting())
+        with transaction():
+            db.session.execute(update(Push).values(state="created"))
+            db.session.execute(update(Payment).values(fulfilled_at=None))
+        assert {queue.SEND_PUSHES, queue.PAID} <= set(scheduler.waiting())
+
+
+def test_an_audit_row_that_no_chain_holds_is_work_at_once(house: House) -> None:
+    house.invoice(500)
+    with house.app.app_context():
+        assert db.session.query(AuditEntry).filter_by(seq=None).count() > 0
+        assert queue.CHAIN in scheduler.waiting()
