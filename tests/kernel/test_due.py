@@ -15,7 +15,7 @@ from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Payment, Push
 from portal.processes import scheduler
-from tests.house import House
+from tests.support.business import House
 
 LISTS = {
     "portal.payments.models.TO_SEND": "ix_stk_pushes_to_send",

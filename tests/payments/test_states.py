@@ -13,7 +13,8 @@ from portal.kernel.states import IllegalMove, move
 from portal.outbox.models import OUTBOX, OutboxItem
 from portal.payments import states
 from portal.payments.models import Claim, Hearsay, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
-from tests.house import House, receipt
+from tests.support.business import House
+from tests.support.daraja import receipt
 
 GRAPHS: dict[str, tuple[Any, dict[str, str]]] = {
     "push": (states.PUSH, {
