@@ -107,7 +107,7 @@ def _judge_money(made: World, verdict: Verdict) -> None:
     numbers = ", ".join(f"'{shop.shortcode}'" for shop in made.shops)
     moved = _from_simulator(
         made,
-        "SELECT m.receipt, m.reference, m.amount_cents, m.at FROM movements m JOIN organisations o "  # noqa: S608 - ours
+        "SELECT m.receipt, m.reference, m.amount_cents, m.at FROM transactions m JOIN organisations o "  # noqa: S608 - ours
         f"ON o.id = m.organisation_id WHERE m.role = 'payment' AND o.shortcode IN ({numbers})",
     )
     booked = db.session.execute(

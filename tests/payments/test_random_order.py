@@ -69,7 +69,7 @@ class Machine(RuleBasedStateMachine):
         self.store = self.simulator.app.extensions["simulator"].store
         self.wallet_phone = new_phone()
         self.packages = [self.house.package("1 hour"), self.house.package("1 day")]
-        self.first_movement = self.store.must("SELECT coalesce(max(id), 0) AS n FROM movements")["n"]
+        self.first_transaction = self.store.must("SELECT coalesce(max(id), 0) AS n FROM transactions")["n"]
 
     def ask(self, path: str, **body: Any) -> requests.Response:
         return requests.post(f"{self.simulator.url}{path}", json=body, timeout=30)
@@ -249,10 +249,10 @@ class Machine(RuleBasedStateMachine):
 
     def nothing_that_moved_is_missing(self) -> None:
         moved = self.store.all(
-            "SELECT m.receipt, m.amount_cents, m.channel, m.role, m.linked_receipt FROM movements m "
+            "SELECT m.receipt, m.amount_cents, m.channel, m.role, m.linked_receipt FROM transactions m "
             "JOIN organisations o ON o.id = m.organisation_id "
             "WHERE o.shortcode = '600111' AND m.id > ? AND m.amount_cents > 0 AND m.linked_receipt = ''",
-            self.first_movement,
+            self.first_transaction,
         )
         arrived = {row["receipt"]: row["amount_cents"] for row in moved}
         type(self).seen = getattr(type(self), "seen", 0) + len(arrived)
