@@ -236,8 +236,8 @@ def _on_postgresql(section: Section, steady: Section, python: Path, seconds: flo
             _row(ours, what, of_two, "the peer", of_peer[rounds:], BURST_TARGET),
             _row(ours, f"the same, {MORE_WORKERS} workers", of_four, "two workers", of_two, 1.0, AS_FAST),
             _row(
-                ours, "acknowledged, nobody settles", [one.per_second for one in taken], "the peer", of_peer[:rounds],
-                TAKEN_TARGET,
+                ours, "acknowledged, nobody settles", [one.per_second for one in taken], "the peer",
+                [one.load.per_second for one in theirs[:rounds]], TAKEN_TARGET,
             ),
         ]  # fmt: skip
         pace = STEADY_SHARE * statistics.median(of_two)

@@ -1,15 +1,19 @@
 """What the measurements reckon with: a figure that is wrong would be believed."""
 
+import itertools
 import os
 import re
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from bench import first_run, peer, settle, stock
 from bench.burst import Burst, Left
-from bench.load import Load
+from bench.load import CONNECTIONS, Load, drive
 from bench.peer import NotInstalled, Taken, install, ratio
 from bench.report import percentile
 
@@ -96,6 +100,47 @@ def test_each_fiftieth_callback_is_the_one_ten_before():
     script = stock.callbacks("/stk/{token}", first=1001, repeats=True)
     assert script.python(49) == script.python(39)
     assert len({script.python(number) for number in range(100)}) == 98
+
+
+class _EachThirdFails(BaseHTTPRequestHandler):
+    asked = itertools.count(1)
+    failed: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        """As a server whose connections end with each answer, and which breaks one in three."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        number = next(self.asked)
+        if number % 3 == 0:
+            self.failed.append(number)
+        if number % 6 != 0:  # each second failure is no answer at all
+            self.send_response(500 if number % 3 == 0 else 200)
+            self.end_headers()
+
+    def log_message(self, *_words: object) -> None: ...
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # five, as usual, would turn some of the connections away
+
+
+@pytest.mark.parametrize("per_second", [None, 200.0])
+def test_without_wrk_each_request_is_counted_and_each_failure(
+    per_second: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    monkeypatch.setattr(_EachThirdFails, "asked", itertools.count(1))
+    monkeypatch.setattr(_EachThirdFails, "failed", [])
+    with _Server(("127.0.0.1", 0), _EachThirdFails) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        script = stock.callbacks("/hook/{token}", first=1)
+        load = drive(
+            f"http://127.0.0.1:{server.server_port}", script, seconds=0.3, directory=tmp_path, per_second=per_second
+        )
+        server.shutdown()
+    assert load.requests == load.made > 0
+    assert load.failed == len(_EachThirdFails.failed)
+    if per_second:
+        assert load.made <= 0.3 * 200 + CONNECTIONS  # those that were waiting for their moment when the time was over
 
 
 def test_the_peer_takes_the_very_callbacks_that_its_pushes_wait_for():
