@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     app = serve.preload()
     if run_in_fork(partial(serve.prepare, app, partial(load, simulator_url)), name="prepare") != 0:
         return 1
+    serve.warm_up(app)
     simulator = Process(
         "simulator",
         run=partial(serve_wsgi, from_environment, host=HOST, port=simulator_port, threads=SIMULATOR_THREADS),
@@ -58,20 +59,20 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
         needed_first=True,
     )
     return supervise(
-        [*serve.redis_programs(redis), simulator, *serve.programs(app, host=HOST, port=port, schedule=_schedule)],
+        [*serve.redis_programs(redis), simulator, *serve.programs(app, host=HOST, port=port, sweep=_sweep)],
         on_ready=lambda: _welcome(web_url, simulator_url, data),
         log_directory=data / "log",
     )
 
 
-def _schedule(app: Flask) -> None:
+def _sweep(app: Flask, is_over: Callable[[], bool]) -> None:
     """The scheduler, once the simulator has been asked for what only a running one can tell."""
     from portal.demo.data import meet_simulator
     from portal.processes import scheduler
 
     with app.app_context():
         meet_simulator(app.config["PORTAL"].simulator_url)
-    scheduler.run(app)
+    scheduler.sweep_until(app, is_over)
 
 
 def _keys(file: Path) -> dict[str, str]:

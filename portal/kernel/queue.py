@@ -125,6 +125,20 @@ def answer(name: str) -> None:
     import_attribute(bell.job)()
 
 
+_is_leaving = False
+
+
+def leave() -> None:
+    """From now on the jobs of this process begin nothing new: it is to end once what they have begun has ended."""
+    global _is_leaving
+    _is_leaving = True
+
+
+def is_leaving() -> bool:
+    """Whether a job that would go on to the next row should leave that to others."""
+    return _is_leaving
+
+
 def publish(channel: str, message: str) -> None:
     """Tell whoever listens on a Redis channel (`clinic:7`, `hotspot:3`, …). Never raises."""
     try:

@@ -6,7 +6,7 @@ from rq.utils import import_attribute
 from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 
-from portal.kernel import clock, ports
+from portal.kernel import clock, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.outbox.carriers import CannotCarry, NothingToCarryWith
@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=90)  # longer than any carrier's timeouts: a killed wo
 
 def deliver_due() -> None:
     """Carry out everything that is due, one at a time. What cannot even be written down comes up again by its lease."""
-    while item_id := _claim():
+    while not queue.is_leaving() and (item_id := _claim()):
         try:
             deliver(item_id)
         except Exception as error:

@@ -74,7 +74,7 @@ def _take_in_spool() -> None:
 
 
 def run(app: Flask) -> None:
-    """Sweep until told to stop."""
+    """Sweep until told to stop, as a program of its own."""
     stopped = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -83,8 +83,13 @@ def run(app: Flask) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    sweep_until(app, lambda: stopped)
+
+
+def sweep_until(app: Flask, is_over: Callable[[], bool]) -> None:
+    """Sweep every few seconds, in any thread. is_over: asked after each round."""
     turn = 0
-    while not stopped:
+    while not is_over():
         with app.app_context():
             if sweep(turn):
                 health.say_alive("scheduler")

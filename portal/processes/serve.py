@@ -4,7 +4,8 @@
 
 Decided: everything is imported and the application is made once, and the programs are copies of that process. They
 stay processes of their own: a worker that hangs on M-Pesa holds up no settling, each may be killed and comes back in a
-moment, and what they share is in memory once.
+moment, and what they share is in memory once. Only the sweeper, which sleeps most of its time, is a thread beside the
+worker that waits on others: thirty megabytes for two queries a second would be a high price.
 Decided: the schema is brought up to date at every start, because a small clinic has nobody to remember it; by a copy
 that ends, because a process that forks must have no connection open.
 Decided: the embedded Redis is good enough for production here. It listens on a socket of ours alone and keeps an
@@ -15,6 +16,8 @@ import gc
 import os
 import socket
 import sys
+import threading
+import traceback
 import urllib.request
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +31,7 @@ from sqlalchemy.orm import configure_mappers
 from portal.app import create_app
 from portal.kernel import queue
 from portal.kernel.config import Config
+from portal.kernel.db import db
 from portal.kernel.errors import Misconfigured, PortalError
 from portal.kernel.schema import lacking, upgrade_database
 from portal.operations.bootstrap import adopt
@@ -38,6 +42,8 @@ from portal.processes.fork import run_in_fork
 from portal.processes.supervisor import Process, refuse_taken, supervise
 from portal.processes.web_server import Front, serve_front
 
+Sweep = Callable[[Flask, Callable[[], bool]], object]  # see `scheduler.sweep_until`
+SWEEP_WITHIN_S = 5.0  # a round that was begun may end
 STOP_WITHIN_S = 30.0  # longer than M-Pesa takes to answer what was just sent
 
 
@@ -62,6 +68,7 @@ def run(*, host: str, port: int, data: Path, web_processes: int = 0) -> int:
     app = preload(config)
     if run_in_fork(partial(prepare, app), name="prepare") != 0:
         return 1
+    warm_up(app)
     return supervise(
         [*redis_programs(redis), *programs(app, host=host, port=port, web_processes=web_processes)],
         on_ready=partial(_say_ready, host, port, config.public_url),
@@ -77,6 +84,7 @@ def web(*, host: str, port: int, processes: int = 0) -> None:
     app = preload(config)
     if run_in_fork(partial(_in_context, app, adopt_first_gateway), name="prepare") != 0:
         raise SystemExit(1)
+    warm_up(app)
     gc.enable()
     _serve_web(app, host=host, port=port, processes=processes)
 
@@ -98,8 +106,16 @@ def preload(config: Config | None = None) -> Flask:
     for name in [*(bell.job for bell in queue.BELLS), *CARRIERS.values()]:
         import_attribute(name)
     configure_mappers()
-    gc.freeze()
     return app
+
+
+def warm_up(app: Flask) -> None:
+    """Do once what every program would do for itself at its first query, then keep it out of the collector's way."""
+    with app.app_context():
+        scheduler.waiting()
+        db.session.remove()
+        db.engine.dispose()  # no connection is open when this process is copied
+    gc.freeze()
 
 
 def prepare(app: Flask, *more: Callable[[], object]) -> None:
@@ -148,7 +164,7 @@ def programs(
     host: str,
     port: int,
     web_processes: int = 0,
-    schedule: Callable[[Flask], object] = scheduler.run,
+    sweep: Sweep = scheduler.sweep_until,
 ) -> list[Process]:
     """Web, workers and scheduler, as many as this machine and its database make use of."""
     config: Config = app.config["PORTAL"]
@@ -158,9 +174,26 @@ def programs(
         Process("web", run=web, is_ready=partial(answers, f"{local_url(host, port)}/readyz")),
         Process(queue.PUSH, run=partial(worker.work, app, [queue.PUSH])),
         *(Process(name, run=partial(worker.work, app, [queue.MONEY])) for name in money),
-        Process(queue.OUTSIDE, run=partial(worker.work, app, [queue.OUTSIDE])),
-        Process("scheduler", run=partial(schedule, app)),
+        Process(queue.OUTSIDE, run=partial(_work_and_sweep, app, sweep)),
     ]
+
+
+def _work_and_sweep(app: Flask, sweep: Sweep) -> None:
+    """The worker that waits on others, and the scheduler in a thread of its own; neither lives without the other."""
+    is_over = threading.Event()
+
+    def sweep_or_end() -> None:
+        try:
+            sweep(app, is_over.is_set)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # the supervisor starts both again
+
+    thread = threading.Thread(target=sweep_or_end, name="scheduler", daemon=True)
+    thread.start()
+    worker.work(app, [queue.OUTSIDE])
+    is_over.set()
+    thread.join(SWEEP_WITHIN_S)
 
 
 def _serve_web(app: Flask, *, host: str, port: int, processes: int) -> None:

@@ -29,6 +29,10 @@ class AppWorker(SimpleWorker):
             for name in self.queue_names():
                 health.say_alive(f"worker_{name}", for_s=for_s)
 
+    def handle_warm_shutdown_request(self) -> None:
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ says none
+        queue.leave()
+
     def perform_job(self, job: Job, queue: Queue) -> bool:
         self._say_alive(BUSY_S)
         with self.app.app_context():

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from portal.kernel import clock, ports
+from portal.kernel import clock, ports, queue
 from portal.kernel.db import db
 from portal.kernel.logs import logger
 
@@ -35,14 +35,16 @@ class Errand:
 
 
 def run(errand: Errand, *, threads: int, lasting: timedelta) -> int:
-    """Do all that is due, and what becomes due meanwhile, beginning nothing new after `lasting`; how many rows."""
+    """Do all that is due, and what becomes due meanwhile; how many rows. Nothing new is begun after `lasting`, or where
+    this process is to end.
+    """
     surroundings = ports.surroundings()
     until, done = clock.now() + lasting, 0
     in_flight: dict[int, tuple[int, Future[None]]] = {}
     failed: set[int] = set()
     with ThreadPoolExecutor(threads) as pool:
         while True:
-            if clock.now() < until:
+            if clock.now() < until and not queue.is_leaving():
                 for row_id, gateway_id in _next(errand, in_flight, failed, threads):
                     in_flight[row_id] = (gateway_id, pool.submit(_in, surroundings, errand.work, row_id))
             if not in_flight:
