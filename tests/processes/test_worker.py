@@ -14,7 +14,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import put
 from portal.payments.processing import gateway_pool
 from portal.processes.worker import AppWorker
-from tests.house import House
+from tests.support.business import House
 
 
 @pytest.fixture
