@@ -1,18 +1,16 @@
 """Appointments: what waits for approval, what is paid."""
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask import Blueprint, g, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from portal.clinic import appointments
 from portal.kernel import queue
-from portal.kernel.db import transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.staff import buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
 from portal.users import permissions
 from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
-from portal.web.language import said
 from portal.web.links import pay_url
 
 
@@ -44,31 +42,20 @@ def listed() -> ResponseReturnValue:
 @needs(APPROVE_APPOINTMENTS)
 def approve(uid: str) -> ResponseReturnValue:
     """Approve: the invoice is issued and the patient told."""
-    try:
-        with transaction():
-            one = appointments.named(g.tenant.id, uid)
-            appointments.approve(g.tenant, one, actor=actor(), pay_url_of=pay_url)
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.OUTBOX)
-        flash(_("Approved. The patient has been told how to pay."), "success")
-    return redirect(url_for("staff.appointments"), 303)
+
+    def work() -> str:
+        appointments.approve(g.tenant, appointments.named(g.tenant.id, uid), actor=actor(), pay_url_of=pay_url)
+        return _("Approved. The patient has been told how to pay.")
+
+    return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)
 
 
 @needs(APPROVE_APPOINTMENTS)
 def decline(uid: str) -> ResponseReturnValue:
     """Decline: the patient is told."""
-    try:
-        with transaction():
-            appointments.decline(appointments.named(g.tenant.id, uid), why="", actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.OUTBOX)
-        flash(_("Declined. The patient has been told."), "success")
-    return redirect(url_for("staff.appointments"), 303)
+
+    def work() -> str:
+        appointments.decline(appointments.named(g.tenant.id, uid), why="", actor=actor())
+        return _("Declined. The patient has been told.")
+
+    return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)

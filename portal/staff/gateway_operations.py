@@ -1,9 +1,8 @@
 """What stands under a gateway's settings: its addresses, its balance, its initiator, M-Pesa's list."""
 
-from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -11,15 +10,15 @@ from portal.gateways import c2b_registration, initiator, settings
 from portal.gateways.models import Gateway
 from portal.kernel import queue
 from portal.kernel.db import transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import daraja_requests
 from portal.payments.c2b import pull as pulling
 from portal.payments.inbox import inbox
+from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
-from portal.web.language import said
 
 
 def open_doors(bp: Blueprint) -> None:
@@ -66,19 +65,6 @@ def shown(one: Gateway) -> dict[str, Any]:
     }
 
 
-def _do(uid: str, work: Callable[[], str]) -> ResponseReturnValue:
-    """Do it, say how it went, and show the gateway again. `work` gives the sentence."""
-    try:
-        sentence = work()
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        flash(sentence, "success")
-    return redirect(url_for("staff.gateway", uid=uid), 303)
-
-
 @needs(MANAGE_GATEWAYS)
 def register_gateway(uid: str) -> ResponseReturnValue:
     """Give Safaricom our addresses for payments by hand."""
@@ -95,7 +81,7 @@ def register_gateway(uid: str) -> ResponseReturnValue:
         )
         return _("Safaricom reports payments by hand to us now.")
 
-    return _do(uid, work)
+    return buttons.do_outside(work, then=url_for("staff.gateway", uid=uid))
 
 
 @needs(MANAGE_GATEWAYS)
@@ -108,7 +94,7 @@ def rotate(uid: str) -> ResponseReturnValue:
         inbox.forget_doors()
         return _("The addresses are new. Those before work until the next change: register the new ones now.")
 
-    return _do(uid, work)
+    return buttons.do_outside(work, then=url_for("staff.gateway", uid=uid))
 
 
 @needs(MANAGE_GATEWAYS)
@@ -116,12 +102,10 @@ def balance(uid: str) -> ResponseReturnValue:
     """Ask for the balance; the answer follows."""
 
     def work() -> str:
-        with transaction():
-            daraja_requests.ask_balance(settings.named(g.tenant.id, uid), actor=actor())
-        queue.ring(queue.REQUESTS)
+        daraja_requests.ask_balance(settings.named(g.tenant.id, uid), actor=actor())
         return _("M-Pesa is asked.")
 
-    return _do(uid, work)
+    return buttons.do(work, then=url_for("staff.gateway", uid=uid), ring=queue.REQUESTS)
 
 
 @needs(MANAGE_GATEWAYS)
@@ -136,12 +120,10 @@ def release(uid: str) -> ResponseReturnValue:
     """Somebody has looked: the initiator is used again."""
 
     def work() -> str:
-        with transaction():
-            initiator.release_halted(settings.named(g.tenant.id, uid), actor=actor())
-        queue.ring(queue.REQUESTS)
+        initiator.release_halted(settings.named(g.tenant.id, uid), actor=actor())
         return _("The initiator is used again.")
 
-    return _do(uid, work)
+    return buttons.do(work, then=url_for("staff.gateway", uid=uid), ring=queue.REQUESTS)
 
 
 @needs(MANAGE_GATEWAYS)
@@ -154,7 +136,7 @@ def register_pull(uid: str) -> ResponseReturnValue:
         pulling.register(gateway_id, msisdn, actor=actor(), public_url=links.public_url())
         return _("M-Pesa's list is read every 15 minutes now.")
 
-    return _do(uid, work)
+    return buttons.do_outside(work, then=url_for("staff.gateway", uid=uid))
 
 
 @needs(MANAGE_GATEWAYS)
@@ -172,4 +154,4 @@ def pull(uid: str) -> ResponseReturnValue:
             )
         return _("M-Pesa lists %(rows)s payments; %(new)s were not known here.", rows=brought.rows, new=brought.new)
 
-    return _do(uid, work)
+    return buttons.do_outside(work, then=url_for("staff.gateway", uid=uid))

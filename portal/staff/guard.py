@@ -91,7 +91,11 @@ def _is_poll() -> bool:
 
 def read_id(name: str) -> int | None:
     """The row id that this page's address goes on from; None where it names none that could be one."""
-    given = request.args.get(name, "")
+    return read_row_id(request.args.get(name, ""))
+
+
+def read_row_id(given: str) -> int | None:
+    """The row id that this text is; None for what could be none."""
     return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None
 
 

@@ -19,10 +19,10 @@ from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import for_screens
 from portal.payments import manual, matching
 from portal.payments.manual import Taken
-from portal.payments.models import Customer
+from portal.payments.models import Customer, Payment
 from portal.payments.wallets import customers, wallets
-from portal.staff import audit_words
-from portal.staff.guard import actor, needs
+from portal.staff import audit_words, buttons
+from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions
 from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, REQUEST_PAYMENT, SEE_MONEY, VOID_MANUAL
@@ -68,15 +68,10 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/customers/<uid>/pay", "customer_pay", customer_pay, methods=["POST"])
 
 
-def _before_id() -> int | None:
-    cursor = request.args.get("cursor", "")
-    return int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
-
-
 @needs(SEE_MONEY, looks_at="money_by_hand")
 def listed() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
-    items, cursor = manual.page(g.tenant.id, before_id=_before_id())
+    items, cursor = manual.page(g.tenant.id, before_id=read_id("cursor"))
     return render_template(
         "staff/manual.html",
         rows=[_row(record) for record in manual.records_of(items)],
@@ -163,18 +158,12 @@ def _record(form: ManualForm) -> tuple[str, bool, int]:
 @needs(VOID_MANUAL)
 def void(uid: str) -> ResponseReturnValue:
     """Take one back, with a reason. What it paid is owed again."""
-    try:
-        with transaction():
-            voided = manual.void(g.tenant.id, [uid], why=request.form.get("reason", ""), actor=actor())
-            receipt = voided[0].receipt or ""
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.WITHDRAW)
-        flash(_("%(receipt)s is void. What it paid is owed again.", receipt=receipt), "success")
-    return redirect(url_for("staff.manual"), 303)
+
+    def work() -> str:
+        voided = manual.void(g.tenant.id, [uid], why=request.form.get("reason", ""), actor=actor())
+        return _("%(receipt)s is void. What it paid is owed again.", receipt=voided[0].receipt or "")
+
+    return buttons.do(work, then=url_for("staff.manual"), ring=queue.WITHDRAW)
 
 
 @needs(SEE_MONEY, looks_at="customers")
@@ -186,7 +175,7 @@ def customer_list() -> ResponseReturnValue:
 def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValue:
     tenant_id, words = g.tenant.id, request.args.get("q", "")
     environment = client_factory.environment_of(tenant_id)
-    found, cursor = customers.page(tenant_id, words, before_id=_before_id())
+    found, cursor = customers.page(tenant_id, words, before_id=read_id("cursor"))
     held = customers.balances(tenant_id, environment, found)
     page = render_template(
         "staff/customers.html",
@@ -226,16 +215,20 @@ def customer_add() -> ResponseReturnValue:
 @needs(PLACE_MONEY)
 def customer_pay(uid: str) -> ResponseReturnValue:
     """Pay an invoice from a customer's credit."""
-    customer_id = customers.by_uid(g.tenant.id, uid).id
+
+    def work() -> str:
+        customer_id = customers.by_uid(g.tenant.id, uid).id
+        payment = _payable(request.form.get("reference", ""))
+        reference = payment.reference
+        paid_cents = wallets.pay(payment.id, customer_id, actor=actor())
+        return _("%(amount)s paid on %(reference)s.", amount=money.format_kes(paid_cents), reference=reference)
+
+    return buttons.do(work, then=url_for("staff.customers"), ring=queue.PAID)
+
+
+def _payable(reference: str) -> Payment:
+    """What staff typed; a slip of theirs is said on the page that they are on."""
     try:
-        with transaction():
-            payment = matching.payable(g.tenant.id, request.form.get("reference", ""))
-            reference = payment.reference
-            paid_cents = wallets.pay(payment.id, customer_id, actor=actor())
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.PAID)
-        amount = money.format_kes(paid_cents)
-        flash(_("%(amount)s paid on %(reference)s.", amount=amount, reference=reference), "success")
-    return redirect(url_for("staff.customers"), 303)
+        return matching.payable(g.tenant.id, reference)
+    except NotFound as error:
+        raise Refused(error.message, code=error.code) from error

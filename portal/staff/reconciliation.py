@@ -17,14 +17,14 @@ from portal.audit import chain
 from portal.gateways import daraja, settings
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Refused
 from portal.payments.models import Transaction
 from portal.reconciliation import review, runs
 from portal.reconciliation.files import MOST_BYTES, StatementError
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS, CREATED, FLAGGED
-from portal.staff import reasons
-from portal.staff.guard import actor, needs
+from portal.staff import buttons, reasons
+from portal.staff.guard import actor, needs, read_id, read_row_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
 from portal.users.permissions import ACCEPT_STATEMENT, RECONCILE
@@ -94,9 +94,7 @@ def listed() -> ResponseReturnValue:
 
 
 def _list(form: UploadForm, problems: list[str], status_code: int = 200) -> ResponseReturnValue:
-    cursor = request.args.get("cursor", "")
-    before_id = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
-    found = review.latest(g.tenant.id, before_id=before_id)
+    found = review.latest(g.tenant.id, before_id=read_id("cursor"))
     names = team.names_of({one.made_by_id for one in found})
     page = render_template(
         "staff/reconcile.html",
@@ -176,15 +174,13 @@ def compare_list() -> ResponseReturnValue:
 @needs(ACCEPT_STATEMENT)
 def accept(uid: str) -> ResponseReturnValue:
     """Believe a statement: what was missing here is booked and placed."""
-    made_id = review.by_uid(g.tenant.id, uid).id
-    try:
-        runs.accept(made_id, user_id=current_user.id, actor=actor())
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
+
+    def work() -> str:
+        runs.accept(review.by_uid(g.tenant.id, uid).id, user_id=current_user.id, actor=actor())
         queue.ring(queue.PAID)
-        flash(_("Accepted: what was missing here is booked."), "success")
-    return redirect(url_for("staff.reconcile_report", uid=uid), 303)
+        return _("Accepted: what was missing here is booked.")
+
+    return buttons.do_outside(work, then=url_for("staff.reconcile_report", uid=uid))
 
 
 def _draft(made: Reconciliation, counts: dict[str, int]) -> dict[str, Any] | None:
@@ -211,9 +207,7 @@ def report(uid: str) -> ResponseReturnValue:
     made = review.by_uid(g.tenant.id, uid)
     bucket = request.args.get("bucket", "")
     bucket = bucket if bucket in BUCKETS else ""
-    after = request.args.get("after", "")
-    after_id = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
-    rows = review.rows_of(made, bucket, after_id=after_id)
+    rows = review.rows_of(made, bucket, after_id=read_id("after") or 0)
     names = team.names_of({row.owner_id for row in rows})
     money = review.transactions_of(rows)
     counts = runs.counts_of(made)
@@ -300,34 +294,28 @@ def _shillings(amount_cents: int) -> str:
 @needs(RECONCILE)
 def assign(uid: str, row_id: int) -> ResponseReturnValue:
     """Say who looks into a difference."""
-    owner = request.form.get("owner", "")
-    owner_id = int(owner) if owner.isascii() and owner.isdecimal() and len(owner) < 19 else 0
-    try:
-        with transaction():
-            review.assign(g.tenant.id, uid, row_id, owner_id=owner_id, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    return _back(uid)
+
+    def work() -> str:
+        owner_id = read_row_id(request.form.get("owner", "")) or 0
+        review.assign(g.tenant.id, uid, row_id, owner_id=owner_id, actor=actor())
+        return ""
+
+    return buttons.do(work, then=_report_url(uid))
 
 
 @needs(RECONCILE)
 def resolve(uid: str, row_id: int) -> ResponseReturnValue:
     """Say what was found out about a difference."""
-    try:
-        with transaction():
-            note = request.form.get("note", "")
-            review.resolve(g.tenant.id, uid, row_id, note=note, user_id=current_user.id, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        flash(_("Noted. The difference counts as explained."), "success")
-    return _back(uid)
+
+    def work() -> str:
+        note = request.form.get("note", "")
+        review.resolve(g.tenant.id, uid, row_id, note=note, user_id=current_user.id, actor=actor())
+        return _("Noted. The difference counts as explained.")
+
+    return buttons.do(work, then=_report_url(uid))
 
 
-def _back(uid: str) -> ResponseReturnValue:
+def _report_url(uid: str) -> str:
+    """The report, at the bucket that its reader looked at."""
     bucket = request.form.get("bucket", "")
-    return redirect(url_for("staff.reconcile_report", uid=uid, bucket=bucket if bucket in BUCKETS else None), 303)
+    return url_for("staff.reconcile_report", uid=uid, bucket=bucket if bucket in BUCKETS else None)

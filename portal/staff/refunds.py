@@ -17,7 +17,7 @@ from portal.payments import search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
-from portal.staff import audit_words
+from portal.staff import audit_words, buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
@@ -63,8 +63,7 @@ def _limited(view: Any) -> Any:
 @needs(REFUND, looks_at="refunds")
 def listed() -> ResponseReturnValue:
     """Those that wait for a second administrator first, then all, newest first."""
-    cursor = request.args.get("cursor", "")
-    before_id = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
+    before_id = read_id("cursor")
     items, next_id = refunds.page(g.tenant.id, before_id=before_id)
     waiting, approve_after = refunds.to_approve(g.tenant.id, after_id=read_id("approve_after"))
     waiting = waiting if before_id is None else []
@@ -208,48 +207,40 @@ def _form_page(
 @needs(REFUND)
 def approve(uid: str) -> ResponseReturnValue:
     """The second administrator's yes."""
-    refund_id = refunds.named(g.tenant.id, uid).id
-    try:
-        with transaction():
-            refunds.approve(refunds.lock(refund_id), user_id=current_user.id, actor=actor())
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.REQUESTS)
-        flash(_("Approved. It is done when M-Pesa confirms it."), "success")
-    return redirect(url_for("staff.refunds"), 303)
+
+    def work() -> str:
+        refund_id = refunds.named(g.tenant.id, uid).id
+        refunds.approve(refunds.lock(refund_id), user_id=current_user.id, actor=actor())
+        return _("Approved. It is done when M-Pesa confirms it.")
+
+    return buttons.do(work, then=url_for("staff.refunds"), ring=queue.REQUESTS)
 
 
 @needs(REFUND)
 def resolve(uid: str) -> ResponseReturnValue:
     """What became of a refund that M-Pesa does not tell of, as its statement says."""
-    refund_id = refunds.named(g.tenant.id, uid).id
     went = request.form.get("outcome") == "went"
     receipt = request.form.get("receipt", "").strip().upper()[:20]
-    try:
-        with transaction():
-            refunds.resolve(refunds.lock(refund_id), went=went, receipt=receipt, actor=actor())
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.WITHDRAW)
-        flash(_("Noted. The books say so too.") if went else _("Noted. The money may be refunded again."), "success")
-    return redirect(url_for("staff.refunds"), 303)
+
+    def work() -> str:
+        refund_id = refunds.named(g.tenant.id, uid).id
+        refunds.resolve(refunds.lock(refund_id), went=went, receipt=receipt, actor=actor())
+        return _("Noted. The books say so too.") if went else _("Noted. The money may be refunded again.")
+
+    return buttons.do(work, then=url_for("staff.refunds"), ring=queue.WITHDRAW)
 
 
 @needs(REFUND)
 def refuse(uid: str) -> ResponseReturnValue:
     """The second administrator's no, or the first one's second thought."""
-    refund_id = refunds.named(g.tenant.id, uid).id
     why = request.form.get("reason", "").replace("\0", "").strip()[:200]
-    try:
-        with transaction():
-            refunds.refuse(refunds.lock(refund_id), why=why, actor=actor())
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        flash(_("Refused. Nothing is sent back."), "success")
-    return redirect(url_for("staff.refunds"), 303)
+
+    def work() -> str:
+        refund_id = refunds.named(g.tenant.id, uid).id
+        refunds.refuse(refunds.lock(refund_id), why=why, actor=actor())
+        return _("Refused. Nothing is sent back.")
+
+    return buttons.do(work, then=url_for("staff.refunds"))
 
 
 def actions(item: Transaction, payments: list[Payment]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ system alone said was paid, which is no money before somebody agrees.
 
 from typing import Any
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -13,14 +13,12 @@ from portal.audit import chain
 from portal.hotspot import unverified
 from portal.kernel import queue
 from portal.kernel.db import transaction
-from portal.kernel.errors import NotFound, Refused
 from portal.payments.models import Claim, Hearsay
 from portal.payments.sms import submissions
 from portal.payments.webhook import unverified_reports
-from portal.staff import audit_words
+from portal.staff import audit_words, buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.users.permissions import RECORD_MANUAL, SEE_MONEY
-from portal.web.language import said
 
 
 def open_doors(bp: Blueprint) -> None:
@@ -83,64 +81,45 @@ def _shown(claim: Claim) -> dict[str, Any]:
 @needs(RECORD_MANUAL)
 def accept(uid: str) -> ResponseReturnValue:
     """The money is there: booked, and what it paid is delivered."""
-    try:
-        with transaction():
-            receipt = submissions.accept(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.claims"), 303)
-    queue.ring(queue.PAID)
-    flash(_("%(receipt)s is accepted.", receipt=receipt), "success")
-    return redirect(url_for("staff.claims"), 303)
+
+    def work() -> str:
+        receipt = submissions.accept(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
+        return _("%(receipt)s is accepted.", receipt=receipt)
+
+    return buttons.do(work, then=url_for("staff.claims"), ring=queue.PAID)
 
 
 @needs(RECORD_MANUAL)
 def refuse(uid: str) -> ResponseReturnValue:
     """The money is not there: the offer is closed, and what was opened ends."""
-    try:
-        with transaction():
-            why = request.form.get("reason", "")
-            claim = submissions.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
-            unverified.end_access(claim, actor=actor())
-            receipt = claim.receipt
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.claims"), 303)
-    flash(_("%(receipt)s is refused.", receipt=receipt), "success")
-    return redirect(url_for("staff.claims"), 303)
+
+    def work() -> str:
+        why = request.form.get("reason", "")
+        claim = submissions.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
+        unverified.end_access(claim, actor=actor())
+        return _("%(receipt)s is refused.", receipt=claim.receipt)
+
+    return buttons.do(work, then=url_for("staff.claims"))
 
 
 @needs(RECORD_MANUAL)
 def agree(uid: str) -> ResponseReturnValue:
     """Another system was right: the money is booked, on this person's word."""
-    try:
-        with transaction():
-            receipt = unverified_reports.agree(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.claims"), 303)
-    flash(_("%(receipt)s is accepted.", receipt=receipt), "success")
-    return redirect(url_for("staff.claims"), 303)
+
+    def work() -> str:
+        receipt = unverified_reports.agree(g.tenant.id, uid, user_id=current_user.id, actor=actor()).receipt
+        return _("%(receipt)s is accepted.", receipt=receipt)
+
+    return buttons.do(work, then=url_for("staff.claims"), ring=queue.PAID)
 
 
 @needs(RECORD_MANUAL)
 def disagree(uid: str) -> ResponseReturnValue:
     """Another system was wrong: nothing is booked."""
-    try:
-        with transaction():
-            why = request.form.get("reason", "")
-            held = unverified_reports.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
-            receipt = held.receipt
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.claims"), 303)
-    flash(_("%(receipt)s is refused.", receipt=receipt), "success")
-    return redirect(url_for("staff.claims"), 303)
+
+    def work() -> str:
+        why = request.form.get("reason", "")
+        held = unverified_reports.refuse(g.tenant.id, uid, why=why, user_id=current_user.id, actor=actor())
+        return _("%(receipt)s is refused.", receipt=held.receipt)
+
+    return buttons.do(work, then=url_for("staff.claims"))

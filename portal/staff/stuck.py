@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask import Blueprint, g, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from portal.kernel import queue
-from portal.kernel.db import transaction
-from portal.kernel.errors import NotFound, Refused
 from portal.payments import stuck
+from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.users import permissions
 from portal.users.permissions import MANAGE_GATEWAYS, SEE_MONEY
-from portal.web.language import said
 
 HEADINGS = {
     "callback": (
@@ -85,15 +83,9 @@ def send(item_id: int) -> ResponseReturnValue:
     return _set_going(stuck.send_message_again, item_id, queue.OUTBOX)
 
 
-def _set_going(work: Callable[..., None], item_id: int, bell: queue.Bell) -> ResponseReturnValue:
-    try:
-        with transaction():
-            work(g.tenant.id, item_id, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(bell)
-        flash(_("It is being tried again. Load this page in a moment."), "success")
-    return redirect(url_for("staff.stuck"), 303)
+def _set_going(set_going: Callable[..., None], item_id: int, bell: queue.Bell) -> ResponseReturnValue:
+    def work() -> str:
+        set_going(g.tenant.id, item_id, actor=actor())
+        return _("It is being tried again. Load this page in a moment.")
+
+    return buttons.do(work, then=url_for("staff.stuck"), ring=bell)

@@ -19,7 +19,7 @@ from portal.kernel.phone import as_shown
 from portal.notifications import notices
 from portal.payments import provisional, search, stuck
 from portal.payments.models import Transaction
-from portal.staff.guard import needs
+from portal.staff.guard import needs, read_row_id
 from portal.tenants.models import Tenant
 from portal.users import permissions
 from portal.users.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
@@ -154,8 +154,7 @@ def live() -> ResponseReturnValue:
 @needs(SEE_MONEY)
 def notices_read() -> ResponseReturnValue:
     """Somebody has read what stands on their page."""
-    last = request.form.get("last", "")
-    if last.isascii() and last.isdecimal() and len(last) < 19:
+    if (last_id := read_row_id(request.form.get("last", ""))) is not None:
         with transaction():
-            notices.read(g.tenant.id, current_user.id, int(last))
+            notices.read(g.tenant.id, current_user.id, last_id)
     return redirect(url_for("staff.today"), 303)

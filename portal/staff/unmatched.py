@@ -13,7 +13,6 @@ from portal.gateways import client_factory, messages
 from portal.kernel import money as cash
 from portal.kernel import personal, queue
 from portal.kernel.db import transaction
-from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import as_shown, for_screens
 from portal.payments import matching, placing, provisional, search
 from portal.payments.c2b import unresolved
@@ -23,11 +22,10 @@ from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
 from portal.payments.stk import pushes
 from portal.payments.wallets import wallets
-from portal.staff import audit_words
-from portal.staff.guard import actor, needs, read_id
+from portal.staff import audit_words, buttons
+from portal.staff.guard import actor, needs, read_id, read_row_id
 from portal.users import permissions
 from portal.users.permissions import PLACE_MONEY, REFUND, SEE_MONEY
-from portal.web.language import said
 
 WHY_SHOWN = {
     "unknown account": _l("The account that the payer typed is not known here."),
@@ -129,18 +127,13 @@ def _unproved(one: Transaction) -> dict[str, Any]:
 @needs(PLACE_MONEY)
 def decide_paid(uid: str) -> ResponseReturnValue:
     """Say whether M-Pesa has money of which it told no receipt, or contradictory things."""
-    was_paid = request.form.get("outcome") == "paid"
-    try:
-        with transaction():
-            provisional.decide(g.tenant.id, uid, was_paid=was_paid, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.WITHDRAW)
-        flash(_("Noted. The books say so too."), "success")
-    return redirect(url_for("staff.unmatched"), 303)
+
+    def work() -> str:
+        was_paid = request.form.get("outcome") == "paid"
+        provisional.decide(g.tenant.id, uid, was_paid=was_paid, actor=actor())
+        return _("Noted. The books say so too.")
+
+    return buttons.do(work, then=url_for("staff.unmatched"), ring=queue.WITHDRAW)
 
 
 def _cancelled(found: list[tuple[Appointment, Payment]], may_refund: bool) -> list[dict[str, Any]]:
@@ -207,22 +200,15 @@ def _payer(payer: messages.PayerId) -> str:
 @needs(PLACE_MONEY)
 def decide(item_id: int) -> ResponseReturnValue:
     """Say what a payment by hand is: the money of a request, money of its own, or none of ours."""
-    said_it_is = request.form.get("push", "")
-    push_id = int(said_it_is) if said_it_is.isascii() and said_it_is.isdecimal() and len(said_it_is) < 19 else None
-    try:
-        with transaction():
-            if request.form.get("outcome") == "refuse":
-                unresolved.refuse(g.tenant.id, item_id, actor=actor())
-            else:
-                unresolved.take(g.tenant.id, item_id, push_id, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-    else:
-        queue.ring(queue.PAID)
-        flash(_("Noted. The books say so too."), "success")
-    return redirect(url_for("staff.unmatched"), 303)
+
+    def work() -> str:
+        if request.form.get("outcome") == "refuse":
+            unresolved.refuse(g.tenant.id, item_id, actor=actor())
+        else:
+            unresolved.take(g.tenant.id, item_id, read_row_id(request.form.get("push", "")), actor=actor())
+        return _("Noted. The books say so too.")
+
+    return buttons.do(work, then=url_for("staff.unmatched"), ring=queue.PAID)
 
 
 def _owed(found: list[tuple[Payment, Transaction]]) -> list[dict[str, Any]]:
@@ -272,34 +258,22 @@ def _suggestions(item: Transaction, likely: list[Payment]) -> list[dict[str, Any
 @needs(PLACE_MONEY)
 def place(uid: str) -> ResponseReturnValue:
     """Give homeless money to the payment that a person named."""
-    reference = messages.normalise_account(request.form.get("reference", ""))
-    try:
-        with transaction():
-            given = placing.place(g.tenant.id, uid, reference, actor=actor())
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.unmatched"), 303)
-    queue.ring(queue.PAID)
-    flash(
-        _("%(amount)s placed on %(reference)s.", amount=cash.format_kes(given), reference=reference),
-        "success",
-    )
-    return redirect(url_for("staff.unmatched"), 303)
+
+    def work() -> str:
+        reference = messages.normalise_account(request.form.get("reference", ""))
+        given_cents = placing.place(g.tenant.id, uid, reference, actor=actor())
+        return _("%(amount)s placed on %(reference)s.", amount=cash.format_kes(given_cents), reference=reference)
+
+    return buttons.do(work, then=url_for("staff.unmatched"), ring=queue.PAID)
 
 
 @needs(PLACE_MONEY)
 def keep(uid: str) -> ResponseReturnValue:
     """Keep homeless money as the payer's credit: of the phone that paid, else of the phone that staff entered."""
-    try:
-        with transaction():
-            kept = placing.keep_as_credit(g.tenant.id, uid, request.form.get("phone", ""), actor=actor())
-            put, number = kept.amount_cents, kept.customer.account_number
-    except NotFound:
-        raise
-    except Refused as error:
-        flash(said(error.message), "danger")
-        return redirect(url_for("staff.unmatched"), 303)
-    flash(_("%(amount)s kept as credit of %(number)s.", amount=cash.format_kes(put), number=number), "success")
-    return redirect(url_for("staff.unmatched"), 303)
+
+    def work() -> str:
+        kept = placing.keep_as_credit(g.tenant.id, uid, request.form.get("phone", ""), actor=actor())
+        amount, number = cash.format_kes(kept.amount_cents), kept.customer.account_number
+        return _("%(amount)s kept as credit of %(number)s.", amount=amount, number=number)
+
+    return buttons.do(work, then=url_for("staff.unmatched"))
