@@ -50,8 +50,7 @@ def furnish(app: Flask) -> str:
                 "baseUrl": "http://127.0.0.1:9", "forHotspot": True,
             }  # fmt: skip
             token = settings.create(tenant.id, given, actor="bench").hook_token
-            package = {"name": "1 day", "price": PRICE_KES, "duration": 86_400, "rate": "2M/5M"}
-            packages.create(tenant.id, package, actor="bench", push_limit_cents=tenant.push_limit_cents)
+            packages.create(tenant.id, packages.Offer("1 day", PRICE_KES * 100, 86_400, "2M/5M"), actor="bench")
         with core_transaction() as connection:
             TABLE.create(connection, checkfirst=True)
         db.session.remove()

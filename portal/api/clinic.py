@@ -1,12 +1,13 @@
 """Patients, clinicians, appointments and invoices."""
 
+from functools import partial
 from typing import Any
 
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
+from portal.api.guard import Doors, Fields, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Invoice
@@ -131,14 +132,23 @@ def book() -> ResponseReturnValue:
     given = body()
     with transaction():
         tenant = _clinic()
+        patient = people.patient(tenant.id, given.get("patientId"))
+        clinician = people.clinician(tenant.id, given.get("clinicianId"))
+        price = partial(money.payable_cents, limit_cents=tenant.push_limit_cents)
+        fields = Fields(given)
+        kind = fields.read("kind", appointments.read_kind, "")
+        starts_at = fields.read("startsAt", appointments.read_start, clock.now())
+        duration_minutes = fields.read("durationMinutes", appointments.read_minutes, 0)
+        price_cents = fields.read("price", price, 0)
+        fields.refuse_wrong("The appointment is not complete.")
         booked = appointments.book(
             tenant,
-            patient=people.patient(tenant.id, given.get("patientId")),
-            clinician=people.clinician(tenant.id, given.get("clinicianId")),
-            kind=given.get("kind"),
-            starts_at=given.get("startsAt"),
-            duration_minutes=given.get("durationMinutes"),
-            price=given.get("price"),
+            patient=patient,
+            clinician=clinician,
+            kind=kind,
+            starts_at=starts_at,
+            duration_minutes=duration_minutes,
+            price_cents=price_cents,
             actor=principal().actor,
         )
         answer = shown_appointment(booked)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from portal.api.schemas import Contract, contract_of
-from portal.kernel.errors import PortalError, Refused
+from portal.kernel.errors import PortalError, Refused, Text
 from portal.users import permissions, tokens
 from portal.users.permissions import Forbidden, SignInNeeded
 from portal.users.tokens import Principal
@@ -22,6 +22,7 @@ from portal.web.limits import STANDARD, network, shared
 EVERYBODY = "everybody"
 ANYONE_SIGNED_IN = "signed in"
 View = Callable[..., ResponseReturnValue]
+T = TypeVar("T")
 LONGEST_TEXT, DEEPEST = 4_000, 8
 LONGEST_CURSOR = 18  # digits of a 64-bit row id
 LONGEST_TEXTS = {"certificate": 20_000}  # PEM, perhaps with its chain
@@ -158,6 +159,27 @@ def text_of(given: dict[str, Any], name: str, *, required: bool = True) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise Refused(f"{name} must be text.", code="invalid_fields", fields={name: "Must be text."})
     return str(value)
+
+
+class Fields:
+    """Reads a request's fields into values; all that is wrong with them is told at once."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self.wrong: dict[str, Text] = {}
+
+    def read(self, name: str, how: Callable[[object], T], instead: T) -> T:
+        """The field as `how` reads it. instead: what stands for it until `refuse_wrong`, where `how` refuses it."""
+        try:
+            return how(self._given.get(name))
+        except Refused as error:
+            self.wrong[name] = error.message
+            return instead
+
+    def refuse_wrong(self, sentence: str) -> None:
+        """Raise Refused naming every field that could not be read."""
+        if self.wrong:
+            raise Refused(sentence, code="invalid_fields", fields=self.wrong)
 
 
 @contextmanager

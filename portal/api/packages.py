@@ -1,11 +1,12 @@
 """Packages, for administrators."""
 
+from functools import partial
 from typing import Any
 
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import Doors, body, principal, text_of
+from portal.api.guard import Doors, Fields, body, principal, text_of
 from portal.api.schemas import contract, page_of
 from portal.hotspot import packages
 from portal.hotspot.models import Package
@@ -65,6 +66,26 @@ def created() -> ResponseReturnValue:
         raise Refused(f"forPppoe: {sentence}", code="invalid_fields", fields={"forPppoe": sentence})
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
-        package = packages.create(tenant.id, given, actor=asking.actor, push_limit_cents=tenant.push_limit_cents)
-        answer = for_staff(package)
+        offer = _read_offer(given, limit_cents=tenant.push_limit_cents)
+        answer = for_staff(packages.create(tenant.id, offer, actor=asking.actor))
     return jsonify(answer), 201
+
+
+def _read_offer(given: dict[str, Any], *, limit_cents: int) -> packages.Offer:
+    """The package that is offered. Raises Refused with every field at fault."""
+    fields = Fields({"devices": 1} | given)
+    name = fields.read("name", packages.read_name, "")
+    price_cents = fields.read("price", partial(money.payable_cents, limit_cents=limit_cents), 0)
+    duration_s = fields.read("duration", packages.read_duration, 0)
+    data_cap_bytes = fields.read("dataCap", packages.read_data_cap, None)
+    devices = fields.read("devices", packages.read_devices, 0)
+    has_rate = bool(str(given.get("rate") or "").strip())
+    rate = fields.read("rate", packages.read_rate, "") if has_rate else fields.read("speed", packages.rate_of_speed, "")
+    for_pppoe = given.get("forPppoe")
+    kind = str(given.get("kind") or ("pppoe" if for_pppoe else "hotspot"))
+    if kind not in packages.KINDS:
+        fields.wrong["kind"] = "Must be hotspot or pppoe."
+    elif for_pppoe is not None and for_pppoe != (kind == "pppoe"):
+        fields.wrong["forPppoe"] = f"A package of kind {kind} cannot have it {'true' if for_pppoe else 'false'}."
+    fields.refuse_wrong("The package is not complete.")
+    return packages.Offer(name, price_cents, duration_s, rate, data_cap_bytes, devices, kind)

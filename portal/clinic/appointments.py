@@ -15,13 +15,14 @@ from portal.clinic import invoices, meetings, notifications
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, money
 from portal.kernel.db import db
-from portal.kernel.errors import Conflict, NotFound, Refused, Text
+from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.translations import render
 from portal.payments.models import Payment
 from portal.payments.payment import lock_payment
 from portal.tenants.models import Tenant
 
+KINDS = ("virtual", "onsite")
 ALLOWED = {
     "pending_approval": {"approved", "declined", "cancelled"},
     "approved": {"confirmed", "cancelled"},
@@ -40,41 +41,23 @@ def book(
     *,
     patient: Patient,
     clinician: Clinician,
-    kind: object,
-    starts_at: object,
-    duration_minutes: object,
-    price: object,
+    kind: str,
+    starts_at: datetime,
+    duration_minutes: int,
+    price_cents: int,
     actor: str,
 ) -> Appointment:
     """A new appointment, pending approval; the clinician is told. The caller commits, then rings OUTBOX.
 
-    price: KES. starts_at: RFC 3339. Raises Refused with every field at fault.
+    Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`.
     """
-    wrong: dict[str, Text] = {}
-    if kind not in ("virtual", "onsite"):
-        wrong["kind"] = "Must be virtual or onsite."
-    begins = read_instant(starts_at)
-    if begins is None:
-        wrong["startsAt"] = "Must be a time with its zone, such as 2026-11-21T09:30:00+03:00."
-    elif begins < clock.now() - timedelta(minutes=5):
-        wrong["startsAt"] = "Must lie in the future."
-    minutes = duration_minutes if isinstance(duration_minutes, int) and not isinstance(duration_minutes, bool) else 0
-    if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
-        wrong["durationMinutes"] = "A whole number from 5 to 600."
-    price_cents = 0
-    try:
-        price_cents = money.payable_cents(price, limit_cents=tenant.push_limit_cents)
-    except Refused as error:
-        wrong["price"] = error.message
-    if wrong or begins is None:
-        raise Refused("The appointment is not complete.", code="invalid_fields", fields=wrong)
     appointment = Appointment(
         tenant_id=tenant.id,
         patient_id=patient.id,
         clinician_id=clinician.id,
         kind=kind,
-        starts_at=begins,
-        duration_minutes=minutes,
+        starts_at=starts_at,
+        duration_minutes=duration_minutes,
         price_cents=price_cents,
         status="pending_approval",
         place=tenant.address if kind == "onsite" else "",
@@ -87,13 +70,30 @@ def book(
     return appointment
 
 
-def read_instant(text: object) -> datetime | None:
-    """An RFC 3339 time as UTC; a time without zone is read on Nairobi's clock. None for what is no time."""
+def read_kind(value: object) -> str:
+    """virtual or onsite. Raises Refused."""
+    if value not in KINDS:
+        raise Refused("Must be virtual or onsite.")
+    return str(value)
+
+
+def read_start(value: object) -> datetime:
+    """When it begins, from RFC 3339; a time without zone is on Nairobi's clock. Raises Refused for one that is over."""
     try:
-        begins = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        begins = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
     except ValueError:
-        return None
-    return (begins if begins.tzinfo else begins.replace(tzinfo=clock.NAIROBI)).astimezone(UTC)
+        raise Refused("Must be a time with its zone, such as 2026-11-21T09:30:00+03:00.") from None
+    begins = (begins if begins.tzinfo else begins.replace(tzinfo=clock.NAIROBI)).astimezone(UTC)
+    if begins < clock.now() - timedelta(minutes=5):
+        raise Refused("Must lie in the future.")
+    return begins
+
+
+def read_minutes(value: object) -> int:
+    """How long it lasts. Raises Refused."""
+    if not isinstance(value, int) or isinstance(value, bool) or not SHORTEST_MINUTES <= value <= LONGEST_MINUTES:
+        raise Refused("A whole number from 5 to 600.")
+    return value
 
 
 def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **columns: Any) -> None:

@@ -100,16 +100,11 @@ def _create() -> None:
             },
             actor="demo",
         )
-    for name, price, duration_s, rate, cap, devices in PACKAGES:
-        given = {
-            "name": name,
-            "price": price,
-            "duration": duration_s,
-            "rate": rate,
-            "dataCap": cap,
-            "devices": devices,
-        }
-        packages.create(mawingu.id, given, actor="demo", push_limit_cents=mawingu.push_limit_cents)
+    for name, price, duration_s, rate, cap_bytes, devices in PACKAGES:
+        offer = packages.Offer(
+            name, price * money.CENTS, duration_s, rate=rate, data_cap_bytes=cap_bytes, devices=devices
+        )
+        packages.create(mawingu.id, offer, actor="demo")
     for email, name, slug, role in SIGN_INS:
         user = credentials.add_user(email=email, name=name, password=PASSWORD, is_platform_admin=slug is None)
         if slug is not None:
@@ -162,8 +157,8 @@ def _keep_something_to_pay() -> None:
         if db.session.scalar(is_there):
             continue
         booked = appointments.book(
-            clinic, patient=patient, clinician=clinician, kind=kind, duration_minutes=45, price=price, actor="demo",
-            starts_at=(soon + timedelta(hours=hours)).isoformat(),
+            clinic, patient=patient, clinician=clinician, kind=kind, duration_minutes=45, actor="demo",
+            price_cents=price * money.CENTS, starts_at=soon + timedelta(hours=hours),
         )  # fmt: skip
         if is_approved:
             appointments.approve(clinic, booked, actor="demo", pay_url_of=pay_url)

@@ -1,18 +1,17 @@
 """What is on sale."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import select
 
 from portal.audit import chain
 from portal.hotspot.models import Package
-from portal.kernel import money
 from portal.kernel.db import db
-from portal.kernel.errors import NotFound, Refused, Text
+from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 
+KINDS = ("hotspot", "pppoe")
 LONGEST_NAME = 60
 _LONGEST_S = 366 * 86_400
 # rx/tx, perhaps with burst rates, thresholds, times, priority and limit-at behind it. Source: MikroTik's queue manual.
@@ -49,68 +48,83 @@ def for_sale(tenant_id: int, uid: str) -> Package:
     return package
 
 
-def _rate(given: Mapping[str, Any], wrong: dict[str, Text]) -> str:
-    """MikroTik's rate limit, up/down: as it was given, or of a speed such as `5 Mbps`; empty for no limit."""
-    rate, speed = (" ".join(str(given.get(name) or "").split()) for name in ("rate", "speed"))
-    if rate:
-        if not _RATE.fullmatch(rate) or len(rate) > _LONGEST_RATE:
-            wrong["rate"] = "MikroTik's form, up and down, such as 2M/5M; or nothing for no limit."
-        return rate
-    if speed and not (given_speed := _SPEED.fullmatch(speed)):
-        wrong["speed"] = "Such as 5 Mbps; or nothing for no limit."
-    elif speed and given_speed:
-        one_way = f"{given_speed.group(1)}{given_speed.group(2).upper().replace('K', 'k')}"
-        return f"{one_way}/{one_way}"
-    return ""
+@dataclass(frozen=True)
+class Offer:
+    """A package as it is offered. rate: MikroTik's limit, up/down, empty for none. kind: hotspot or pppoe.
 
-
-def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, push_limit_cents: int) -> Package:
-    """A new package. given: name, price (KES), duration (seconds), rate, dataCap (bytes), devices, kind, forPppoe.
-
-    Raises Refused with every field at fault. The caller commits.
+    Its values come through the readers below, and the price through `money.payable_cents`.
     """
-    wrong: dict[str, Text] = {}
-    name = str(given.get("name") or "").strip()
+
+    name: str
+    price_cents: int
+    duration_s: int
+    rate: str = ""
+    data_cap_bytes: int | None = None
+    devices: int = 1
+    kind: str = "hotspot"
+
+
+def read_name(value: object) -> str:
+    """What it is called. Raises Refused."""
+    name = str(value or "").strip()
     if not name:
-        wrong["name"] = "Give the package a name, such as 1 hour."
-    elif len(name) > LONGEST_NAME:
-        wrong["name"] = f"At most {LONGEST_NAME} characters."
-    price_cents = 0
-    try:
-        price_cents = money.payable_cents(given.get("price"), limit_cents=push_limit_cents)
-    except Refused as error:
-        wrong["price"] = error.message
-    duration_s = _whole(given.get("duration"), 60, _LONGEST_S)
+        raise Refused("Give the package a name, such as 1 hour.")
+    if len(name) > LONGEST_NAME:
+        raise Refused(f"At most {LONGEST_NAME} characters.")
+    return name
+
+
+def read_duration(value: object) -> int:
+    """How many seconds it lasts. Raises Refused."""
+    duration_s = _whole(value, 60, _LONGEST_S)
     if duration_s is None:
-        wrong["duration"] = "Seconds from 60 to one year, such as 3600."
-    data_cap = given.get("dataCap")
-    data_cap_bytes = None if data_cap is None else _whole(data_cap, 1, 10**15)
-    if data_cap is not None and data_cap_bytes is None:
-        wrong["dataCap"] = "Bytes, such as 1000000000, or nothing for no limit."
-    devices = _whole(given.get("devices", 1), 1, 50)
+        raise Refused("Seconds from 60 to one year, such as 3600.")
+    return duration_s
+
+
+def read_data_cap(value: object) -> int | None:
+    """After how many bytes it ends; None for no limit. Raises Refused."""
+    data_cap_bytes = None if value is None else _whole(value, 1, 10**15)
+    if value is not None and data_cap_bytes is None:
+        raise Refused("Bytes, such as 1000000000, or nothing for no limit.")
+    return data_cap_bytes
+
+
+def read_devices(value: object) -> int:
+    """On how many devices it may be used at once. Raises Refused."""
+    devices = _whole(value, 1, 50)
     if devices is None:
-        wrong["devices"] = "A whole number from 1 to 50."
-    rate = _rate(given, wrong)
-    kind = str(given.get("kind") or ("pppoe" if given.get("forPppoe") else "hotspot"))
-    if kind not in ("hotspot", "pppoe"):
-        wrong["kind"] = "Must be hotspot or pppoe."
-    elif given.get("forPppoe") is not None and given["forPppoe"] != (kind == "pppoe"):
-        wrong["forPppoe"] = f"A package of kind {kind} cannot have it {'true' if given['forPppoe'] else 'false'}."
-    if wrong or duration_s is None or devices is None:
-        raise Refused("The package is not complete.", code="invalid_fields", fields=wrong)
-    package = Package(
-        tenant_id=tenant_id,
-        kind=kind,
-        name=name,
-        price_cents=price_cents,
-        duration_s=duration_s,
-        rate=rate,
-        data_cap_bytes=data_cap_bytes,
-        devices=devices,
-    )
+        raise Refused("A whole number from 1 to 50.")
+    return devices
+
+
+def read_rate(value: object) -> str:
+    """MikroTik's rate limit, up/down; empty for no limit. Raises Refused."""
+    rate = " ".join(str(value or "").split())
+    if rate and (not _RATE.fullmatch(rate) or len(rate) > _LONGEST_RATE):
+        raise Refused("MikroTik's form, up and down, such as 2M/5M; or nothing for no limit.")
+    return rate
+
+
+def rate_of_speed(value: object) -> str:
+    """MikroTik's rate limit of a speed such as `5 Mbps`; empty for none. Raises Refused."""
+    speed = " ".join(str(value or "").split())
+    if not speed:
+        return ""
+    stated = _SPEED.fullmatch(speed)
+    if stated is None:
+        raise Refused("Such as 5 Mbps; or nothing for no limit.")
+    one_way = f"{stated.group(1)}{stated.group(2).upper().replace('K', 'k')}"
+    return f"{one_way}/{one_way}"
+
+
+def create(tenant_id: int, offer: Offer, *, actor: str) -> Package:
+    """Offer a package. The caller commits."""
+    package = Package(tenant_id=tenant_id, **asdict(offer))
     db.session.add(package)
     db.session.flush()
-    chain.record(tenant_id, "package", package.id, "created", actor=actor, details={"price_cents": price_cents})
+    details = {"price_cents": offer.price_cents}
+    chain.record(tenant_id, "package", package.id, "created", actor=actor, details=details)
     return package
 
 

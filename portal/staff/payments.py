@@ -81,6 +81,7 @@ def listed() -> ResponseReturnValue:
     ]
     return render_template(
         "staff/payments.html",
+        asked={name: request.args.get(name, "") for name in FILTERS},
         rows=rows,
         states=[
             ("allocated", _("Placed")),

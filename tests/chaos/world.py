@@ -182,8 +182,8 @@ def _open_shop(made: World, shop: Shop) -> Shop:
         "forHotspot": True, **_keys(shop),
     }  # fmt: skip
     gateway = settings.create(tenant.id, given, actor="test")
-    hour = {"name": "1 hour", "price": PRICE_KES, "duration": 3_600, "rate": "2M/5M"}
-    package = packages.create(tenant.id, hour, actor="test", push_limit_cents=tenant.push_limit_cents)
+    hour = packages.Offer("1 hour", PRICE_KES * 100, 3_600, "2M/5M")
+    package = packages.create(tenant.id, hour, actor="test")
     db.session.flush()
     return Shop(shop.slug, shop.shortcode, gateway.id, package.uid)
 

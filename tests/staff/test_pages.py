@@ -238,8 +238,7 @@ def test_a_package_whose_name_says_its_time_does_not_say_it_again(house: House) 
     """use.md, drawn wrongly: "10 Mbps · 2 devices · 7 days" under "1 week"."""
     for name in ("1 week", "7 days", "Weekend"):
         with house.app.app_context(), transaction():
-            given = {"name": name, "price": 300, "duration": 7 * 86_400, "rate": "2M/5M"}
-            packages.create(1, given, actor="test", push_limit_cents=25_000_000)
+            packages.create(1, packages.Offer(name, 300_00, 7 * 86_400, "2M/5M"), actor="test")
     page = house.client().get("/hotspot/mlima/").text
     lines = dict(re.findall(r"<b>([^<]+)</b><small>\s*([^<]*?)\s*</small>", page))
     assert "days" not in lines["1 week"] and "days" not in lines["7 days"]
