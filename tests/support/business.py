@@ -169,8 +169,7 @@ def _furnish(slug: str, shortcode: str, gateway_url: str) -> None:
         actor="test",
     )  # fmt: skip
     for name, price, duration_s in (("1 hour", 20, 3_600), ("1 day", 50, 86_400)):
-        given = {"name": name, "price": price, "duration": duration_s, "rate": "2M/5M"}
-        packages.create(tenant.id, given, actor="test", push_limit_cents=tenant.push_limit_cents)
+        packages.create(tenant.id, packages.Offer(name, price * 100, duration_s, "2M/5M"), actor="test")
     team = {
         "mlima": (
             ("amina", "tenant_admin"),
