@@ -29,7 +29,7 @@ from portal.processes.fork import tied_to_us
 ROOT = Path(__file__).parent.parent
 THREADS = 4  # the product's default, WEB_THREADS
 READY_WITHIN_S = 120.0
-STOP_WITHIN_S = 10.0
+STOP_WITHIN_S = 30.0  # a server that is killed leaves its workers behind: on a busy machine an end takes its time
 _PG_SETTINGS = {
     "listen_addresses": "", "shared_buffers": "128MB", "max_connections": "60", "timezone": "UTC",
     "track_commit_timestamp": "on",  # when a delivery was really there for all to see
