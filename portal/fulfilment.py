@@ -10,23 +10,50 @@ money is gone (`withdraw_at`): access closes, and opens again with its time left
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.engine import Connection
 
 from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
-from portal.hotspot import access, notifications, purchases
+from portal.hotspot import access, notifications, openings, purchases
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.kernel import clock, personal, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments.models import TO_DELIVER, TO_WITHDRAW, Allocation, Payment, Transaction
 from portal.payments.payment import touch
-from portal.payments.processing.jobs import TURN_S, batch_rows, give_way
+from portal.payments.processing import jobs
+from portal.payments.processing.jobs import TURN_S, careful_rows, give_way
+from portal.payments.processing.sets import Delivered, Paid
 
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
+
+
+def drain() -> None:
+    """Settle the callbacks that wait, and deliver in the same sets what they paid."""
+    jobs.drain_inbox(deliver_set)
+
+
+def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> Delivered:
+    """Deliver what these payments bought, where it is ordinary; the job delivers the rest. The caller commits."""
+    by_id = {one.payment.id: one for one in paid}
+    purchased = openings.of_payments(connection, list(by_id))
+    buyers = {payment_id: _buyer(by_id[payment_id]) for payment_id in purchased}
+    opened = openings.open_all(connection, purchased, buyers, now) if purchased else frozenset[int]()
+    others = by_id.keys() - purchased.keys()
+    visits = invoices.with_visits(connection, others) if others else frozenset[int]()
+    return Delivered(opened | (others - visits), opened)
+
+
+def _buyer(one: Paid) -> openings.Buyer:
+    payment = one.payment
+    msisdn = one.msisdn or personal.open_phone(payment.phone_sealed, payment.tenant_id)
+    is_test = payment.environment == "sandbox"
+    return openings.Buyer(payment.tenant_id, one.business, one.receipt, msisdn, is_test)
 
 
 def deliver_paid() -> None:
@@ -38,7 +65,7 @@ def deliver_paid() -> None:
                 select(Payment)
                 .where(TO_DELIVER.is_due)
                 .order_by(Payment.next_fulfil_at)
-                .limit(batch_rows())
+                .limit(careful_rows())
                 .with_for_update(skip_locked=True)
             )
             payments = db.session.scalars(due).all()
@@ -47,7 +74,7 @@ def deliver_paid() -> None:
             queue.publish(channel, message)
         if told:
             queue.ring(queue.OUTBOX)
-        if len(payments) < batch_rows():
+        if len(payments) < careful_rows():
             return
         if time.monotonic() > until:
             queue.ring(queue.PAID)
@@ -113,11 +140,11 @@ def withdraw_unpaid() -> None:
     while True:
         with transaction():
             due = select(Payment).where(TO_WITHDRAW.is_due).order_by(Payment.withdraw_at)
-            payments = db.session.scalars(due.limit(batch_rows()).with_for_update(skip_locked=True)).all()
+            payments = db.session.scalars(due.limit(careful_rows()).with_for_update(skip_locked=True)).all()
             told = [one for payment in payments for one in _withdraw_guarded(payment.id)]
         for channel, message in told:
             queue.publish(channel, message)
-        if len(payments) < batch_rows():
+        if len(payments) < careful_rows():
             return
 
 

@@ -341,8 +341,6 @@ def upgrade() -> None:
             name=op.f("uq_ledger_journals_tenant_id_environment_kind_reference"),
         ),
     )
-    with op.batch_alter_table("ledger_journals", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_ledger_journals_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "memberships",
@@ -429,7 +427,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'new'"),
             postgresql_where=sa.text("state = 'new'"),
         )
-        batch_op.create_index(batch_op.f("ix_outbox_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "packages",
@@ -504,7 +501,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("ledger_lines", schema=None) as batch_op:
         batch_op.create_index("ix_ledger_lines_account", ["tenant_id", "account"], unique=False)
-        batch_op.create_index(batch_op.f("ix_ledger_lines_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "payments",
@@ -677,7 +673,6 @@ def upgrade() -> None:
     with op.batch_alter_table("purchases", schema=None) as batch_op:
         batch_op.create_index("ix_purchases_browser", ["tenant_id", "browser_hash", "id"], unique=False)
         batch_op.create_index("ix_purchases_device", ["tenant_id", "mac", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_purchases_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "stk_pushes",
@@ -712,7 +707,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_stk_pushes_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_stk_pushes_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stk_pushes")),
-        sa.UniqueConstraint("gateway_id", "checkout_hash", name=op.f("uq_stk_pushes_gateway_id_checkout_hash")),
+        sa.UniqueConstraint("checkout_hash", "gateway_id", name=op.f("uq_stk_pushes_checkout_hash_gateway_id")),
         sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_stk_pushes_tenant_id_idempotency_key")),
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_stk_pushes_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
@@ -736,10 +731,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'unconfirmed'"),
             postgresql_where=sa.text("state = 'unconfirmed'"),
         )
-        batch_op.create_index(batch_op.f("ix_stk_pushes_checkout_hash"), ["checkout_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
         batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_stk_pushes_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "ix_stk_pushes_to_query",
             ["next_query_at"],
@@ -786,8 +779,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("purchase_id", name=op.f("uq_access_grants_purchase_id")),
         sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_access_grants_tenant_id_username")),
     )
-    with op.batch_alter_table("access_grants", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_access_grants_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "device_sign_ins",
@@ -977,6 +968,7 @@ def upgrade() -> None:
         sa.Column("channel", sa.String(length=10), nullable=False),
         sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("push_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("inbox_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
         sa.Column("unallocated_cents", sa.BigInteger(), nullable=False),
         sa.Column("unplaced_why", sa.String(length=40), nullable=False),
@@ -1007,6 +999,7 @@ def upgrade() -> None:
             name=op.f("ck_transactions_never_overspent"),
         ),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_transactions_gateway_id")),
+        sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_transactions_inbox_id")),
         sa.ForeignKeyConstraint(["merged_into_id"], ["transactions.id"], name=op.f("fk_transactions_merged_into_id")),
         sa.ForeignKeyConstraint(["push_id"], ["stk_pushes.id"], name=op.f("fk_transactions_push_id")),
         sa.ForeignKeyConstraint(["recorded_by_id"], ["users.id"], name=op.f("fk_transactions_recorded_by_id")),
@@ -1091,7 +1084,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("taken_back_at IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_allocations_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index(
             "uq_allocations_once",
             ["transaction_id", "payment_id"],
@@ -1399,8 +1391,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_witnesses")),
         sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_witnesses_transaction_id_channel")),
     )
-    with op.batch_alter_table("witnesses", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_witnesses_tenant_id"), ["tenant_id", "id"], unique=False)
     protect()
 
 

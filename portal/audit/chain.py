@@ -9,13 +9,14 @@ key can neither rewrite the chain nor cut off its tail unseen.
 import hashlib
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import func, select
 from structlog.contextvars import get_contextvars
 
 from portal.audit.models import TO_CHAIN, AuditEntry, ChainHead
-from portal.kernel import clock, vault
+from portal.kernel import bulk, clock, vault
 from portal.kernel.db import db, upsert_nothing
 
 GENESIS = "0" * 64
@@ -35,20 +36,37 @@ def record(
     details: dict[str, Any] | None = None,
 ) -> None:
     """Write down what happens in this transaction. details: identifiers and amounts only, never personal values."""
-    db.session.add(
-        AuditEntry(
-            tenant_id=tenant_id,
-            subject_kind=subject_kind,
-            subject_id=subject_id,
-            action=action,
-            actor=actor[:60],
-            old=old[:40] if old else old,
-            new=new[:40] if new else new,
-            why=why[:300],
-            details=details or {},
-            request_id=str(get_contextvars().get("request_id", ""))[:40],
-        )
+    told = columns_of(
+        tenant_id, subject_kind, subject_id, action, actor=actor, old=old, new=new, why=why, details=details
     )
+    db.session.add(AuditEntry(**told))
+
+
+def columns_of(
+    tenant_id: int,
+    subject_kind: str,
+    subject_id: int,
+    action: str,
+    *,
+    actor: str,
+    old: str | None = None,
+    new: str | None = None,
+    why: str = "",
+    details: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What is written down, for who writes many at once; all but when."""
+    return {
+        "tenant_id": tenant_id,
+        "subject_kind": subject_kind,
+        "subject_id": subject_id,
+        "action": action,
+        "actor": actor[:60],
+        "old": old[:40] if old else old,
+        "new": new[:40] if new else new,
+        "why": why[:300],
+        "details": details or {},
+        "request_id": str(get_contextvars().get("request_id", ""))[:40],
+    }
 
 
 def history(tenant_id: int, *subjects: tuple[str, int]) -> list[AuditEntry]:
@@ -74,24 +92,27 @@ def chain_tenant(tenant_id: int) -> int:
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
-    rows = db.session.scalars(
-        select(AuditEntry)
+    waiting = (
+        select(*AuditEntry.__table__.columns)
         .where(AuditEntry.tenant_id == tenant_id, TO_CHAIN.waits)
         .order_by(AuditEntry.id)
         .limit(BATCH_ROWS)
-    ).all()
-    for row in rows:
-        row.seq, row.prev_hash = head.seq + 1, head.hash
-        row.hash = hash_of(row)
-        head.seq, head.hash = row.seq, row.hash
+    )
+    connection, rows = db.session.connection(), []
+    for row in connection.execute(waiting):
+        link = SimpleNamespace(**row._mapping)
+        link.seq, link.prev_hash = head.seq + 1, head.hash
+        head.seq, head.hash = link.seq, hash_of(link)
+        rows.append({"id": link.id, "seq": link.seq, "prev_hash": link.prev_hash, "hash": head.hash})
+    bulk.update(connection, AuditEntry, rows)
     if rows:
         head.chained_at = clock.now()
         head.signature = _sign(head)
     return len(rows)
 
 
-def hash_of(row: AuditEntry) -> str:
-    """SHA-256 over the row's canonical JSON, which includes the hash before it."""
+def hash_of(row: Any) -> str:
+    """SHA-256 over the canonical JSON of an audit entry, which includes the hash before it."""
     fields = {
         "version": 1,
         "tenant": row.tenant_id,

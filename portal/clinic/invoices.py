@@ -1,13 +1,14 @@
 """Invoices: issuing, finding, voiding. Whether one is paid is its payment's to say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.engine import Connection
 
 from portal.audit import chain
 from portal.clinic import people
-from portal.clinic.models import Invoice, InvoiceLine, Patient
+from portal.clinic.models import Appointment, Invoice, InvoiceLine, Patient
 from portal.gateways import client_factory
 from portal.gateways.models import Gateway
 from portal.kernel import clock, money, personal
@@ -184,6 +185,12 @@ def by_number(tenant_id: int, number: str) -> Invoice:
 def of_payment(payment_id: int) -> Invoice | None:
     """The invoice that this payment pays, or None."""
     return db.session.scalars(select(Invoice).where(Invoice.payment_id == payment_id)).one_or_none()
+
+
+def with_visits(connection: Connection, payment_ids: Collection[int]) -> frozenset[int]:
+    """Those of these payments whose invoice is for an appointment: paid, it is confirmed."""
+    visits = select(Invoice.payment_id).join(Appointment, Appointment.invoice_id == Invoice.id)
+    return frozenset(connection.scalars(visits.where(Invoice.payment_id.in_(payment_ids))))
 
 
 def void(invoice: Invoice, *, why: str, actor: str) -> None:

@@ -26,6 +26,16 @@ def _random(letters: str, length: int) -> str:
     return "".join(secrets.choice(letters) for _n in range(length))
 
 
+def new_name() -> str:
+    """A user name where the receipt cannot be it."""
+    return "M" + _random(_CODE_LETTERS, 9)
+
+
+def new_password() -> str:
+    """A random password, in letters and digits that nobody mistakes for others."""
+    return _random(_PASSWORD_LETTERS, PASSWORD_LENGTH)
+
+
 def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
     """The access this purchase bought; made now, or found again. The caller commits.
 
@@ -39,8 +49,8 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
         unique=["purchase_id"],
         tenant_id=purchase.tenant_id,
         purchase_id=purchase.id,
-        username=receipt or "M" + _random(_CODE_LETTERS, 9),
-        password_sealed=_sealed(_random(_PASSWORD_LETTERS, PASSWORD_LENGTH), purchase.tenant_id),
+        username=receipt or new_name(),
+        password_sealed=sealed(new_password(), purchase.tenant_id),
         starts_at=begins,
         expires_at=begins + timedelta(seconds=purchase.package.duration_s),
     ).returning(AccessGrant.id)
@@ -53,7 +63,8 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
     return opened
 
 
-def _sealed(password: str, tenant_id: int) -> str:
+def sealed(password: str, tenant_id: int) -> str:
+    """The password as it is kept."""
     return vault.seal(password, context=f"access/{tenant_id}")
 
 
@@ -146,7 +157,7 @@ def sign_in_once(opened: AccessGrant) -> tuple[str, str]:
         expires_at=now + SIGN_IN_FOR,
     )
     password = _random(_PASSWORD_LETTERS, 16)
-    made.password_sealed = _sealed(password, opened.tenant_id)
+    made.password_sealed = sealed(password, opened.tenant_id)
     db.session.add(made)
     db.session.flush()
     return made.username, password
@@ -175,7 +186,7 @@ def is_password(opened: AccessGrant | None, typed: str) -> bool:
 
     None takes as long as a wrong one: the answer's duration must not tell which codes exist.
     """
-    known = password_of(opened) if opened else _opened(_sealed("-" * PASSWORD_LENGTH, 0), 0)
+    known = password_of(opened) if opened else _opened(sealed("-" * PASSWORD_LENGTH, 0), 0)
     return secrets.compare_digest(known.encode(), "".join(typed.lower().split()).encode()) and opened is not None
 
 

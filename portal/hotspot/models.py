@@ -47,7 +47,7 @@ class Router(TenantOwned, Model):
     login_host: Mapped[str] = mapped_column(String(100))
 
 
-class Purchase(TenantOwned, Model):
+class Purchase(TenantOwned, Model, is_paged=False):
     """One package being bought by one device; where to send it afterwards.
 
     `browser_hash`: of the id in the cookie of the browser that began it, which proves that it is the same one again.
@@ -76,7 +76,7 @@ class Purchase(TenantOwned, Model):
     package: Mapped[Package] = relationship()
 
 
-class AccessGrant(TenantOwned, Model):
+class AccessGrant(TenantOwned, Model, is_paged=False):
     """A username and password that open the internet between `starts_at` and `expires_at`. One a purchase.
 
     It starts when what ran on the same device before it is over. `ended_at`: closed before its time, because its money

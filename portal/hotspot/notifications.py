@@ -1,5 +1,7 @@
 """What a hotspot tells the one who paid: the way back in, in their language, in one message of 160 letters."""
 
+from datetime import datetime
+
 from portal.hotspot import access
 from portal.hotspot.models import AccessGrant
 from portal.kernel import clock
@@ -10,23 +12,29 @@ from portal.notifications import tell
 
 def opened(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> None:
     """User name, password and end, to the phone that paid; told once. The caller commits, then rings OUTBOX."""
-    purchase = grant.purchase
+    locale = grant.purchase.locale
+    text = way_in(
+        business=business, name=grant.username, password=access.password_of(grant), until=grant.expires_at,
+        is_test=is_test, locale=locale,
+    )  # fmt: skip
+    tell.by_sms(grant.tenant_id, key_of(grant.id), msisdn=msisdn, text=text, locale=locale, expires_at=grant.expires_at)
+
+
+def key_of(grant_id: int) -> str:
+    """What makes it be told once."""
+    return f"access/{grant_id}/opened"
+
+
+def way_in(*, business: str, name: str, password: str, until: datetime, is_test: bool, locale: str) -> str:
+    """The message itself, in this language."""
     sentences = [_("TEST, no real money.")] if is_test else []
     sentences.append(
         _(
             "%(business)s Wi-Fi. Name: %(name)s Password: %(password)s Valid until %(until)s.",
             business=business[:40],
-            name=grant.username,
-            password=access.password_of(grant),
-            until=f"{clock.nairobi(grant.expires_at):%d/%m %H:%M}",
+            name=name,
+            password=password,
+            until=f"{clock.nairobi(until):%d/%m %H:%M}",
         )
     )
-    text = " ".join(render(sentence, purchase.locale) for sentence in sentences)
-    tell.by_sms(
-        grant.tenant_id,
-        f"access/{grant.id}/opened",
-        msisdn=msisdn,
-        text=text,
-        locale=purchase.locale,
-        expires_at=grant.expires_at,
-    )
+    return " ".join(render(sentence, locale) for sentence in sentences)

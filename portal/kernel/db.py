@@ -99,9 +99,12 @@ class TenantOwned(Row):
 
     tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
 
-    def __init_subclass__(cls, **more: Any) -> None:
-        """Index each table by tenant, newest last: a page of one tenant's rows is read without all the others."""
-        if name := cls.__dict__.get("__tablename__"):
+    def __init_subclass__(cls, *, is_paged: bool = True, **more: Any) -> None:
+        """Index each table by tenant, newest last: a page of one tenant's rows is read without all the others.
+
+        is_paged: False where nobody reads such pages, and each row that is written would pay for them.
+        """
+        if is_paged and (name := cls.__dict__.get("__tablename__")):
             own = Index(f"ix_{name}_tenant_id", "tenant_id", "id")
             cls.__table_args__ = (own, *getattr(cls, "__table_args__", ()))
         super().__init_subclass__(**more)

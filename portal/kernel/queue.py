@@ -6,6 +6,7 @@ down first and looks afterwards, so nothing committed before it looks can be mis
 """
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from portal.kernel.logs import logger
 PUSH, MONEY, OUTSIDE = "push", "money", "outside"  # push carries nothing but pushes; outside waits on others
 QUEUES = (PUSH, MONEY, OUTSIDE)
 JOB_TIMEOUT_S = 600
+BETWEEN_RINGS_S = 0.02  # in a burst: else it would ring as fast as callbacks come, beside them
 BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the sweeper is quicker
 
 
@@ -47,7 +49,7 @@ class Bell:
 SEND_PUSHES = Bell(
     "send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes", ("portal.payments.models.TO_SEND",)
 )
-DRAIN = Bell("drain", MONEY, "portal.payments.processing.jobs.drain_inbox", ("portal.payments.models.TO_SETTLE",))
+DRAIN = Bell("drain", MONEY, "portal.fulfilment.drain", ("portal.payments.models.TO_SETTLE",))
 PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
 WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
 OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
@@ -100,7 +102,8 @@ class Ringer:
 
     def ring(self) -> None:
         """Have it rung within a moment. Never waits, never raises."""
-        self._wanted.set()
+        if not self._wanted.is_set():
+            self._wanted.set()
         if self._thread is None:
             with self._guard:
                 if self._thread is None:  # lazily: a server may fork after the application is made
@@ -116,6 +119,7 @@ class Ringer:
                     ring(self._bell)
                 except Exception as error:  # this thread rings for the whole process: it must not end
                     logger.error("ringer_failed", bell=self._bell.name, error=repr(error)[:300])
+            time.sleep(BETWEEN_RINGS_S)
 
 
 def answer(name: str) -> None:

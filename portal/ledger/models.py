@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from portal.kernel.db import Model, TenantOwned
 
 
-class Journal(TenantOwned, Model):
+class Journal(TenantOwned, Model, is_paged=False):
     """One thing that happened to money. Unique by kind and reference: posting it twice is posting it once."""
 
     __tablename__ = "ledger_journals"
@@ -21,7 +21,7 @@ class Journal(TenantOwned, Model):
     lines: Mapped[list["Line"]] = relationship(back_populates="journal")
 
 
-class Line(TenantOwned, Model):
+class Line(TenantOwned, Model, is_paged=False):
     """Cents on an account: debits positive, credits negative."""
 
     __tablename__ = "ledger_lines"

@@ -24,8 +24,13 @@ def by_sms(
     is_test: bool = False,
 ) -> bool:
     """A text message. False where this key was told already. is_test: it speaks of test money, and says so."""
-    payload = {"to": msisdn, "text": _rendered(text, locale, is_test=is_test)}
+    payload = sms_payload(msisdn, _rendered(text, locale, is_test=is_test))
     return write.put(tenant_id, "sms", f"sms/{key}", payload, expires_at=expires_at)
+
+
+def sms_payload(msisdn: str, text: str) -> dict[str, str]:
+    """A text message as its carrier takes it."""
+    return {"to": msisdn, "text": text}
 
 
 def by_email(

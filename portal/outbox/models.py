@@ -32,7 +32,7 @@ OUTBOX = Graph(
 TO_CARRY = Due("outbox", "next_at", ("state = 'new'",))
 
 
-class OutboxItem(TenantOwned, Model):
+class OutboxItem(TenantOwned, Model, is_paged=False):
     """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON."""
 
     __tablename__ = "outbox"

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.kernel import clock, vault
 from portal.kernel.db import db, upsert_nothing
-from portal.outbox.models import OutboxItem, OutboxState
+from portal.outbox.models import OutboxItem
 
 
 def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None) -> bool:
@@ -14,23 +14,24 @@ def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires
 
     kind: a name in `deliver.CARRIERS`. expires_at: after this it is worthless and is skipped.
     """
-    now = clock.now()
-    insert = upsert_nothing(
-        OutboxItem,
-        unique=["tenant_id", "key"],
-        tenant_id=tenant_id,
-        kind=kind,
-        key=key,
-        payload_sealed=vault.seal(json.dumps(payload), context=f"outbox/{tenant_id}"),
-        expires_at=expires_at,
-        created_at=now,
-        next_at=now,
-        state=OutboxState.NEW,
-        attempts=0,
-        last_error="",
-        provider_id="",
-    ).returning(OutboxItem.id)
+    columns = columns_of(tenant_id, kind, key, payload, expires_at=expires_at, now=clock.now())
+    insert = upsert_nothing(OutboxItem, unique=["tenant_id", "key"], **columns).returning(OutboxItem.id)
     return db.session.execute(insert).scalar() is not None
+
+
+def columns_of(
+    tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None, now: datetime
+) -> dict[str, Any]:
+    """What is written of an effect, for who asks for many at once."""
+    return {
+        "tenant_id": tenant_id,
+        "kind": kind,
+        "key": key,
+        "payload_sealed": vault.seal(json.dumps(payload), context=f"outbox/{tenant_id}"),
+        "expires_at": expires_at,
+        "created_at": now,
+        "next_at": now,
+    }
 
 
 def payload_of(item: OutboxItem) -> dict[str, Any]:

@@ -7,10 +7,12 @@ payment, push, transaction.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from portal.audit import chain
+from portal.audit.models import AuditEntry
 from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
@@ -21,6 +23,7 @@ from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, Witness
 from portal.payments.payment import lock_payment, touch
+from portal.payments.stk.push_states import State
 
 REVERSED, VOIDED = "reversed", "voided"
 PAID_TWICE, OVERPAID, CLOSED = "paid twice", "overpaid", "closed"
@@ -49,6 +52,7 @@ class Arrival:
     payer_name: str = ""
     payer: messages.PayerId | None = None  # as M-Pesa wrote it, where it did
     inbox_id: int | None = None
+    kept_phone: tuple[str, str] | None = None  # (sealed, hash) of msisdn, where a row of ours has it already
 
 
 def find(tenant_id: int, environment: str, receipt: str) -> Transaction | None:
@@ -106,20 +110,52 @@ def booked_before(gateway: Gateway, receipt: str | None, push: Push | None) -> B
     return (known[0] if known else None), (answered[0] if answered else None)
 
 
+@dataclass(frozen=True)
+class Home:
+    """What new money pays as it is booked, so that one journal and one line of the history tell the whole.
+
+    payment: locked by the caller. why, moved_from: of the push that succeeds with it, where there is one.
+    """
+
+    payment: Payment
+    actor: str
+    why: str = ""
+    moved_from: str | None = None
+
+    def takes_cents(self, environment: str, amount_cents: int) -> int:
+        """How much of this money it is due."""
+        is_due = self.payment.state == "open" and self.payment.environment == environment
+        return min(amount_cents, self.payment.due_cents) if is_due else 0
+
+
 def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before: Before | None = None) -> Transaction:
     """The transaction of this money: a new one, or the one booked before, with this witness added.
 
     push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
     The caller commits, and has locked the push's payment.
     """
-    if push is not None and arrival.msisdn is None:
-        arrival = replace(arrival, msisdn=_asked(push, arrival))
+    return book_for(None, gateway, arrival, push=push, before=before)[0]
+
+
+def book_for(
+    home: Home | None,
+    gateway: Gateway,
+    arrival: Arrival,
+    *,
+    push: Push | None = None,
+    before: Before | None = None,
+) -> tuple[Transaction, bool]:
+    """(the transaction, as of `book`; whether it is new and went straight to `home`)."""
+    if push is not None:
+        arrival = of_push_asked(push, arrival)
     known, answered = before or booked_before(gateway, arrival.receipt, push)
     if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
         known = _learn_receipt(answered, arrival)
     if known is None:
         with db.session.no_autoflush:
-            known = _insert(gateway, arrival, push if answered is None else None)
+            known, is_new = _insert(gateway, arrival, push if answered is None else None, home)
+        if is_new:
+            return known, home is not None and known.unallocated_cents < known.amount_cents
     elif push is not None and known.push_id is None:
         if answered is None:
             known.push_id = push.id
@@ -128,15 +164,19 @@ def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before
     if known.phone_sealed is None and arrival.msisdn is not None and arrival.channel in KNOWS_PAYER:
         _learn_payer(known, arrival.msisdn)
     _witness(known, arrival)
-    return known
+    return known, False
 
 
-def _asked(push: Push, arrival: Arrival) -> str | None:
-    """The phone that this push rang, if what the witness shows of the payer is of that phone: else another may have
-    paid in its name, and a refund would go astray.
+def of_push_asked(push: Push, arrival: Arrival) -> Arrival:
+    """The same, with the phone that this push rang, if what the witness shows of the payer is of that phone: else
+    another may have paid in its name, and a refund would go astray.
     """
+    if arrival.msisdn is not None or arrival.payer is None or push.phone_sealed is None or push.phone_hash is None:
+        return arrival
     msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
-    return msisdn if msisdn and arrival.payer and messages.payer_matches(arrival.payer, msisdn) else None
+    if not msisdn or not messages.payer_matches(arrival.payer, msisdn):
+        return arrival
+    return replace(arrival, msisdn=msisdn, kept_phone=(push.phone_sealed, push.phone_hash))
 
 
 def _learn_payer(booked: Transaction, msisdn: str) -> None:
@@ -149,46 +189,123 @@ def _learn_payer(booked: Transaction, msisdn: str) -> None:
     booked.payer_shown = for_screens(msisdn)
 
 
-def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transaction:
-    tenant_id = gateway.tenant_id
+def columns_of(gateway: Gateway, arrival: Arrival, *, push_id: int | None, now: datetime) -> dict[str, Any]:
+    """What is written of new money that has no home yet. now: of this transaction."""
+    tenant_id, msisdn = gateway.tenant_id, arrival.msisdn
+    kept = arrival.kept_phone
+    if msisdn and kept is None:
+        kept = personal.seal_phone(msisdn, tenant_id), personal.phone_hash(msisdn, tenant_id)
+    return {
+        "tenant_id": tenant_id,
+        "uid": new_uid(),
+        "environment": gateway.environment,
+        "receipt": arrival.receipt,
+        "channel": arrival.channel,
+        "gateway_id": gateway.id,
+        "push_id": push_id,
+        "inbox_id": arrival.inbox_id,
+        "amount_cents": arrival.amount_cents,
+        "unallocated_cents": arrival.amount_cents,
+        "account": without_phone(arrival.account)[:40],
+        "phone_sealed": kept[0] if msisdn and kept else None,
+        "phone_hash": kept[1] if msisdn and kept else None,
+        "payer_shown": for_screens(msisdn) if msisdn else arrival.payer_shown[:80],
+        "payer_name_sealed": personal.seal_text(arrival.payer_name, tenant_id),
+        "occurred_at": arrival.occurred_at,
+        "ask_next_at": None if arrival.receipt else now + FIRST_ASKED_AFTER,
+        "created_at": now,
+    }
+
+
+def lines_in(amount_cents: int, given_cents: int, purpose: str) -> dict[str, int]:
+    """The lines of money that comes: what a payment is given earns at once, the rest is without a home."""
+    lines = {
+        post.CLEARING: amount_cents,
+        post.revenue(purpose): -given_cents,
+        post.SUSPENSE: given_cents - amount_cents,
+    }
+    return {account: cents for account, cents in lines.items() if cents}
+
+
+def paid_columns(payment: Payment, given_cents: int, now: datetime) -> dict[str, Any]:
+    """What changes of an open payment with this much money more, but its version."""
+    is_paid = given_cents == payment.due_cents
+    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    return {"allocated_cents": payment.allocated_cents + given_cents, **state}
+
+
+def told_of_straight(
+    transaction_id: int, receipt: str | None, home: Home, given_cents: int, *, is_paid: bool
+) -> dict[str, Any]:
+    """The one line of the history that tells of money that went straight to its home. See `staff.payments`."""
+    moved = {"moved_from": home.moved_from} if home.moved_from else {}
+    return {
+        "subject_kind": "payment",
+        "subject_id": home.payment.id,
+        "action": "paid" if is_paid else "part_paid",
+        "actor": home.actor,
+        "new": receipt or "receipt to follow",
+        "why": home.why,
+        "details": {"amount_cents": given_cents, "transaction": transaction_id, **moved},
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a history, as its reader follows it."""
+
+    subject_kind: str
+    action: str
+    actor: str
+    why: str
+    old: str | None = None
+    new: str | None = None
+
+
+def steps_told(row: AuditEntry) -> list[Step]:
+    """The steps that one line of the history tells of: several where money went straight to its home."""
+    details = row.details or {}
+    own = Step(row.subject_kind, row.action, row.actor, row.why, row.old, row.new)
+    moved_from, is_opened = details.get("moved_from"), details.get("opened")
+    steps = [Step("push", "moved", row.actor, row.why, moved_from, State.SUCCEEDED), replace(own, why="")]
+    opened = [Step("payment", "access_opened", "fulfilment", "")] if is_opened else []
+    return [*(steps if moved_from else [own]), *opened]
+
+
+def _insert(
+    gateway: Gateway, arrival: Arrival, push: Push | None, home: Home | None = None
+) -> tuple[Transaction, bool]:
+    """(the transaction, whether it is new). What `home` is due of it goes there at once."""
+    tenant_id, now = gateway.tenant_id, clock.now()
     unique, where = (["tenant_id", "environment", "receipt"], "") if arrival.receipt else (["push_id"], HAS_PUSH)
+    columns = columns_of(gateway, arrival, push_id=push.id if push else None, now=now)
+    given = home.takes_cents(gateway.environment, arrival.amount_cents) if home else 0
+    rest = arrival.amount_cents - given
+    columns |= {"unallocated_cents": rest, "unplaced_why": OVERPAID if given and rest else ""}
     booked = db.session.scalars(
-        upsert_nothing(
-            Transaction,
-            unique=unique,
-            where=where,
-            tenant_id=tenant_id,
-            uid=new_uid(),
-            environment=gateway.environment,
-            receipt=arrival.receipt,
-            channel=arrival.channel,
-            gateway_id=gateway.id,
-            push_id=push.id if push else None,
-            amount_cents=arrival.amount_cents,
-            unallocated_cents=arrival.amount_cents,
-            account=without_phone(arrival.account)[:40],
-            phone_sealed=personal.seal_phone(arrival.msisdn, tenant_id) if arrival.msisdn else None,
-            phone_hash=personal.phone_hash(arrival.msisdn, tenant_id) if arrival.msisdn else None,
-            payer_shown=for_screens(arrival.msisdn) if arrival.msisdn else arrival.payer_shown[:80],
-            payer_name_sealed=personal.seal_text(arrival.payer_name, tenant_id),
-            occurred_at=arrival.occurred_at,
-            ask_next_at=None if arrival.receipt else clock.now() + FIRST_ASKED_AFTER,
-        ).returning(Transaction)
+        upsert_nothing(Transaction, unique=unique, where=where, **columns).returning(Transaction)
     ).one_or_none()
     if booked is None:  # another worker booked it between our look and our insert
         found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
         found = found or (of_push(push.id) if push else None)
         if found is None:
             raise Conflict(f"The money of receipt {arrival.receipt} was booked and vanished within one transaction.")
-        return found
+        return found, False
     post.post(
         tenant_id,
         gateway.environment,
         "money_in",
         booked.uid,
         occurred_at=arrival.occurred_at,
-        lines={post.CLEARING: arrival.amount_cents, post.SUSPENSE: -arrival.amount_cents},
+        lines=lines_in(arrival.amount_cents, given, home.payment.purpose if home else ""),
     )
+    if home and given:
+        is_paid = given == home.payment.due_cents
+        told = told_of_straight(booked.id, booked.receipt, home, given, is_paid=is_paid)
+        _give(booked, home.payment, given, now)
+        chain.record(tenant_id, **told)
+        db.session.flush()
+        return booked, True
     chain.record(
         tenant_id,
         "transaction",
@@ -198,7 +315,20 @@ def _insert(gateway: Gateway, arrival: Arrival, push: Push | None) -> Transactio
         new=arrival.receipt or "receipt to follow",
         details={"amount_cents": arrival.amount_cents},
     )
-    return booked
+    return booked, True
+
+
+def _give(booked: Transaction, payment: Payment, given: int, now: datetime) -> None:
+    db.session.add(
+        Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
+    )
+    _add_to(payment, given, now)
+
+
+def _add_to(payment: Payment, given: int, now: datetime) -> None:
+    paid = update(Payment).where(Payment.id == payment.id, Payment.state == "open")
+    paid = paid.values(version=Payment.version + 1, **paid_columns(payment, given, now))
+    db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
 
 
 def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
@@ -289,6 +419,9 @@ def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transac
 
 
 def _witness(booked: Transaction, arrival: Arrival) -> None:
+    """Who told of it after the first, which the transaction itself names."""
+    if arrival.channel == booked.channel:
+        return
     db.session.execute(
         upsert_nothing(
             Witness,
@@ -319,28 +452,22 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
 
 
 def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
-    now = clock.now()
+    now, is_paid, reference = clock.now(), given == payment.due_cents, f"{booked.uid}/{payment.id}/{payment.version}"
     if before := _given_before(booked, payment):
         before.amount_cents += given
+        _add_to(payment, given, now)
     else:
-        db.session.add(
-            Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
-        )
+        _give(booked, payment, given, now)
     booked.unallocated_cents -= given
     booked.unplaced_why = ""
     post.post(
         booked.tenant_id,
         booked.environment,
         "allocated",
-        f"{booked.uid}/{payment.id}/{payment.version}",  # it may give again, once other money is gone
+        reference,  # it may give again, once other money is gone
         occurred_at=now,
         lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
     )
-    is_paid = given == payment.due_cents
-    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
-    paid = update(Payment).where(Payment.id == payment.id, Payment.state == "open")
-    paid = paid.values(allocated_cents=Payment.allocated_cents + given, version=Payment.version + 1, **state)
-    db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
     chain.record(
         booked.tenant_id,
         "payment",

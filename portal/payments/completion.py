@@ -8,13 +8,16 @@ from portal.gateways import messages
 from portal.gateways.models import Gateway
 from portal.kernel.db import db
 from portal.payments import booking, matching
-from portal.payments.booking import Arrival, Before, allocate, book
+from portal.payments.booking import Arrival, Before, Home, allocate, book, book_for
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import Claim, InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.sms import submissions
-from portal.payments.stk.push_states import State, move
+from portal.payments.stk.push_states import CORRECTIONS, State, move
 from portal.payments.wallets import wallets
+
+SECOND_WORD, FOR_PAYMENT = "A second word of receipt {receipt}.", "Receipt {receipt} for {reference}."
+CONFIRMED = "M-Pesa confirmed the money ({channel})."
 
 
 def succeed(
@@ -31,9 +34,13 @@ def succeed(
 
     payment: the push's, locked; the push was read under that lock. before: as for `book`.
     """
-    booked = book(gateway, arrival, push=push, before=before)
-    if push.state != State.SUCCEEDED:
-        move(push, State(push.state), State.SUCCEEDED, why=why, actor=actor, result_code="0", failure="")
+    was = State(push.state)
+    may_be_one_step = was != State.SUCCEEDED and (was, State.SUCCEEDED) not in CORRECTIONS
+    home = Home(payment, actor, why, moved_from=was if may_be_one_step else None)
+    booked, went_straight = book_for(home, gateway, arrival, push=push, before=before)
+    if was != State.SUCCEEDED:
+        is_told = went_straight and may_be_one_step
+        move(push, was, State.SUCCEEDED, why=why, actor=actor, is_told=is_told, result_code="0", failure="")
     give(booked, payment, actor=actor)
 
 
@@ -87,19 +94,19 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.push_id is not None:
         book(gateway, arrival)
-        return Outcome("done", f"A second word of receipt {paid.receipt}.", known.push_id)
+        return Outcome("done", SECOND_WORD.format(receipt=paid.receipt), known.push_id)
     echoed = matching.push_of(gateway, paid)
     asked_for_ids = {push.payment_id for push in echoed}
     if len(asked_for_ids) > 1 and known is not None:
         book(gateway, arrival)
-        return Outcome("done", f"A second word of receipt {paid.receipt}.")
+        return Outcome("done", SECOND_WORD.format(receipt=paid.receipt))
     if len(asked_for_ids) > 1:
         return _of_several(gateway, arrival, echoed)
     if len(echoed) > 1:
         echoed = _without_receipt(echoed) or echoed
     if len(echoed) > 1:  # all of them asked for the same: whichever it answers, it pays that
         asked_for = lock_payment(asked_for_ids.pop())
-        give(book(gateway, arrival), asked_for, actor=actor)
+        give(book_for(Home(asked_for, actor), gateway, arrival)[0], asked_for, actor=actor)
         return Outcome("done", f"Receipt {paid.receipt} for {asked_for.reference}, by one of its prompts or by hand.")
     if echoed:
         push = echoed[0]
@@ -107,17 +114,16 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
         own = booking.of_push(push.id)
         if own is None or own.receipt in (None, paid.receipt):
             db.session.refresh(push)
-            why = f"M-Pesa confirmed the money ({arrival.channel})."
+            why = CONFIRMED.format(channel=arrival.channel)
             succeed(push, asked_for, push.gateway, arrival, why=why, actor=actor)
             return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
     payment = matching.payment_of(gateway, paid.account)
     if payment is not None:
         payment = lock_payment(payment.id)
-    booked = book(gateway, arrival)
     if payment is None:
-        return _without_payment(gateway, paid, booked, claim, actor=actor)
-    give(booked, payment, actor=actor)
-    return Outcome("done", f"Receipt {paid.receipt} for {payment.reference}.")
+        return _without_payment(gateway, paid, book(gateway, arrival), claim, actor=actor)
+    give(book_for(Home(payment, actor), gateway, arrival)[0], payment, actor=actor)
+    return Outcome("done", FOR_PAYMENT.format(receipt=paid.receipt, reference=payment.reference))
 
 
 def _without_receipt(pushes: list[Push]) -> list[Push]:

@@ -22,7 +22,7 @@ from portal.kernel.phone import for_screens
 from portal.ledger import post
 from portal.payments import matching, search
 from portal.payments.booking import VOIDED, allocate, find, take_back
-from portal.payments.models import Allocation, Customer, Payment, Transaction, Witness
+from portal.payments.models import Allocation, Customer, Payment, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.states import PaymentState
 from portal.payments.wallets import customers, wallets
@@ -175,7 +175,6 @@ def _book(owner: Payment | Customer, account: str, environment: str, taken: Take
     if row_id is None:  # the same form, sent a moment ago: for the same, its lock would have let us see it
         raise Conflict(_("This form was sent for something else. Load the page again."), code="idempotency_conflict")
     booked = db.session.get_one(Transaction, row_id)
-    db.session.add(Witness(tenant_id=tenant_id, transaction_id=booked.id, channel=taken.channel))
     post.post(
         tenant_id,
         environment,

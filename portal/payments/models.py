@@ -130,14 +130,14 @@ class Payment(TenantOwned, Model):
 OPEN_PUSH = "state IN ('created', 'sending', 'awaiting_pin')"
 
 
-class Push(TenantOwned, Model):
+class Push(TenantOwned, Model, is_paged=False):
     """One STK push: one request to one phone. `token` ends its callback's address; `reference` its AccountReference."""
 
     __tablename__ = "stk_pushes"
     GRAPH = PUSH
     __table_args__ = (
         UniqueConstraint("tenant_id", "reference"),
-        UniqueConstraint("gateway_id", "checkout_hash"),
+        UniqueConstraint("checkout_hash", "gateway_id"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_stk_pushes_phone", "tenant_id", "phone_hash", "id"),
         Index("ix_stk_pushes_recent", "tenant_id", "created_at"),
@@ -165,7 +165,7 @@ class Push(TenantOwned, Model):
     device_key: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(12), default=PushState.CREATED)
     checkout_sealed: Mapped[str | None] = mapped_column(Text)  # M-Pesa's CheckoutRequestID spells the phone
-    checkout_hash: Mapped[str | None] = mapped_column(String(64), index=True)
+    checkout_hash: Mapped[str | None] = mapped_column(String(64))
     merchant_request_id: Mapped[str | None] = mapped_column(String(120))
     result_code: Mapped[str | None] = mapped_column(String(20))
     failure: Mapped[str] = mapped_column(String(300), default="")  # for staff: what exactly went wrong
@@ -234,6 +234,7 @@ class Transaction(TenantOwned, Model):
     channel: Mapped[str] = mapped_column(String(10))  # stk, c2b, query, status, pull, webhook, statement, sms
     gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateways.id"))
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
+    inbox_id: Mapped[int | None] = mapped_column(ForeignKey("inbox.id"))  # the callback that told of it first
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     unallocated_cents: Mapped[int] = mapped_column(BigInteger)
     unplaced_why: Mapped[str] = mapped_column(String(40), default="")
@@ -280,8 +281,10 @@ class Transaction(TenantOwned, Model):
         return "unallocated" if self.unallocated_cents == self.amount_cents else "partly_allocated"
 
 
-class Witness(TenantOwned, Model):
-    """Who told us of a transaction: an STK payment is told twice, by its callback and by its C2B echo."""
+class Witness(TenantOwned, Model, is_paged=False):
+    """Who told us of a transaction after the first, whom its `channel` names: an STK payment is told twice, by its
+    callback and by its C2B echo.
+    """
 
     __tablename__ = "witnesses"
     __table_args__ = (UniqueConstraint("transaction_id", "channel"),)
@@ -291,7 +294,7 @@ class Witness(TenantOwned, Model):
     inbox_id: Mapped[int | None] = mapped_column(ForeignKey("inbox.id"))
 
 
-class Allocation(TenantOwned, Model):
+class Allocation(TenantOwned, Model, is_paged=False):
     """How much of a transaction paid which payment."""
 
     __tablename__ = "allocations"

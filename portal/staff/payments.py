@@ -16,7 +16,7 @@ from portal.gateways import result_codes
 from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
-from portal.payments import export, manual, matching, qr, search, status
+from portal.payments import booking, export, manual, matching, qr, search, status
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
@@ -158,8 +158,9 @@ def _void_url(item: Transaction) -> str | None:
 
 
 def _witnesses(item: Transaction) -> list[str]:
-    found = select(Witness.channel).where(Witness.transaction_id == item.id).order_by(Witness.id)
-    return [str(CHANNELS.get(channel, channel)) for channel in db.session.scalars(found)]
+    later = select(Witness.channel).where(Witness.transaction_id == item.id).order_by(Witness.id)
+    channels = dict.fromkeys([item.channel, *db.session.scalars(later)])
+    return [str(CHANNELS.get(channel, channel)) for channel in channels]
 
 
 def _pushes_of(payment_ids: list[int]) -> list[Push]:
@@ -186,13 +187,14 @@ def _timeline(subjects: list[tuple[str, int]]) -> list[dict[str, Any]]:
     return [
         {
             "at": row.created_at,
-            "what": audit_words.what(row.subject_kind, row.action),
-            "who": names.get(row.actor) or audit_words.who(row.actor),
-            "why": reasons.reason(row.why),
-            "old": audit_words.state(row.old),
-            "new": audit_words.state(row.new),
+            "what": audit_words.what(step.subject_kind, step.action),
+            "who": names.get(step.actor) or audit_words.who(step.actor),
+            "why": reasons.reason(step.why),
+            "old": audit_words.state(step.old),
+            "new": audit_words.state(step.new),
         }
         for row in rows
+        for step in booking.steps_told(row)
     ]
 
 
@@ -204,7 +206,8 @@ def _names_of(actors: set[str]) -> dict[str, str]:
 def _raw(item: Transaction, pushes: list[Push]) -> list[dict[str, Any]]:
     told = select(Witness.inbox_id).where(Witness.transaction_id == item.id, Witness.inbox_id.is_not(None))
     of_pushes = select(InboxItem.id).where(InboxItem.push_id.in_([push.id for push in pushes]))
-    own = select(InboxItem).where(InboxItem.tenant_id == g.tenant.id, InboxItem.id.in_(union(told, of_pushes)))
+    first = select(Transaction.inbox_id).where(Transaction.id == item.id, Transaction.inbox_id.is_not(None))
+    own = select(InboxItem).where(InboxItem.tenant_id == g.tenant.id, InboxItem.id.in_(union(first, told, of_pushes)))
     return [
         {"at": one.received_at, "kind": f"{one.kind}: {one.state}, {one.outcome}", "body": _pretty(one)}
         for one in db.session.scalars(own.order_by(InboxItem.id))

@@ -111,7 +111,7 @@ def _let_time_pass(made: World) -> None:
     clock.move(timedelta(seconds=130))
     try:
         with made.app.app_context():
-            for job in (jobs.take_in_spool, jobs.expire_pushes, jobs.ask_mpesa, jobs.drain_inbox):
+            for job in (jobs.take_in_spool, jobs.expire_pushes, jobs.ask_mpesa, fulfilment.drain):
                 job()
                 db.session.remove()
             for shop in made.shops:

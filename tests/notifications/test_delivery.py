@@ -16,7 +16,6 @@ from portal.notifications import channels, tell
 from portal.outbox import deliver
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
-from portal.payments.processing import jobs
 from portal.processes import scheduler
 from tests.support.application import config_for
 from tests.support.business import House, closed_house, opened_house
@@ -81,7 +80,7 @@ def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(post
     assert posted.callback(push, receipt=receipt(5)).status_code == 200
     paid_at = clock.now()
     for bell, work in (
-        (queue.DRAIN, jobs.drain_inbox),
+        (queue.DRAIN, fulfilment.drain),
         (queue.PAID, fulfilment.deliver_paid),
         (queue.OUTBOX, deliver_due),
     ):

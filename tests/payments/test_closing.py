@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from portal import fulfilment
 from portal.kernel.db import db
 from portal.payments.models import Payment
-from portal.payments.processing import callbacks, jobs
+from portal.payments.processing import callbacks, jobs, sets
 from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone, receipt
@@ -65,7 +66,10 @@ def test_what_nobody_pursued_for_two_days_is_closed(either_house: House) -> None
     assert state_of(house, token) == "closed"
 
 
-def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_sets", [True, False])
+def test_a_payment_that_is_being_settled_is_not_closed(
+    either_house: House, monkeypatch: pytest.MonkeyPatch, in_sets: bool
+) -> None:
     """money.md A3: the sweep chose its rows before the payment was paid, and closed it after."""
     house, phone = either_house, new_phone()
     token = asked_for(house, phone)
@@ -73,7 +77,8 @@ def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monk
     later(TWO_DAYS_S + 60)
     house.callback(push, receipt=receipt(5))  # a late success
     settled, go_on, swept = threading.Event(), threading.Event(), threading.Event()
-    real = callbacks.settle
+    way, name = (sets._Set, "work") if in_sets else (callbacks, "settle")
+    real = getattr(way, name)
 
     def slow(*given: Any) -> Any:
         outcome = real(*given)
@@ -81,11 +86,13 @@ def test_a_payment_that_is_being_settled_is_not_closed(either_house: House, monk
         assert go_on.wait(60)  # the worker is between settling and its commit
         return outcome
 
-    monkeypatch.setattr(callbacks, "settle", slow)
+    monkeypatch.setattr(way, name, slow)
+    if not in_sets:
+        monkeypatch.setattr(jobs, "_settle_set", lambda _deliver: None)
 
     def drain() -> None:
         with house.inside():
-            jobs.drain_inbox()
+            fulfilment.drain()
 
     def sweep() -> None:
         close_forgotten(house)

@@ -11,7 +11,6 @@ from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.payment import open_payment
-from portal.payments.processing import jobs
 from tests.support.business import House
 from tests.support.daraja import Pushed, c2b_body, new_phone, receipt, stk_body
 from tests.support.threads import together
@@ -34,7 +33,7 @@ def test_the_same_callback_from_many_threads_is_one_payment(either_house: House)
         lambda: house.client().post(f"{hook}/c2b/confirmation", json=echo).status_code for _n in range(THREADS // 2)
     ]
     assert set(together(house, *calls)) == {200}
-    together(house, *[jobs.drain_inbox] * 4, *[fulfilment.deliver_paid] * 2)
+    together(house, *[fulfilment.drain] * 4, *[fulfilment.deliver_paid] * 2)
     house.work()
     with house.inside():
         assert db.session.query(Transaction).filter_by(merged_into_id=None).count() == 1
@@ -54,7 +53,7 @@ def test_many_pushes_settled_by_many_workers_each_pay_their_own(either_house: Ho
             f"{house.hook()}/c2b/confirmation",
             json=c2b_body(receipt=receipt(100 + index), amount=push.amount, account=push.reference),
         )
-    together(house, *[jobs.drain_inbox] * 4)
+    together(house, *[fulfilment.drain] * 4)
     house.work()
     assert {house.status(token)["status"] for token, _push in pushes} == {"paid"}
     with house.inside():
@@ -165,7 +164,7 @@ def test_a_query_and_a_callback_at_once_book_the_money_once(either_house: House)
         with transaction():
             queries.take_answer(push.push_id, said)
 
-    together(house, jobs.drain_inbox, answer, answer, jobs.drain_inbox)
+    together(house, fulfilment.drain, answer, answer, fulfilment.drain)
     house.work()
     with house.inside():
         money = db.session.query(Transaction).filter_by(merged_into_id=None).one()

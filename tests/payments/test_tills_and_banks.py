@@ -102,7 +102,8 @@ def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: House
     def channels() -> set[str]:
         served.work(rounds=1)
         with served.inside():
-            return {channel for (channel,) in db.session.query(Witness.channel)}
+            first, later = db.session.query(Transaction.channel), db.session.query(Witness.channel)
+            return {channel for (channel,) in first.union_all(later)}
 
     wait_until(lambda: channels() >= {"stk", "c2b"})
     [(receipt, cents, homeless)] = money(served)

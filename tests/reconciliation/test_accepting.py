@@ -261,12 +261,12 @@ def test_a_row_that_cannot_be_taken_is_listed_by_its_number_and_stops_no_other(
     ]  # fmt: skip
     book = booking._insert
 
-    def refuse(gateway: Any, arrival: Any, push: Any) -> Any:
+    def refuse(gateway: Any, arrival: Any, *more: Any) -> Any:
         if arrival.receipt == receipt(3) and fault == "conflict":
             raise Conflict("Test money cannot pay a real payment.")
         if arrival.receipt == receipt(3):
             db.session.execute(text("INSERT INTO transactions (id) VALUES (1)"))  # lacks all that it needs
-        return book(gateway, arrival, push)
+        return book(gateway, arrival, *more)
 
     monkeypatch.setattr(booking, "_insert", refuse)
     counts = accept(house, drafted(house, table(lines, "legacy")))

@@ -262,10 +262,10 @@ def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
     number, token = house.invoice(1_500)
     book = booking._insert
 
-    def refuse(gateway: Any, arrival: Any, push: Any) -> Any:
+    def refuse(gateway: Any, arrival: Any, *more: Any) -> Any:
         if arrival.receipt == receipt(2):
             raise Conflict("Test money cannot pay a real payment.")
-        return book(gateway, arrival, push)
+        return book(gateway, arrival, *more)
 
     monkeypatch.setattr(booking, "_insert", refuse)
     payer = PayerId("masked", "2547****126")

@@ -13,8 +13,8 @@ from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import put
 from portal.payments.inbox import inbox
-from portal.payments.models import InboxItem, Payment, Push
-from portal.payments.processing import callbacks, jobs
+from portal.payments.models import InboxItem, Push
+from portal.payments.processing import callbacks, jobs, sets
 from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import receipt
@@ -34,10 +34,11 @@ def a_dead_callback(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[str,
         raise ZeroDivisionError("a mistake of ours")
 
     with monkeypatch.context() as patch:
+        patch.setattr(sets, "settle_set", fail)
         patch.setattr(callbacks, "settle", fail)
         for _time in range(4):
             with house.inside():
-                jobs.drain_inbox()
+                fulfilment.drain()
             later(61)
     with house.inside():
         item = db.session.query(InboxItem).one()
@@ -139,10 +140,11 @@ def test_what_was_paid_and_not_given_out_is_listed_until_it_is(house: House, mon
     token = house.invoice(100)[1]
     house.callback(house.pushed(token), receipt=receipt(1))
 
-    def fail(_payment: Payment) -> Any:
+    def fail(*_given: Any) -> Any:
         raise RuntimeError("the router's codes are used up")
 
     with monkeypatch.context() as patch:
+        patch.setattr(fulfilment, "deliver_set", fail)
         patch.setattr(fulfilment, "deliver", fail)
         house.settle()
     assert "codes are used up" in page(house) and metric(house, "stuck_delivery") == 1

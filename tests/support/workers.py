@@ -34,10 +34,10 @@ class Workers:
     def _drain(self) -> None:
         """Every turn of the draining job: on a busy machine one steps back before all is settled."""
         due = select(InboxItem.id).where(InboxItem.state == "new", InboxItem.next_at <= clock.now())
-        jobs.drain_inbox()
+        fulfilment.drain()
         while db.session.scalar(due.limit(1)) is not None:
             db.session.rollback()
-            jobs.drain_inbox()
+            fulfilment.drain()
 
     def settle_until(self, is_true: Callable[[], Any]) -> None:
         """Work until something is so: results come from the simulator's own thread."""

@@ -108,7 +108,9 @@ def text_of(value: object, *, limit: int = 160, strip: bool = True) -> str:
     if isinstance(value, Decimal):
         value = f"{value:f}" if value.is_finite() and -30 < value.adjusted() < 30 else ""
     text = str(value) if not isinstance(value, int) or abs(value) < 10**40 else ""
-    text = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * limit])
+    text = text[: 4 * limit]
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
     return (text.strip() if strip else text)[:limit]
 
 

@@ -252,7 +252,7 @@ def _may_learn_its_home(known: Transaction) -> bool:
 
 def _note_difference(known: Transaction, row: messages.PulledTransaction) -> None:
     told = select(Witness.id).where(Witness.transaction_id == known.id, Witness.channel == "pull")
-    if known.amount_cents == row.amount_cents or db.session.scalar(told) is not None:
+    if known.amount_cents == row.amount_cents or known.channel == "pull" or db.session.scalar(told) is not None:
         return
     why = f"M-Pesa's list states {money.format_kes(row.amount_cents)}."
     chain.record(known.tenant_id, "transaction", known.id, "amount_differs", actor="pull", why=why)

@@ -1,9 +1,9 @@
 """Callbacks, kept before they are acknowledged: in the database, or on this machine's disk while that is away.
 
-`keep` is the hot path: one indexed look-up (remembered for half a minute), one durable insert, no ORM. A spooled
-line is as good as a row: appended, flushed to disk, and brought in by `take_in` on the same machine. Only when both
-fail is the sender told so. Whether a call came from Safaricom is asked where the row is written, so that an outage
-changes nothing of it.
+`keep` is the hot path: one indexed look-up (remembered for half a minute), one durable insert, no ORM; those that come
+at once are inserted `together`. A spooled line is as good as a row: appended, flushed to disk, and brought in by
+`take_in` on the same machine. Only when both fail is the sender told so. Whether a call came from Safaricom is asked
+where the row is written, so that an outage changes nothing of it.
 """
 
 import base64
@@ -14,16 +14,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 
-from sqlalchemy import bindparam, func, or_, select, text
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from portal.gateways.models import Gateway, RetiredHook
 from portal.kernel import clock, personal, vault
-from portal.kernel.db import Instant, core_transaction, db, hurry, upsert_nothing
+from portal.kernel.db import db, hurry, upsert_nothing
 from portal.kernel.errors import Conflict
 from portal.kernel.logs import logger
 from portal.kernel.states import move
 from portal.payments.c2b import tokenless
+from portal.payments.inbox import together
 from portal.payments.inbox.spool import CannotKeep, Envelope, Spool, Unacceptable
 from portal.payments.models import InboxItem
 from portal.payments.states import InboxState
@@ -44,15 +45,6 @@ class Door:
     is_production: bool
     is_retired: bool = False  # by two rotations: what comes there proves nothing by its address
 
-
-# The hot path's one statement, written out: to build it anew for each callback would cost more than to run it.
-_INSERT = text(
-    "INSERT INTO inbox (kind, dedupe, tenant_id, gateway_id, push_token, request_token, body_sealed, remote_address, "
-    "is_foreign, receipt, received_at, next_at, state, attempts, outcome) VALUES (:kind, :dedupe, :tenant_id, "
-    ":gateway_id, :push_token, :request_token, :body_sealed, :remote_address, :is_foreign, :receipt, :received_at, "
-    ":next_at, 'new', 0, '') "
-    "ON CONFLICT (dedupe) DO NOTHING"
-).bindparams(bindparam("received_at", type_=Instant()), bindparam("next_at", type_=Instant()))
 
 _doors: dict[str, tuple[float, Door | None]] = {}
 _away_until = 0.0
@@ -165,8 +157,8 @@ def _networks(listed: Addresses) -> list[ipaddress.IPv4Network | ipaddress.IPv6N
     return [ipaddress.ip_network(one, strict=False) for one in listed]
 
 
-def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | None = None) -> bool:
-    """Insert and commit; False where the very same callback is kept already. Raises SQLAlchemyError.
+def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | None = None) -> None:
+    """Insert and commit, unless the very same callback is kept already. Raises SQLAlchemyError.
 
     receipt: that a claim names.
     """
@@ -176,22 +168,22 @@ def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | No
     is_odd = is_foreign(letter, door, listed)
     if is_odd:
         logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
-    row = {
-        "kind": letter.kind,
-        "dedupe": digest,
-        "tenant_id": door.tenant_id,
-        "gateway_id": door.gateway_id,
-        "push_token": letter.push_token,
-        "request_token": letter.request_token,
-        "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
-        "remote_address": letter.remote_address,
-        "is_foreign": is_odd,
-        "receipt": receipt,
-        "received_at": datetime.fromisoformat(letter.received_at),
-        "next_at": clock.now(),
-    }
-    with hurry(), core_transaction() as connection:
-        return connection.execute(_INSERT, row).rowcount == 1
+    together.keep(
+        {
+            "kind": letter.kind,
+            "dedupe": digest,
+            "tenant_id": door.tenant_id,
+            "gateway_id": door.gateway_id,
+            "push_token": letter.push_token,
+            "request_token": letter.request_token,
+            "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
+            "remote_address": letter.remote_address,
+            "is_foreign": is_odd,
+            "receipt": receipt,
+            "received_at": datetime.fromisoformat(letter.received_at),
+            "next_at": clock.now(),
+        }
+    )
 
 
 def set_aside(

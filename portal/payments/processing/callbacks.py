@@ -24,6 +24,7 @@ from portal.payments.stk.push_states import State, move
 from portal.payments.webhook import webhook
 
 UNDECIDED_FOR = timedelta(minutes=2)
+PAID, CALLED_BACK = "Paid, receipt {receipt}.", "M-Pesa called back: paid."
 
 
 def settle(item: InboxItem, body: str) -> Outcome:
@@ -104,28 +105,37 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
 def _stk_success(
     item: InboxItem, gateway: Gateway, payment: Payment, push: Push, callback: messages.StkCallback
 ) -> Outcome:
+    before = booking.booked_before(gateway, callback.receipt, push) if callback.receipt else None
+    known, answered = before or (None, None)
+    if odd := judged(item, push, callback, known, answered):
+        return odd
+    arrival = arrival_of(callback, push, item)
+    completion.succeed(push, payment, gateway, arrival, why=CALLED_BACK, actor="stk callback", before=before)
+    return Outcome("done", PAID.format(receipt=callback.receipt), push.id)
+
+
+def judged(
+    item: InboxItem,
+    push: Push,
+    callback: messages.StkCallback,
+    known: Transaction | None,
+    answered: Transaction | None,
+) -> Outcome | None:
+    """Where a success goes that may not be believed as it stands; None where it may. Decides on values alone.
+
+    known: the money of its receipt; answered: the money that answers the push already.
+    """
     if callback.receipt is None or callback.amount_cents is None:
         return Outcome("rejected", "A success without receipt or amount.", push.id, asks=True)
-    before = booking.booked_before(gateway, callback.receipt, push)
-    known = before[0]
     if known is not None and known.push_id not in (None, push.id):
         return Outcome("rejected", f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
     if known is not None and known.push_id is None and known.amount_cents != callback.amount_cents:
         return Outcome("rejected", f"Receipt {callback.receipt} is known with another amount.", push.id)
     if known is None or known.channel == webhook.CHANNEL:  # else M-Pesa has told of this very money
-        if why := _oddity(item, push, callback, before[1]):
+        if why := _oddity(item, push, callback, answered):
             is_unsettled = push.state != State.SUCCEEDED
             return Outcome("waiting", why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
-    completion.succeed(
-        push,
-        payment,
-        gateway,
-        arrival_of(callback, push, item),
-        why="M-Pesa called back: paid.",
-        actor="stk callback",
-        before=before,
-    )
-    return Outcome("done", f"Paid, receipt {callback.receipt}.", push.id)
+    return None
 
 
 def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback, answered: Transaction | None) -> str:
@@ -144,7 +154,7 @@ def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback, answere
 
 def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> Arrival:
     """What a successful STK callback says of money."""
-    asked = personal.open_phone(push.phone_sealed, push.tenant_id)
+    asked, hashed = personal.open_phone(push.phone_sealed, push.tenant_id), push.phone_hash
     return Arrival(
         channel="stk",
         amount_cents=callback.amount_cents or 0,
@@ -153,7 +163,18 @@ def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> A
         account=push.reference,
         msisdn=asked,
         inbox_id=item.id,
+        kept_phone=(push.phone_sealed, hashed) if push.phone_sealed and hashed else None,
     )
+
+
+def ending_of(code: str) -> State | None:
+    """How a push ends that failed with this result code; None where the code does not tell, and M-Pesa is asked."""
+    return {"declined": State.DECLINED, "cancelled": State.CANCELLED}.get(result_codes.explain(code).kind)
+
+
+def changes_nothing(code: str, state: State, push_id: int) -> Outcome:
+    """A failure of a push that has ended."""
+    return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push_id)
 
 
 def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
@@ -161,10 +182,9 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
     if state == State.SUCCEEDED and provisional.contradict(push, f"M-Pesa: {code} {description}"):
         return Outcome("done", f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id)
     if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
-        return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push.id)
-    kind = result_codes.explain(code).kind
-    if kind in ("declined", "cancelled"):
-        new = State.CANCELLED if kind == "cancelled" else State.DECLINED
+        return changes_nothing(code, state, push.id)
+    new = ending_of(code)
+    if new is not None:
         move(
             push,
             state,
@@ -175,7 +195,7 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
             failure=f"{code} {description}"[:300],
         )
         return Outcome("done", f"Result {code}.", push.id)
-    if state != State.UNCONFIRMED and kind == "unclear":
+    if state != State.UNCONFIRMED and result_codes.explain(code).kind == "unclear":
         move(
             push,
             state,

@@ -22,14 +22,15 @@ from portal.payments import closing
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
 from portal.payments.models import TO_SETTLE, InboxItem, Payment
-from portal.payments.processing import callbacks, gateway_pool
+from portal.payments.processing import callbacks, gateway_pool, sets
 from portal.payments.stk import pushes, queries
 from portal.payments.webhook import unverified_reports
 
 PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
 QUERY_THREADS, QUERIES_OF_ONE = 8, 2
 SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
-BATCH_ROWS, BATCH_ROWS_SQLITE = 50, 10
+SET_ROWS = 100  # of a transaction that takes whole sets
+CAREFUL_ROWS, CAREFUL_ROWS_SQLITE = 50, 10
 RUSH = timedelta(seconds=1)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
 ASK_RECEIPT_AFTER = timedelta(minutes=2)  # where an answer about the push may tell sooner
@@ -93,8 +94,16 @@ def send_push(push_id: int) -> None:
 
 
 def batch_rows() -> int:
-    """How many rows a transaction may take. SQLite has one writer: while a batch holds it, callbacks wait."""
-    return BATCH_ROWS_SQLITE if db.engine.dialect.name == "sqlite" else BATCH_ROWS
+    """How many rows a set may take."""
+    return SET_ROWS
+
+
+def careful_rows() -> int:
+    """How many rows a transaction may take that goes row by row.
+
+    SQLite has one writer: while a batch holds it, callbacks wait.
+    """
+    return CAREFUL_ROWS_SQLITE if db.engine.dialect.name == "sqlite" else CAREFUL_ROWS
 
 
 def give_way() -> None:
@@ -107,37 +116,69 @@ def give_way() -> None:
         time.sleep(GIVE_WAY_S)
 
 
-def drain_inbox() -> None:
-    """Settle the callbacks that wait, many to a transaction, each in its own savepoint.
+def drain_inbox(deliver: sets.Deliver | None = None) -> None:
+    """Settle the callbacks that wait: what fits exactly in sets, the rest row by row.
 
-    After TURN_S it steps back in the queue, so that in a rush what was paid is delivered too, not only settled.
+    deliver: delivers what a set paid, in its transaction; without it the job does, afterwards. After TURN_S it steps
+    back in the queue, so that in a rush the rest is done too.
     """
     until = time.monotonic() + TURN_S
-    while settled := _drain_batch():
-        queue.ring(queue.PAID)
+    while settled := _drain_batch(deliver):
         if time.monotonic() > until:
             queue.ring(queue.DRAIN)
             break
-        if settled == batch_rows():
+        if settled >= batch_rows():
             give_way()
     unverified_reports.compare()
     queue.ring(queue.PAID)
+    queue.ring(queue.OUTBOX)
     queue.ring(queue.REQUESTS)
 
 
-def _drain_batch() -> int:
-    """One batch; how many rows. Without savepoints, which cost a tenth, as long as no row is at fault."""
+def _drain_batch(deliver: sets.Deliver | None) -> int:
+    """One batch; how many rows were settled."""
+    taken = _settle_set(deliver)
+    if taken is None:
+        return _settle_carefully(None)
+    settled = taken.settled + (_settle_carefully(taken.odd) if taken.odd else 0)
+    if taken.held and not settled:  # another worker holds all that these are about: after it, they are anybody's
+        _wait_a_moment()
+        queue.ring(queue.DRAIN)
+    return settled
+
+
+def _settle_set(deliver: sets.Deliver | None) -> sets.Taken | None:
+    """What became of a set; None where it failed as a whole, and its rows go the careful way."""
     for _try in range(TRIES_AT_A_LOCK):
         try:
-            return _settle_due(one_by_one=False)
+            return sets.settle_set(batch_rows(), deliver)
         except Exception as error:
             if _is_about_locks(error):
                 _wait_a_moment()
             elif is_passing(error):
                 raise
             else:
-                return _settle_due(one_by_one=True)
-    return _settle_due(one_by_one=True)
+                logger.error("set_not_settled", error=repr(error)[:300])
+                return None
+    return None
+
+
+def _settle_carefully(ids: Sequence[int] | None) -> int:
+    """Row by row; how many. Without savepoints, which cost a tenth, as long as no row is at fault.
+
+    ids: of the rows that are odd; None: whatever waits.
+    """
+    for _try in range(TRIES_AT_A_LOCK):
+        try:
+            return _settle_due(ids, one_by_one=False)
+        except Exception as error:
+            if _is_about_locks(error):
+                _wait_a_moment()
+            elif is_passing(error):
+                raise
+            else:
+                return _settle_due(ids, one_by_one=True)
+    return _settle_due(ids, one_by_one=True)
 
 
 def is_passing(error: Exception) -> bool:
@@ -154,7 +195,7 @@ def _wait_a_moment() -> None:
     time.sleep(random.uniform(GIVE_WAY_S, 4 * GIVE_WAY_S))  # noqa: S311 (keeps two workers apart, keeps no secret)
 
 
-def _settle_due(*, one_by_one: bool) -> int:
+def _settle_due(ids: Sequence[int] | None, *, one_by_one: bool) -> int:
     """Settle a batch; how many rows. one_by_one: each row in its own savepoint, so that one at fault spoils no other.
 
     Where several workers write, a batch takes the payments that its rows are about before it settles the first of
@@ -166,10 +207,10 @@ def _settle_due(*, one_by_one: bool) -> int:
             select(InboxItem)
             .where(TO_SETTLE.is_due)
             .order_by(InboxItem.id)
-            .limit(batch_rows())
+            .limit(careful_rows())
             .with_for_update(skip_locked=True)
         )
-        items = db.session.scalars(due).all()
+        items = db.session.scalars(due if ids is None else due.where(InboxItem.id.in_(ids))).all()
         mine = Gateway.id.in_({item.gateway_id for item in items})
         _held = db.session.scalars(select(Gateway).where(mine)).all()  # else each row reads its gateway anew
         now, alone = (list(items), []) if db.engine.dialect.name == "sqlite" else _divided(items)

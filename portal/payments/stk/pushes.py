@@ -305,6 +305,7 @@ def cannot_be_sent(push_id: int, why: str) -> None:
 def outcome_unknown(push_id: int, error: daraja.DarajaError) -> None:
     """It may have rung: ask about it, never push it again. The caller commits."""
     push = db.session.get_one(Push, push_id)
+    lock_payment(push.payment_id)  # before the push, as everywhere
     move(push, State.SENDING, State.UNCONFIRMED, why=error.message, actor="daraja", failure=error.message[:300])
 
 

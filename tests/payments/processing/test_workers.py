@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from portal import fulfilment
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import InboxItem
-from portal.payments.processing import callbacks, jobs
+from portal.payments.processing import callbacks, jobs, sets
 from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
 
-WORKERS = 3
+WORKERS = 4
 
 
 def waiting(house: House) -> int:
@@ -32,7 +33,13 @@ def row(house: House, item_id: int) -> tuple[str, int, float]:
 
 def drain(house: House) -> None:
     with house.inside():
-        jobs.drain_inbox()
+        fulfilment.drain()
+
+
+@pytest.fixture
+def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No set is taken: every row goes the careful way."""
+    monkeypatch.setattr(jobs, "_settle_set", lambda _deliver: None)
 
 
 def a_rush(house: House, payments: int) -> list[str]:
@@ -71,11 +78,16 @@ def by_many_workers(house: House) -> list[Exception]:
     return errors
 
 
+@pytest.mark.parametrize("way", ["sets", "row_by_row"])
 def test_a_rush_of_callbacks_and_echoes_is_settled_by_several_workers_without_a_deadlock(
-    postgresql_house: House, monkeypatch: pytest.MonkeyPatch
+    postgresql_house: House, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, way: str
 ) -> None:
     """money.md C27: two workers took payments in the order of the inbox, met in circles, and were slower than one."""
     house, met = postgresql_house, list[str]()
+    if way == "row_by_row":
+        request.getfixturevalue("row_by_row")
+    else:
+        monkeypatch.setattr(jobs, "SET_ROWS", 15)  # several at once, which meet
     about_locks = jobs._is_about_locks
 
     def watched(error: Exception) -> bool:
@@ -99,6 +111,31 @@ class _Met(Exception):
 
 
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
+def test_a_set_that_met_another_worker_is_tried_again_as_a_set(
+    house: House, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    token = house.invoice(100)[1]
+    house.callback(house.pushed(token), receipt=receipt(1))
+    real, failures = sets.settle_set, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
+    taken: list[sets.Taken] = []
+
+    def meet(*given: Any) -> sets.Taken:
+        if failures:
+            raise failures.pop()
+        taken.append(real(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(sets, "settle_set", meet)
+    monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
+    drain(house)
+    assert failures == [] and taken[0] == sets.Taken(settled=1, paid=1)
+    with house.inside():
+        item = db.session.query(InboxItem).one()
+        assert (item.state, item.attempts) == ("done", 0)
+
+
+@pytest.mark.usefixtures("row_by_row")
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
 def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
     house: House, monkeypatch: pytest.MonkeyPatch, sqlstate: str
 ) -> None:
@@ -121,6 +158,7 @@ def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
         assert (item.state, item.attempts) == ("done", 0)
 
 
+@pytest.mark.usefixtures("row_by_row")
 def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +182,7 @@ def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
 
 
 @pytest.mark.property(72)
+@pytest.mark.usefixtures("row_by_row")
 def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_other(
     either_house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portal import fulfilment
 from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
@@ -270,7 +271,7 @@ def test_accepting_refusing_and_m_pesas_word_at_once_agree(either_house: House) 
 
         work = [
             lambda: attempt("accept"),
-            jobs.drain_inbox,
+            fulfilment.drain,
             lambda: attempt("refuse"),
             lambda: attempt("accept"),
         ]

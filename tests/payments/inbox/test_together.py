@@ -1,0 +1,142 @@
+"""Callbacks that come at once: kept by one transaction, acknowledged after it, and none at another's cost."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DataError, OperationalError
+
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.payments.inbox import inbox, together
+from portal.payments.inbox.together import Row, Together
+from portal.payments.models import InboxItem
+from tests.support.business import House
+from tests.support.clock import wait_until
+
+
+class Slow:
+    """A database whose first answer is held until it may go on."""
+
+    def __init__(self, *, fails: Callable[[Sequence[Row]], Exception | None] = lambda _rows: None) -> None:
+        self.written: list[list[Any]] = []
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.fails = fails
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        self.written.append([row["n"] for row in rows])
+        if not self.asked.is_set():
+            self.asked.set()
+            assert self.may_answer.wait(30)
+        if error := self.fails(rows):
+            raise error
+
+
+def kept_at_once(slow: Slow, count: int) -> dict[int, Exception | None]:
+    """Bring row 0, and while that is being written the others; what each was told."""
+    keeps, told = Together(slow), dict[int, Exception | None]()
+
+    def bring(number: int) -> None:
+        try:
+            keeps.keep({"n": number})
+            told[number] = None
+        except Exception as error:
+            told[number] = error
+
+    threads = [threading.Thread(target=bring, args=(number,)) for number in range(count)]
+    threads[0].start()
+    assert slow.asked.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(keeps._waiting) == count - 1)
+    assert told == {}, "nobody is acknowledged before the commit"
+    slow.may_answer.set()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_who_comes_while_another_writes_is_written_with_all_that_wait() -> None:
+    slow = Slow()
+    assert kept_at_once(slow, 9) == dict.fromkeys(range(9))
+    assert slow.written[0] == [0] and [sorted(rows) for rows in slow.written[1:]] == [[1, 2, 3, 4, 5, 6, 7, 8]]
+
+
+def test_a_row_that_no_database_takes_costs_no_other_its_place() -> None:
+    slow = Slow(fails=lambda rows: DataError("", {}, Exception()) if 4 in [row["n"] for row in rows] else None)
+    told = kept_at_once(slow, 6)
+    assert {number for number, error in told.items() if error is not None} == {4} and isinstance(told[4], DataError)
+
+
+def test_who_waits_while_the_database_is_away_need_not_ask_it_again() -> None:
+    slow = Slow(fails=lambda _rows: OperationalError("", {}, Exception()))
+    told = kept_at_once(slow, 6)
+    assert {type(error) for error in told.values()} == {OperationalError} and slow.written == [[0]]
+
+
+class _Stopped(BaseException):
+    pass
+
+
+def test_who_was_written_by_one_that_was_stopped_is_told_that_it_failed() -> None:
+    def stop(rows: Sequence[Row]) -> Exception | None:
+        if len(rows) > 1:
+            raise _Stopped
+        return None
+
+    slow, told = Slow(fails=stop), list[str]()
+    keeps = Together(slow)
+
+    def bring(number: int) -> None:
+        try:
+            keeps.keep({"n": number})
+        except BaseException as error:
+            told.append(type(error).__name__)
+
+    threads = [threading.Thread(target=bring, args=(number,)) for number in range(4)]
+    threads[0].start()
+    assert slow.asked.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(keeps._waiting) == 3)
+    slow.may_answer.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["SQLAlchemyError", "SQLAlchemyError", "_Stopped"]
+
+
+def test_callbacks_of_many_threads_are_kept_each_once(either_house: House) -> None:
+    house, hook = either_house, either_house.hook()
+    paths = [f"{hook}/stk/{number:040x}" for number in range(12)] * 2  # each is told twice
+
+    def bring(path: str) -> None:
+        assert house.client().post(path, json={"of": path}).status_code == 200
+
+    threads = [threading.Thread(target=bring, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with house.inside():
+        kept = db.session.query(InboxItem).all()
+        assert sorted(one.push_token or "" for one in kept) == [f"{number:040x}" for number in range(12)]
+        assert {(one.state, one.attempts, one.outcome, one.is_foreign) for one in kept} == {("new", 0, "", False)}
+        assert inbox.depth() == 12 and all(one.received_at <= clock.now() for one in kept)
+
+
+def test_a_row_at_fault_is_refused_and_its_neighbours_are_kept(
+    either_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the real database: half of what is written together has a gateway that does not exist."""
+    house, rows = either_house, list[Row]()
+    monkeypatch.setattr(together, "keep", rows.append)
+    hook = house.hook()
+    for number in range(4):
+        house.client().post(f"{hook}/stk/{number:040x}", json={"n": number})
+    with house.inside():
+        mixed = [row | ({"gateway_id": 999_999} if at % 2 else {}) for at, row in enumerate(rows)]
+        brought = [together._Brought(row) for row in mixed]
+        Together(together._insert)._write_each(brought)
+        assert [type(one.error).__name__ for one in brought] == ["NoneType", "IntegrityError"] * 2
+        assert db.session.query(InboxItem).count() == 2

@@ -1,0 +1,509 @@
+"""Settled and delivered in sets: the same as row by row, in few statements, wholly or not at all, by many workers."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, select, update
+
+from portal import fulfilment
+from portal.audit.models import AuditEntry
+from portal.gateways.daraja import StkAccepted
+from portal.gateways.models import Gateway
+from portal.hotspot import purchases
+from portal.hotspot.models import AccessGrant, Package, Purchase
+from portal.kernel import bulk, clock, personal, vault
+from portal.kernel.db import db, transaction
+from portal.ledger.models import Journal, Line
+from portal.outbox.models import OutboxItem
+from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.payment import open_payment
+from portal.payments.processing import jobs, sets
+from portal.payments.stk import pushes
+from portal.tenants.models import Tenant
+from tests.support.application import closed, config_for, opened
+from tests.support.business import House
+from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
+
+MACS = ("AA:BB:CC:00:00:01", "AA:BB:CC:00:00:02", "")
+
+
+def drain(house: House) -> None:
+    with house.inside():
+        fulfilment.drain()
+
+
+def waiting(house: House) -> int:
+    with house.inside():
+        return db.session.query(InboxItem).filter_by(state="new").count()
+
+
+def ticket(house: House, msisdn: str, *, mac: str = "", slug: str = "mlima") -> str:
+    """A purchase of a day's internet that a phone is to pay: its payment's token."""
+    with house.app.app_context(), transaction():
+        tenant = db.session.query(Tenant).filter_by(slug=slug).one()
+        gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).order_by(Gateway.id).first()
+        package = db.session.query(Package).filter_by(tenant_id=tenant.id, name="1 day").one()
+        device = purchases.Device(mac=mac, browser_hash="" if mac else personal.phone_hash(msisdn, tenant.id))
+        assert gateway is not None
+        return purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device).payment.token
+
+
+def order(house: House, reference: str, amount: int) -> str:
+    """Something else to be paid, that only its owner knows: its payment's token."""
+    with house.app.app_context(), transaction():
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).order_by(Gateway.id).first()
+        return open_payment(
+            tenant, gateway, environment="sandbox", purpose="order", reference=reference, title="Order",
+            amount_cents=amount * 100,
+        ).token  # fmt: skip
+
+
+# --- both ways leave the same rows behind
+
+
+@dataclass
+class Told:
+    """What M-Pesa says. of: which payment's push, where it is about one."""
+
+    kind: str
+    of: int
+    receipt: int
+
+
+WORDS = st.builds(
+    Told,
+    kind=st.sampled_from(
+        [
+            *["success"] * 6, *["echo"] * 5, *["by name"] * 2, "reworded", "cancelled", "declined", "timed out",
+            "unclear", "other amount", "foreign", "other id", "other gateway", "garbage", "part by name",
+            "too much by name", "unknown name", "echo of another amount", "payer shown", "other number",
+        ]
+    ),
+    of=st.integers(0, 4),
+    receipt=st.integers(0, 5),
+)  # fmt: skip
+# what is to be paid, and whether its prompt was accepted before its callback comes
+PAYMENTS = st.lists(
+    st.tuples(st.sampled_from(["invoice", "ticket", "order"]), st.sampled_from(MACS), st.integers(0, 9)),
+    min_size=5,
+    max_size=5,
+)
+
+
+@dataclass
+class Story:
+    """One house, and what was done there."""
+
+    house: House
+    pushed: list[Pushed] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+
+
+def begin(house: House, wanted: list[tuple[str, str, int]], number: int) -> Story:
+    story, macs = Story(house), set[str]()
+    for at, (kind, mac, chance) in enumerate(wanted):
+        phone = f"2547{number:06d}{at:02d}"
+        if kind == "invoice":
+            token = house.invoice(50)[1]
+        elif kind == "ticket":
+            used = mac in macs  # which of two that are paid at one moment runs first is nobody's to say
+            token = ticket(house, phone, mac="" if used else mac)
+            macs.add(mac)
+        else:
+            token = order(house, f"ORD{number:04d}{at}", 50)
+        pushed = house.pushed(token, phone, checkout_id=None if chance == 0 else "made-up")
+        pushed.checkout_id = f"ws_CO_{number}_{at}" if chance == 0 else pushed.checkout_id
+        story.pushed.append(pushed)
+        with house.inside():
+            story.references.append(db.session.query(Payment.reference).filter_by(token=token).scalar())
+    return story
+
+
+def tell(story: Story, told: Told, number: int) -> None:
+    house, pushed, code = story.house, story.pushed[told.of], receipt(number * 10 + told.receipt)
+    stk, c2b = f"{house.hook()}/stk/{pushed.token}", f"{house.hook()}/c2b/confirmation"
+    masked, whole = f"2547 ***** {pushed.msisdn[-3:]}", pushed.msisdn
+    name = story.references[told.of]
+    failed = {"cancelled": 1032, "declined": 1, "timed out": 1037, "unclear": 17}
+    by_c2b: dict[str, dict[str, Any]] = {
+        "echo": {"amount": 50, "account": pushed.reference, "msisdn": masked},
+        "payer shown": {"amount": 50, "account": pushed.reference, "msisdn": whole},
+        "echo of another amount": {"amount": 30, "account": pushed.reference},
+        "by name": {"amount": 50, "account": name},
+        "part by name": {"amount": 20, "account": name},
+        "too much by name": {"amount": 80, "account": name.lower()},
+        "unknown name": {"amount": 50, "account": "NOBODY"},
+        "other number": {"amount": 50, "account": name, "shortcode": "999999"},
+    }
+    if told.kind in by_c2b:
+        house.client().post(c2b, json=c2b_body(receipt=code, **by_c2b[told.kind]))
+        return
+    body = stk_body(pushed, receipt=code, code=failed.get(told.kind, 0))
+    said = body["Body"]["stkCallback"]
+    if told.kind == "reworded":
+        said["ResultDesc"] = "Accepted for processing."
+    elif told.kind == "other amount":
+        said["CallbackMetadata"]["Item"][0]["Value"] = 49
+    elif told.kind == "other id":
+        said["CheckoutRequestID"] = "ws_CO_of_nobody"
+    elif told.kind == "other gateway":
+        stk = f"{house.hook('bahari')}/stk/{pushed.token}"
+    elif told.kind == "garbage":
+        body = {"Body": {"stkCallback": [1]}}
+    elif told.kind == "foreign":
+        said["ResultDesc"] = "From afar."
+    house.client().post(stk, data=json.dumps(body), content_type="application/json")
+    if told.kind == "foreign":
+        with house.app.app_context(), transaction():
+            newest = select(InboxItem.id).order_by(InboxItem.id.desc()).limit(1).scalar_subquery()
+            db.session.execute(update(InboxItem).where(InboxItem.id == newest).values(is_foreign=True))
+
+
+RANDOM = {"token", "uid", "created_at", "hash", "prev_hash", "seq", "request_id", "push_token", "dedupe"}
+
+
+def plain(row: Any, *without: str) -> dict[str, Any]:
+    """A row's columns; sealed values are opened, and what is random is left out."""
+    found = {}
+    for column in row.__table__.columns:
+        name, value = column.name, getattr(row, column.name)
+        if name in RANDOM or name in without:
+            continue
+        if name.endswith("_sealed") and value is not None:
+            kind = "checkout" if name.startswith("checkout") else "phone" if name.startswith("phone") else "personal"
+            value = vault.unseal(value, context=f"{kind}/{row.tenant_id}")
+        found[name] = value
+    return found
+
+
+def facts(house: House) -> dict[str, Any]:
+    """Every table that settling and delivering write, by the names of things instead of their numbers."""
+    with house.inside():
+        money = {one.id: one for one in db.session.query(Transaction)}
+        name = {key: one.receipt or f"push {one.push_id}" for key, one in money.items()}
+        uids = {one.uid: name[key] for key, one in money.items()}
+        lines: dict[int, list[tuple[str, int]]] = {}
+        for line in db.session.query(Line):
+            lines.setdefault(line.journal_id, []).append((line.account, line.amount_cents))
+        grants = {one.id: one.purchase_id for one in db.session.query(AccessGrant)}
+        payments = {one.purchase_id: one.payment_id for one in _purchased()}
+        subject: dict[str, dict[int, Any]] = {"transaction": name}
+
+        def about(row: AuditEntry) -> Any:
+            return subject.get(row.subject_kind, {}).get(row.subject_id, row.subject_id)
+
+        steps = Counter[Any]()
+        for row in db.session.query(AuditEntry):
+            details = dict(row.details)
+            if "transaction" in details:
+                details["transaction"] = name[details["transaction"]]
+            if details.pop("opened", False):  # told with the payment, or by itself where the job delivers
+                steps["payment", row.subject_id, "access_opened"] += 1
+            is_opened = row.action == "access_opened"
+            told = () if is_opened else (row.actor, row.old, row.new, row.why, json.dumps(details, sort_keys=True))
+            steps[row.subject_kind, about(row), row.action, *told] += 1
+        return {
+            "payments": {one.id: plain(one) for one in db.session.query(Payment)},
+            "pushes": {one.id: plain(one) for one in db.session.query(Push)},
+            "inbox": {one.id: plain(one) for one in db.session.query(InboxItem)},
+            "transactions": {
+                name[key]: plain(one, "id", "merged_into_id") | {"merged": name.get(one.merged_into_id or 0)}
+                for key, one in money.items()
+            },
+            "allocations": Counter(
+                (name.get(one.transaction_id or 0), one.payment_id, one.amount_cents, one.taken_back_at)
+                for one in db.session.query(Allocation)
+            ),
+            "journals": Counter(
+                (
+                    one.tenant_id, one.environment, one.kind, uids.get(one.reference.split("/")[0]),
+                    one.reference.split("/")[1:2], one.occurred_at, str(sorted(lines[one.id])),
+                ).__repr__()
+                for one in db.session.query(Journal)
+            ),
+            "witnesses": Counter(
+                (name[one.transaction_id], one.channel, one.inbox_id) for one in db.session.query(Witness)
+            ),
+            "history": steps,
+            "grants": {
+                payments[one.purchase_id]: plain(one, "id", "password_sealed")
+                | {"username": one.username if not one.username.startswith("M") else "random"}
+                for one in db.session.query(AccessGrant)
+            },
+            "messages": {
+                payments[grants[int(one.key.split("/")[2])]]: plain(one, "id", "key", "payload_sealed")
+                | {"payload": _without_password(one)}
+                for one in db.session.query(OutboxItem)
+            },
+        }  # fmt: skip
+
+
+def _purchased() -> list[Any]:
+    return list(db.session.execute(select(Purchase.id.label("purchase_id"), Purchase.payment_id)))
+
+
+def _without_password(item: OutboxItem) -> str:
+    said = vault.unseal(item.payload_sealed, context=f"outbox/{item.tenant_id}")
+    said = re.sub(r"Password: .{8}", "", said)
+    return re.sub(r"Name: M\w{9}", "Name: random", said)
+
+
+@contextmanager
+def row_by_row() -> Iterator[None]:
+    """No set is taken: every row goes the careful way."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jobs, "_settle_set", lambda _deliver: None)
+        yield
+
+
+def settled_and_delivered(house: House) -> None:
+    with house.app.app_context():
+        while True:
+            fulfilment.drain()
+            fulfilment.deliver_paid()
+            db.session.remove()
+            if (
+                not db.session.query(InboxItem.id)
+                .filter(InboxItem.state == "new", InboxItem.next_at <= clock.now())
+                .count()
+            ):
+                break
+        db.session.remove()
+
+
+@pytest.fixture
+def two_houses(
+    request: pytest.FixtureRequest, both_databases: str, clean_redis_url: str, tmp_path: Path
+) -> Iterator[tuple[House, House]]:
+    """The product twice, on two databases of one kind."""
+    if both_databases.startswith("sqlite"):
+        other = f"sqlite:///{tmp_path / 'other.db'}"
+        (tmp_path / "other.db").write_bytes(Path(both_databases.removeprefix("sqlite:///")).read_bytes())
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        other = server.fresh_database(template=request.getfixturevalue("_postgresql_template"))
+    houses = [
+        House(opened(config_for(url, clean_redis_url, tmp_path / str(number)))).furnish()
+        for number, url in enumerate((both_databases, other))
+    ]
+    yield houses[0], houses[1]
+    for one in houses:
+        closed(one.app)
+    if not both_databases.startswith("sqlite"):
+        server.drop(other)
+
+
+@pytest.mark.property(54)
+def test_sets_leave_the_same_rows_behind_as_the_careful_way(
+    two_houses: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same words, in whatever order, once in sets and once row by row: every table is compared."""
+    numbers, at = iter(range(1, 10_000)), [clock.now()]
+    monkeypatch.setattr(clock, "now", lambda: at[0])
+    in_sets = Counter[str]()
+    take = sets.settle_set
+
+    def counted(*given: Any) -> sets.Taken:
+        taken = take(*given)
+        in_sets.update(settled=taken.settled, odd=len(taken.odd), paid=taken.paid)
+        return taken
+
+    monkeypatch.setattr(sets, "settle_set", counted)
+    names = {"next": iter(range(0))}
+    monkeypatch.setattr(purchases, "new_reference", lambda letter: f"{letter}{next(names['next']):07d}")
+
+    @settings(max_examples=25, phases=[Phase.explicit, Phase.generate])  # what was before stays: nothing to shrink
+    @given(wanted=PAYMENTS, turns=st.lists(st.lists(WORDS, min_size=1, max_size=8), min_size=1, max_size=3))
+    def same(wanted: list[tuple[str, str, int]], turns: list[list[Told]]) -> None:
+        number = next(numbers)
+        at[0] = at[0].replace(microsecond=0) + pushes.SAME_PHONE_WAIT
+        stories = []
+        for house in two_houses:
+            names["next"] = iter(range(number * 10, number * 10 + 10))
+            stories.append(begin(house, wanted, number))
+        for words in turns:
+            for told in words:
+                for story in stories:
+                    tell(story, told, number)
+            settled_and_delivered(two_houses[0])
+            with row_by_row():
+                settled_and_delivered(two_houses[1])
+        one, other = (facts(house) for house in two_houses)
+        for table in one:
+            assert one[table] == other[table], table
+
+    same()
+    assert [house.books() for house in two_houses] == [[], []]
+    assert in_sets["settled"] > 40 and in_sets["paid"] > 20 and in_sets["odd"] > 20, in_sets
+
+
+# --- few statements
+
+
+@contextmanager
+def statements_of(house: House) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile. A statement over many rows is one."""
+    with house.inside():
+        engine, seen = db.engine, list[str]()
+
+    def on_statement(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", on_statement)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", on_statement)
+
+
+def called_back(house: House, count: int) -> None:
+    """So many purchases of internet, each paid by its phone, whose callbacks wait."""
+    answer = StkAccepted(checkout_request_id="", merchant_request_id="m", customer_message="")
+    with house.app.app_context(), transaction():
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).one()
+        package = db.session.query(Package).filter_by(tenant_id=tenant.id, name="1 day").one()
+        asked = []
+        for number in range(count):
+            msisdn, device = f"2547110{number:05d}", purchases.Device(mac=f"AA:BB:CC:DD:00:{number:02X}")
+            bought = purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device).payment
+            push = pushes.request_push(bought.id, msisdn, actor="test").push
+            pushes.claim(push.id, hook_url="http://test/hooks")
+            name = f"ws_CO_{number:020d}"
+            pushes.accepted(push.id, replace(answer, checkout_request_id=name))
+            asked.append(Pushed(push.id, push.token, name, 50, msisdn, push.reference))
+    for number, pushed in enumerate(asked):
+        assert house.callback(pushed, receipt=receipt(number)).status_code == 200
+
+
+def test_a_full_set_is_settled_and_delivered_in_at_most_one_statement_for_each_callback(either_house: House) -> None:
+    """money.md C: a callback cost 18 statements to settle and 10 to deliver."""
+    house = either_house
+    called_back(house, 100)
+    with statements_of(house) as seen:
+        drain(house)
+    with house.inside():
+        assert {one.state for one in db.session.query(InboxItem)} == {"done"}
+        assert db.session.query(Payment).filter(Payment.fulfilled_at.is_not(None)).count() == 100
+        assert db.session.query(AccessGrant).count() == db.session.query(OutboxItem).count() == 100
+    assert len(seen) <= 40, Counter(seen)
+    assert house.books() == []
+
+
+# --- wholly or not at all
+
+
+class Killed(BaseException):
+    """What no line of ours catches, as a kill."""
+
+
+@contextmanager
+def killed_at(house: House, number: int) -> Iterator[list[str]]:
+    """The process dies before this statement, counted from 0, or before its commit; what it had asked until then."""
+    with house.inside():
+        engine, seen = db.engine, list[str]()
+
+    def on_statement(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        seen.append(statement)
+        if len(seen) == number + 1:
+            raise Killed
+
+    def on_commit(_connection: Any) -> None:
+        seen.append("COMMIT")
+        if len(seen) == number + 1:
+            raise Killed
+
+    event.listen(engine, "before_cursor_execute", on_statement)
+    event.listen(engine, "commit", on_commit)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", on_statement)
+        event.remove(engine, "commit", on_commit)
+
+
+def several(house: House) -> list[str]:
+    """Callbacks of each ordinary kind, waiting; the tokens of the payments that they pay."""
+    phones = [f"25471100000{at}" for at in range(6)]
+    paid = [ticket(house, phones[0], mac=MACS[0]), ticket(house, phones[1], mac=MACS[0]), house.invoice(50)[1]]
+    pushed = [house.pushed(token, phone) for token, phone in zip(paid, phones, strict=False)]
+    for at, one in enumerate(pushed):
+        house.callback(one, receipt=receipt(at))
+    echo = c2b_body(receipt=receipt(0), amount=50, account=pushed[0].reference)
+    house.client().post(f"{house.hook()}/c2b/confirmation", json=echo)
+    number, by_name = house.invoice(70)
+    house.client().post(
+        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(9), amount=70, account=number)
+    )
+    house.callback(house.pushed(house.invoice(90)[1], phones[4]), code=1032)
+    return [*paid, by_name]
+
+
+def test_whoever_is_killed_between_two_statements_has_settled_nothing_or_all(either_house: House) -> None:
+    house = either_house
+    paid = several(house)
+    before = facts(house)
+    for number in range(200):
+        with killed_at(house, number) as seen:
+            try:
+                with house.inside():
+                    taken = sets.settle_set(100, fulfilment.deliver_set)
+            except Killed:
+                taken = None
+            finally:
+                with house.inside():
+                    db.session.rollback()
+                    db.engine.dispose()
+        if taken is not None:
+            break
+        assert facts(house) == before, seen[-1]
+    assert number > 20 and taken == sets.Taken(settled=6, paid=4), (number, taken)
+    assert {house.status(token)["status"] for token in paid} == {"paid"} and house.books() == []
+
+
+def test_a_set_that_fails_is_settled_row_by_row(either_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad row never stops the others, and nothing of the set is lost or doubled."""
+    house = either_house
+    paid = several(house)
+    insert = bulk.insert
+
+    def refuse(connection: Any, model: Any, rows: Any, **named: Any) -> None:
+        insert(connection, model, rows, **named)
+        if model is Transaction:
+            insert(connection, model, [{**rows[0], "id": 10_000}], **named)  # its receipt is taken
+
+    monkeypatch.setattr(bulk, "insert", refuse)
+    drain(house)
+    with house.inside():
+        fulfilment.deliver_paid()
+        assert {one.state for one in db.session.query(InboxItem)} == {"done"}
+        assert db.session.query(Transaction).count() == 4
+    assert {house.status(token)["status"] for token in paid} == {"paid"} and house.books() == []
+
+
+def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(house: House) -> None:
+    """Paid again after its money was gone: the same code opens again, which is no matter of sets."""
+    token = ticket(house, "254711000001", mac=MACS[0])
+    with house.app.app_context(), transaction():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        purchase = db.session.query(Purchase).filter_by(payment_id=payment.id).one()
+        made = AccessGrant(
+            tenant_id=payment.tenant_id, purchase_id=purchase.id, username="BEFORE", password_sealed="",
+            starts_at=clock.now(), expires_at=clock.now(),
+        )  # fmt: skip
+        db.session.add(made)
+    house.callback(house.pushed(token), receipt=receipt(1))
+    drain(house)
+    with house.inside():
+        payment = db.session.query(Payment).filter_by(token=token).one()
+        assert (payment.state, payment.fulfilled_at) == ("paid", None) and payment.next_fulfil_at is not None
