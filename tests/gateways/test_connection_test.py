@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import responses
 
+from portal.gateways import connection_test
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -273,3 +274,17 @@ def test_the_page_that_says_test_the_connection_now_has_the_button(house: House)
     }  # fmt: skip
     page = browser.post("/staff/gateways/new", data=form, follow_redirects=True)
     assert "Test the connection now." in page.text and f'action="{page.request.path}/test"' in page.text
+
+
+@pytest.mark.parametrize(("is_proved", "passed", "is_marked"), [(True, True, False), (None, None, True)])
+def test_an_answer_that_proves_nothing_of_the_passkey_clears_no_mark(
+    house: House, is_proved: bool | None, passed: bool | None, is_marked: bool
+) -> None:
+    """M-Pesa refused the settings of a real prompt: a sign-on alone does not say that they are mended."""
+    steps = (connection_test.Step("Sign-on", True, "ok"), connection_test.Step("Passkey", is_proved, "?"))
+    with house.app.app_context(), transaction():
+        gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
+        gateway.refused_at, gateway.refused_why = clock.now(), "Wrong credentials"
+        connection_test.remember(gateway, connection_test.Trial(True, "Connected.", steps))
+        assert gateway.test_passed is passed
+        assert (gateway.refused_at is not None) is is_marked and bool(gateway.refused_why) is is_marked
