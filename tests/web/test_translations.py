@@ -171,6 +171,31 @@ def test_the_api_answers_in_the_callers_language(house: House) -> None:
         normalise_msisdn("12")
 
 
+def test_json_says_what_a_page_says_in_the_callers_language(house: House) -> None:
+    """What a room answers with (how a payment stands, what became of a message), not only what it refuses with."""
+    _number, token = house.invoice()
+    house.pushed(token)
+    not_ours = {"tenant": "mlima", "packageId": house.package(), "smsText": "Hello"}
+    expected = {
+        "en": (
+            "Check your phone and enter your M-Pesa PIN. Never tell anyone your PIN.",
+            "This is not an M-Pesa message. Copy the whole message, from its code to its end.",
+        ),
+        "sw": (
+            "Angalia simu yako, weka PIN ya M-Pesa. Usimwambie mtu yeyote PIN yako.",
+            "Huu si ujumbe wa M-Pesa. Nakili ujumbe wote, kuanzia namba ya risiti hadi mwisho.",
+        ),
+    }
+    for language, (stands, message) in expected.items():
+        asked = {"Accept-Language": language}
+        told = house.client().get(f"/api/portal/mpesa/status?paymentId={token}", headers=asked).json
+        assert told and told["message"] == stands
+        page = " ".join(words_of(house.client().get(f"/pay/{token}", headers=asked).text))
+        assert stands.partition(". ")[0] in page
+        refused = house.client().post("/api/portal/mpesa/verify-sms", json=not_ours, headers=asked).json
+        assert refused and refused["message"] == message
+
+
 # --- pages
 
 
