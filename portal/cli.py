@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from portal.kernel.errors import Misconfigured, PortalError
+from portal.payments.states import InboxState
 
 _ROLES = ["tenant_admin", "receptionist", "clinician", "accountant", "patient"]
 
@@ -610,7 +611,7 @@ def inbox_replay(item_ids: tuple[int, ...], dead: bool) -> None:
     with transaction():
         wanted = list(item_ids)
         if dead:
-            wanted += db.session.scalars(select(InboxItem.id).where(InboxItem.state == "dead")).all()
+            wanted += db.session.scalars(select(InboxItem.id).where(InboxItem.state == InboxState.DEAD)).all()
         for item_id in wanted:
             replay(item_id)
     queue.ring(queue.DRAIN)

@@ -22,6 +22,7 @@ from portal.kernel.phone import normalise_msisdn
 from portal.payments import status
 from portal.payments.models import Payment, Push
 from portal.payments.sms import submissions
+from portal.payments.states import PaymentState
 from portal.payments.stk import queries
 from portal.tenants import find
 from portal.web import browser, pasted_messages, start_push
@@ -157,7 +158,7 @@ def poll() -> ResponseReturnValue:
 def told(payment: Payment, *, is_proven: bool) -> dict[str, Any]:
     """The status contract of the captive portal. is_proven: asked by its token, which its payer alone was given."""
     stands = status.standing(payment)
-    sentence = stands.sentence if is_proven or payment.state == "paid" or payment.paid_at is None else ""
+    sentence = stands.sentence if is_proven or payment.state == PaymentState.PAID or payment.paid_at is None else ""
     answer: dict[str, Any] = {
         "status": stands.status,
         "amountDue": money.kes(payment.due_cents),
@@ -172,7 +173,7 @@ def told(payment: Payment, *, is_proven: bool) -> dict[str, Any]:
 
 def credentials_of(payment: Payment) -> dict[str, Any] | None:
     """Username, password, end and the router's login address, once they exist."""
-    is_paid = payment.state == "paid" and payment.refunded_cents < payment.amount_cents
+    is_paid = payment.state == PaymentState.PAID and payment.refunded_cents < payment.amount_cents
     is_open = is_paid or submissions.is_open_unverified(payment)
     grant = purchases.grant_of(payment.id) if is_open else None
     if grant is None or grant.ended_at is not None:

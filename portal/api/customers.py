@@ -15,6 +15,7 @@ from portal.kernel.errors import Refused
 from portal.kernel.phone import for_screens, normalise_msisdn
 from portal.payments import matching
 from portal.payments.models import Customer, Payment
+from portal.payments.states import PaymentState
 from portal.payments.wallets import customers, wallets
 from portal.users.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
 
@@ -104,7 +105,7 @@ def pay(uid: str) -> ResponseReturnValue:
         reference=payment.reference,
         paid=money.kes(paid_cents),
         amountDue=money.kes(payment.due_cents),
-        status="paid" if payment.state == "paid" else "pending",
+        status="paid" if payment.state == PaymentState.PAID else "pending",
         balance=money.kes(balance),
     )
 

@@ -20,6 +20,7 @@ from portal.payments import status
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push
 from portal.payments.payment import lock_payment, new_reference, open_payment
+from portal.payments.states import PaymentState
 from portal.payments.stk import pushes, queries
 from portal.tenants.models import Tenant
 from portal.users import permissions
@@ -57,7 +58,7 @@ def shown(payment: Payment, push: Push | None, *, knows_checkout_id: bool) -> di
         "amountDue": money.kes(payment.due_cents),
         "currency": "kes",
         "phoneNumber": for_screens(msisdn) if msisdn else None,
-        "resultCode": "0" if payment.state == "paid" else push.result_code if push else None,
+        "resultCode": "0" if payment.state == PaymentState.PAID else push.result_code if push else None,
         "description": payment.title,
         "metadata": payment.order_details,
         "testMode": payment.is_sandbox,
@@ -100,7 +101,7 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
         _refuse_strangers(asking, found)
         if asking.role != "patient" and not permissions.allows(asking.role, REQUEST_PAYMENT):
             raise Forbidden("This sign-in sees payments, but may not ask phones to pay.")
-        if amount_cents != found.due_cents and found.state == "open":
+        if amount_cents != found.due_cents and found.state == PaymentState.OPEN:
             due = money.format_kes(found.due_cents)
             raise Refused(f"The amount due is {due}.", code="wrong_amount", fields={"amount": f"Must be {due}."})
         return found
@@ -145,7 +146,7 @@ def _refuse_if_paid(gateway: Gateway, order_id: str, amount_cents: int) -> None:
         Payment.environment == gateway.environment,  # a test of the same order pays nothing
         Payment.order_id == order_id,
         Payment.amount_cents == amount_cents,
-        Payment.state == "paid",
+        Payment.state == PaymentState.PAID,
         Payment.refunded_cents < Payment.amount_cents,
     )
     if db.session.scalars(paid.limit(1)).first() is not None:

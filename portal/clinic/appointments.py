@@ -20,6 +20,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.translations import render
 from portal.payments.models import Payment
 from portal.payments.payment import lock_payment
+from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 
 KINDS = ("virtual", "onsite")
@@ -139,7 +140,7 @@ def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
     A part that was paid waits to be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
     """
     _move(appointment, "cancelled", actor=actor, why=why)
-    if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == "open":
+    if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == PaymentState.OPEN:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
 
 
@@ -156,7 +157,7 @@ def cancelled_with_money(
         .where(
             Appointment.tenant_id == tenant_id,
             literal_column("appointments.status = 'cancelled'"),  # spelt as the index has it
-            Payment.state == "paid",
+            Payment.state == PaymentState.PAID,
             Payment.refunded_cents < Payment.amount_cents,
         )
     )

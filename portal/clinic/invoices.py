@@ -19,6 +19,7 @@ from portal.payments import status
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment
 from portal.payments.payment import ReferenceTaken, lock_payment, open_payment
+from portal.payments.states import PaymentState
 from portal.payments.wallets import wallets
 from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
@@ -217,7 +218,7 @@ def status_of(invoice: Invoice) -> str:
     if invoice.voided_at:
         return "void"
     payment = invoice.payment
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         return status.status_word(payment, None)
     return "part_paid" if payment.allocated_cents else "unpaid"
 

@@ -16,6 +16,7 @@ from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payments.models import Payment
+from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.web import links
@@ -165,7 +166,7 @@ def _keep_something_to_pay() -> None:
     bills = (
         select(func.count(Invoice.id))
         .join(Payment)
-        .where(Invoice.tenant_id == clinic.id, Invoice.patient_id.is_(None), Payment.state == "open")
+        .where(Invoice.tenant_id == clinic.id, Invoice.patient_id.is_(None), Payment.state == PaymentState.OPEN)
     )
     if not db.session.scalar(bills):
         lines = [
@@ -185,7 +186,9 @@ def front_page() -> dict[str, Any]:
         "link-login-only": "http://10.5.50.1/login",
         "link-orig": "http://example.com/",
     }
-    open_invoices = select(Invoice).join(Payment).where(Invoice.tenant_id == clinic.id, Payment.state == "open")
+    open_invoices = (
+        select(Invoice).join(Payment).where(Invoice.tenant_id == clinic.id, Payment.state == PaymentState.OPEN)
+    )
     return {
         "signins": [{"email": email, "role": name} for email, name, _slug, _role in SIGN_INS],
         "password": PASSWORD,

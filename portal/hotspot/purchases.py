@@ -22,6 +22,7 @@ from portal.payments.booking import allocate
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.payment import lock_payment, new_reference, open_payment, touch
+from portal.payments.states import PaymentState
 from portal.payments.stk import pushes
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.payments.stk.push_states import OPEN, State
@@ -110,7 +111,7 @@ def buy(
     The caller commits, then rings SEND_PUSHES. Raises Refused where the phone may not be asked now, and Conflict.
     """
     begun = open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=idempotency_key)
-    if not begun.is_own or begun.payment.state != "open":
+    if not begun.is_own or begun.payment.state != PaymentState.OPEN:
         return begun
     requested = pushes.request_push(
         begun.payment.id,

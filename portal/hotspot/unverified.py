@@ -7,6 +7,7 @@ from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db
 from portal.payments.models import Claim
 from portal.payments.sms import submissions
+from portal.payments.states import PaymentState
 
 
 def open_access(claim: Claim) -> AccessGrant | None:
@@ -29,5 +30,5 @@ def open_access(claim: Claim) -> AccessGrant | None:
 def end_access(claim: Claim, *, actor: str) -> None:
     """End what a refused claim had opened, now, unless other money paid for it. The caller commits."""
     opened = purchases.grant_of(claim.payment_id)
-    if opened is not None and claim.payment.state != "paid":
+    if opened is not None and claim.payment.state != PaymentState.PAID:
         access.end(opened, why="The message was refused.", actor=actor)

@@ -22,6 +22,7 @@ from portal.payments import matching
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
 from portal.payments.models import Payment, Push
+from portal.payments.states import PushState
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 
@@ -40,7 +41,7 @@ def answer_prompt(tenant: Tenant, what: str, *, msisdn: str, code: str = SUCCESS
         _refuse_real_money(payment.environment)
         push = pushes.request_push(payment.id, msisdn, actor="rehearsal").push
         push_id = push.id
-        if push.state == "created":
+        if push.state == PushState.CREATED:
             pushes.claim(push_id, hook_url=ports.settings().public_url + "/hooks")
             pushes.accepted(push_id, StkAccepted(f"ws_CO_rehearsal_{push_id}", f"rehearsal-{push_id}", ""))
     push = db.session.get_one(Push, push_id)

@@ -22,7 +22,7 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
 from portal.payments.models import InboxItem, Push, Refund, Transaction
-from portal.payments.states import RefundState
+from portal.payments.states import InboxState, RefundState
 from portal.tenants.models import Tenant
 
 bp = Blueprint("operations", __name__)
@@ -113,7 +113,7 @@ def metrics() -> Response:
         count, first = db.session.execute(select(func.count(), func.min(at)).where(model.state == "new")).one()
         waiting.labels(what).set(count)
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
-    dead = db.session.scalar(select(func.count()).where(InboxItem.state == "dead")) or 0
+    dead = db.session.scalar(select(func.count()).where(InboxItem.state == InboxState.DEAD)) or 0
     waiting.labels("inbox_dead").set(dead)
     for what, count in stuck.counts().items():
         waiting.labels(f"stuck_{what}").set(count)

@@ -9,6 +9,7 @@ from portal.clinic.models import Appointment, Invoice, Patient
 from portal.fulfilment import receipt_of
 from portal.kernel.db import db
 from portal.payments.models import Payment
+from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 from portal.web.signin import ask_to_sign_in, keep_session
 
@@ -47,7 +48,7 @@ def home() -> ResponseReturnValue:
                 "amount_cents": one.payment.amount_cents,
                 "due_cents": 0 if one.voided_at else one.payment.due_cents,
                 "receipt": receipt_of(one.payment),
-                "status": "paid" if one.payment.state == "paid" else "void" if one.voided_at else "due",
+                "status": "paid" if one.payment.state == PaymentState.PAID else "void" if one.voided_at else "due",
                 "url": url_for("pay.show", token=one.payment.token),
             }
             for one in owed
@@ -66,6 +67,6 @@ def _visit(one: Appointment) -> dict[str, object]:
         "status": one.status,
         "place": one.place,
         "join_url": one.meeting_url if one.status == "confirmed" else None,
-        "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == "open" else None,
+        "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
         "due_cents": payment.due_cents if payment else 0,
     }

@@ -28,6 +28,7 @@ from portal.payer.forms import BuyForm, CodeForm, NumberForm, PasteForm
 from portal.payments import status
 from portal.payments.models import Payment
 from portal.payments.sms import submissions
+from portal.payments.states import PaymentState
 from portal.payments.stk import queries
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -157,12 +158,12 @@ def _waiting(tenant: Tenant, mac: str, browser_hash: str) -> Purchase | None:
     if latest is None or purchases.grant_of(latest.payment_id) is not None:
         return None
     payment = latest.payment
-    return latest if payment.state == "paid" or status.standing(payment).is_settling else None
+    return latest if payment.state == PaymentState.PAID or status.standing(payment).is_settling else None
 
 
 def _waits(purchase: Purchase) -> str:
     payment = purchase.payment
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         return _("Your payment has arrived. We are opening the internet.")
     amount, msisdn = format_kes(payment.due_cents), personal.open_phone(payment.phone_sealed, payment.tenant_id)
     if msisdn is None:
@@ -289,7 +290,7 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
         tenant=tenant,
         view=shown,
         test_mode=payment.is_sandbox,
-        sms_url=url_for("hotspot.paste_page", slug=slug, **told) if payment.state == "open" else None,
+        sms_url=url_for("hotspot.paste_page", slug=slug, **told) if payment.state == PaymentState.OPEN else None,
         back_url=url_for("hotspot.portal", slug=slug, **told),
     )
 

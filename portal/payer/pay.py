@@ -19,6 +19,7 @@ from portal.kernel.phone import as_shown, for_people
 from portal.payer import view
 from portal.payer.forms import PayForm
 from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.states import PaymentState
 from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.web import browser
@@ -135,7 +136,7 @@ def poll(token: str) -> ResponseReturnValue:
 def receipt(token: str) -> ResponseReturnValue:
     """A receipt to print or keep."""
     payment = _payment(token)
-    if payment.state != "paid":
+    if payment.state != PaymentState.PAID:
         return redirect(url_for("pay.show", token=token), 302)
     invoice = invoices.of_payment(payment.id)
     money = receipts_of(payment)

@@ -16,7 +16,7 @@ from portal.kernel.phone import for_screens
 from portal.payments import status
 from portal.payments.models import Payment, Push, Transaction
 from portal.payments.refunds import refunds
-from portal.payments.states import REFUND_UNDER_WAY, RefundState
+from portal.payments.states import REFUND_UNDER_WAY, PaymentState, RefundState
 from portal.payments.stk.push_states import State
 from portal.web.language import said
 
@@ -67,7 +67,7 @@ def of(payment: Payment) -> dict[str, Any]:
             given,
             is_paid=stands.status in ("paid", "partially_refunded") or stands.is_open_unverified,
         ),
-        "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == "paid" else None,
+        "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == PaymentState.PAID else None,
         "by_hand": by_hand,
     }
 
@@ -124,7 +124,7 @@ def _refunds(payment: Payment) -> list[str]:
 
 def _by_hand(payment: Payment) -> dict[str, Any] | None:
     gateway = payment.gateway
-    if gateway is None or payment.state != "open" or gateway.sub_kind == "BANK":
+    if gateway is None or payment.state != PaymentState.OPEN or gateway.sub_kind == "BANK":
         return None
     is_till = gateway.sub_kind == "BUYGOODS"
     return {
@@ -138,7 +138,7 @@ def _by_hand(payment: Payment) -> dict[str, Any] | None:
 def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any] | None:
     if given.kind == "access" and given.grant is not None and is_paid:
         return _access(given)
-    if given.kind == "appointment" and given.appointment is not None and payment.state == "paid":
+    if given.kind == "appointment" and given.appointment is not None and payment.state == PaymentState.PAID:
         appointment = given.appointment
         is_confirmed = appointment.status == "confirmed"
         return {

@@ -10,6 +10,7 @@ from portal.payments import matching, search
 from portal.payments.booking import allocate
 from portal.payments.models import Customer
 from portal.payments.payment import lock_payment
+from portal.payments.states import PaymentState
 from portal.payments.wallets import wallets
 
 PLACED_ALREADY = Sentence("This money has been placed already.")
@@ -28,7 +29,7 @@ def place(tenant_id: int, uid: str, reference: str, *, actor: str) -> int:
     payment = lock_payment(payment.id)  # payments before money, as everywhere
     transaction = search.by_uid(tenant_id, uid)
     db.session.refresh(transaction, with_for_update=True)
-    if payment.state != "open":
+    if payment.state != PaymentState.OPEN:
         raise Refused(Sentence("%(reference)s has nothing left to pay.", reference=reference))
     given_cents = allocate(transaction, payment, actor=actor)
     if not given_cents:

@@ -16,6 +16,7 @@ from portal.kernel import money, queue
 from portal.kernel.db import db
 from portal.kernel.logs import logger
 from portal.payments.models import Payment
+from portal.payments.states import PaymentState
 
 KEPT_S, FAILURE_KEPT_S = 86_400, 300
 LARGEST_BYTES = 200_000
@@ -30,7 +31,12 @@ def to_pay(payment_id: int, *, link: str, waiters: threading.BoundedSemaphore) -
     """
     payment = db.session.get_one(Payment, payment_id)
     gateway = payment.gateway
-    if gateway is None or gateway.kind != "MPESA_API" or payment.state != "open" or payment.due_cents % money.CENTS:
+    if (
+        gateway is None
+        or gateway.kind != "MPESA_API"
+        or payment.state != PaymentState.OPEN
+        or payment.due_cents % money.CENTS
+    ):
         return of_link(link)
     key = f"qr:{payment.id}:{gateway.id}:{payment.due_cents}:{gateway.shortcode}"
     kept = _kept(key)

@@ -16,6 +16,7 @@ from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.payments.models import OPEN_PUSH, PROVISIONAL, Allocation, InboxItem, Payment, Push, Transaction
+from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State
 
 PAGE_ROWS = 50
@@ -216,7 +217,7 @@ def owed_again(
         .join(Transaction, Transaction.id == Allocation.transaction_id)
         .where(
             Payment.tenant_id == tenant_id,
-            Payment.state == "open",
+            Payment.state == PaymentState.OPEN,
             Allocation.tenant_id == tenant_id,
             Allocation.taken_back_at.is_not(None),
             Transaction.reversed_at.is_not(None) | Transaction.voided_at.is_not(None),

@@ -13,6 +13,7 @@ from portal.kernel.errors import Text
 from portal.payments import booking
 from portal.payments.models import Claim, Payment, Push, Transaction
 from portal.payments.sms import submissions
+from portal.payments.states import PaymentState, SubmissionState
 from portal.payments.stk.push_states import OPEN, State
 from portal.payments.stk.pushes import ANSWER_WITHIN, may_push_again_at
 
@@ -52,7 +53,7 @@ def last_push(payment: Payment) -> Push | None:
     failed.
     """
     may_still_be_paid = Push.state.in_(OPEN | {State.UNCONFIRMED}) & (Push.created_at > clock.now() - STILL_HOPED_FOR)
-    tells = Push.state == State.SUCCEEDED if payment.state == "paid" else may_still_be_paid
+    tells = Push.state == State.SUCCEEDED if payment.state == PaymentState.PAID else may_still_be_paid
     mine = select(Push).where(Push.payment_id == payment.id)
     return db.session.scalars(mine.order_by(case((tells, 1), else_=0).desc(), Push.id.desc()).limit(1)).first()
 
@@ -61,12 +62,12 @@ def standing(payment: Payment) -> Standing:
     """Where this payment stands. Reads, never writes."""
     push = last_push(payment)
     status = status_word(payment, push)
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         return _paid(payment, status, push)
     claim = submissions.of_payment(payment.id) if push is None and payment.purpose == "hotspot" else None
-    if claim is not None and claim.state != "accepted":
+    if claim is not None and claim.state != SubmissionState.ACCEPTED:
         return _claimed(status, claim)
-    if payment.state == "closed":
+    if payment.state == PaymentState.CLOSED:
         return Standing(
             status,
             "not_paid",
@@ -112,7 +113,7 @@ def _taken_back(status: str, gone: Transaction, push: Push | None) -> Standing:
 
 def _claimed(status: str, claim: Claim) -> Standing:
     """Paid by hand, says a pasted message: a person looks, and the page waits with the payer."""
-    if claim.state == "refused":
+    if claim.state == SubmissionState.REFUSED:
         return Standing(
             status, "not_paid", _("Not found"), _("The staff did not find this payment."),
             _("Show them the M-Pesa message on your phone."), None, None, False, None,
@@ -131,11 +132,11 @@ def _claimed(status: str, claim: Claim) -> Standing:
 
 def status_word(payment: Payment, push: Push | None) -> str:
     """The API's status: pending, processing, timed_out, failed, cancelled, paid, partially_refunded, refunded."""
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         if payment.refunded_cents >= payment.amount_cents:
             return "refunded"
         return "partially_refunded" if payment.refunded_cents else "paid"
-    if payment.state == "closed":
+    if payment.state == PaymentState.CLOSED:
         return "cancelled"
     if push is None or push.state in (State.CREATED, State.SENDING, State.SUCCEEDED):
         return "pending"

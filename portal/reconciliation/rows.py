@@ -24,7 +24,7 @@ from portal.payments import booking, completion
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
-from portal.payments.states import RefundState
+from portal.payments.states import InboxState, RefundState
 from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
@@ -143,7 +143,7 @@ def _amounts(row: Row, item: Transaction) -> str:
 def _missing_here(row: Row, known: Known) -> Verdict:
     """Book money that nobody told us of, or teach its receipt to money known by query."""
     outcome = _place(row, known)
-    if outcome.state == "waiting":
+    if outcome.state == InboxState.WAITING:
         return Verdict(DIFFERENT, f"{outcome.why} Nothing was booked.")
     booked = known.transactions[row.receipt]
     if booked.channel == known.channel:

@@ -20,6 +20,7 @@ from portal.kernel.phone import for_screens
 from portal.payments import manual, matching
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment
+from portal.payments.states import PaymentState
 from portal.payments.wallets import customers, wallets
 from portal.staff import audit_words, buttons
 from portal.staff.guard import actor, needs, read_id
@@ -128,7 +129,7 @@ def new() -> ResponseReturnValue:
 def _due(reference: str) -> dict[str, Any] | None:
     """What the named invoice still wants, for whoever counts the money."""
     payment = matching.named(g.tenant.id, reference) if reference else None
-    if payment is None or payment.state != "open":
+    if payment is None or payment.state != PaymentState.OPEN:
         return None
     return {"what": audit_words.title_of(payment), "due_cents": payment.due_cents}
 

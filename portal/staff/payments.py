@@ -20,6 +20,7 @@ from portal.payments import booking, export, manual, matching, qr, search, statu
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
+from portal.payments.states import PaymentState
 from portal.payments.stk import pushes as stk
 from portal.staff import audit_words, reasons
 from portal.staff import refunds as refund_pages
@@ -240,7 +241,7 @@ def attempt(token: str) -> ResponseReturnValue:
         *((("invoice", invoice.id),) if invoice else ()),
         *((("appointment", visit.id),) if visit else ()),
     ]
-    is_open = payment.state == "open"
+    is_open = payment.state == PaymentState.OPEN
     shown = {
         "reference": audit_words.title_of(payment),
         "amount_cents": payment.amount_cents,
@@ -268,10 +269,10 @@ def attempt(token: str) -> ResponseReturnValue:
 
 def _acts(payment: Payment) -> list[dict[str, str]]:
     """What the counter does with it next."""
-    if payment.state == "paid":
+    if payment.state == PaymentState.PAID:
         receipt_url = url_for("pay.receipt", token=payment.token)
         return [{"label": _("Print receipt"), "url": receipt_url, "kind": "primary", "symbol": "print"}]
-    if payment.state != "open":
+    if payment.state != PaymentState.OPEN:
         return []
     acts = []
     if permissions.allows(g.role, permissions.REQUEST_PAYMENT):
@@ -286,7 +287,7 @@ def _acts(payment: Payment) -> list[dict[str, str]]:
 def _state_of(payment: Payment, push: Push | None) -> str:
     """How it stands, in the words of the lists: what was paid in part is not merely pending."""
     word = status.status_word(payment, push)
-    has_part = payment.state == "open" and payment.allocated_cents > 0
+    has_part = payment.state == PaymentState.OPEN and payment.allocated_cents > 0
     return "part_paid" if has_part and word not in ("processing", "timed_out") else word
 
 

@@ -17,6 +17,7 @@ from portal.payments import search
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
+from portal.payments.states import RefundState
 from portal.staff import audit_words, buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
@@ -93,7 +94,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
         "asked_by": names.get(one.requested_by_id, "–"),
         "approved_by": names.get(one.approved_by_id or 0, ""),
         "why": one.why,
-        "failure": one.failure if one.state != "done" else "",
+        "failure": one.failure if one.state != RefundState.DONE else "",
         "environment": one.environment,
         "is_own": is_own,
         "resolve_url": url_for("staff.refund_resolve", uid=one.uid) if refunds.may_be_resolved(one) else None,
@@ -121,7 +122,7 @@ def of_payment(token: str) -> ResponseReturnValue:
                     why=_reason(form),
                     actor=actor(),
                 )
-                waits = any(one.state == "requested" for one in made)
+                waits = any(one.state == RefundState.REQUESTED for one in made)
         except Refused as error:
             _blame(form, error)
             available_cents = refunds.may_go_back(db.session.get_one(Payment, payment_id))[0]
@@ -158,7 +159,7 @@ def of_unplaced(uid: str) -> ResponseReturnValue:
                 one = refunds.ask_for_unplaced(
                     item, method=form.method.data, user_id=current_user.id, why=_reason(form), actor=actor()
                 )
-                waits = one.state == "requested"
+                waits = one.state == RefundState.REQUESTED
         except Refused as error:
             _blame(form, error)
         else:

@@ -19,6 +19,7 @@ from portal.kernel.phone import as_shown
 from portal.notifications import notices
 from portal.payments import provisional, search, stuck
 from portal.payments.models import Transaction
+from portal.payments.states import PaymentState
 from portal.staff.guard import needs, read_row_id
 from portal.tenants.models import Tenant
 from portal.users import permissions
@@ -66,7 +67,7 @@ def row_of(one: Appointment) -> dict[str, Any]:
     """One appointment for a staff page."""
     payment = one.invoice.payment if one.invoice else None
     may_ask = permissions.allows(g.role, REQUEST_PAYMENT)
-    is_paid = payment is not None and payment.state == "paid"
+    is_paid = payment is not None and payment.state == PaymentState.PAID
     return {
         "time": one.starts_at,
         "starts_at": one.starts_at,
@@ -80,7 +81,7 @@ def row_of(one: Appointment) -> dict[str, Any]:
         "receipt": receipt_of(payment) if payment and is_paid else None,
         "url": url_for("staff.attempt", token=payment.token) if payment else url_for("staff.appointments"),
         "pay_url": url_for("pay.show", token=payment.token)
-        if may_ask and payment and payment.state == "open"
+        if may_ask and payment and payment.state == PaymentState.OPEN
         else None,
     }
 

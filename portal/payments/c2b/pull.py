@@ -27,6 +27,7 @@ from portal.payments.c2b import unresolved
 from portal.payments.models import Transaction, Witness
 from portal.payments.processing import gateway_pool
 from portal.payments.processing.jobs import is_passing
+from portal.payments.states import InboxState
 
 LONGEST = timedelta(hours=48)
 OVERLAP = timedelta(minutes=10)  # a payment may enter M-Pesa's list some minutes after it was made
@@ -225,11 +226,11 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
         booking.book(gateway, arrival)
         return False
     outcome = completion.place(gateway, paid, arrival, actor="pull")
-    if outcome.state == "waiting":
+    if outcome.state == InboxState.WAITING:
         unresolved.leave(gateway, paid, why=f"From M-Pesa's list. {outcome.why}")
     elif known is not None and row.account and not known.account:
         known.account = without_phone(row.account)[:40]
-    return known is None and outcome.state == "done"
+    return known is None and outcome.state == InboxState.DONE
 
 
 def _as_payment(gateway: Gateway, row: messages.PulledTransaction, occurred_at: datetime) -> messages.C2bPayment:

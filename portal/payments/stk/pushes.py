@@ -20,6 +20,7 @@ from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
 from portal.payments.models import TO_SEND, InboxItem, Payment, Push
 from portal.payments.payment import lock_payment, touch
+from portal.payments.states import InboxState, PaymentState
 from portal.payments.stk import prompt_limits
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.payments.stk.push_states import OPEN, State, move
@@ -61,8 +62,10 @@ def request_push(
     payment = lock_payment(payment_id)
     if idempotency_key and (before := _keyed(payment, idempotency_key)):
         return Requested(before, is_new=False)
-    if payment.state != "open":
-        raise Conflict(_("This is already paid.") if payment.state == "paid" else _("This can no longer be paid."))
+    if payment.state != PaymentState.OPEN:
+        raise Conflict(
+            _("This is already paid.") if payment.state == PaymentState.PAID else _("This can no longer be paid.")
+        )
     if live := _open_push(payment):
         return Requested(live, is_new=False)
     gateway = _gateway_of(payment)
@@ -188,7 +191,7 @@ def claim(push_id: int, *, hook_url: str) -> Claimed | None:
         return None
     payment = lock_payment(push.payment_id)
     db.session.refresh(push)
-    is_still_due = payment.state == "open" and payment.due_cents == push.amount_cents
+    is_still_due = payment.state == PaymentState.OPEN and payment.due_cents == push.amount_cents
     if not is_still_due or payment.environment != push.gateway.environment:
         move(
             push,
@@ -316,7 +319,7 @@ def expire(limit: int = 200) -> int:
     """
     now = clock.now()
     moved = 0
-    is_here = exists().where(InboxItem.state == "new", InboxItem.push_token == Push.token)
+    is_here = exists().where(InboxItem.state == InboxState.NEW, InboxItem.push_token == Push.token)
     late = (
         select(Push)
         .join(Push.payment)

@@ -13,6 +13,7 @@ from portal.kernel.db import db, transaction
 from portal.payments.models import TO_QUERY, InboxItem, Push
 from portal.payments.payment import touch
 from portal.payments.processing import callbacks
+from portal.payments.states import InboxState
 from portal.payments.stk.push_states import OPEN, State
 from portal.payments.stk.pushes import QUERY_AFTER
 
@@ -105,7 +106,7 @@ def claim(push_id: int) -> tuple[int, str] | None:
 def _is_told_paid(push: Push) -> bool:
     """Whether a success that nobody may believe yet waits for M-Pesa's word: then it is asked until it answers."""
     waits = select(InboxItem.id).where(
-        InboxItem.push_id == push.id, InboxItem.receipt.is_not(None), InboxItem.state == "waiting"
+        InboxItem.push_id == push.id, InboxItem.receipt.is_not(None), InboxItem.state == InboxState.WAITING
     )
     return push.state != State.SUCCEEDED and db.session.scalar(waits.limit(1)) is not None
 

@@ -15,7 +15,8 @@ from portal.kernel.money import format_kes
 from portal.ledger import post
 from portal.payments.booking import customer_credited
 from portal.payments.models import Allocation, Customer, Payment, Transaction
-from portal.payments.payment import lock_payment, touch
+from portal.payments.payment import change_state, lock_payment, touch
+from portal.payments.states import PaymentState
 from portal.tenants.counters import take_number
 
 GUESSED = "webhook"  # the channel of another system's word, which says who paid but not for what
@@ -140,7 +141,7 @@ def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
     customer = lock_customer(customer_id)
     if payment.tenant_id != customer.tenant_id:
         raise NotFound(_("There is no such customer here."))
-    if payment.state != "open":
+    if payment.state != PaymentState.OPEN:
         raise Conflict(_("This has nothing left to pay."))
     available = balance_cents(customer, payment.environment)
     given = min(available, payment.due_cents)
@@ -207,8 +208,11 @@ def put_back(payment_id: int, *, actor: str, customer_id: int | None = None) -> 
             occurred_at=clock.now(),
             lines={post.revenue(payment.purpose): amount_cents, post.wallet(customer.id): -amount_cents},
         )
-        was_paid = {"state": "open", "withdraw_at": clock.now()} if payment.state == "paid" else {}
-        touch(payment.id, allocated_cents=Payment.allocated_cents - amount_cents, **was_paid)
+        left_cents = Payment.allocated_cents - amount_cents
+        if payment.state == PaymentState.PAID:
+            change_state(payment, PaymentState.OPEN, allocated_cents=left_cents, withdraw_at=clock.now())
+        else:
+            touch(payment.id, allocated_cents=left_cents)
         chain.record(
             payment.tenant_id, "payment", payment.id, "put_back", actor=actor, new="wallet",
             details={"amount_cents": amount_cents, "customer": customer.id},

@@ -14,6 +14,7 @@ from portal.payments import booking, transaction_status
 from portal.payments.booking import Arrival
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.states import InboxState
 from portal.payments.webhook import unverified_reports
 
 CHANNEL = unverified_reports.CHANNEL
@@ -22,28 +23,28 @@ CHANNEL = unverified_reports.CHANNEL
 def settle(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:
     """Hold what it says, and ask M-Pesa about it; or add its word to money that is known. The caller commits."""
     if callback.result_code != "0":
-        return Outcome("done", f"Result {callback.result_code}: nothing was paid.")
+        return Outcome(InboxState.DONE, f"Result {callback.result_code}: nothing was paid.")
     if callback.receipt is None or not callback.amount_cents:
-        return Outcome("rejected", "A success without receipt or amount.")
+        return Outcome(InboxState.REJECTED, "A success without receipt or amount.")
     if own := _own_push(gateway, callback.checkout_request_id):
         # Credited here, its money would be missing from what it was asked for.
-        return Outcome("rejected", "It names a push of ours: M-Pesa is asked.", own.id, asks=True)
+        return Outcome(InboxState.REJECTED, "It names a push of ours: M-Pesa is asked.", own.id, asks=True)
     known = booking.by_receipt(gateway.tenant_id, gateway.environment, callback.receipt)
     if known is not None:
         return _second_word(item, gateway, callback, known)
     if unverified_reports.hold(item, gateway, callback, callback.receipt, callback.amount_cents):
         why = f"Receipt {callback.receipt} is held until M-Pesa, a statement or a person agrees."
         transaction_status.ask(gateway, callback.receipt)
-        return Outcome("done", why)
+        return Outcome(InboxState.DONE, why)
     held = unverified_reports.of_receipt(gateway, callback.receipt)
     if held is not None and held.amount_cents != callback.amount_cents:
-        return Outcome("rejected", f"Receipt {callback.receipt} is held with another amount.")
-    return Outcome("done", f"Receipt {callback.receipt} was told before.")
+        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} is held with another amount.")
+    return Outcome(InboxState.DONE, f"Receipt {callback.receipt} was told before.")
 
 
 def _second_word(item: InboxItem, gateway: Gateway, callback: messages.StkCallback, known: Transaction) -> Outcome:
     if known.amount_cents != callback.amount_cents:
-        return Outcome("rejected", f"Receipt {callback.receipt} is known with another amount.")
+        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} is known with another amount.")
     unverified_reports.hold(
         item, gateway, callback, known.receipt or "", known.amount_cents
     )  # M-Pesa agrees: see `compare`
@@ -57,7 +58,7 @@ def _second_word(item: InboxItem, gateway: Gateway, callback: messages.StkCallba
             inbox_id=item.id,
         ),
     )
-    return Outcome("done", f"A second word of receipt {callback.receipt}.")
+    return Outcome(InboxState.DONE, f"A second word of receipt {callback.receipt}.")
 
 
 def _own_push(gateway: Gateway, checkout_request_id: str) -> Push | None:
