@@ -15,9 +15,11 @@ What holds, whatever crashes when:
 - a payment, its money and its refund are of one environment, test or real; what fits none of it waits to be placed;
 - money known by a query alone is provisional: told apart, asked about again, and sent back only by two persons' word.
 
-Decided: states move by one compare-and-set UPDATE over a graph that is data, instead of reading, thinking and writing.
-Decided: locks are taken in one order (payment, push, transaction; a refund before its transaction), so that two
-workers wait for each other, never on each other.
+Decided: states move by one compare-and-set UPDATE over a graph that is data (`states`), instead of reading, thinking
+and writing.
+Decided: locks are taken in one order, so that two workers wait for each other, never on each other: the row that told
+us (an inbox row, another system's report), the request to M-Pesa, payments, transactions, refunds; of one kind in the
+order of their ids. A push is written under its payment's lock, or alone.
 Decided: money that pays more than is due stays in suspense with a reason, instead of becoming credit by itself: a
 person decides whether it is credit, a refund, or another invoice.
 """

@@ -54,8 +54,10 @@ def change(
     wanted = settings.read(given).get("env")
     if wanted in (None, gateway.environment):
         return settings.change(gateway, given, actor=actor, is_fresh_signin=is_fresh_signin), None
+    unsent = _unsent(gateway)
+    refunds.lock_requests(unsent)
     payments = _lock_open(gateway)  # payments and refunds before their gateway, as whoever uses them has it
-    waiting_refunds = _lock_unsent(gateway)
+    waiting_refunds = _lock_unsent(unsent)
     db.session.refresh(gateway, with_for_update=True)
     if gateway.archived_at is not None:
         raise Conflict("Somebody else switched this gateway just now. Load it again.")
@@ -82,9 +84,13 @@ def _lock_open(gateway: Gateway) -> list[Payment]:
     return list(db.session.scalars(mine.with_for_update().execution_options(populate_existing=True)))
 
 
-def _lock_unsent(gateway: Gateway) -> list[Refund]:
+def _unsent(gateway: Gateway) -> list[int]:
     unsent = select(Refund.id).where(Refund.gateway_id == gateway.id, Refund.state.in_(REFUND_UNSENT))
-    locked = [refunds.lock(refund_id) for refund_id in db.session.scalars(unsent.order_by(Refund.id)).all()]
+    return list(db.session.scalars(unsent.order_by(Refund.id)))
+
+
+def _lock_unsent(refund_ids: list[int]) -> list[Refund]:
+    locked = [refunds.lock(refund_id) for refund_id in refund_ids]
     return [refund for refund in locked if refund.state in REFUND_UNSENT]
 
 

@@ -81,7 +81,6 @@ def send_request(request_id: int) -> None:
             and request.kind in refunds.METHODS
             and not refunds.may_still_go(request)
         ):
-            db.session.refresh(request, with_for_update=True)
             if request.state == RequestState.CREATED:  # else another worker sent it meanwhile
                 daraja_requests.close(request, RequestState.FAILED, answer="Its refund was ended before it was sent.")
             return

@@ -41,7 +41,6 @@ from portal.payments.booking import Arrival, Home
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import TO_SETTLE, Allocation, Claim, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.processing import callbacks
-from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State, moved_columns, told_of_move
 from portal.payments.webhook import webhook
 from portal.tenants.models import Tenant
@@ -148,7 +147,7 @@ class _Set:
         odd, held = self._decide(words)
         if self.decided.outcomes:
             self._write(deliver)
-        paid = sum(1 for one in self.decided.bookings if one.home.payment.state == PaymentState.PAID)
+        paid = sum(1 for one in self.decided.bookings if one.home.payment.state == "paid")
         return Taken(len(self.decided.outcomes), tuple(odd), held, paid)
 
     # --- reading
@@ -366,7 +365,7 @@ class _Set:
     def _takes(self, payment: Thing, gateway: Thing, amount_cents: int | None, push: Thing | None) -> bool:
         """Whether this money is exactly what the payment is due, for the first time."""
         return (
-            payment.state == PaymentState.OPEN
+            payment.state == "open"
             and payment.due_cents == amount_cents
             and payment.environment == gateway.environment
             and payment.tenant_id == gateway.tenant_id

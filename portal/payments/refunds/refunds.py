@@ -6,6 +6,7 @@ A refund counts as spent from the moment it is asked for until M-Pesa says it fa
 its idempotency key: made once, the same on every try, so M-Pesa itself refuses a double.
 """
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -386,12 +387,20 @@ def _move(refund: Refund, new: RefundState, *, actor: str, why: str) -> None:
 
 
 def lock(refund_id: int) -> Refund:
-    """The refund with what its money paid and its transaction locked, in that order."""
+    """The refund, locked after its request, the payments that its money paid, and its transaction, in that order."""
+    lock_requests([refund_id])
     refund = db.session.get_one(Refund, refund_id)
     lock_with_payments(refund.transaction_id, *([refund.payment_id] if refund.payment_id is not None else []))
     return db.session.scalars(
         select(Refund).where(Refund.id == refund_id).with_for_update().execution_options(populate_existing=True)
     ).one()
+
+
+def lock_requests(refund_ids: Collection[int]) -> None:
+    """Lock the requests that move these refunds' money: before any payment, as M-Pesa's results do."""
+    mine = select(MpesaRequest).where(MpesaRequest.refund_id.in_(refund_ids), _MOVES_MONEY)
+    locked = mine.order_by(MpesaRequest.id).with_for_update().execution_options(populate_existing=True)
+    db.session.scalars(locked).all()
 
 
 def due() -> list[int]:
