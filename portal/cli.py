@@ -487,7 +487,7 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
             gateway = runs.gateway_of(content, name=file.name)
         else:
             tenant_id = find.by_slug(slug).id
-            gateway = settings.named(tenant_id, gateway_id) if gateway_id else client_factory.choose(tenant_id, "")
+            gateway = settings.get_by_uid(tenant_id, gateway_id) if gateway_id else client_factory.choose(tenant_id, "")
         statement = runs.read_statement(content, name=file.name, gateway=gateway)
     except StatementError as error:
         _fail(*map(str, error.problems))

@@ -64,7 +64,7 @@ def check() -> ResponseReturnValue:
 
 
 def _can_prompt(gateway: Gateway) -> bool:
-    return gateway.kind == "MPESA_API" and not settings.problems(settings.shown(gateway))
+    return gateway.kind == "MPESA_API" and not settings.problems(settings.to_json(gateway))
 
 
 @contract("Validity", query=("tenant",))
@@ -75,7 +75,7 @@ def validate() -> ResponseReturnValue:
         gateway = client_factory.choose(tenant.id, "hotspot")
     except Refused:
         return jsonify(valid=False, errors=["gateway"])
-    errors = sorted(settings.problems(settings.shown(gateway)))
+    errors = sorted(settings.problems(settings.to_json(gateway)))
     return jsonify(valid=not errors, errors=errors)
 
 

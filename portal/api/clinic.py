@@ -159,7 +159,7 @@ def book() -> ResponseReturnValue:
 @contract("Appointment")
 def appointment(uid: str) -> ResponseReturnValue:
     """One appointment."""
-    return jsonify(shown_appointment(appointments.named(_clinic().id, uid)))
+    return jsonify(shown_appointment(appointments.get_by_uid(_clinic().id, uid)))
 
 
 @contract("Appointment")
@@ -167,7 +167,7 @@ def approve(uid: str) -> ResponseReturnValue:
     """Approve it: its invoice is issued, and the patient is told how to pay."""
     with transaction():
         tenant = _clinic()
-        one = appointments.named(tenant.id, uid)
+        one = appointments.get_by_uid(tenant.id, uid)
         appointments.approve(tenant, one, actor=principal().actor, pay_url_of=pay_url)
         answer = shown_appointment(one)
     queue.ring(queue.OUTBOX)
@@ -179,7 +179,7 @@ def decline(uid: str) -> ResponseReturnValue:
     """Decline it: the patient is told."""
     why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
-        one = appointments.named(_clinic().id, uid)
+        one = appointments.get_by_uid(_clinic().id, uid)
         appointments.decline(one, why=why, actor=principal().actor)
         answer = shown_appointment(one)
     queue.ring(queue.OUTBOX)
@@ -191,7 +191,7 @@ def cancel(uid: str) -> ResponseReturnValue:
     """Cancel it: the patient is told."""
     why = text_of(body_if_any(), "reason", required=False)[:300]
     with transaction():
-        one = appointments.named(_clinic().id, uid)
+        one = appointments.get_by_uid(_clinic().id, uid)
         appointments.cancel(one, why=why, actor=principal().actor)
         answer = shown_appointment(one)
     queue.ring(queue.OUTBOX)
@@ -237,7 +237,7 @@ def issue() -> ResponseReturnValue:
 
 def _attach(tenant: Tenant, appointment_uid: str, one: Invoice) -> None:
     """Make this the invoice of an approved appointment that has none; paying it confirms the appointment."""
-    found = appointments.named(tenant.id, appointment_uid)
+    found = appointments.get_by_uid(tenant.id, appointment_uid)
     if found.invoice_id is not None:
         raise Refused(
             f"This appointment has invoice {found.invoice_number} already.",

@@ -23,14 +23,14 @@ LONGEST_NAME = 80
 
 
 def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/customers", listed, who=SEE_MONEY)
+    doors.add("GET", "/customers", list_customers, who=SEE_MONEY)
     doors.add("POST", "/customers", add, who=REQUEST_PAYMENT)
-    doors.add("GET", "/customers/<uid>", one, who=SEE_MONEY)
+    doors.add("GET", "/customers/<uid>", show_customer, who=SEE_MONEY)
     doors.add("POST", "/customers/<uid>/pay", pay, who=PLACE_MONEY)
     doors.add("POST", "/customers/<uid>/put-back", put_back, who=PLACE_MONEY)
 
 
-def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str, Any]:
+def to_json(customer: Customer, balance_cents: int, environment: str) -> dict[str, Any]:
     """One customer under the API's names. environment: of the balance, test money or real."""
     msisdn = personal.open_phone(customer.phone_sealed, customer.tenant_id)
     return {
@@ -46,21 +46,21 @@ def shown(customer: Customer, balance_cents: int, environment: str) -> dict[str,
 
 def _shown(customer: Customer) -> dict[str, Any]:
     environment = client_factory.environment_of(customer.tenant_id)
-    return shown(customer, wallets.balance_cents(customer, environment), environment)
+    return to_json(customer, wallets.balance_cents(customer, environment), environment)
 
 
 @contract(page_of("Customer"), query=("q", "cursor"))
-def listed() -> ResponseReturnValue:
+def list_customers() -> ResponseReturnValue:
     """Customers, newest first. q: a whole phone or account number."""
     tenant_id = principal().tenant_id
     environment = client_factory.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, request.args.get("q", ""), before_id=read_cursor())
     held = customers.balances(tenant_id, environment, found)
-    return jsonify(items=[shown(each, held[each.id], environment) for each in found], nextCursor=cursor)
+    return jsonify(items=[to_json(each, held[each.id], environment) for each in found], nextCursor=cursor)
 
 
 @contract("CustomerWithEntries")
-def one(uid: str) -> ResponseReturnValue:
+def show_customer(uid: str) -> ResponseReturnValue:
     """One customer with the newest movements of their wallet. The look is recorded."""
     asking = principal()
     customer = customers.by_uid(asking.tenant_id, uid)

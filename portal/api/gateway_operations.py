@@ -3,7 +3,7 @@
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.gateways import shown
+from portal.api.gateways import to_json
 from portal.api.guard import Doors, body, principal, text_of
 from portal.api.schemas import contract
 from portal.gateways import initiator, settings
@@ -31,7 +31,7 @@ def balance(uid: str) -> ResponseReturnValue:
     """Ask M-Pesa for the gateway's balances; GET the gateway some seconds later to read them."""
     asking = principal()
     with transaction():
-        daraja_requests.ask_balance(settings.named(asking.tenant_id, uid), actor=asking.actor)
+        daraja_requests.ask_balance(settings.get_by_uid(asking.tenant_id, uid), actor=asking.actor)
     queue.ring(queue.REQUESTS)
     return jsonify(success=True, message="M-Pesa is asked. Read the gateway again in some seconds."), 202
 
@@ -40,7 +40,7 @@ def balance(uid: str) -> ResponseReturnValue:
 def pull(uid: str) -> ResponseReturnValue:
     """Pull what M-Pesa lists since the last pull, and book what is not known."""
     asking = principal()
-    brought = pulling.pull_now(settings.named(asking.tenant_id, uid).id, actor=asking.actor)
+    brought = pulling.pull_now(settings.get_by_uid(asking.tenant_id, uid).id, actor=asking.actor)
     message = f"M-Pesa lists {brought.rows}; {brought.new} were not known here."
     return jsonify(success=not brought.failed, message=message, rows=brought.rows, new=brought.new)
 
@@ -50,7 +50,7 @@ def register_pull(uid: str) -> ResponseReturnValue:
     """Register the gateway for Pull Transactions with the organisation's nominated number."""
     asking, given = principal(), body()
     msisdn = normalise_msisdn(text_of(given, "nominatedNumber"))
-    gateway_id = settings.named(asking.tenant_id, uid).id
+    gateway_id = settings.get_by_uid(asking.tenant_id, uid).id
     pulling.register(gateway_id, msisdn, actor=asking.actor, public_url=links.public_url())
     return jsonify(success=True, message="M-Pesa's list is read every quarter of an hour now.")
 
@@ -60,7 +60,7 @@ def rotate(uid: str) -> ResponseReturnValue:
     """New callback addresses; those before work until the next rotation."""
     asking = principal()
     with transaction():
-        settings.rotate_hooks(settings.named(asking.tenant_id, uid), actor=asking.actor)
+        settings.rotate_hooks(settings.get_by_uid(asking.tenant_id, uid), actor=asking.actor)
     inbox.forget_doors()
     return jsonify(
         success=True,
@@ -73,6 +73,6 @@ def release(uid: str) -> ResponseReturnValue:
     """Use a halted initiator again: an administrator has looked."""
     asking = principal()
     with transaction():
-        initiator.release_halted(settings.named(asking.tenant_id, uid), actor=asking.actor)
+        initiator.release_halted(settings.get_by_uid(asking.tenant_id, uid), actor=asking.actor)
     queue.ring(queue.REQUESTS)
-    return jsonify(shown(settings.named(asking.tenant_id, uid)))
+    return jsonify(to_json(settings.get_by_uid(asking.tenant_id, uid)))

@@ -18,9 +18,9 @@ from portal.web import links
 
 def open_doors(doors: Doors) -> None:
     base = "/payment-gateways"
-    doors.add("GET", base, listed, who=MANAGE_GATEWAYS)
+    doors.add("GET", base, list_gateways, who=MANAGE_GATEWAYS)
     doors.add("POST", base, created, who=MANAGE_GATEWAYS)
-    doors.add("GET", f"{base}/<uid>", one, who=MANAGE_GATEWAYS)
+    doors.add("GET", f"{base}/<uid>", show_gateway, who=MANAGE_GATEWAYS)
     doors.add("PUT", f"{base}/<uid>", changed, who=MANAGE_GATEWAYS)
     doors.add("DELETE", f"{base}/<uid>", removed, who=MANAGE_GATEWAYS)
     doors.add("POST", f"{base}/<uid>/default", made_default, who=MANAGE_GATEWAYS)
@@ -29,9 +29,9 @@ def open_doors(doors: Doors) -> None:
     doors.add("POST", "/mpesa/test-connection", connection_tested, who=MANAGE_GATEWAYS)
 
 
-def shown(gateway: Gateway) -> dict[str, Any]:
+def to_json(gateway: Gateway) -> dict[str, Any]:
     """A gateway without its secrets; which of them are kept, under `secretsKept`."""
-    values = settings.shown(gateway)
+    values = settings.to_json(gateway)
     kept = [name for name in settings.SECRET_FIELDS if values.pop(name)]
     return {
         "id": gateway.uid,
@@ -57,9 +57,9 @@ def shown(gateway: Gateway) -> dict[str, Any]:
 
 
 @contract(page_of("Gateway"))
-def listed() -> ResponseReturnValue:
+def list_gateways() -> ResponseReturnValue:
     """The gateways, newest first, without their secrets."""
-    return jsonify(items=[shown(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
+    return jsonify(items=[to_json(one) for one in settings.of_tenant(principal().tenant_id)], nextCursor=None)
 
 
 @contract("Gateway", takes="NewGateway", answers=(201,))
@@ -69,14 +69,14 @@ def created() -> ResponseReturnValue:
     given = body()
     with transaction():
         gateway = environments.create(asking.tenant_id, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
-        answer = shown(gateway)
+        answer = to_json(gateway)
     return jsonify(answer), 201
 
 
 @contract("Gateway")
-def one(uid: str) -> ResponseReturnValue:
+def show_gateway(uid: str) -> ResponseReturnValue:
     """One gateway, without its secrets."""
-    return jsonify(shown(settings.named(principal().tenant_id, uid)))
+    return jsonify(to_json(settings.get_by_uid(principal().tenant_id, uid)))
 
 
 @contract("Gateway", takes="GatewayChange")
@@ -87,9 +87,9 @@ def changed(uid: str) -> ResponseReturnValue:
     """
     asking, given = principal(), body()
     with transaction():
-        gateway = settings.named(asking.tenant_id, uid)
+        gateway = settings.get_by_uid(asking.tenant_id, uid)
         gateway, switched = environments.change(gateway, given, actor=asking.actor, is_fresh_signin=asking.is_fresh)
-        answer = shown(gateway) | ({"switched": _switched(switched)} if switched else {})
+        answer = to_json(gateway) | ({"switched": _switched(switched)} if switched else {})
     return jsonify(answer)
 
 
@@ -108,7 +108,7 @@ def removed(uid: str) -> ResponseReturnValue:
     """Remove a gateway: deleted, or archived where payments point at it."""
     asking = principal()
     with transaction():
-        gateway = settings.named(asking.tenant_id, uid)
+        gateway = settings.get_by_uid(asking.tenant_id, uid)
         was_deleted = environments.archive(gateway, actor=asking.actor, is_fresh_signin=asking.is_fresh)
     message = (
         "The gateway is deleted." if was_deleted else "Payments point at this gateway: it is archived, not deleted."
@@ -121,9 +121,9 @@ def made_default(uid: str) -> ResponseReturnValue:
     """Make it the default one."""
     asking = principal()
     with transaction():
-        gateway = settings.named(asking.tenant_id, uid)
+        gateway = settings.get_by_uid(asking.tenant_id, uid)
         environments.make_default(gateway, actor=asking.actor, is_fresh_signin=asking.is_fresh)
-        answer = shown(gateway)
+        answer = to_json(gateway)
     return jsonify(answer)
 
 

@@ -183,7 +183,7 @@ class Fields:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
+def blaming(name: str) -> Iterator[None]:
     """Whatever is refused inside is the fault of the field that the request calls `name`."""
     try:
         yield

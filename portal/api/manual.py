@@ -19,7 +19,7 @@ from portal.users.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 
 
 def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/payments/manual", listed, who=SEE_MONEY)
+    doors.add("GET", "/payments/manual", list_manual_payments, who=SEE_MONEY)
     doors.add("POST", "/payments/manual", record, who=RECORD_MANUAL)
     doors.add("DELETE", "/payments/manual/<uid>", void, who=VOID_MANUAL)
     doors.add("DELETE", "/payments/manual", void_many, who=VOID_MANUAL)
@@ -51,7 +51,7 @@ def _all_to_json(items: list[Transaction]) -> list[dict[str, Any]]:
 
 
 @contract(page_of("ManualPayment"), query=("cursor",))
-def listed() -> ResponseReturnValue:
+def list_manual_payments() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
     items, cursor = manual.page(principal().tenant_id, before_id=read_cursor())
     return jsonify(items=_all_to_json(items), nextCursor=cursor)

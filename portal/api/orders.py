@@ -6,7 +6,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import or_, select
 
-from portal.api.guard import ANYONE_SIGNED_IN, Doors, body, named, principal, text_of
+from portal.api.guard import ANYONE_SIGNED_IN, Doors, blaming, body, principal, text_of
 from portal.api.schemas import answered, contract, found, ref
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.fulfilment import receipt_of
@@ -39,7 +39,7 @@ def open_doors(doors: Doors) -> None:
     doors.add("GET", "/mpesa/status/<appointment_id>", appointment_status, who=ANYONE_SIGNED_IN)
 
 
-def shown(payment: Payment, push: Push | None, *, knows_checkout_id: bool) -> dict[str, Any]:
+def to_json(payment: Payment, push: Push | None, *, knows_checkout_id: bool) -> dict[str, Any]:
     """A payment under the order contract's names.
 
     knows_checkout_id: whether the asker named the CheckoutRequestID, or the phone whose digits end it; nobody else
@@ -70,10 +70,10 @@ def initiate() -> ResponseReturnValue:
     """Ask a phone to pay for an order. 201 for a new request, 200 where one is under way."""
     asking, given = principal(), body()
     order_id = text_of(given, "orderId")[:80]
-    with named("phoneNumber"):
+    with blaming("phoneNumber"):
         msisdn = normalise_msisdn(given.get("phoneNumber"))
     tenant = db.session.get_one(Tenant, asking.tenant_id)
-    with named("amount"):
+    with blaming("amount"):
         amount_cents = money.payable_cents(given.get("amount"), limit_cents=tenant.push_limit_cents)
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
@@ -88,7 +88,7 @@ def initiate() -> ResponseReturnValue:
         "checkoutRequestId": push.checkout_request_id,
         "merchantRequestId": push.merchant_request_id,
         "responseCode": "0" if push.checkout_hash else None,
-        "payment": shown(payment, push, knows_checkout_id=True),
+        "payment": to_json(payment, push, knows_checkout_id=True),
     }
     return jsonify(success=True, message=said(stands.sentence or stands.headline), data=data), 201 if is_new else 200
 
@@ -195,7 +195,7 @@ def _answer(payment: Payment | None, push: Push | None = None) -> ResponseReturn
     queries.expedite(payment.id)
     payment = db.session.query(Payment).filter_by(id=payment.id).one()
     told = db.session.get(Push, push.id) if push else status.last_push(payment)
-    return jsonify(success=True, data=shown(payment, told, knows_checkout_id=push is not None))
+    return jsonify(success=True, data=to_json(payment, told, knows_checkout_id=push is not None))
 
 
 def find_payment(tenant_id: int, name: str) -> tuple[Payment | None, Push | None]:

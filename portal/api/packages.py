@@ -20,8 +20,8 @@ LONGEST_NUMBER = 18  # digits: what 64 bits hold
 
 
 def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/packages", listed, who=MANAGE_PACKAGES)
-    doors.add("POST", "/packages", created, who=MANAGE_PACKAGES)
+    doors.add("GET", "/packages", list_packages, who=MANAGE_PACKAGES)
+    doors.add("POST", "/packages", create_package, who=MANAGE_PACKAGES)
 
 
 def for_customers(package: Package) -> dict[str, Any]:
@@ -47,13 +47,13 @@ def for_staff(package: Package) -> dict[str, Any]:
 
 
 @contract(page_of("Package"))
-def listed() -> ResponseReturnValue:
+def list_packages() -> ResponseReturnValue:
     """Every package."""
     return jsonify(items=[for_staff(one) for one in packages.every(principal().tenant_id)], nextCursor=None)
 
 
 @contract("Package", takes="NewPackage", answers=(201,))
-def created() -> ResponseReturnValue:
+def create_package() -> ResponseReturnValue:
     """Offer a package."""
     asking, given = principal(), body()
     for name in ("name", "rate", "speed", "kind"):

@@ -22,12 +22,12 @@ PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
 
 def open_doors(doors: Doors) -> None:
     doors.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limits=(STANDARD, REFUNDS))
-    doors.add("GET", "/refunds", listed, who=REFUND)
-    doors.add("GET", "/refunds/<uid>", one, who=REFUND)
+    doors.add("GET", "/refunds", list_refunds, who=REFUND)
+    doors.add("GET", "/refunds/<uid>", show_refund, who=REFUND)
     doors.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limits=(STANDARD, REFUNDS))
 
 
-def shown(one_refund: Refund) -> dict[str, Any]:
+def to_json(one_refund: Refund) -> dict[str, Any]:
     """A refund as the contract writes it. status: pending until M-Pesa's result, then refunded or failed."""
     return {
         "refundId": one_refund.uid,
@@ -73,7 +73,7 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
             key=(request.headers.get("Idempotency-Key", "") or text_of(given, "idempotencyKey", required=False))[:200],
             refuses_repeats=True,
         )
-        data = shown(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
+        data = to_json(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
         data["refundIds"] = [one.uid for one in made]
         waits = any(one.state == RefundState.REQUESTED for one in made)
     queue.ring(queue.REQUESTS)
@@ -86,16 +86,16 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
 
 
 @contract(page_of("Refund"), query=("cursor",))
-def listed() -> ResponseReturnValue:
+def list_refunds() -> ResponseReturnValue:
     """Refunds, newest first."""
     found, next_id = refunds.page(principal().tenant_id, before_id=read_cursor())
-    return jsonify(items=[shown(one_refund) for one_refund in found], nextCursor=str(next_id) if next_id else None)
+    return jsonify(items=[to_json(one_refund) for one_refund in found], nextCursor=str(next_id) if next_id else None)
 
 
 @contract("Refund")
-def one(uid: str) -> ResponseReturnValue:
+def show_refund(uid: str) -> ResponseReturnValue:
     """One refund."""
-    return jsonify(shown(refunds.named(principal().tenant_id, uid)))
+    return jsonify(to_json(refunds.get_by_uid(principal().tenant_id, uid)))
 
 
 @contract(answered(data=ref("Refund")))
@@ -105,8 +105,8 @@ def approve(uid: str) -> ResponseReturnValue:
     if asking.user_id is None:
         raise Refused("A refund is approved by a person: sign in.", code="person_needed")
     with transaction():
-        locked = refunds.lock(refunds.named(asking.tenant_id, uid).id)
+        locked = refunds.lock(refunds.get_by_uid(asking.tenant_id, uid).id)
         refunds.approve(locked, user_id=asking.user_id, actor=asking.actor)
-        data = shown(db.session.get_one(Refund, locked.id))
+        data = to_json(db.session.get_one(Refund, locked.id))
     queue.ring(queue.REQUESTS)
     return jsonify(success=True, message="Approved.", data=data)

@@ -22,15 +22,15 @@ from portal.web.downloads import csv_file
 
 
 def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/transactions", listed, who=SEE_MONEY)
+    doors.add("GET", "/transactions", list_transactions, who=SEE_MONEY)
     doors.add("GET", "/transactions.csv", as_csv, who=SEE_MONEY)
-    doors.add("GET", "/transactions/<uid>", one, who=SEE_MONEY)
+    doors.add("GET", "/transactions/<uid>", show_transaction, who=SEE_MONEY)
     doors.add("GET", "/payments/electronic", electronic, who=SEE_MONEY)
     doors.add("GET", "/payments/mpesa/stats", stats, who=SEE_MONEY)
     doors.add("GET", "/audit", audit, who=SEE_AUDIT)
 
 
-def shown(item: Transaction, reference: str) -> dict[str, Any]:
+def to_json(item: Transaction, reference: str) -> dict[str, Any]:
     """One receipt."""
     return {
         "id": item.uid,
@@ -47,7 +47,7 @@ def shown(item: Transaction, reference: str) -> dict[str, Any]:
 
 
 @contract(page_of("Transaction"), query=(*FILTERS, "cursor"))
-def listed(provider: str = "") -> ResponseReturnValue:
+def list_transactions(provider: str = "") -> ResponseReturnValue:
     """Money that arrived, one item a receipt, newest first. That a person looked is recorded."""
     asking, wanted = principal(), replace(search.read_wanted(request.args), provider=provider)
     if asking.user_id is not None:
@@ -55,21 +55,21 @@ def listed(provider: str = "") -> ResponseReturnValue:
             chain.record(asking.tenant_id, "tenant", asking.tenant_id, "looked_at_payments", actor=asking.actor)
     items, cursor = search.page(asking.tenant_id, wanted, cursor=request.args.get("cursor", ""))
     references = search.references_of(items)
-    return jsonify(items=[shown(item, references[item.id]) for item in items], nextCursor=cursor)
+    return jsonify(items=[to_json(item, references[item.id]) for item in items], nextCursor=cursor)
 
 
 @contract(page_of("Transaction"), query=(*FILTERS, "cursor"))
 def electronic() -> ResponseReturnValue:
     """What M-Pesa moved: the list without money that staff recorded by hand."""
-    return listed(provider="mpesa")
+    return list_transactions(provider="mpesa")
 
 
 @contract("TransactionWithAllocations")
-def one(uid: str) -> ResponseReturnValue:
+def show_transaction(uid: str) -> ResponseReturnValue:
     """One receipt and what it paid. The look is recorded."""
     asking = principal()
     item = search.by_uid(asking.tenant_id, uid)
-    answer = shown(item, search.references_of([item])[item.id]) | {
+    answer = to_json(item, search.references_of([item])[item.id]) | {
         "unallocated": money.kes(item.unallocated_cents),
         "allocations": [
             {

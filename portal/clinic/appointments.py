@@ -183,7 +183,7 @@ def of_invoice(invoice_id: int) -> Appointment | None:
     return db.session.scalars(select(Appointment).where(Appointment.invoice_id == invoice_id)).one_or_none()
 
 
-def named(tenant_id: int, uid: str) -> Appointment:
+def get_by_uid(tenant_id: int, uid: str) -> Appointment:
     """The tenant's appointment. Raises NotFound."""
     found = db.session.scalars(
         select(Appointment).where(Appointment.tenant_id == tenant_id, Appointment.uid == uid)

@@ -233,7 +233,7 @@ def meet_simulator(simulator_url: str) -> None:
             if certificate and is_ours and gateway.certificate != certificate:
                 initiator = {name: organisation[name] for name in ("initiatorName", "initiatorPassword")}
                 with transaction():
-                    gateway = settings.named(tenant_id, uid)
+                    gateway = settings.get_by_uid(tenant_id, uid)
                     given = initiator | {"certificate": certificate}
                     settings.change(gateway, given, actor="demo", is_fresh_signin=True)
             c2b_registration.register_urls(tenant_id, uid, actor="demo", public_url=links.public_url())

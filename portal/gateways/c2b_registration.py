@@ -45,7 +45,7 @@ def register_urls(
         if value not in allowed:
             sentence = f"Must be {' or '.join(allowed)}."
             raise Refused(f"{name}: {sentence}", code="invalid_fields", fields={name: sentence})
-    gateway = settings.require_api(settings.named(tenant_id, uid))
+    gateway = settings.require_api(settings.get_by_uid(tenant_id, uid))
     client, ours = client_factory.client_for(gateway), addresses_of(gateway, public_url=public_url)
     db.session.remove()
     try:
@@ -58,6 +58,6 @@ def register_urls(
     except daraja.DarajaError as error:
         raise Refused(error.message, code="mpesa_refused") from error
     with transaction():
-        gateway = settings.named(tenant_id, uid)
+        gateway = settings.get_by_uid(tenant_id, uid)
         gateway.urls_registered_at = clock.now()
         chain.record(tenant_id, "gateway", gateway.id, "urls_registered", actor=actor, new=f"{version} {response_type}")

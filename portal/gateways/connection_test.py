@@ -47,12 +47,12 @@ def try_out(tenant_id: int, uid: str, *, actor: str) -> Trial:
 
     Opens its own transaction, none while it waits. Raises NotFound; Conflict where it has no API.
     """
-    gateway = settings.require_api(settings.named(tenant_id, uid))
+    gateway = settings.require_api(settings.get_by_uid(tenant_id, uid))
     client, environment = client_factory.client_for(gateway), gateway.environment
     db.session.remove()
     trial = run(client, environment=environment)
     with transaction():
-        gateway = settings.named(tenant_id, uid)
+        gateway = settings.get_by_uid(tenant_id, uid)
         remember(gateway, trial)
         chain.record(tenant_id, "gateway", gateway.id, "tested", actor=actor, new="passed" if trial.ok else "failed")
     return trial

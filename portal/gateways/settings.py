@@ -133,7 +133,7 @@ def _wrong_certificate(values: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def shown(gateway: Gateway) -> dict[str, Any]:
+def to_json(gateway: Gateway) -> dict[str, Any]:
     """The settings under the API's names; secrets as True or False, never their values."""
     values: dict[str, Any] = {name: getattr(gateway, column) for name, column in FIELDS.items()}
     return values | {name: gateway.has_secret(column) for name, column in SECRET_FIELDS.items()}
@@ -229,7 +229,7 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     What is open must be dealt with then: `payments.environments.change` calls this, and does.
     """
     values = {name: value for name, value in read(given).items() if not (name in SECRET_FIELDS and value == "")}
-    _refuse_if(problems(shown(gateway) | values))
+    _refuse_if(problems(to_json(gateway) | values))
     if not is_fresh_signin and _needs_fresh_signin(gateway, values):
         raise StaleSignin(
             "Sign in again before you change where real money goes, the server or the initiator, or switch between "
@@ -238,7 +238,7 @@ def change(gateway: Gateway, given: Mapping[str, Any], *, actor: str, is_fresh_s
     if _asks_for_secrets(gateway, values):
         _refuse_if(_secrets_to_give_again(gateway, values))
     was = gateway.environment
-    before = shown(gateway)
+    before = to_json(gateway)
     if values.get("env", was) != was:
         gateway = _successor(gateway)
     is_other_initiator = any(
@@ -313,7 +313,7 @@ def _needs_fresh_signin(gateway: Gateway, values: Mapping[str, Any]) -> bool:
 
 
 def _moves_money(gateway: Gateway, values: Mapping[str, Any]) -> bool:
-    known = shown(gateway)
+    known = to_json(gateway)
     is_other = any((values.get(name, known[name]) or "") != (known[name] or "") for name in WHERE_MONEY_GOES)
     return is_other or any(values.get(name) for name in SECRET_FIELDS)
 
@@ -443,7 +443,7 @@ def of_tenant(tenant_id: int) -> list[Gateway]:
     return list(db.session.scalars(mine.order_by(Gateway.id.desc())))
 
 
-def named(tenant_id: int, uid: str) -> Gateway:
+def get_by_uid(tenant_id: int, uid: str) -> Gateway:
     """One of the tenant's gateways. Raises NotFound."""
     gateway = db.session.scalars(
         select(Gateway).where(Gateway.tenant_id == tenant_id, Gateway.uid == uid, Gateway.archived_at.is_(None))

@@ -283,7 +283,7 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
         return redirect(url_for("hotspot.portal", slug=slug), 302)
     queries.expedite(payment.id)
     payment = db.session.query(Payment).filter_by(token=token).one()
-    shown = view.of(payment)
+    shown = view.payment_view(payment)
     told = _told_before(payment)
     return render_template(
         "hotspot/wait.html",

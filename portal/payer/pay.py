@@ -49,7 +49,7 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
     page = render_template(
         "payments/pay.html",
         tenant=payment.tenant,
-        view=view.of(payment),
+        view=view.payment_view(payment),
         form=form,
         title=_title(payment, invoice),
         lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
@@ -129,7 +129,7 @@ def poll(token: str) -> ResponseReturnValue:
             queries.expedite(payment_id)
         return "", 204
     payment = db.session.get_one(Payment, payment_id)
-    return render_template("payments/_status.html", view=view.of(payment), tenant=payment.tenant)
+    return render_template("payments/_status.html", view=view.payment_view(payment), tenant=payment.tenant)
 
 
 @bp.get("/<token>/receipt")

@@ -28,7 +28,7 @@ RESEND_HINT_AFTER_S = 15
 PROMISED_EVERY_S = 10  # a page that says how to pay by hand promises to show the payment when it has arrived
 
 
-def of(payment: Payment) -> dict[str, Any]:
+def payment_view(payment: Payment) -> dict[str, Any]:
     """Everything the payer's templates need of a payment. Reads, never writes."""
     stands = status.standing(payment)
     money = receipts_of(payment)

@@ -155,7 +155,7 @@ def run_list(gateway_id: int, *, user_id: int | None, actor: str) -> int | None:
 
     Opens its own transactions, none while it waits for M-Pesa. Raises DarajaError, Conflict.
     """
-    rows, since, until = pull.listed(gateway_id)
+    rows, since, until = pull.fetch_list(gateway_id)
     return run_pulled(gateway_id, rows, since=since, until=until - LISTED_AFTER, user_id=user_id, actor=actor)
 
 

@@ -15,13 +15,13 @@ from portal.web.links import pay_url
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/appointments", "appointments", listed)
+    bp.add_url_rule("/appointments", "appointments", list_appointments)
     bp.add_url_rule("/appointments/<uid>/approve", "approve", approve, methods=["POST"])
     bp.add_url_rule("/appointments/<uid>/decline", "decline", decline, methods=["POST"])
 
 
 @needs(SEE_CLINIC, looks_at="appointments")
-def listed() -> ResponseReturnValue:
+def list_appointments() -> ResponseReturnValue:
     """The newest appointments; those that wait come with their buttons."""
     may_approve = permissions.allows(g.role, APPROVE_APPOINTMENTS)
     found = appointments.latest(g.tenant.id, before_id=read_id("cursor"))
@@ -44,7 +44,7 @@ def approve(uid: str) -> ResponseReturnValue:
     """Approve: the invoice is issued and the patient told."""
 
     def work() -> str:
-        appointments.approve(g.tenant, appointments.named(g.tenant.id, uid), actor=actor(), pay_url_of=pay_url)
+        appointments.approve(g.tenant, appointments.get_by_uid(g.tenant.id, uid), actor=actor(), pay_url_of=pay_url)
         return _("Approved. The patient has been told how to pay.")
 
     return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)
@@ -55,7 +55,7 @@ def decline(uid: str) -> ResponseReturnValue:
     """Decline: the patient is told."""
 
     def work() -> str:
-        appointments.decline(appointments.named(g.tenant.id, uid), why="", actor=actor())
+        appointments.decline(appointments.get_by_uid(g.tenant.id, uid), why="", actor=actor())
         return _("Declined. The patient has been told.")
 
     return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)

@@ -35,7 +35,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/gateways/<uid>/balance", "gateway_balance_shown", balance_shown)
 
 
-def shown(one: Gateway) -> dict[str, Any]:
+def operations_of(one: Gateway) -> dict[str, Any]:
     """What the page shows and offers for a gateway with API."""
     ours = c2b_registration.addresses_of(one, public_url=links.public_url())
     return {
@@ -90,7 +90,7 @@ def rotate(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         with transaction():
-            settings.rotate_hooks(settings.named(g.tenant.id, uid), actor=actor())
+            settings.rotate_hooks(settings.get_by_uid(g.tenant.id, uid), actor=actor())
         inbox.forget_doors()
         return _("The addresses are new. Those before work until the next change: register the new ones now.")
 
@@ -102,7 +102,7 @@ def balance(uid: str) -> ResponseReturnValue:
     """Ask for the balance; the answer follows."""
 
     def work() -> str:
-        daraja_requests.ask_balance(settings.named(g.tenant.id, uid), actor=actor())
+        daraja_requests.ask_balance(settings.get_by_uid(g.tenant.id, uid), actor=actor())
         return _("M-Pesa is asked.")
 
     return buttons.do(work, then=url_for("staff.gateway", uid=uid), ring=queue.REQUESTS)
@@ -111,7 +111,7 @@ def balance(uid: str) -> ResponseReturnValue:
 @needs(MANAGE_GATEWAYS)
 def balance_shown(uid: str) -> ResponseReturnValue:
     """The balance's own part of the page, which asks for itself while M-Pesa is asked."""
-    operations = shown(settings.require_api(settings.named(g.tenant.id, uid)))
+    operations = operations_of(settings.require_api(settings.get_by_uid(g.tenant.id, uid)))
     return render_template("staff/_gateway_balance.html", operations=operations)
 
 
@@ -120,7 +120,7 @@ def release(uid: str) -> ResponseReturnValue:
     """Somebody has looked: the initiator is used again."""
 
     def work() -> str:
-        initiator.release_halted(settings.named(g.tenant.id, uid), actor=actor())
+        initiator.release_halted(settings.get_by_uid(g.tenant.id, uid), actor=actor())
         return _("The initiator is used again.")
 
     return buttons.do(work, then=url_for("staff.gateway", uid=uid), ring=queue.REQUESTS)
@@ -132,7 +132,7 @@ def register_pull(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         msisdn = normalise_msisdn(request.form.get("phone", ""))
-        gateway_id = settings.named(g.tenant.id, uid).id
+        gateway_id = settings.get_by_uid(g.tenant.id, uid).id
         pulling.register(gateway_id, msisdn, actor=actor(), public_url=links.public_url())
         return _("M-Pesa's list is read every 15 minutes now.")
 
@@ -144,7 +144,7 @@ def pull(uid: str) -> ResponseReturnValue:
     """Read M-Pesa's list now."""
 
     def work() -> str:
-        brought = pulling.pull_now(settings.named(g.tenant.id, uid).id, actor=actor())
+        brought = pulling.pull_now(settings.get_by_uid(g.tenant.id, uid).id, actor=actor())
         if brought.failed:
             raise Refused(
                 _(

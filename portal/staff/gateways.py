@@ -98,7 +98,7 @@ class SwitchForm(GatewayForm):
     @classmethod
     def of(cls, one: Gateway) -> "SwitchForm":
         """Without the fields that its kind does not have."""
-        values = settings.shown(one)
+        values = settings.to_json(one)
         form = cls(data={name: values[NAMES[name]] for name in PREFILLED})
         wanted = OF_THE_OTHER if one.kind == "MPESA_API" else OF_THE_OTHER - OF_THE_API
         if one.sub_kind != "BANK":
@@ -112,7 +112,7 @@ class SwitchForm(GatewayForm):
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/gateways", "gateways", listed)
+    bp.add_url_rule("/gateways", "gateways", list_gateways)
     bp.add_url_rule("/gateways/new", "new_gateway", new_gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>", "gateway", gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>/test", "test_gateway", test_gateway, methods=["POST"])
@@ -123,7 +123,7 @@ def open_doors(bp: Blueprint) -> None:
 
 
 @needs(MANAGE_GATEWAYS)
-def listed() -> ResponseReturnValue:
+def list_gateways() -> ResponseReturnValue:
     """Every way this tenant is paid."""
     shown = [
         {
@@ -201,14 +201,14 @@ def new_gateway() -> ResponseReturnValue:
 @needs(MANAGE_GATEWAYS)
 def gateway(uid: str) -> ResponseReturnValue:
     """Change one; an empty secret keeps the one before. Test and real money are switched on a page of their own."""
-    one = settings.named(g.tenant.id, uid)
+    one = settings.get_by_uid(g.tenant.id, uid)
     form = GatewayForm()
     del form.env
     if form.validate_on_submit():
         try:
             given = _given(form)
             with transaction():
-                one = settings.named(g.tenant.id, uid)
+                one = settings.get_by_uid(g.tenant.id, uid)
                 one, switched = environments.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
         except Refused as error:
             _blame(form, error)
@@ -217,23 +217,23 @@ def gateway(uid: str) -> ResponseReturnValue:
             _tell(switched)
             return redirect(url_for("staff.gateway", uid=uid), 303)
     elif request.method == "GET":
-        values = settings.shown(one)
+        values = settings.to_json(one)
         form = GatewayForm(data={name: values[api] for name, api in NAMES.items() if api not in settings.SECRET_FIELDS})
         del form.env
-    return _form_page(form, settings.named(g.tenant.id, uid))
+    return _form_page(form, settings.get_by_uid(g.tenant.id, uid))
 
 
 @needs(MANAGE_GATEWAYS)
 def switch_gateway(uid: str) -> ResponseReturnValue:
     """From test money to real, or back: a step of its own, with a question, and the secrets of that M-Pesa."""
-    one = settings.named(g.tenant.id, uid)
+    one = settings.get_by_uid(g.tenant.id, uid)
     other = "production" if one.is_sandbox else "sandbox"
     form = SwitchForm.of(one)
     if form.validate_on_submit():
         try:
             given = _given(form) | {"env": other}
             with transaction():
-                one = settings.named(g.tenant.id, uid)
+                one = settings.get_by_uid(g.tenant.id, uid)
                 one, switched = environments.change(one, given, actor=actor(), is_fresh_signin=is_fresh())
         except Refused as error:
             _blame(form, error)
@@ -245,7 +245,7 @@ def switch_gateway(uid: str) -> ResponseReturnValue:
     page = render_template(
         "staff/gateway_switch.html",
         form=form,
-        gateway=settings.named(g.tenant.id, uid),
+        gateway=settings.get_by_uid(g.tenant.id, uid),
         to_real=other == "production",
         back_url=url_for("staff.gateway", uid=uid),
     )
@@ -256,7 +256,7 @@ def switch_gateway(uid: str) -> ResponseReturnValue:
 def remove_gateway(uid: str) -> ResponseReturnValue:
     """Delete it, or archive it where payments point at it."""
     with transaction():
-        one = settings.named(g.tenant.id, uid)
+        one = settings.get_by_uid(g.tenant.id, uid)
         name = one.name
         was_deleted = environments.archive(one, actor=actor(), is_fresh_signin=is_fresh())
     if was_deleted:
@@ -300,7 +300,7 @@ def _form_page(form: GatewayForm, one: Gateway | None) -> ResponseReturnValue:
         test_url=url_for("staff.test_gateway", uid=one.uid) if one and one.kind == "MPESA_API" else None,
         switch_url=url_for("staff.switch_gateway", uid=one.uid) if one else None,
         fingerprint=settings.fingerprint(one) if one else None,
-        operations=gateway_operations.shown(one) if one and one.kind == "MPESA_API" else None,
+        operations=gateway_operations.operations_of(one) if one and one.kind == "MPESA_API" else None,
         back_url=url_for("staff.gateways"),
     )
     return page, 422 if form.errors else 200
@@ -321,5 +321,5 @@ def test_gateway(uid: str) -> ResponseReturnValue:
 def default_gateway(uid: str) -> ResponseReturnValue:
     """Make it the default."""
     with transaction():
-        environments.make_default(settings.named(g.tenant.id, uid), actor=actor(), is_fresh_signin=is_fresh())
+        environments.make_default(settings.get_by_uid(g.tenant.id, uid), actor=actor(), is_fresh_signin=is_fresh())
     return redirect(url_for("staff.gateways"), 303)

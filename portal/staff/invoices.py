@@ -36,12 +36,12 @@ class WalkInForm(StaffForm):
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/invoices", "invoices", listed)
+    bp.add_url_rule("/invoices", "invoices", list_invoices)
     bp.add_url_rule("/invoices/new", "new_invoice", new_invoice, methods=["GET", "POST"])
 
 
 @needs(SEE_CLINIC, looks_at="invoices")
-def listed() -> ResponseReturnValue:
+def list_invoices() -> ResponseReturnValue:
     """The newest invoices."""
     found = invoices.latest(g.tenant.id, before_id=read_id("cursor"))
     rows = [

@@ -61,7 +61,7 @@ class CustomerForm(StaffForm):
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/manual", "manual", listed)
+    bp.add_url_rule("/manual", "manual", list_manual_payments)
     bp.add_url_rule("/manual/new", "manual_new", new, methods=["GET", "POST"])
     bp.add_url_rule("/manual/<uid>/void", "manual_void", void, methods=["POST"])
     bp.add_url_rule("/customers", "customers", customer_list)
@@ -70,7 +70,7 @@ def open_doors(bp: Blueprint) -> None:
 
 
 @needs(SEE_MONEY, looks_at="money_by_hand")
-def listed() -> ResponseReturnValue:
+def list_manual_payments() -> ResponseReturnValue:
     """What was recorded by hand, newest first."""
     items, cursor = manual.page(g.tenant.id, before_id=read_id("cursor"))
     return render_template(

@@ -50,15 +50,15 @@ FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/payments", "payments", listed)
+    bp.add_url_rule("/payments", "payments", list_transactions)
     bp.add_url_rule("/payments.csv", "payments_csv", as_csv)
-    bp.add_url_rule("/payments/<uid>", "payment", one)
+    bp.add_url_rule("/payments/<uid>", "payment", show_transaction)
     bp.add_url_rule("/attempts/<token>", "attempt", attempt)
     bp.add_url_rule("/attempts/<token>/qr.png", "attempt_qr", attempt_qr)
 
 
 @needs(SEE_MONEY, looks_at="payments")
-def listed() -> ResponseReturnValue:
+def list_transactions() -> ResponseReturnValue:
     """Search by receipt, phone, reference, dates and state; an attempt that failed is found by its reference too."""
     wanted = search.read_wanted(request.args)
     items, cursor = search.page(g.tenant.id, wanted, cursor=request.args.get("cursor", ""))
@@ -104,7 +104,7 @@ def as_csv() -> ResponseReturnValue:
 
 
 @needs(SEE_MONEY)
-def one(uid: str) -> ResponseReturnValue:
+def show_transaction(uid: str) -> ResponseReturnValue:
     """One receipt: what it paid, who told us, and every step with its time and reason. The look is recorded."""
     tenant_id = g.tenant.id
     item = search.by_uid(tenant_id, uid)

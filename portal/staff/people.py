@@ -50,7 +50,7 @@ class InviteForm(StaffForm):
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/people", "people", listed)
+    bp.add_url_rule("/people", "people", list_people)
     bp.add_url_rule("/people", "people_invite", invite, methods=["POST"])
     bp.add_url_rule("/people/<int:member_id>/role", "people_role", give_role, methods=["POST"])
     bp.add_url_rule("/people/<int:member_id>/deactivate", "people_deactivate", deactivate, methods=["POST"])
@@ -60,7 +60,7 @@ def open_doors(bp: Blueprint) -> None:
 
 
 @needs(MANAGE_PEOPLE)
-def listed() -> ResponseReturnValue:
+def list_people() -> ResponseReturnValue:
     """Everybody who works or worked here, and the keys of programs."""
     return _page(InviteForm())
 

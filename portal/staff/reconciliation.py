@@ -62,7 +62,7 @@ class UploadForm(StaffForm):
 
 def open_doors(bp: Blueprint) -> None:
     bp.url_value_preprocessor(_let_statements_in)
-    bp.add_url_rule("/reconcile", "reconcile", listed)
+    bp.add_url_rule("/reconcile", "reconcile", list_reconciliations)
     bp.add_url_rule("/reconcile", "reconcile_upload", upload, methods=["POST"])
     bp.add_url_rule("/reconcile/list", "reconcile_list", compare_list, methods=["POST"])
     bp.add_url_rule("/reconcile/<uid>", "reconcile_report", report)
@@ -88,7 +88,7 @@ def _form() -> UploadForm:
 
 
 @needs(RECONCILE)
-def listed() -> ResponseReturnValue:
+def list_reconciliations() -> ResponseReturnValue:
     """The reports, newest first, and the form for another statement."""
     return _list(_form(), [])
 
@@ -134,7 +134,7 @@ def upload() -> ResponseReturnValue:
     form = _form()
     if not form.validate_on_submit():
         return _list(form, [], 422)
-    gateway = settings.named(g.tenant.id, form.gateway.data)
+    gateway = settings.get_by_uid(g.tenant.id, form.gateway.data)
     name = form.file.data.filename or "statement"
     try:
         with form.file.data.stream as uploaded:  # a large one lies in a temporary file
@@ -158,7 +158,7 @@ def _to_report(tenant_id: int, made_id: int, how: str) -> ResponseReturnValue:
 @needs(RECONCILE)
 def compare_list() -> ResponseReturnValue:
     """Compare with what M-Pesa itself lists of the last 48 hours, without a file."""
-    gateway = settings.named(g.tenant.id, request.form.get("gateway", ""))
+    gateway = settings.get_by_uid(g.tenant.id, request.form.get("gateway", ""))
     tenant_id = g.tenant.id
     try:
         made_id = runs.run_list(gateway.id, user_id=current_user.id, actor=actor())

@@ -48,7 +48,7 @@ class RefundForm(StaffForm):
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/refunds", "refunds", listed)
+    bp.add_url_rule("/refunds", "refunds", list_refunds)
     bp.add_url_rule("/refunds/of/<token>", "refund_new", _limited(of_payment), methods=["GET", "POST"])
     bp.add_url_rule("/refunds/unplaced/<uid>", "refund_unplaced", _limited(of_unplaced), methods=["GET", "POST"])
     bp.add_url_rule("/refunds/<uid>/approve", "refund_approve", _limited(approve), methods=["POST"])
@@ -62,7 +62,7 @@ def _limited(view: Any) -> Any:
 
 
 @needs(REFUND, looks_at="refunds")
-def listed() -> ResponseReturnValue:
+def list_refunds() -> ResponseReturnValue:
     """Those that wait for a second administrator first, then all, newest first."""
     before_id = read_id("cursor")
     items, next_id = refunds.page(g.tenant.id, before_id=before_id)
@@ -210,7 +210,7 @@ def approve(uid: str) -> ResponseReturnValue:
     """The second administrator's yes."""
 
     def work() -> str:
-        refund_id = refunds.named(g.tenant.id, uid).id
+        refund_id = refunds.get_by_uid(g.tenant.id, uid).id
         refunds.approve(refunds.lock(refund_id), user_id=current_user.id, actor=actor())
         return _("Approved. It is done when M-Pesa confirms it.")
 
@@ -224,7 +224,7 @@ def resolve(uid: str) -> ResponseReturnValue:
     receipt = request.form.get("receipt", "").strip().upper()[:20]
 
     def work() -> str:
-        refund_id = refunds.named(g.tenant.id, uid).id
+        refund_id = refunds.get_by_uid(g.tenant.id, uid).id
         refunds.resolve(refunds.lock(refund_id), went=went, receipt=receipt, actor=actor())
         return _("Noted. The books say so too.") if went else _("Noted. The money may be refunded again.")
 
@@ -237,7 +237,7 @@ def refuse(uid: str) -> ResponseReturnValue:
     why = request.form.get("reason", "").replace("\0", "").strip()[:200]
 
     def work() -> str:
-        refund_id = refunds.named(g.tenant.id, uid).id
+        refund_id = refunds.get_by_uid(g.tenant.id, uid).id
         refunds.refuse(refunds.lock(refund_id), why=why, actor=actor())
         return _("Refused. Nothing is sent back.")
 

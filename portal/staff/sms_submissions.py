@@ -22,7 +22,7 @@ from portal.users.permissions import RECORD_MANUAL, SEE_MONEY
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/claims", "claims", listed)
+    bp.add_url_rule("/claims", "claims", list_sms_submissions)
     bp.add_url_rule("/claims/<uid>/accept", "claim_accept", accept, methods=["POST"])
     bp.add_url_rule("/claims/<uid>/refuse", "claim_refuse", refuse, methods=["POST"])
     bp.add_url_rule("/hearsay/<uid>/agree", "hearsay_agree", agree, methods=["POST"])
@@ -30,7 +30,7 @@ def open_doors(bp: Blueprint) -> None:
 
 
 @needs(SEE_MONEY)
-def listed() -> ResponseReturnValue:
+def list_sms_submissions() -> ResponseReturnValue:
     """What waits to be checked, oldest first. That somebody read the messages is recorded."""
     found = submissions.waiting(g.tenant.id, after_id=read_id("after"))
     next_url = url_for("staff.claims", after=found[-1].id) if len(found) == submissions.SHOWN else None

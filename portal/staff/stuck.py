@@ -37,13 +37,13 @@ CALLBACKS = {
 
 
 def open_doors(bp: Blueprint) -> None:
-    bp.add_url_rule("/stuck", "stuck", listed)
+    bp.add_url_rule("/stuck", "stuck", list_stuck)
     bp.add_url_rule("/stuck/callbacks/<int:item_id>", "stuck_replay", replay, methods=["POST"])
     bp.add_url_rule("/stuck/messages/<int:item_id>", "stuck_send", send, methods=["POST"])
 
 
 @needs(SEE_MONEY)
-def listed() -> ResponseReturnValue:
+def list_stuck() -> ResponseReturnValue:
     """What is stuck, by kind, with what to do about it."""
     may_act = permissions.allows(g.role, MANAGE_GATEWAYS)
     doors = {"callback": "staff.stuck_replay", "message": "staff.stuck_send"} if may_act else {}

@@ -363,7 +363,7 @@ def test_two_switches_at_once_make_one_gateway(either_house: House) -> None:
     def go() -> list[str] | str:
         try:
             with transaction():
-                gateway = settings.named(tenant_id, uid)
+                gateway = settings.get_by_uid(tenant_id, uid)
                 given = {"env": "production"} | SECRETS
                 _gateway, done = environments.change(gateway, given, actor="test", is_fresh_signin=True)
                 return done.asked_anew if done else "nothing to switch"

@@ -145,7 +145,7 @@ def pull(gateway_id: int) -> Pulled:
     return brought
 
 
-def listed(gateway_id: int) -> tuple[list[messages.PulledTransaction], datetime, datetime]:
+def fetch_list(gateway_id: int) -> tuple[list[messages.PulledTransaction], datetime, datetime]:
     """(what M-Pesa lists of the last 48 hours, from, until), nothing of it taken in. Raises DarajaError, Conflict.
 
     Opens no transaction while it waits.

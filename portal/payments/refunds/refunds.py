@@ -576,7 +576,7 @@ def fail(refund: Refund, why: str, *, actor: str) -> None:
         touch(refund.payment_id)
 
 
-def named(tenant_id: int, uid: str) -> Refund:
+def get_by_uid(tenant_id: int, uid: str) -> Refund:
     """One of the tenant's refunds. Raises NotFound."""
     found = db.session.scalars(select(Refund).where(Refund.tenant_id == tenant_id, Refund.uid == uid)).one_or_none()
     if found is None:

@@ -149,7 +149,7 @@ def test_a_halt_stops_what_was_begun_before_it(paid: tuple[House, str, str]) -> 
     uid = answer.json["data"]["refundId"]
     with house.app.app_context():
         with transaction():
-            refund = refunds.named(house_id := db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), uid)
+            refund = refunds.get_by_uid(house_id := db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), uid)
             assert refunds.begin(refund.id) is not None
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
