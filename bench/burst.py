@@ -26,7 +26,6 @@ from portal.payments.models import Allocation, InboxItem, Payment, Push, Transac
 WITHIN_S = 600
 FULL_RATE = {"sqlite": 2_000, "postgresql": 2_500}  # callbacks a second to have ready; more are never taken
 LOOK_EVERY_S = 0.2
-STARTING_S = 3.0
 RING_S = 100.0  # the pushes that nobody called back may ring so long: then the sweeper would take them up
 PRICE_CENTS = stock.PRICE_KES * 100
 
@@ -121,8 +120,7 @@ def run(
     with on.episode() as now:
         with now.episode() as door:
             url = door.web()
-            now.workers_and_scheduler(workers)
-            time.sleep(STARTING_S)  # the burst should not pay for that
+            now.workers_and_scheduler(workers)  # until they are at work: the burst should not pay for that
             stock.ring_again(app)
             script = stock.callbacks(f"/hooks/{token}/stk/{{token}}", first=first, repeats=True)
             load = drive(url, script, seconds=seconds, directory=on.directory, per_second=per_second)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
+import redis
 from flask import Flask
 from sqlalchemy import URL, make_url
 
@@ -130,15 +131,21 @@ class Stage:
         wait_until(lambda: answers(url + path), of=process, what=path)
         return url
 
+    def workers_at_work(self) -> int:
+        """How many have said so."""
+        with redis.Redis.from_url(self.environment["REDIS_URL"]) as client:
+            return int(client.scard("rq:workers"))
+
     def money_worker(self, number: int = 0) -> subprocess.Popen[bytes]:
         """One that settles and delivers."""
         return self.run(f"money{number}", [*PORTAL, "worker", "--queues", "money"])
 
     def workers_and_scheduler(self, workers: int = 0) -> None:
         """The money workers and the sweeper, as in production. workers: another number of them."""
-        for number in range(workers or self.money_workers):
-            self.money_worker(number)
+        wanted = workers or self.money_workers
+        started = [self.money_worker(number) for number in range(wanted)]
         self.run("scheduler", [*PORTAL, "scheduler"])
+        wait_until(lambda: self.workers_at_work() >= wanted, of=started[-1], what="workers")
 
 
 PORTAL = [sys.executable, "-m", "portal"]
@@ -217,8 +224,8 @@ _DATA_KEY = secrets.token_hex(32)  # one for all stages: two may stand side by s
 def stage(kind: str) -> Iterator[Stage]:
     """A fresh database of `kind` (`sqlite` or `postgresql`) with the product's schema, and a Redis."""
     with scratch() as directory, ExitStack() as exits:
-        redis = start_redis(directory / "redis")
-        exits.callback(redis.stop)
+        redis_server = start_redis(directory / "redis")
+        exits.callback(redis_server.stop)
         url = f"sqlite:///{directory}/portal.db"
         if kind == "postgresql":
             url = exits.enter_context(_postgresql(directory / "pg"))
@@ -228,7 +235,7 @@ def stage(kind: str) -> Iterator[Stage]:
             "PORTAL_SECRET_KEY": secrets.token_hex(32),
             "PORTAL_DATA_KEYS": f"bench:{_DATA_KEY}",
             "DATABASE_URL": url,
-            "REDIS_URL": redis.url,
+            "REDIS_URL": redis_server.url,
             "PUBLIC_URL": "http://127.0.0.1:9",
             "WEB_THREADS": str(THREADS),
         }

@@ -94,7 +94,7 @@ def _one_worker(on: Stage, *, quick: bool) -> tuple[str, ...]:
     measured, first = [], 1
     with on.episode() as now:
         worker = now.money_worker()
-        wait_until(lambda: _is_at_work(app), of=worker, what="worker")
+        wait_until(lambda: now.workers_at_work() > 0, of=worker, what="worker")
         for callbacks in (SET, *[count] * rounds):  # the first is for imports, caches and prepared statements
             measured.append(_round(app, worker.pid, token, copy, written, range(first, first + callbacks)))
             first += callbacks
@@ -119,10 +119,6 @@ def _row(on: Stage, rounds: Sequence[Round], statements: float, sent: float) -> 
         f"<= {STATEMENTS_TARGET:g}",
         "meets it" if is_met else "MISSES IT",
     )
-
-
-def _is_at_work(app: Flask) -> bool:
-    return bool(app.extensions["redis"].scard("rq:workers"))
 
 
 def _round(app: Flask, worker: int, token: str, copy: "Copy", written: "Written", numbers: range) -> Round:
