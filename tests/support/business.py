@@ -5,13 +5,15 @@ part of the product: jobs are the real ones, run by `house.work()` where a worke
 """
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 from flask import Flask
+from sqlalchemy import make_url
 
 from portal.clinic import invoices, people
 from portal.clinic.models import Clinician
@@ -19,6 +21,7 @@ from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.kernel.db import db, transaction
+from portal.payments.inbox import inbox
 from portal.payments.models import Payment, Push
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
@@ -35,6 +38,28 @@ class House(Visitors, Workers):
     def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
         self.app, self.daraja_url, self.url = app, daraja_url, url
         self.tokens: dict[str, str] = {}
+        self._beginning: bytes | None = None
+
+    def begin_again(self) -> None:
+        """Everything is as it was when this was first called: each example of a property meets the same business.
+
+        For SQLite: its file is put back.
+        """
+        file = Path(make_url(self.app.config["PORTAL"].database_url).database or "")
+        with self.app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+        if self._beginning is None:
+            with closing(sqlite3.connect(file)) as connection:  # what is still in the write-ahead log is not copied
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._beginning = file.read_bytes()
+            return
+        for ending in ("-wal", "-shm"):
+            file.with_name(file.name + ending).unlink(missing_ok=True)
+        file.write_bytes(self._beginning)
+        self.app.extensions["redis"].flushdb()
+        self.tokens.clear()
+        inbox.forget_doors()
 
     def furnish(self) -> "House":
         """Tenants, people, gateways and packages."""

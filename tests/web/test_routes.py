@@ -467,7 +467,7 @@ def test_every_address_behind_a_sign_in_has_its_line_in_the_table_and_no_line_is
     """tests.md Q2, Q3: a new address without a line fails here, as does a line without its address."""
     there = {f"{method} {rule.rule}" for method, rule in rules(walked, "/staff", "/api/")}
     public = {f"{one.split()[0]} /api{one.split()[1]}" for one in PUBLIC_API}
-    assert there - public - set(TABLE) == set(), "write down in tests/who_may.py who may use these"
+    assert there - public - set(TABLE) == set(), "write down in tests/support/who_may.py who may use these"
     assert set(TABLE) - there == set() and not public & set(TABLE)
     assert all(set(letters) <= set("ARCBPK") and "A" in letters for letters in TABLE.values())
 
