@@ -16,6 +16,7 @@ contract in pyproject.toml, and a test holds them against each other. Who knows 
     what a paid package or invoice opens   fulfilment.py, hotspot/access.py, clinic/appointments.py
     who may see this                       users/permissions.py, asked by api/guard.py and staff/guard.py
     headers, CSRF, error pages, sign-in    web/
+    what `portal ...` does                 cli/, one file a subject
     a page for payers, for staff           payer/, staff/; its templates under the same name in templates/
     a setting, a log line, a bell          kernel/config.py, kernel/logs.py, kernel/queue.py
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -81,3 +83,10 @@ def test_the_map_of_the_rooms_names_what_is_there() -> None:
     named = re.findall(r"\b[a-z0-9_]+(?:/[a-z0-9_]+)*(?:/|\.py)(?!\w)", portal.__doc__ or "")
     assert len(named) > 20 and "payments/payment.py" in named
     assert [path for path in named if not ((ROOT / "portal" / path).exists() or (ROOT / path).exists())] == []
+
+
+def test_the_command_line_loads_nothing_before_a_command_needs_it() -> None:
+    """`portal sms parse` needs no configuration, and `--help` waits for no database driver."""
+    look = "import sys, portal.cli; print([name for name in ('flask', 'sqlalchemy', 'redis') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -168,7 +168,7 @@ def test_the_newest_of_two_changes_at_once_wins_and_the_other_is_told(house: Hou
 def portal(house: House, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `portal ...` in this house; (exit code, what it said)."""
     monkeypatch.setattr("portal.app.create_app", lambda *_given: house.app)
-    monkeypatch.setattr("portal.cli._use_demonstration", lambda: None)
+    monkeypatch.setattr("portal.cli.running._use_demonstration", lambda: None)
 
     def run(*words: str, typed: str = "") -> tuple[int, str]:
         done = CliRunner().invoke(main, words, input=typed)
