@@ -105,8 +105,11 @@ def adopt_orphans() -> None:
 def bury_orphans(known: Collection[int]) -> None:
     """Take note of the adopted that have died. known: our own children, for others to take note of."""
     with suppress(ChildProcessError):
-        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in known:
-            os.waitpid(dead.si_pid, 0)
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # nobody has died: no need to look who is there
+    for pid in _children() - set(known):
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def end_orphans(known: Collection[int], *, within_s: float) -> None:

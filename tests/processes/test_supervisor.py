@@ -239,6 +239,25 @@ def test_what_a_dead_program_leaves_is_gone_before_it_starts_again(start: Start,
     wait_until_gone(orphan, within_s=PATIENCE_S)
 
 
+def test_several_that_die_at_once_are_started_again_without_delay(start: Start) -> None:
+    """One's death hid what another had left, and everything stood still for five seconds."""
+    tells_pid = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
+    supervisor = start(forked("web", HAS_DEAF_CHILD), forked("worker", tells_pid))
+    said = read_until(supervisor, "child")
+    said += [] if any("| pid" in line for line in said) else read_until(supervisor, "| pid")
+    said += [] if any("deaf" in line for line in said) else read_until(supervisor, "deaf")
+    members = {pid: _state(Path(f"/proc/{pid}/stat"))[1] for pid in group_of(supervisor)}
+    copy = next(pid for pid, parent in members.items() if parent == str(supervisor.pid))
+    os.kill(copy, signal.SIGSTOP)
+    for pid in [pid for pid, parent in members.items() if parent == str(copy)]:
+        os.kill(pid, signal.SIGKILL)
+    os.kill(copy, signal.SIGCONT)
+    said = read_until(supervisor, "starting it again") + read_until(supervisor, "starting it again")
+    deaths = [line for line in said if "starting it again" in line]
+    assert sorted(line.split()[0] for line in deaths) == ["web", "worker"]
+    assert all(-3 < float(line.split()[-2]) <= 0.5 for line in deaths), deaths
+
+
 @either_kind
 def test_a_quiet_run_writes_logs_and_tells_only_last_words(start: Start, tmp_path: Path, of_kind: OfKind) -> None:
     chatty = "import sys; [print('line', n) for n in range(100)]; sys.exit(3)"
