@@ -4,7 +4,7 @@ Safaricom says that a new token ends the one before it, so with a cache per proc
 each other out. The token lives in Redis; while one process renews it the others wait for its result.
 
 Decided to seal the token with a key made from the consumer secret, because whoever holds that secret can sign
-on anyway, and a copy of Redis alone then gives nothing away. A caller with a key ring may pass its own.
+on anyway, and a copy of Redis alone then gives nothing away.
 Decided that Redis is never needed for a payment: when it fails, this process keeps its own token.
 Source: Safaricom's Daraja documentation, "Authorization", and its questions and answers.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 
 KEEP_S = 50 * 60
 EARLY_S = 120  # renewed this long before Daraja lets it lapse
@@ -60,21 +60,10 @@ class FreshToken:
 
 
 class TokenStore:
-    """The gateways' tokens. `client`: a redis client, or None for a store inside this process.
+    """The gateways' tokens. `client`: a redis client, or None for a store inside this process."""
 
-    seal, unseal: text to text, and back; the key made from the consumer secret if they are left out.
-    """
-
-    def __init__(
-        self,
-        client: Any = None,
-        *,
-        seal: Callable[[str], str] | None = None,
-        unseal: Callable[[str], str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, client: Any = None, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._redis = client
-        self._seal, self._unseal = seal, unseal
         self._sleep = sleep
         self._own: dict[str, tuple[str, float]] = {}
         self._own_locks: dict[str, threading.Lock] = {}
@@ -155,12 +144,12 @@ class TokenStore:
             return  # it lapses by itself
 
     def _sealed(self, key: TokenKey, token: str) -> str:
-        return self._seal(token) if self._seal else _fernet(key).encrypt(token.encode()).decode("ascii")
+        return _fernet(key).encrypt(token.encode()).decode("ascii")
 
     def _unsealed(self, key: TokenKey, stored: str) -> str | None:
         try:
-            return self._unseal(stored) if self._unseal else _fernet(key).decrypt(stored.encode()).decode()
-        except Exception:  # whatever a key ring raises: sealed under a key we no longer have, so fetch anew
+            return _fernet(key).decrypt(stored.encode()).decode()
+        except (InvalidToken, ValueError):  # sealed under another secret, or no longer whole: fetched anew
             return None
 
 

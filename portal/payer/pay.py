@@ -55,7 +55,6 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
         lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
         if invoice
         else [],
-        not_payable=None,
         test_mode=payment.is_sandbox,
     )
     return page, status_code

@@ -19,7 +19,6 @@ from portal.payments.stk.pushes import ANSWER_WITHIN, may_push_again_at
 
 FAST_S, MIDDLE_S, SLOW_S = 1, 3, 10
 FAST_UNTIL_S, MIDDLE_UNTIL_S = 20, 120
-POLLING_ENDS = frozenset({"paid", "failed", "cancelled", "refunded", "partially_refunded"})
 
 
 @dataclass(frozen=True)
