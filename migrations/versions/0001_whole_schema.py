@@ -320,7 +320,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("retired_hooks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_retired_hooks_gateway_id"), ["gateway_id"], unique=False)
-        batch_op.create_index("ix_retired_hooks_tenant_id", ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "ledger_journals",
@@ -390,7 +389,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_notices_tenant_id_key")),
     )
     with op.batch_alter_table("notices", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_notices_tenant_id"), ["tenant_id", "id"], unique=False)
         batch_op.create_index("ix_notices_unread", ["user_id", "read_at"], unique=False)
 
     op.create_table(
@@ -798,7 +796,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("device_sign_ins", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_sign_ins_grant_id"), ["grant_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_device_sign_ins_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "appointments",
@@ -957,7 +954,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_invoice_lines_invoice_id"), ["invoice_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_invoice_lines_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "transactions",
@@ -1133,7 +1129,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
         batch_op.create_index("ix_claims_opened", ["tenant_id", "opened_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_claims_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "hearsay",
@@ -1171,7 +1166,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'held'"),
             postgresql_where=sa.text("state = 'held'"),
         )
-        batch_op.create_index(batch_op.f("ix_hearsay_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "refunds",
@@ -1333,7 +1327,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("kind IN ('b2c', 'reversal')"),
             postgresql_where=sa.text("kind IN ('b2c', 'reversal')"),
         )
-        batch_op.create_index(batch_op.f("ix_mpesa_requests_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "statement_rows",
@@ -1375,7 +1368,6 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_statement_rows_bucket", ["reconciliation_id", "bucket"], unique=False)
         batch_op.create_index("ix_statement_rows_receipt", ["tenant_id", "receipt"], unique=False)
-        batch_op.create_index(batch_op.f("ix_statement_rows_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "witnesses",

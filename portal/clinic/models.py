@@ -55,7 +55,7 @@ class Invoice(TenantOwned, Model):
     lines: Mapped[list["InvoiceLine"]] = relationship(order_by="InvoiceLine.id")
 
 
-class InvoiceLine(TenantOwned, Model):
+class InvoiceLine(TenantOwned, Model, is_paged=False):
     """One line: consultation, lab, medication or other."""
 
     __tablename__ = "invoice_lines"

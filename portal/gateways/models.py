@@ -89,7 +89,7 @@ class Gateway(TenantOwned, Model):
         return self.display_name or self.name
 
 
-class RetiredHook(TenantOwned, Model):
+class RetiredHook(TenantOwned, Model, is_paged=False):
     """A callback token that two rotations have replaced. M-Pesa may go on reporting to it: in production a registered
     address changes by hand only. What comes is odd: it is kept, and believed when M-Pesa says the same.
     """

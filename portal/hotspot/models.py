@@ -104,7 +104,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
         return self.starts_at <= clock.now()
 
 
-class DeviceSignIn(TenantOwned, Model):
+class DeviceSignIn(TenantOwned, Model, is_paged=False):
     """A user name and password for one device, once, within a minute: made for who has nothing but the device.
 
     A MAC address is no secret, so it proves no right to the access' own password; this opens the router to that very

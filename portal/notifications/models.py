@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from portal.kernel.db import Model, TenantOwned
 
 
-class Notice(TenantOwned, Model):
+class Notice(TenantOwned, Model, is_paged=False):
     """A line for one member of staff or patient; unique by `key`, so that it is told once."""
 
     __tablename__ = "notices"

@@ -56,6 +56,10 @@ TO_CONFIRM = Due("inbox", "ask_at", ("ask_at IS NOT NULL",))
 RECEIPT_UNKNOWN = Due("transactions", "ask_next_at", ("ask_next_at IS NOT NULL",))
 REFUND_DUE = Due("refunds", "next_at", ("next_at IS NOT NULL",))
 REQUEST_DUE = Due("mpesa_requests", "next_at", ("next_at IS NOT NULL",))
+# What waits for a person, by tenant.
+TO_APPROVE = Due("refunds", None, ("state = 'requested'",), by=("tenant_id", "id"))
+TO_CHECK = Due("claims", None, ("state = 'queued'",), by=("tenant_id", "id"))
+TO_AGREE = Due("hearsay", None, ("state = 'held'",), by=("tenant_id", "id"))
 
 
 class Payment(TenantOwned, Model):
@@ -344,7 +348,7 @@ class Refund(TenantOwned, Model):
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
         REFUND_DUE.index("ix_refunds_due"),
-        _partial("ix_refunds_requested", "tenant_id", "id", where="state = 'requested'"),
+        TO_APPROVE.index("ix_refunds_requested"),
         _partial("ix_refunds_unknown", "tenant_id", "id", where="state = 'unknown'"),
         _partial("ix_refunds_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
     )
@@ -380,7 +384,7 @@ OF_ITS_KIND = (  # b2c and reversal: of a refund; status: of one thing; balance:
 )
 
 
-class MpesaRequest(TenantOwned, Model):
+class MpesaRequest(TenantOwned, Model, is_paged=False):
     """A question M-Pesa answers later, at our result or timeout door: pay-out, reversal, status, balance.
 
     `token` ends both doors' addresses. Written before it is sent. It is about one refund, one prompt, or one receipt
@@ -422,7 +426,7 @@ class MpesaRequest(TenantOwned, Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Claim(TenantOwned, Model):
+class Claim(TenantOwned, Model, is_paged=False):
     """A pasted message of a payment to a gateway without API: it waits for the counter, or opened unverified.
 
     `opened_at` where the tenant's policy opened before anybody looked.
@@ -433,7 +437,7 @@ class Claim(TenantOwned, Model):
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
         Index("ix_claims_device", "tenant_id", "device", "created_at"),
-        _partial("ix_claims_queued", "tenant_id", "id", where="state = 'queued'"),
+        TO_CHECK.index("ix_claims_queued"),
         Index("ix_claims_opened", "tenant_id", "opened_at"),
     )
 
@@ -455,7 +459,7 @@ class Claim(TenantOwned, Model):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Hearsay(TenantOwned, Model):
+class Hearsay(TenantOwned, Model, is_paged=False):
     """What another system alone says was paid (the general webhook): held apart, outside the books.
 
     It becomes money, in the wallet of the phone that it names, once M-Pesa or a statement tells of the same receipt,
@@ -466,7 +470,7 @@ class Hearsay(TenantOwned, Model):
     GRAPH = REPORT
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
-        _partial("ix_hearsay_held", "tenant_id", "id", where="state = 'held'"),
+        TO_AGREE.index("ix_hearsay_held"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)

@@ -52,7 +52,7 @@ class Reconciliation(TenantOwned, Model):
         return self.source == STATEMENT and self.booked_at is None
 
 
-class StatementRow(TenantOwned, Model):
+class StatementRow(TenantOwned, Model, is_paged=False):
     """A row of M-Pesa's records, or money of ours that they lack, in exactly one bucket.
 
     Buckets: matched, created (was missing here), different, missing_there, internal (charges, sweeps, pay-outs).

@@ -26,7 +26,17 @@ from portal.kernel.states import move
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
 from portal.payments.booking import customer_credited, lock_with_payments
-from portal.payments.models import MOVES_MONEY, REFUND_DUE, Allocation, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.models import (
+    MOVES_MONEY,
+    REFUND_DUE,
+    TO_APPROVE,
+    Allocation,
+    MpesaRequest,
+    Payment,
+    Push,
+    Refund,
+    Transaction,
+)
 from portal.payments.payment import lock_payment, touch
 from portal.payments.states import REFUND_UNDER_WAY, PaymentState, RefundState, RequestState
 from portal.tenants.models import Tenant
@@ -586,7 +596,7 @@ def get_by_uid(tenant_id: int, uid: str) -> Refund:
 
 def to_approve(tenant_id: int, *, after_id: int | None = None, rows: int = 50) -> tuple[list[Refund], int | None]:
     """(refunds that wait for a second person, oldest first, the id to go on after or None)."""
-    mine = select(Refund).where(Refund.tenant_id == tenant_id, Refund.state == RefundState.REQUESTED)
+    mine = select(Refund).where(Refund.tenant_id == tenant_id, TO_APPROVE.waits)
     if after_id is not None:
         mine = mine.where(Refund.id > after_id)
     items = list(db.session.scalars(mine.order_by(Refund.id).limit(rows + 1)))

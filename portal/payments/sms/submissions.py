@@ -24,7 +24,7 @@ from portal.kernel.states import move
 from portal.payments import search
 from portal.payments.booking import Arrival, allocate, book
 from portal.payments.closing import close_payment
-from portal.payments.models import Claim, Payment, Transaction
+from portal.payments.models import TO_CHECK, Claim, Payment, Transaction
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.sms.parser import MAX_TEXT, MpesaSms, parse_sms
 from portal.payments.sms.verification import Stated, stated_in
@@ -182,7 +182,7 @@ def is_open_unverified(payment: Payment) -> bool:
 
 def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) -> list[Claim]:
     """Claims that staff have to look at, oldest first."""
-    queued = select(Claim).where(Claim.tenant_id == tenant_id, Claim.state == SubmissionState.QUEUED)
+    queued = select(Claim).where(Claim.tenant_id == tenant_id, TO_CHECK.waits)
     if after_id is not None:
         queued = queued.where(Claim.id > after_id)
     return list(db.session.scalars(queued.order_by(Claim.id).limit(limit)))
@@ -190,7 +190,7 @@ def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) 
 
 def waiting_count(tenant_id: int) -> int:
     """How many claims wait for staff."""
-    queued = select(func.count()).where(Claim.tenant_id == tenant_id, Claim.state == SubmissionState.QUEUED)
+    queued = select(func.count()).where(Claim.tenant_id == tenant_id, TO_CHECK.waits)
     return db.session.scalar(queued) or 0
 
 

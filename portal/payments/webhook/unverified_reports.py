@@ -19,7 +19,7 @@ from portal.kernel.phone import for_screens
 from portal.kernel.states import move
 from portal.payments import booking
 from portal.payments.booking import Arrival
-from portal.payments.models import Customer, Hearsay, InboxItem, Transaction
+from portal.payments.models import TO_AGREE, Customer, Hearsay, InboxItem, Transaction
 from portal.payments.states import ReportState
 from portal.payments.wallets import wallets
 
@@ -75,7 +75,7 @@ def compare() -> None:
         )
         .scalar_subquery()  # each held word looks its receipt up; a join might begin with all the money there is
     )
-    told = select(Hearsay.id, told_of).where(Hearsay.state == ReportState.HELD, told_of.is_not(None))
+    told = select(Hearsay.id, told_of).where(TO_AGREE.waits, told_of.is_not(None))
     told = told.order_by(Hearsay.id).limit(BATCH)
     for held_id, transaction_id in db.session.execute(told).all():
         try:
@@ -194,7 +194,7 @@ def _of_tenant(tenant_id: int, uid: str) -> Hearsay:
 
 def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> tuple[list[Hearsay], int | None]:
     """(words that wait for M-Pesa, a statement or a person, oldest first, the id to go on after or None)."""
-    held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, Hearsay.state == ReportState.HELD)
+    held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, TO_AGREE.waits)
     if after_id is not None:
         held = held.where(Hearsay.id > after_id)
     found = list(db.session.scalars(held.order_by(Hearsay.id).limit(rows + 1)))
@@ -203,5 +203,5 @@ def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -
 
 def waiting_count(tenant_id: int) -> int:
     """How many of them wait."""
-    held = select(func.count()).where(Hearsay.tenant_id == tenant_id, Hearsay.state == ReportState.HELD)
+    held = select(func.count()).where(Hearsay.tenant_id == tenant_id, TO_AGREE.waits)
     return db.session.scalar(held) or 0
