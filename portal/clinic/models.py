@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.kernel.db import Model, TenantOwned, new_token, new_uid
+from portal.kernel import vault
+from portal.kernel.db import Model, TenantOwned, new_token, new_uid, sealed
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 
@@ -18,10 +19,10 @@ class Patient(TenantOwned, Model):
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    name_sealed: Mapped[str | None] = mapped_column(Text)
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    name_sealed: Mapped[str | None] = sealed(vault.TEXT)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
-    email_sealed: Mapped[str | None] = mapped_column(Text)
+    email_sealed: Mapped[str | None] = sealed(vault.TEXT)
     erased_at: Mapped[datetime | None]
 
 
@@ -46,8 +47,8 @@ class Invoice(TenantOwned, Model):
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     number: Mapped[str] = mapped_column(String(20))
     patient_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"), index=True)
-    payer_name_sealed: Mapped[str | None] = mapped_column(Text)
-    payer_phone_sealed: Mapped[str | None] = mapped_column(Text)
+    payer_name_sealed: Mapped[str | None] = sealed(vault.TEXT)
+    payer_phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), unique=True)
     voided_at: Mapped[datetime | None]
     payment: Mapped[Payment] = relationship()

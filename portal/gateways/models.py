@@ -7,7 +7,7 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, t
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import vault
-from portal.kernel.db import Model, TenantOwned, new_token, new_uid
+from portal.kernel.db import Model, TenantOwned, new_token, new_uid, sealed
 
 SECRETS = ("consumer_key", "consumer_secret", "passkey", "initiator_password", "security_credential")
 _ONE_DEFAULT = "is_default AND archived_at IS NULL"
@@ -40,13 +40,13 @@ class Gateway(TenantOwned, Model):
     account_number: Mapped[str] = mapped_column(String(20), default="")
     environment: Mapped[str] = mapped_column(String(10))
     base_url: Mapped[str] = mapped_column(String(200), default="")
-    consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
-    consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)
-    passkey_sealed: Mapped[str | None] = mapped_column(Text)
+    consumer_key_sealed: Mapped[str | None] = sealed("gateway.consumer_key")
+    consumer_secret_sealed: Mapped[str | None] = sealed("gateway.consumer_secret")
+    passkey_sealed: Mapped[str | None] = sealed("gateway.passkey")
     initiator_name: Mapped[str] = mapped_column(String(60), default="")
-    initiator_password_sealed: Mapped[str | None] = mapped_column(Text)
+    initiator_password_sealed: Mapped[str | None] = sealed("gateway.initiator_password")
     certificate: Mapped[str] = mapped_column(Text, default="")
-    security_credential_sealed: Mapped[str | None] = mapped_column(Text)
+    security_credential_sealed: Mapped[str | None] = sealed("gateway.security_credential")
     b2c_shortcode: Mapped[str] = mapped_column(String(10), default="")
     is_default: Mapped[bool] = mapped_column(default=False)
     for_clinic: Mapped[bool] = mapped_column(default=False)
@@ -70,12 +70,12 @@ class Gateway(TenantOwned, Model):
 
     def keep_secret(self, name: str, value: str) -> None:
         """Seal one of SECRETS. The row must have its tenant."""
-        setattr(self, f"{name}_sealed", vault.seal(value, context=f"gateway.{name}/{self.tenant_id}"))
+        setattr(self, f"{name}_sealed", vault.seal(value, context=vault.context(f"gateway.{name}", self.tenant_id)))
 
     def secret(self, name: str) -> str:
         """One of SECRETS, or an empty text where none is kept."""
-        sealed = getattr(self, f"{name}_sealed")
-        return vault.unseal(sealed, context=f"gateway.{name}/{self.tenant_id}") if sealed else ""
+        kept = getattr(self, f"{name}_sealed")
+        return vault.unseal(kept, context=vault.context(f"gateway.{name}", self.tenant_id)) if kept else ""
 
     def has_secret(self, name: str) -> bool:
         return bool(getattr(self, f"{name}_sealed"))

@@ -65,7 +65,7 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
 
 def sealed(password: str, tenant_id: int) -> str:
     """The password as it is kept."""
-    return vault.seal(password, context=f"access/{tenant_id}")
+    return vault.seal(password, context=vault.context(vault.ACCESS, tenant_id))
 
 
 def _same_device(purchase: Purchase) -> ColumnElement[bool] | None:
@@ -191,7 +191,7 @@ def is_password(opened: AccessGrant | None, typed: str) -> bool:
 
 
 def _opened(sealed: str, tenant_id: int) -> str:
-    return vault.unseal(sealed, context=f"access/{tenant_id}")
+    return vault.unseal(sealed, context=vault.context(vault.ACCESS, tenant_id))
 
 
 def password_of(opened: AccessGrant) -> str:

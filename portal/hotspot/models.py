@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from portal.kernel import clock
-from portal.kernel.db import Model, TenantOwned, new_uid
+from portal.kernel import clock, vault
+from portal.kernel.db import Model, TenantOwned, new_uid, sealed
 from portal.payments.models import Payment
 
 
@@ -88,7 +88,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
 
     purchase_id: Mapped[int] = mapped_column(ForeignKey("purchases.id"), unique=True)
     username: Mapped[str] = mapped_column(String(40))
-    password_sealed: Mapped[str] = mapped_column(Text)
+    password_sealed: Mapped[str] = sealed(vault.ACCESS)
     starts_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -117,7 +117,7 @@ class DeviceSignIn(TenantOwned, Model, is_paged=False):
     grant_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"), index=True)
     mac: Mapped[str] = mapped_column(String(17))
     username: Mapped[str] = mapped_column(String(40))
-    password_sealed: Mapped[str] = mapped_column(Text)
+    password_sealed: Mapped[str] = sealed(vault.ACCESS)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     grant: Mapped[AccessGrant] = relationship()

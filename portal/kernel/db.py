@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Insert, Integer, MetaData, event, text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Insert, Integer, MetaData, Text, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from portal.kernel import clock
@@ -58,6 +58,14 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+SEALED_AS = "sealed_as"
+
+
+def sealed(kind: str, **more: Any) -> MappedColumn[Any]:
+    """A column of values that are sealed in `vault.context(kind, ...)`: under that, the rotation of keys opens them."""
+    return mapped_column(Text, info={SEALED_AS: kind}, **more)
 
 
 class Base(DeclarativeBase):

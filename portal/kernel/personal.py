@@ -9,27 +9,27 @@ from portal.kernel.phone import normalise_msisdn
 
 def seal_phone(msisdn: str, tenant_id: int) -> str:
     """Sealed form of `2547XXXXXXXX`."""
-    return vault.seal(msisdn, context=f"phone/{tenant_id}")
+    return vault.seal(msisdn, context=vault.context(vault.PHONE, tenant_id))
 
 
 def open_phone(sealed: str | None, tenant_id: int) -> str | None:
     """The number again, or None where none is kept (never known, or erased)."""
-    return vault.unseal(sealed, context=f"phone/{tenant_id}") if sealed else None
+    return vault.unseal(sealed, context=vault.context(vault.PHONE, tenant_id)) if sealed else None
 
 
 def phone_hash(msisdn: str, tenant_id: int) -> str:
     """What a phone number is found by: 64 hexadecimal digits."""
-    return vault.lookup(normalise_msisdn(msisdn), context=f"phone/{tenant_id}")
+    return vault.lookup(normalise_msisdn(msisdn), context=vault.context(vault.PHONE, tenant_id))
 
 
 def seal_checkout(checkout_request_id: str, tenant_id: int) -> str:
     """Sealed form of a CheckoutRequestID, which ends in the payer's phone number."""
-    return vault.seal(checkout_request_id, context=f"checkout/{tenant_id}")
+    return vault.seal(checkout_request_id, context=vault.context(vault.CHECKOUT, tenant_id))
 
 
 def open_checkout(sealed: str | None, tenant_id: int) -> str | None:
     """The CheckoutRequestID again, or None."""
-    return vault.unseal(sealed, context=f"checkout/{tenant_id}") if sealed else None
+    return vault.unseal(sealed, context=vault.context(vault.CHECKOUT, tenant_id)) if sealed else None
 
 
 def checkout_hash(checkout_request_id: str) -> str:
@@ -49,9 +49,9 @@ def network_hash(network: str, tenant_id: int) -> str:
 
 def seal_text(text: str | None, tenant_id: int) -> str | None:
     """Sealed form of a name, an address or a raw message."""
-    return vault.seal(text, context=f"personal/{tenant_id}") if text else None
+    return vault.seal(text, context=vault.context(vault.TEXT, tenant_id)) if text else None
 
 
 def open_text(sealed: str | None, tenant_id: int) -> str | None:
     """The text again, or None."""
-    return vault.unseal(sealed, context=f"personal/{tenant_id}") if sealed else None
+    return vault.unseal(sealed, context=vault.context(vault.TEXT, tenant_id)) if sealed else None

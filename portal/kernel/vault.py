@@ -20,10 +20,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from portal.kernel.errors import Misconfigured, PortalError
 
 KEY_BYTES, NONCE_BYTES = 32, 12
+# What is sealed of a tenant: numbers, words, M-Pesa's names of prompts, access to the network, messages to be sent.
+PHONE, TEXT, CHECKOUT, ACCESS, OUTBOX = "phone", "personal", "checkout", "access", "outbox"
 
 
 class CannotOpen(PortalError):
     """The value was sealed under a key that is not in the ring, in another context, or was altered."""
+
+
+def context(kind: str, tenant_id: int) -> str:
+    """What a tenant's values of this kind are sealed in: what they are, and whose."""
+    return f"{kind}/{tenant_id}"
 
 
 class KeyRing:

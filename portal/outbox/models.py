@@ -3,11 +3,11 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, String, Text, UniqueConstraint, text
+from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.kernel import clock
-from portal.kernel.db import Model, TenantOwned
+from portal.kernel import clock, vault
+from portal.kernel.db import Model, TenantOwned, sealed
 from portal.kernel.due import Due
 from portal.kernel.states import Graph
 
@@ -51,7 +51,7 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
 
     kind: Mapped[str] = mapped_column(String(20))  # sms, email
     key: Mapped[str] = mapped_column(String(120))
-    payload_sealed: Mapped[str] = mapped_column(Text)
+    payload_sealed: Mapped[str] = sealed(vault.OUTBOX)
     state: Mapped[str] = mapped_column(String(10), default=OutboxState.NEW)
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -27,7 +27,7 @@ def columns_of(
         "tenant_id": tenant_id,
         "kind": kind,
         "key": key,
-        "payload_sealed": vault.seal(json.dumps(payload), context=f"outbox/{tenant_id}"),
+        "payload_sealed": vault.seal(json.dumps(payload), context=vault.context(vault.OUTBOX, tenant_id)),
         "expires_at": expires_at,
         "created_at": now,
         "next_at": now,
@@ -36,5 +36,7 @@ def columns_of(
 
 def payload_of(item: OutboxItem) -> dict[str, Any]:
     """The effect's own data."""
-    payload: dict[str, Any] = json.loads(vault.unseal(item.payload_sealed, context=f"outbox/{item.tenant_id}"))
+    payload: dict[str, Any] = json.loads(
+        vault.unseal(item.payload_sealed, context=vault.context(vault.OUTBOX, item.tenant_id))
+    )
     return payload

@@ -13,15 +13,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
-    Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.gateways.models import Gateway
-from portal.kernel import clock, personal
-from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid
+from portal.kernel import clock, personal, vault
+from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid, sealed
 from portal.kernel.due import Due
 from portal.payments.states import (
     INBOX,
@@ -103,7 +102,7 @@ class Payment(TenantOwned, Model):
     allocated_cents: Mapped[int] = mapped_column(BigInteger, default=0)
     refunded_cents: Mapped[int] = mapped_column(BigInteger, default=0)
     state: Mapped[str] = mapped_column(String(10), default=PaymentState.OPEN)
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     order_id: Mapped[str | None] = mapped_column(String(80))
     order_details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
@@ -162,13 +161,13 @@ class Push(TenantOwned, Model, is_paged=False):
     reference: Mapped[str] = mapped_column(String(20))
     idempotency_key: Mapped[str | None] = mapped_column(String(80))  # of the form that asked for it
     amount_cents: Mapped[int] = mapped_column(BigInteger)
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     phone_key: Mapped[str | None] = mapped_column(String(64))  # these three: see prompt_limits
     network_key: Mapped[str | None] = mapped_column(String(64))
     device_key: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(12), default=PushState.CREATED)
-    checkout_sealed: Mapped[str | None] = mapped_column(Text)  # M-Pesa's CheckoutRequestID spells the phone
+    checkout_sealed: Mapped[str | None] = sealed(vault.CHECKOUT)  # M-Pesa's CheckoutRequestID spells the phone
     checkout_hash: Mapped[str | None] = mapped_column(String(64))
     merchant_request_id: Mapped[str | None] = mapped_column(String(120))
     result_code: Mapped[str | None] = mapped_column(String(20))
@@ -243,10 +242,10 @@ class Transaction(TenantOwned, Model):
     unallocated_cents: Mapped[int] = mapped_column(BigInteger)
     unplaced_why: Mapped[str] = mapped_column(String(40), default="")
     account: Mapped[str] = mapped_column(String(40), default="")  # as the payer typed it
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     payer_shown: Mapped[str] = mapped_column(String(80), default="")  # masked number, as M-Pesa or we mask it
-    payer_name_sealed: Mapped[str | None] = mapped_column(Text)
+    payer_name_sealed: Mapped[str | None] = sealed(vault.TEXT)
     occurred_at: Mapped[datetime]
     merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("transactions.id"))
     credited_cents: Mapped[int] = mapped_column(BigInteger, default=0)  # put into the payer's wallet
@@ -329,8 +328,8 @@ class Customer(TenantOwned, Model):
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     account_number: Mapped[str] = mapped_column(String(12))  # what they type at the paybill: C and digits
-    name_sealed: Mapped[str | None] = mapped_column(Text)
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    name_sealed: Mapped[str | None] = sealed(vault.TEXT)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     erased_at: Mapped[datetime | None]
 
@@ -362,7 +361,7 @@ class Refund(TenantOwned, Model):
     state: Mapped[str] = mapped_column(String(12), default=RefundState.REQUESTED)
     why: Mapped[str] = mapped_column(String(300), default="")
     environment: Mapped[str] = mapped_column(String(10))
-    phone_sealed: Mapped[str | None] = mapped_column(Text)  # who gets it, by B2C
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)  # who gets it, by B2C
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     idempotency_key: Mapped[str | None] = mapped_column(String(60))  # of the caller, hashed, with a place
@@ -447,7 +446,7 @@ class Claim(TenantOwned, Model, is_paged=False):
     receipt: Mapped[str] = mapped_column(String(20))
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
     stated_cents: Mapped[int] = mapped_column(BigInteger)
-    text_sealed: Mapped[str] = mapped_column(Text)
+    text_sealed: Mapped[str] = sealed(vault.TEXT)
     device: Mapped[str] = mapped_column(String(64), default="")  # MAC, or keyed hash of the phone
     network_hash: Mapped[str] = mapped_column(String(64), default="")  # where it was pasted from
     state: Mapped[str] = mapped_column(String(10), default=SubmissionState.QUEUED)
@@ -478,7 +477,7 @@ class Hearsay(TenantOwned, Model, is_paged=False):
     environment: Mapped[str] = mapped_column(String(10))
     receipt: Mapped[str] = mapped_column(String(20))
     amount_cents: Mapped[int] = mapped_column(BigInteger)
-    phone_sealed: Mapped[str | None] = mapped_column(Text)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     payer_shown: Mapped[str] = mapped_column(String(80), default="")
     occurred_at: Mapped[datetime]
@@ -526,7 +525,7 @@ class InboxItem(Model):
     push_token: Mapped[str | None] = mapped_column(String(40))  # of the address it came to: a prompt's callback
     request_token: Mapped[str | None] = mapped_column(String(40))  # or what answers a question of ours
     push_id: Mapped[int | None] = mapped_column(ForeignKey("stk_pushes.id"))
-    body_sealed: Mapped[str] = mapped_column(Text)
+    body_sealed: Mapped[str] = sealed(vault.TEXT)
     remote_address: Mapped[str] = mapped_column(String(45), default="")
     is_foreign: Mapped[bool] = mapped_column(default=False)  # in production, not from Safaricom's; or a retired door
     receipt: Mapped[str | None] = mapped_column(String(20))

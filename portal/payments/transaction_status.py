@@ -36,11 +36,36 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
     network_hash: of who named the receipt; so many open questions come from one network. False where this gateway
     cannot ask, where M-Pesa was asked often enough and knows nothing, or where too many questions are open.
     """
-    if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
+    if not _can_ask(gateway) or _was_asked_enough(gateway, receipt):
         return False
+    is_asked = _ask_once(gateway, receipt, most_open=MOST_OPEN, network_hash=network_hash)
+    if not is_asked:
+        logger.warning("receipt_not_asked", gateway=gateway.id, why="too many questions are open")
+    return is_asked
+
+
+def _can_ask(gateway: Gateway) -> bool:
+    return gateway.kind == "MPESA_API" and initiator.can_ask(gateway)
+
+
+def _ask_once(gateway: Gateway, receipt: str, *, most_open: int, network_hash: str = "") -> bool:
+    """Whether M-Pesa is asked about this receipt now: by the question that is open, or by one more where there is room.
+
+    Whoever makes us ask about a receipt, asks here. most_open: status questions of this gateway.
+    """
     subject = daraja_requests.Subject(receipt=receipt)
     if daraja_requests.is_open(gateway.id, STATUS, subject):
         return True
+    if not _has_room(gateway, most_open, network_hash):
+        return False
+    daraja_requests.ask(gateway, STATUS, subject, network_hash=network_hash)
+    return True
+
+
+def _was_asked_enough(gateway: Gateway, receipt: str) -> bool:
+    """Whether M-Pesa was asked lately, or so often that it will not know this receipt; no question is open."""
+    if daraja_requests.is_open(gateway.id, STATUS, daraja_requests.Subject(receipt=receipt)):
+        return False
     times, last = db.session.execute(
         select(func.count(), func.max(MpesaRequest.created_at)).where(
             MpesaRequest.gateway_id == gateway.id,
@@ -49,22 +74,16 @@ def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
             (MpesaRequest.state == RequestState.ANSWERED) | (MpesaRequest.created_at > clock.now() - HOURLY),
         )
     ).one()
-    if times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN):
-        return False
-    if not _has_room(gateway, network_hash):
-        logger.warning("receipt_not_asked", gateway=gateway.id, why="too many questions are open")
-        return False
-    daraja_requests.ask(gateway, STATUS, subject, network_hash=network_hash)
-    return True
+    return times >= MOST_TIMES or (last is not None and last > clock.now() - NOT_AGAIN_WITHIN)
 
 
 def may_be_asked_later(gateway: Gateway, *, network_hash: str) -> bool:
     """Whether it is only for want of room that M-Pesa is not asked now: an honest payer is told to try again."""
-    return gateway.kind == "MPESA_API" and initiator.can_ask(gateway) and not _has_room(gateway, network_hash)
+    return _can_ask(gateway) and not _has_room(gateway, MOST_OPEN, network_hash)
 
 
-def _has_room(gateway: Gateway, network_hash: str) -> bool:
-    return _open(gateway) < MOST_OPEN and (
+def _has_room(gateway: Gateway, most_open: int, network_hash: str) -> bool:
+    return _open(gateway) < most_open and (
         not network_hash or _open(gateway, network_hash=network_hash) < MOST_OPEN_OF_NETWORK
     )
 
@@ -107,13 +126,10 @@ def _next_turn(item: InboxItem) -> datetime:
     """When to ask about it again; asks now, where it may."""
     now, gateway = clock.now(), db.session.get_one(Gateway, item.gateway_id)
     later = [item.received_at + after for after in ASK_AGAIN_AFTER if item.received_at + after > now]
-    if gateway.kind != "MPESA_API" or not initiator.can_ask(gateway):
+    if not _can_ask(gateway):
         return now + HOURLY
-    subject = daraja_requests.Subject(receipt=item.receipt)
-    if not daraja_requests.is_open(gateway.id, STATUS, subject):
-        if _open(gateway) >= MOST_OPEN_FOR_CALLBACKS:
-            return now + NOT_AGAIN_WITHIN
-        daraja_requests.ask(gateway, STATUS, subject)
+    if not _ask_once(gateway, item.receipt or "", most_open=MOST_OPEN_FOR_CALLBACKS):
+        return now + NOT_AGAIN_WITHIN
     return later[0] if later else now + DAILY
 
 

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.gateways.models import Gateway
-from portal.kernel.db import Model, TenantOwned, new_uid
+from portal.kernel import vault
+from portal.kernel.db import Model, TenantOwned, new_uid, sealed
 from portal.kernel.errors import Sentence
 
 STATEMENT, PULL = "statement", "pull"
@@ -33,7 +34,7 @@ class Reconciliation(TenantOwned, Model):
     until: Mapped[datetime | None]
     counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     name: Mapped[str] = mapped_column(String(80), default="")  # of the file
-    content_sealed: Mapped[str | None] = mapped_column(Text, deferred=True)
+    content_sealed: Mapped[str | None] = sealed(vault.TEXT, deferred=True)
     unproved: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # a sentence's template and values
     accepted_at: Mapped[datetime | None]
     accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
@@ -76,7 +77,7 @@ class StatementRow(TenantOwned, Model, is_paged=False):
     receipt: Mapped[str] = mapped_column(String(20), default="")
     completed_at: Mapped[datetime | None]
     kind: Mapped[str] = mapped_column(String(60), default="")
-    details_sealed: Mapped[str | None] = mapped_column(Text)
+    details_sealed: Mapped[str | None] = sealed(vault.TEXT)
     account: Mapped[str] = mapped_column(String(40), default="")
     paid_in_cents: Mapped[int] = mapped_column(BigInteger, default=0)
     withdrawn_cents: Mapped[int] = mapped_column(BigInteger, default=0)

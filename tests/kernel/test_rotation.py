@@ -23,7 +23,7 @@ NEWER = "newer:" + "b7" * 32
 
 
 @pytest.fixture
-def furnished(either_house: House) -> Iterator[House]:
+def after_a_day(either_house: House) -> Iterator[House]:
     """A house with sealed values of every kind that a day leaves behind; its ring is put back."""
     house = either_house
     client = house.client()
@@ -90,9 +90,9 @@ def as_read() -> list[str | None]:
     ]
 
 
-def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_before(furnished: House) -> None:
+def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_before(after_a_day: House) -> None:
     """coverage.md G5, tests.md W2: rotation is tried on a database that is full, not on an empty one."""
-    with furnished.inside():
+    with after_a_day.inside():
         before, hash_before = as_read(), personal.phone_hash(PHONE, 1)
         kept = sealed()
         assert {
@@ -103,7 +103,7 @@ def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_bef
         } <= set(kept), sorted(kept)  # fmt: skip
         assert before[:2] == [f"ws_CO_21112026154200{PHONE[3:]}", PHONE]
     vault.use(vault.KeyRing(f"{NEWER},{KEYS}"))
-    with furnished.inside():
+    with after_a_day.inside():
         assert rotation.rotate() == sum(len(values) for values in kept.values())
         assert all(value.startswith("v1.newer.") for values in sealed().values() for value in values)
         assert as_read() == before
@@ -113,7 +113,9 @@ def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_bef
         assert rotation.rotate() == 0, "again costs nothing"
 
 
-def test_a_rotation_that_was_stopped_is_finished_by_the_next(furnished: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_that_was_stopped_is_finished_by_the_next(
+    after_a_day: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """coverage.md G5: killed between two batches, some values wear the old key and some the new; both are read."""
     vault.use(vault.KeyRing(f"{NEWER},{KEYS}"))
     monkeypatch.setattr(rotation, "BATCH_ROWS", 1)
@@ -124,7 +126,7 @@ def test_a_rotation_that_was_stopped_is_finished_by_the_next(furnished: House, m
             raise KeyboardInterrupt
         return reseal(row, table, column)
 
-    with furnished.inside():
+    with after_a_day.inside():
         before = as_read()
         monkeypatch.setattr(rotation, "_reseal", dies)
         with pytest.raises(KeyboardInterrupt):
@@ -135,3 +137,27 @@ def test_a_rotation_that_was_stopped_is_finished_by_the_next(furnished: House, m
         rotation.rotate()
         assert all(value.startswith("v1.newer.") for values in sealed().values() for value in values)
         assert as_read() == before
+
+
+def test_every_sealed_column_says_what_its_values_are_sealed_as(house: House) -> None:
+    """house.md: the rotation guessed it anew from tables' and columns' names."""
+    said = {
+        f"{mapper.local_table.name}.{one.key}": one.columns[0].info.get("sealed_as")  # type: ignore[attr-defined]
+        for mapper in Base.registry.mappers
+        for one in inspect(mapper.class_).column_attrs
+        if one.key.endswith("_sealed") or "sealed_as" in one.columns[0].info
+    }
+    assert None not in said.values() and len(said) == 26
+    assert said["stk_pushes.checkout_sealed"] == "checkout" and said["claims.text_sealed"] == "personal"
+    assert said["access_grants.password_sealed"] == said["device_sign_ins.password_sealed"] == "access"
+    assert said["gateways.passkey_sealed"] == "gateway.passkey" and said["invoices.payer_phone_sealed"] == "phone"
+    assert said["outbox.payload_sealed"] == "outbox" and said["inbox.body_sealed"] == "personal"
+
+
+def test_a_gateways_secrets_are_sealed_as_their_columns_say(after_a_day: House) -> None:
+    with after_a_day.app.app_context():
+        for gateway in db.session.query(Gateway).filter(Gateway.passkey_sealed.is_not(None)):
+            for name in ("consumer_key", "consumer_secret", "passkey"):
+                kind = Gateway.__table__.c[f"{name}_sealed"].info["sealed_as"]
+                kept = getattr(gateway, f"{name}_sealed")
+                assert vault.unseal(kept, context=f"{kind}/{gateway.tenant_id}") == gateway.secret(name)

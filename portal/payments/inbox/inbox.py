@@ -176,7 +176,7 @@ def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | No
             "gateway_id": door.gateway_id,
             "push_token": letter.push_token,
             "request_token": letter.request_token,
-            "body_sealed": vault.seal(content, context=f"personal/{door.tenant_id}"),
+            "body_sealed": vault.seal(content, context=vault.context(vault.TEXT, door.tenant_id)),
             "remote_address": letter.remote_address,
             "is_foreign": is_odd,
             "receipt": receipt,
