@@ -85,7 +85,9 @@ class Config:
         if not self.data_keys:
             found.append("PORTAL_DATA_KEYS must hold at least one key, written id:64-hexadecimal-digits.")
         if not self.redis_url:
-            found.append("REDIS_URL must name a Redis server, such as redis://127.0.0.1:6379/0.")
+            found.append(
+                "REDIS_URL must name a Redis server, such as redis://127.0.0.1:6379/0; `portal serve` brings its own."
+            )
         address = urlsplit(self.public_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             found.append("PUBLIC_URL must be this product's own address, such as https://pay.example.co.ke.")
