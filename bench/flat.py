@@ -28,8 +28,8 @@ from portal.payments.processing import jobs, results
 from portal.processes import scheduler
 from portal.reconciliation import runs
 from portal.web.limits import limiter
-from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.product import Product
 
 FEW, MANY, AT_MOST = 1_000, 1_000_000, 2.0
 REPEATED = 7
@@ -54,21 +54,21 @@ def _expect(answer: Any, allowed: set[int], what: str) -> None:
 
 
 class Business:
-    """A house in daily use: who is signed in stays so."""
+    """A product in daily use: who is signed in stays so."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.stranger = house.client()
-        self.amina: FlaskClient = house.browser_of("amina")
-        self.api = house.api("amina")
-        with house.app.app_context(), transaction():
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.stranger = product.client()
+        self.amina: FlaskClient = product.browser_of("amina")
+        self.api = product.api("amina")
+        with product.app.app_context(), transaction():
             gateway = db.session.query(Gateway).order_by(Gateway.id).first()
             if gateway is None:
-                raise NotDone("The house has no gateway.")
+                raise NotDone("The product has no gateway.")
             gateway.initiator_name = "api"
             gateway.keep_secret("security_credential", "ready-made")
             self.gateway_id, self.tenant_id = gateway.id, gateway.tenant_id
-        self.package = house.package()
+        self.package = product.package()
 
     def get(self, path: str, *, client: FlaskClient | None = None, expected: int = 200) -> Callable[[], Any]:
         def ask() -> None:
@@ -81,7 +81,7 @@ class Business:
         """Do something with the gateway, as a worker would."""
 
         def do() -> None:
-            with self.house.app.app_context():
+            with self.product.app.app_context():
                 work(db.session.get_one(Gateway, self.gateway_id))
                 db.session.remove()
 
@@ -91,7 +91,7 @@ class Business:
         """The same in a transaction."""
 
         def do() -> None:
-            with self.house.app.app_context(), transaction():
+            with self.product.app.app_context(), transaction():
                 work(db.session.get_one(Gateway, self.gateway_id))
 
         return do
@@ -111,7 +111,7 @@ def _posts(business: Business, path: str, **body: Any) -> Callable[[], Any]:
 
 
 def _pays_invoice(business: Business) -> Callable[[], Any]:
-    _number, token = business.house.invoice(20)
+    _number, token = business.product.invoice(20)
     return _posts(business, f"/pay/{token}", data={"phone": new_phone(), "idempotency_key": f"{next(_numbers):032d}"})
 
 
@@ -121,23 +121,23 @@ def _buys(business: Business) -> Callable[[], Any]:
 
 
 def _callback(business: Business) -> Callable[[], Any]:
-    _number, token = business.house.invoice(20)
-    pushed = business.house.pushed(token)
+    _number, token = business.product.invoice(20)
+    pushed = business.product.pushed(token)
 
     def come() -> None:
-        business.house.callback(pushed, receipt=receipt(next(_numbers)))
-        business.house.settle()
+        business.product.callback(pushed, receipt=receipt(next(_numbers)))
+        business.product.settle()
 
     return come
 
 
 def _confirmation(business: Business, account: str = "") -> Callable[[], Any]:
-    named = account or business.house.invoice(20)[0]
+    named = account or business.product.invoice(20)[0]
 
     def come() -> None:
         body = c2b_body(receipt=receipt(next(_numbers)), amount=20, account=named)
-        _expect(business.stranger.post(f"{business.house.hook()}/c2b/confirmation", json=body), {200}, "confirmation")
-        business.house.settle()
+        _expect(business.stranger.post(f"{business.product.hook()}/c2b/confirmation", json=body), {200}, "confirmation")
+        business.product.settle()
 
     return come
 
@@ -148,8 +148,8 @@ def _strangers_claim(business: Business) -> Callable[[], Any]:
 
 
 def _push_of(business: Business, of: Callable[[Push], Any]) -> Callable[[], Any]:
-    _number, token = business.house.invoice(20)
-    push_id = business.house.pushed(token).push_id
+    _number, token = business.product.invoice(20)
+    push_id = business.product.pushed(token).push_id
     return business.inside(lambda _gateway: of(db.session.get_one(Push, push_id)))
 
 
@@ -192,14 +192,14 @@ def _listed_by_mpesa(business: Business) -> Callable[[], Any]:
 
 def _payment_page(business: Business) -> Callable[[], Any]:
     _callback(business)()
-    with business.house.app.app_context():
+    with business.product.app.app_context():
         uid = db.session.query(Transaction.uid).order_by(Transaction.created_at.desc()).limit(1).scalar()
     return business.get(f"/staff/payments/{uid}")
 
 
 def _attempt_page(business: Business) -> Callable[[], Any]:
     _callback(business)()
-    with business.house.app.app_context():
+    with business.product.app.app_context():
         token = db.session.query(Payment.token).order_by(Payment.created_at.desc()).limit(1).scalar()
     return business.get(f"/staff/attempts/{token}")
 
@@ -286,7 +286,7 @@ def measure(*, quick: bool, kinds: Sequence[str]) -> Section:
                 verdict = "" if ratio <= AT_MOST else " MISSES IT"
                 times[name] += [f"{few_ms:.2f}", f"{many_ms:.2f}", f"{ratio:.2f}{verdict}"]
             for business in businesses:
-                with business.house.app.app_context():
+                with business.product.app.app_context():
                     db.session.remove()
                     db.engine.dispose()
     section.rows += [(name, *cells) for name, cells in times.items()]
@@ -299,10 +299,10 @@ def measure(*, quick: bool, kinds: Sequence[str]) -> Section:
 
 
 def _with_history(on: Stage, payments: int) -> Business:
-    house = House(on.app()).furnish()
-    with house.app.app_context():
+    product = Product(on.app()).furnish()
+    with product.app.app_context():
         history.fill(first=1, last=payments, ends=payments)
-    return Business(house)
+    return Business(product)
 
 
 def _times_ms(businesses: Sequence[Business]) -> dict[str, list[float]]:
@@ -311,7 +311,7 @@ def _times_ms(businesses: Sequence[Business]) -> dict[str, list[float]]:
     for operation in OPERATIONS:
         for business in businesses:
             operation.prepare(business)()  # what is remembered and compiled is, now
-            business.house.work(rounds=1)
+            business.product.work(rounds=1)
         limiter.reset()  # nobody asks so often in earnest
         best_s = [float("inf")] * len(businesses)
         for _again in range(REPEATED):

@@ -1,4 +1,4 @@
-"""What every test may ask for. `house` is the product without M-Pesa, `served` has the simulator and a real port."""
+"""What every test may ask for. `product` is the product without M-Pesa, `served` has the simulator and a real port."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from portal.simulator import OrganisationSpec, create_simulator
 from portal.web import start_push
 from tests.support import passwords
 from tests.support.application import Serving, config_for, serve
-from tests.support.business import House, closed_house, opened_house
+from tests.support.product import Product, closed_product, opened_product
 from tests.support.services.postgresql import PostgreSQLServer
 
 passwords.hash_cheaply()
@@ -71,21 +71,21 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     """Furnish a prepared database, its gateways at an address."""
 
     def furnish(url: str, daraja_url: str) -> None:
-        house = opened_house(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("furnished"))
-        house.daraja_url = daraja_url
-        house.furnish()
-        closed_house(house)
+        product = opened_product(url, "redis://127.0.0.1:1", tmp_path_factory.mktemp("furnished"))
+        product.daraja_url = daraja_url
+        product.furnish()
+        closed_product(product)
 
     return furnish
 
 
 @pytest.fixture
-def house(sqlite_url: str, furnished_sqlite: Path, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
+def product(sqlite_url: str, furnished_sqlite: Path, clean_redis_url: str, tmp_path: Path) -> Iterator[Product]:
     """The product on SQLite, furnished; nobody answers at its gateways' address."""
     shutil.copyfile(furnished_sqlite, tmp_path / "portal.db")
-    made_house = opened_house(sqlite_url, clean_redis_url, tmp_path)
-    yield made_house
-    closed_house(made_house)
+    made = opened_product(sqlite_url, clean_redis_url, tmp_path)
+    yield made
+    closed_product(made)
 
 
 @pytest.fixture(scope="session")
@@ -128,27 +128,27 @@ def _furnished_postgresql(
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def either_house(request: pytest.FixtureRequest) -> House:
+def either_product(request: pytest.FixtureRequest) -> Product:
     """The product on SQLite, then on PostgreSQL."""
-    made_house: House = request.getfixturevalue("house" if request.param == "sqlite" else "postgresql_house")
-    return made_house
+    made: Product = request.getfixturevalue("product" if request.param == "sqlite" else "postgresql_product")
+    return made
 
 
 @pytest.fixture
-def postgresql_house(
+def postgresql_product(
     postgresql_server: PostgreSQLServer, _furnished_postgresql: str, clean_redis_url: str, tmp_path: Path
-) -> Iterator[House]:
+) -> Iterator[Product]:
     """The product on PostgreSQL, furnished."""
     url = postgresql_server.fresh_database(template=_furnished_postgresql)
-    made_house = opened_house(url, clean_redis_url, tmp_path)
-    yield made_house
-    closed_house(made_house)
+    made = opened_product(url, clean_redis_url, tmp_path)
+    yield made
+    closed_product(made)
     postgresql_server.drop(url)
 
 
 @pytest.fixture(scope="session")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """One simulated M-Pesa for this test process, with the organisations of `House`."""
+    """One simulated M-Pesa for this test process, with the organisations of `Product`."""
     organisations = [
         OrganisationSpec(
             name=f"{slug.upper()} HOUSE",
@@ -173,14 +173,14 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 @pytest.fixture
 def served(
     sqlite_url: str, served_sqlite: Path, clean_redis_url: str, tmp_path: Path, simulator: Serving
-) -> Iterator[House]:
+) -> Iterator[Product]:
     """The product on a loopback port, its gateways on the simulator: callbacks really arrive."""
     shutil.copyfile(served_sqlite, tmp_path / "portal.db")
     holder: dict[str, object] = {}
     serving = serve(lambda environ, start: holder["app"].wsgi_app(environ, start))  # type: ignore[attr-defined]
-    made_house = opened_house(sqlite_url, clean_redis_url, tmp_path, public_url=serving.url)
-    holder["app"] = made_house.app
-    made_house.daraja_url, made_house.url = simulator.url, serving.url
-    yield made_house
+    made = opened_product(sqlite_url, clean_redis_url, tmp_path, public_url=serving.url)
+    holder["app"] = made.app
+    made.daraja_url, made.url = simulator.url, serving.url
+    yield made
     serving.stop()
-    closed_house(made_house)
+    closed_product(made)

@@ -1,4 +1,4 @@
-"""A furnished house that the tests of one module share, for tests that only look or only ask wrongly."""
+"""A furnished product that the tests of one module share, for tests that only look or only ask wrongly."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from portal.web import start_push
 from portal.web.limits import limiter
 from tests.support.application import closed, config_for, opened
-from tests.support.business import House
+from tests.support.product import Product
 from tests.support.services.redis_server import fresh_redis_database
 
 
@@ -27,11 +27,13 @@ def unlimited() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def open_house(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One furnished house for a whole module."""
-    folder = tmp_path_factory.mktemp("house")
+def open_product(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One furnished product for a whole module."""
+    folder = tmp_path_factory.mktemp("product")
     file = folder / "portal.db"
     file.write_bytes(_sqlite_template.read_bytes())
-    house = House(opened(config_for(f"sqlite:///{file}", fresh_redis_database(redis_url), folder / "data"))).furnish()
-    yield house
-    closed(house.app)
+    product = Product(
+        opened(config_for(f"sqlite:///{file}", fresh_redis_database(redis_url), folder / "data"))
+    ).furnish()
+    yield product
+    closed(product.app)

@@ -18,9 +18,9 @@ from portal.payments.models import Payment, Push
 from portal.users import credentials
 from portal.users.models import User
 from portal.users.tokens import ALGORITHM
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 GOOD_PHONES = (
@@ -40,14 +40,14 @@ BAD_AMOUNTS: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def stranger(house: House) -> Any:
+def stranger(product: Product) -> Any:
     """A stranger's browser."""
-    return house.client()
+    return product.client()
 
 
-def counted(house: House) -> tuple[int, int]:
+def counted(product: Product) -> tuple[int, int]:
     """(payments, pushes) there are."""
-    with house.inside():
+    with product.inside():
         return db.session.query(Payment).count(), db.session.query(Push).count()
 
 
@@ -60,10 +60,10 @@ def is_refused(answer: Any, *statuses: int) -> Any:
 
 @pytest.mark.property(7)
 @pytest.mark.property(8)
-def test_every_kenyan_way_to_write_a_phone_is_one_number(open_house: House) -> None:
-    tokens, browser = set(), stranger(open_house)  # known again by its cookie
+def test_every_kenyan_way_to_write_a_phone_is_one_number(open_product: Product) -> None:
+    tokens, browser = set(), stranger(open_product)  # known again by its cookie
     for text in GOOD_PHONES:
-        ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": text}
+        ask = {"tenant": "mlima", "packageId": open_product.package(), "phone": text}
         answer = browser.post("/api/portal/mpesa/initiate", json=ask)
         if answer.status_code == 201 or "112345678" not in text:
             tokens.add(answer.json.get("paymentId", answer.json.get("error")))
@@ -72,17 +72,17 @@ def test_every_kenyan_way_to_write_a_phone_is_one_number(open_house: House) -> N
 
 @pytest.mark.property(9)
 @pytest.mark.parametrize("phone", BAD_PHONES, ids=repr)
-def test_a_phone_that_is_not_kenyan_is_told_the_right_form(open_house: House, phone: Any) -> None:
-    before = counted(open_house)
-    ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": phone}
-    said = is_refused(stranger(open_house).post("/api/portal/mpesa/initiate", json=ask))
+def test_a_phone_that_is_not_kenyan_is_told_the_right_form(open_product: Product, phone: Any) -> None:
+    before = counted(open_product)
+    ask = {"tenant": "mlima", "packageId": open_product.package(), "phone": phone}
+    said = is_refused(stranger(open_product).post("/api/portal/mpesa/initiate", json=ask))
     assert said["error"] == "invalid_phone" and "0712 345 678" in said["message"] and "phone" in said["fields"]
     order = {"orderId": "A", "amount": 5, "phoneNumber": phone}
-    said = is_refused(open_house.api("brian").post("/api/mpesa/initiate", order))
+    said = is_refused(open_product.api("brian").post("/api/mpesa/initiate", order))
     assert "0712 345 678" in said["message"]
-    said = is_refused(open_house.api("brian").post("/api/patients", {"name": "A", "phone": phone}))
+    said = is_refused(open_product.api("brian").post("/api/patients", {"name": "A", "phone": phone}))
     assert "0712 345 678" in said["fields"]["phone"]
-    assert counted(open_house) == before
+    assert counted(open_product) == before
 
 
 digits = st.text("0123456789", min_size=8, max_size=8)
@@ -113,9 +113,9 @@ def test_what_is_accepted_has_twelve_digits_and_the_rest_is_told_the_form(text: 
 
 @pytest.mark.property(13)
 @pytest.mark.parametrize("amount", BAD_AMOUNTS, ids=repr)
-def test_an_amount_that_mpesa_cannot_ask_for_is_refused_everywhere(open_house: House, amount: Any) -> None:
-    before = counted(open_house)
-    api = open_house.api("amina")
+def test_an_amount_that_mpesa_cannot_ask_for_is_refused_everywhere(open_product: Product, amount: Any) -> None:
+    before = counted(open_product)
+    api = open_product.api("amina")
     order = {"orderId": "B", "amount": amount, "phoneNumber": new_phone()}
     said = is_refused(api.post("/api/mpesa/initiate", order))
     assert "amount" in said["message"].lower() or "KES" in said["message"]
@@ -124,12 +124,12 @@ def test_an_amount_that_mpesa_cannot_ask_for_is_refused_everywhere(open_house: H
         assert is_refused(api.post("/api/invoices", line))
     said = is_refused(api.post("/api/packages", {"name": "p", "price": amount, "duration": 3_600}))
     assert "price" in said["fields"]
-    assert counted(open_house) == before
+    assert counted(open_product) == before
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-def test_numbers_that_are_none_are_no_json(open_house: House, value: str) -> None:
-    api = open_house.api("brian")
+def test_numbers_that_are_none_are_no_json(open_product: Product, value: str) -> None:
+    api = open_product.api("brian")
     raw = '{"orderId": "C", "amount": 5, "phoneNumber": "0712345678", "metadata": {"a": VALUE}}'.replace("VALUE", value)
     for body in (raw, raw.replace("5", value, 1), '{"amount": 1e400}'):
         answer = api.client.post("/api/mpesa/initiate", headers=api.headers, data=body, content_type="application/json")
@@ -148,22 +148,22 @@ def test_numbers_that_are_none_are_no_json(open_house: House, value: str) -> Non
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/api/mpesa/initiate", "/api/portal/mpesa/initiate", "/api/payment-gateways"])
-def test_a_body_that_is_no_json_object_is_refused(open_house: House, raw: str, kind: str, path: str) -> None:
-    api = open_house.api("amina")
+def test_a_body_that_is_no_json_object_is_refused(open_product: Product, raw: str, kind: str, path: str) -> None:
+    api = open_product.api("amina")
     data = raw.encode("latin-1")
     is_refused(api.client.post(path, headers=api.headers, data=data, content_type=kind))
 
 
-def test_more_than_a_megabyte_is_too_much(open_house: House) -> None:
-    api = open_house.api("amina")
+def test_more_than_a_megabyte_is_too_much(open_product: Product) -> None:
+    api = open_product.api("amina")
     body = json.dumps({"name": "x" * (1024 * 1024)})
     for path in ("/api/packages", "/api/portal/mpesa/initiate", "/api/auth/token"):
         answer = api.client.post(path, headers=api.headers, data=body, content_type="application/json")
         assert is_refused(answer, 413)["error"] == "too_large"
 
 
-def test_texts_that_no_database_keeps_are_refused_by_name(open_house: House) -> None:
-    api = open_house.api("amina")
+def test_texts_that_no_database_keeps_are_refused_by_name(open_product: Product) -> None:
+    api = open_product.api("amina")
     for value in ("a\x00b", "\ud800", "x" * 4_001):
         body = json.dumps({"name": value, "phone": "0712345678"})
         answer = api.client.post("/api/patients", headers=api.headers, data=body, content_type="application/json")
@@ -171,7 +171,7 @@ def test_texts_that_no_database_keeps_are_refused_by_name(open_house: House) -> 
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete", "patch"])
-def test_an_unknown_path_is_said_in_json(open_house: House, method: str) -> None:
+def test_an_unknown_path_is_said_in_json(open_product: Product, method: str) -> None:
     for path in (
         "/api/nothing",
         "/api/",
@@ -180,17 +180,17 @@ def test_an_unknown_path_is_said_in_json(open_house: House, method: str) -> None
         "/api/%00",
         "/api/portal/../audit",
     ):
-        is_refused(getattr(stranger(open_house), method)(path), 404, 405)
-    assert is_refused(stranger(open_house).get("/api/nothing"), 404)["error"] == "not_found"
+        is_refused(getattr(stranger(open_product), method)(path), 404, 405)
+    assert is_refused(stranger(open_product).get("/api/nothing"), 404)["error"] == "not_found"
 
 
-def test_a_method_that_a_door_does_not_take_is_said_in_json(open_house: House) -> None:
+def test_a_method_that_a_door_does_not_take_is_said_in_json(open_product: Product) -> None:
     for method, path in (
         ("put", "/api/packages"),
         ("get", "/api/portal/mpesa/initiate"),
         ("delete", "/api/transactions"),
     ):
-        answer = getattr(stranger(open_house), method)(path)
+        answer = getattr(stranger(open_product), method)(path)
         assert is_refused(answer, 405)["error"] == "method_not_allowed" and answer.headers["Allow"]
 
 
@@ -208,8 +208,8 @@ def unsigned(claims: dict[str, Any], **header: Any) -> str:
 
 
 @pytest.mark.property(50)
-def test_no_forged_expired_or_ended_token_opens_anything(open_house: House) -> None:
-    good = open_house.api("amina").headers["Authorization"].removeprefix("Bearer ")
+def test_no_forged_expired_or_ended_token_opens_anything(open_product: Product) -> None:
+    good = open_product.api("amina").headers["Authorization"].removeprefix("Bearer ")
     claims = jwt.decode(good, options={"verify_signature": False})
     wrong = [
         "", " ", "Bearer", "Bearer ", "bearer x", "Basic YTpi", "Token " + good, good, "Bearer " + good[:-4] + "AAAA",
@@ -220,45 +220,46 @@ def test_no_forged_expired_or_ended_token_opens_anything(open_house: House) -> N
         "Bearer " + unsigned(claims, alg="none") + good.rsplit(".", 1)[1],
     ]  # fmt: skip
     for header in wrong:
-        answer = stranger(open_house).get("/api/transactions", headers={"Authorization": header})
+        answer = stranger(open_product).get("/api/transactions", headers={"Authorization": header})
         assert is_refused(answer, 401)["error"] == "unauthorized", header
-    assert open_house.api("amina").get("/api/transactions").status_code == 200
+    assert open_product.api("amina").get("/api/transactions").status_code == 200
 
 
-def test_a_token_ends_with_its_time_with_the_persons_sessions_and_with_the_membership(house: House) -> None:
-    api = house.api("brian")
+def test_a_token_ends_with_its_time_with_the_persons_sessions_and_with_the_membership(product: Product) -> None:
+    api = product.api("brian")
     assert api.get("/api/clinicians").status_code == 200
     later(8 * 3_600 + 60)
     assert "expired" in is_refused(api.get("/api/clinicians"), 401)["message"]
     clock.reset()
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         credentials.end_sessions(db.session.query(User).filter_by(email="brian@mlima.test").one())
     assert "ended" in is_refused(api.get("/api/clinicians"), 401)["message"]
-    house.tokens.clear()
-    fresh = house.api("brian")
-    with house.app.app_context(), transaction():
+    product.tokens.clear()
+    fresh = product.api("brian")
+    with product.app.app_context(), transaction():
         user = db.session.query(User).filter_by(email="brian@mlima.test").one()
         db.session.delete(user.memberships[0])
     is_refused(fresh.get("/api/clinicians"), 401)
 
 
-def test_a_cookie_alone_opens_no_door_of_the_api(open_house: House) -> None:
-    browser = open_house.browser_of("amina")
+def test_a_cookie_alone_opens_no_door_of_the_api(open_product: Product) -> None:
+    browser = open_product.browser_of("amina")
     for path in ("/api/transactions", "/api/payment-gateways", "/api/audit"):
         is_refused(browser.get(path), 401)
 
 
-def test_unknown_packages_and_tenants_are_not_told_apart_from_others(open_house: House) -> None:
+def test_unknown_packages_and_tenants_are_not_told_apart_from_others(open_product: Product) -> None:
     ask = {"tenant": "mlima", "packageId": "nothing", "phone": new_phone()}
     assert (
-        is_refused(stranger(open_house).post("/api/portal/mpesa/initiate", json=ask), 404)["error"] == "unknown_package"
-    )
-    chege = ask | {"packageId": open_house.package("1 day", "bahari")}
-    assert (
-        is_refused(stranger(open_house).post("/api/portal/mpesa/initiate", json=chege), 404)["error"]
+        is_refused(stranger(open_product).post("/api/portal/mpesa/initiate", json=ask), 404)["error"]
         == "unknown_package"
     )
-    said = is_refused(stranger(open_house).post("/api/portal/mpesa/initiate", json=ask | {"tenant": "mlimani"}), 404)
+    chege = ask | {"packageId": open_product.package("1 day", "bahari")}
+    assert (
+        is_refused(stranger(open_product).post("/api/portal/mpesa/initiate", json=chege), 404)["error"]
+        == "unknown_package"
+    )
+    said = is_refused(stranger(open_product).post("/api/portal/mpesa/initiate", json=ask | {"tenant": "mlimani"}), 404)
     assert said["error"] == "unknown_tenant"
 
 
@@ -274,8 +275,8 @@ def test_unknown_packages_and_tenants_are_not_told_apart_from_others(open_house:
     ],
     ids=str,
 )  # fmt: skip
-def test_an_appointment_names_every_field_at_fault(open_house: House, given: dict[str, Any], fields: Any) -> None:
-    api = open_house.api("brian")
+def test_an_appointment_names_every_field_at_fault(open_product: Product, given: dict[str, Any], fields: Any) -> None:
+    api = open_product.api("brian")
     right = {
         "patientId": api.get("/api/patients").json["items"][0]["id"],
         "clinicianId": api.get("/api/clinicians").json["items"][0]["id"],
@@ -300,7 +301,7 @@ class HandClock:
 
 
 def test_a_purchase_answers_within_three_seconds_even_where_nobody_sends_it(
-    open_house: House, monkeypatch: pytest.MonkeyPatch
+    open_product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portal.web import start_push
 
@@ -308,13 +309,13 @@ def test_a_purchase_answers_within_three_seconds_even_where_nobody_sends_it(
     hand = HandClock()
     monkeypatch.setattr(start_push, "WAIT_S", as_shipped)
     monkeypatch.setattr(start_push, "time", hand)
-    ask = {"tenant": "mlima", "packageId": open_house.package(), "phone": new_phone()}
-    answer = stranger(open_house).post("/api/portal/mpesa/initiate", json=ask)
+    ask = {"tenant": "mlima", "packageId": open_product.package(), "phone": new_phone()}
+    answer = stranger(open_product).post("/api/portal/mpesa/initiate", json=ask)
     assert answer.json["status"] == "pending" and 2 < hand.at_s < 3
 
 
-def test_what_is_too_long_or_no_text_is_refused_on_both_databases(either_house: House) -> None:
-    api = either_house.api("amina")
+def test_what_is_too_long_or_no_text_is_refused_on_both_databases(either_product: Product) -> None:
+    api = either_product.api("amina")
     uid = api.get("/api/payment-gateways").json["items"][0]["id"]
     for name in ("name", "accountNumber", "initiatorName"):
         answer = api.put(f"/api/payment-gateways/{uid}", {name: "1" * 500})
@@ -326,7 +327,7 @@ def test_what_is_too_long_or_no_text_is_refused_on_both_databases(either_house: 
         "/api/invoices/%00",
     ):
         assert api.get(path).status_code in (200, 404, 422), path
-    assert stranger(either_house).get("/api/portal/packages?tenant=%00").status_code in (404, 422)
-    assert stranger(either_house).get("/pay/%00").status_code in (404, 422)
-    assert stranger(either_house).get("/hotspot/%00/").status_code in (404, 422)
+    assert stranger(either_product).get("/api/portal/packages?tenant=%00").status_code in (404, 422)
+    assert stranger(either_product).get("/pay/%00").status_code in (404, 422)
+    assert stranger(either_product).get("/hotspot/%00/").status_code in (404, 422)
     assert api.get(f"/api/payment-gateways/{uid}").status_code == 200, "the next request is served as ever"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from portal.users import credentials
 from tests.support.api_client import Api
-from tests.support.business import House
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 NASTY: list[Any] = [
@@ -62,28 +62,28 @@ BODIES["PUT /api/payment-gateways/<uid>"] = BODIES["POST /api/payment-gateways"]
 QUERIES = ("tenant", "cursor", "receipt", "q", "phone", "from", "to", "state", "paymentId", "checkoutRequestId", "lang")
 
 
-def doors(house: House) -> list[tuple[str, str]]:
+def doors(product: Product) -> list[tuple[str, str]]:
     """Every method and path under /api."""
     return sorted(
         (method, rule.rule)
-        for rule in house.app.url_map.iter_rules()
+        for rule in product.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/api/")
     )
 
 
-def filled(house: House, value: Any) -> Any:
-    """A body's placeholders replaced by things of the house."""
+def filled(product: Product, value: Any) -> Any:
+    """A body's placeholders replaced by things of the product."""
     if isinstance(value, dict):
-        return {key: filled(house, inner) for key, inner in value.items()}
+        return {key: filled(product, inner) for key, inner in value.items()}
     if value == "@phone":
         return new_phone()
     if value == "@package":
-        return house.package()
+        return product.package()
     if value == "@key":
         return new_phone()
     if value in ("@patient", "@clinician"):
-        return house.api("amina").get(f"/api/{value[1:]}s").json["items"][0]["id"]
+        return product.api("amina").get(f"/api/{value[1:]}s").json["items"][0]["id"]
     return value
 
 
@@ -110,11 +110,11 @@ def _quick_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_NOBODY", credentials._hasher.hash("nobody"))
 
 
-def test_no_field_of_any_door_takes_nonsense_for_our_mistake(open_house: House) -> None:
-    api = open_house.api("amina")
+def test_no_field_of_any_door_takes_nonsense_for_our_mistake(open_product: Product) -> None:
+    api = open_product.api("amina")
     wrong = []
-    for method, path in doors(open_house):
-        body = filled(open_house, BODIES.get(f"{method} {path}", {}))
+    for method, path in doors(open_product):
+        body = filled(open_product, BODIES.get(f"{method} {path}", {}))
         for name in body:
             for value in NASTY:
                 fresh = {"phone": new_phone()} if "initiate" in path else {}
@@ -124,11 +124,11 @@ def test_no_field_of_any_door_takes_nonsense_for_our_mistake(open_house: House) 
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_filter_of_any_list_takes_nonsense_for_our_mistake(open_house: House) -> None:
-    api = open_house.api("amina")
+def test_no_filter_of_any_list_takes_nonsense_for_our_mistake(open_product: Product) -> None:
+    api = open_product.api("amina")
     values = ("\ud800".encode("utf-8", "surrogatepass"), "a\x00b", "9" * 60, *NASTY[-3:])
     wrong = []
-    for path in sorted({path for method, path in doors(open_house) if method == "GET" and "<" not in path}):
+    for path in sorted({path for method, path in doors(open_product) if method == "GET" and "<" not in path}):
         for name in QUERIES:
             for value in values:
                 answer = send(api, "GET", path, None, {name: value})
@@ -145,13 +145,13 @@ json_values = st.recursive(
 
 
 @given(data=st.data())
-def test_whatever_json_comes_to_whatever_door_is_answered_with_a_reason(open_house: House, data: Any) -> None:
-    method, path = data.draw(st.sampled_from(doors(open_house)))
-    api = open_house.api(data.draw(st.sampled_from(["amina", "brian", "njeri", "otieno"])))
+def test_whatever_json_comes_to_whatever_door_is_answered_with_a_reason(open_product: Product, data: Any) -> None:
+    method, path = data.draw(st.sampled_from(doors(open_product)))
+    api = open_product.api(data.draw(st.sampled_from(["amina", "brian", "njeri", "otieno"])))
     body = data.draw(json_values)
     if example := BODIES.get(f"{method} {path}"):
         changes = data.draw(st.dictionaries(st.sampled_from(sorted(example)), json_values, max_size=4))
-        body = filled(open_house, example) | changes
+        body = filled(open_product, example) | changes
     place = data.draw(
         st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=30)
     )

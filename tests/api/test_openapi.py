@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 
 from portal import api
 from portal.api.openapi import path_of
-from tests.support.business import House
+from tests.support.product import Product
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -22,15 +22,15 @@ DOORS = {f"{door.method} {path_of(door)}": door for door in api._doors.opened}
 
 
 @pytest.fixture(scope="module")
-def described(open_house: House) -> Any:
+def described(open_product: Product) -> Any:
     """Our description, as schemathesis reads it from the running application."""
-    return schemathesis.openapi.from_wsgi("/api/openapi.json", open_house.app)
+    return schemathesis.openapi.from_wsgi("/api/openapi.json", open_product.app)
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_every_door_answers_as_it_is_described(described: Any, open_house: House, name: str) -> None:
+def test_every_door_answers_as_it_is_described(described: Any, open_product: Product, name: str) -> None:
     door = DOORS[name]
-    headers = dict(open_house.api("amina").headers)
+    headers = dict(open_product.api("amina").headers)
 
     @given(case=described[path_of(door)][door.method].as_strategy())
     @settings(max_examples=12, suppress_health_check=list(HealthCheck))

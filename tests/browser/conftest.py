@@ -1,4 +1,4 @@
-"""A house that works by itself, and phones to answer on: what the tests with a real browser share."""
+"""A product that works by itself, and phones to answer on: what the tests with a real browser share."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.application import Serving
-from tests.support.business import House
 from tests.support.journeys import Phones
+from tests.support.product import Product
 
 PAUSE_S = 0.1
 
 
 @pytest.fixture
-def open_house(served: House) -> Iterator[House]:
+def open_product(served: Product) -> Iterator[Product]:
     """The product at work: jobs run while the page is looked at, so that it changes by itself."""
     is_over, failures = threading.Event(), []
 

@@ -16,15 +16,15 @@ from tests.support.journeys import (
 )
 
 
-def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_house, phones, page_at, no_problems):
+def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_product, phones, page_at, no_problems):
     msisdn, counter, payer = new_phone(), page_at(1280), page_at(360)
-    number, token = open_house.invoice(1_500)
-    sign_in(counter, open_house, "brian")
+    number, token = open_product.invoice(1_500)
+    sign_in(counter, open_product, "brian")
     expect(counter.get_by_text("TEST MODE")).to_be_visible()
     expect(counter.get_by_text("Money that arrives shows here by itself.")).to_be_visible()
     remember_this_document(counter)
 
-    ask_for(payer, f"{open_house.url}/pay/{token}", msisdn)
+    ask_for(payer, f"{open_product.url}/pay/{token}", msisdn)
     expect(payer.get_by_role("heading", name="Check your phone")).to_be_visible()
     phones.enter_pin(msisdn, "9999")
     payer.get_by_role("button", name="Try again").click()
@@ -65,10 +65,10 @@ def test_the_receptionist_sees_money_arrive_finds_it_and_reads_its_history(open_
     assert msisdn not in counter.content()
 
 
-def test_a_visit_is_approved_and_paid_at_the_counter(open_house, page_at, no_problems):
-    visit(open_house, "onsite", in_hours=0.5, approved=False)
+def test_a_visit_is_approved_and_paid_at_the_counter(open_product, page_at, no_problems):
+    visit(open_product, "onsite", in_hours=0.5, approved=False)
     page = page_at(1280)
-    sign_in(page, open_house, "amina", to="/staff/appointments")
+    sign_in(page, open_product, "amina", to="/staff/appointments")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("Approved. The patient has been told how to pay.")).to_be_visible()
     page.get_by_role("link", name="Take payment").click()
@@ -77,12 +77,12 @@ def test_a_visit_is_approved_and_paid_at_the_counter(open_house, page_at, no_pro
     expect(page.get_by_role("heading", name="Paid")).to_be_visible()
 
 
-def test_money_for_an_unknown_account_is_placed_by_a_person(open_house, phones, page_at, no_problems):
-    report_by_hand_payments(open_house, "bahari", "chege")
-    number, _token = open_house.invoice(800, slug="bahari")
+def test_money_for_an_unknown_account_is_placed_by_a_person(open_product, phones, page_at, no_problems):
+    report_by_hand_payments(open_product, "bahari", "chege")
+    number, _token = open_product.invoice(800, slug="bahari")
     phones.pay_by_hand(new_phone(), shortcode="600222", account="no idea", amount=800)
     page = page_at(1280)
-    sign_in(page, open_house, "chege", slug="bahari")
+    sign_in(page, open_product, "chege", slug="bahari")
     page.get_by_role("link", name="Money to place: KES 800").click()
     expect(page.get_by_text("The account that the payer typed is not known here.")).to_be_visible()
     page.get_by_role("button", name=f"Place on {number}").click()
@@ -90,9 +90,9 @@ def test_money_for_an_unknown_account_is_placed_by_a_person(open_house, phones, 
     expect(page.get_by_text("Nothing to place.")).to_be_visible()
 
 
-def test_an_administrator_adds_a_gateway_and_sees_exactly_what_is_wrong(open_house, phones, page_at, no_problems):
+def test_an_administrator_adds_a_gateway_and_sees_exactly_what_is_wrong(open_product, phones, page_at, no_problems):
     page = page_at(1280)
-    sign_in(page, open_house, "amina", to="/staff/gateways")
+    sign_in(page, open_product, "amina", to="/staff/gateways")
     page.get_by_role("link", name="Add one").click()
     page.get_by_label("Name", exact=True).fill("Second paybill")
     page.get_by_label("Paybill or till number").fill("12")

@@ -4,7 +4,6 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.support.business import House
 from tests.support.daraja import new_phone
 from tests.support.journeys import (
     ask_for,
@@ -15,41 +14,42 @@ from tests.support.journeys import (
     sign_in,
     visit,
 )
+from tests.support.product import Product
 
 
-def look_at(page: Page, house: House, paths: dict[str, str]) -> list[str]:
+def look_at(page: Page, product: Product, paths: dict[str, str]) -> list[str]:
     """The faults of these pages: name -> path or address."""
     found: list[str] = []
     for name, path in paths.items():
-        page.goto(path if path.startswith("http") else house.url + path)
+        page.goto(path if path.startswith("http") else product.url + path)
         found += faults_of(page, name)
     return found
 
 
-def test_a_customers_pages_have_no_barrier(open_house, phones, page_at, no_problems):
+def test_a_customers_pages_have_no_barrier(open_product, phones, page_at, no_problems):
     page: Any = page_at(360)
     found = look_at(
         page,
-        open_house,
+        open_product,
         {
             "home": "/",
-            "captive portal": portal(open_house),
+            "captive portal": portal(open_product),
             "pasted message": "/hotspot/mlima/paid",
             "code": "/hotspot/mlima/code",
             "no such business": "/hotspot/nowhere/",
             "simulator": phones.url,
         },
     )
-    page.goto(portal(open_house, router=False))
+    page.goto(portal(open_product, router=False))
     page.fill("#phone", "12")
     page.locator("main form button.primary").click()
     found += faults_of(page, "captive portal with a mistake")
     msisdn = new_phone()
-    buy(page, open_house, msisdn)
+    buy(page, open_product, msisdn)
     page.wait_for_selector("[aria-current=step] >> text=Enter your M-Pesa PIN")
     page.locator("#payment summary").first.click()
     found += faults_of(page, "waiting")
-    found += look_at(page_at(360), open_house, {"handset with a prompt": phones.page(msisdn)})
+    found += look_at(page_at(360), open_product, {"handset with a prompt": phones.page(msisdn)})
     phones.enter_pin(msisdn, "9999")
     page.wait_for_selector("#retry")
     page.locator("#payment summary").first.click()
@@ -62,31 +62,31 @@ def test_a_customers_pages_have_no_barrier(open_house, phones, page_at, no_probl
     assert found == []
 
 
-def test_a_patients_pages_have_no_barrier(open_house, page_at, no_problems):
+def test_a_patients_pages_have_no_barrier(open_product, page_at, no_problems):
     page = page_at(360)
-    online, later = visit(open_house, "virtual"), visit(open_house, "onsite", in_hours=5)
-    found = look_at(page, open_house, {"clinic": "/clinic/mlima/", "sign in": "/login", "to pay": later["payUrl"]})
+    online, later = visit(open_product, "virtual"), visit(open_product, "onsite", in_hours=5)
+    found = look_at(page, open_product, {"clinic": "/clinic/mlima/", "sign in": "/login", "to pay": later["payUrl"]})
     ask_for(page, online["payUrl"], new_phone("01"))
     page.wait_for_selector("#join")
     found += faults_of(page, "paid appointment")
     token = (page.get_attribute("#join", "href") or "").rsplit("/", 1)[-1]
-    found += look_at(page, open_house, {"receipt": online["payUrl"] + "/receipt", "join": f"/join/{token}"})
-    sign_in(page, open_house, "otieno", to="/account/")
+    found += look_at(page, open_product, {"receipt": online["payUrl"] + "/receipt", "join": f"/join/{token}"})
+    sign_in(page, open_product, "otieno", to="/account/")
     found += faults_of(page, "account")
     assert found == []
 
 
-def test_staff_pages_have_no_barrier(open_house, phones, page_at, no_problems):
-    report_by_hand_payments(open_house, "bahari", "chege")
+def test_staff_pages_have_no_barrier(open_product, phones, page_at, no_problems):
+    report_by_hand_payments(open_product, "bahari", "chege")
     phones.pay_by_hand(new_phone(), shortcode="600222", account="no idea", amount=800)
     other = page_at(1280)
-    sign_in(other, open_house, "chege", slug="bahari")
-    found = look_at(other, open_house, {"money to place": "/staff/unmatched"})
-    visit(open_house, "onsite", in_hours=0.5, approved=False)
-    _number, token = open_house.invoice(1_500)
-    ask_for(page_at(360), f"{open_house.url}/pay/{token}", new_phone("01"))
+    sign_in(other, open_product, "chege", slug="bahari")
+    found = look_at(other, open_product, {"money to place": "/staff/unmatched"})
+    visit(open_product, "onsite", in_hours=0.5, approved=False)
+    _number, token = open_product.invoice(1_500)
+    ask_for(page_at(360), f"{open_product.url}/pay/{token}", new_phone("01"))
     page = page_at(1280)
-    sign_in(page, open_house, "amina")
+    sign_in(page, open_product, "amina")
     page.locator("#live .mono").wait_for()
     found += faults_of(page, "today")
     page.locator("#live a").first.click()
@@ -94,7 +94,7 @@ def test_staff_pages_have_no_barrier(open_house, phones, page_at, no_problems):
     found += faults_of(page, "payment's history")
     found += look_at(
         page,
-        open_house,
+        open_product,
         {
             "payments": "/staff/payments",
             "search without result": "/staff/payments?q=nothing",

@@ -18,10 +18,10 @@ from tests.support.journeys import (
 FIRST_LOAD_LIMIT_BYTES = 30 * 1024
 
 
-def test_internet_is_bought_and_opens_without_a_reload(open_house, phones, page_at, no_problems):
+def test_internet_is_bought_and_opens_without_a_reload(open_product, phones, page_at, no_problems):
     msisdn = new_phone()
     customer, handset = page_at(360), page_at(360)
-    customer.goto(portal(open_house))
+    customer.goto(portal(open_product))
     expect(customer.get_by_text("TEST MODE")).to_be_visible()
     customer.locator(".pick", has_text="1 day").click()
     customer.fill("#phone", "")
@@ -57,11 +57,11 @@ def test_internet_is_bought_and_opens_without_a_reload(open_house, phones, page_
     expect(handset.get_by_text(f"{code} Confirmed")).to_be_visible()
 
     back = customer.get_by_role("link", name="All packages").get_attribute("href") or ""
-    customer.goto(open_house.url + back)
+    customer.goto(open_product.url + back)
     expect(customer.get_by_text("Your internet is paid until")).to_be_visible()  # it knows the device again
 
 
-def test_each_refusal_says_what_happened_and_lets_another_phone_pay(open_house, page_at, no_problems):
+def test_each_refusal_says_what_happened_and_lets_another_phone_pay(open_product, page_at, no_problems):
     sayings = {
         "02": ("You cancelled", "You cancelled the M-Pesa prompt.", "Try again when you are ready."),
         "04": ("Not paid", "Not enough M-Pesa balance.", "Top up your M-Pesa, then try again."),
@@ -70,7 +70,7 @@ def test_each_refusal_says_what_happened_and_lets_another_phone_pay(open_house, 
     }
     pages = {ending: page_at(360) for ending in sayings}
     for ending, page in pages.items():
-        buy(page, open_house, new_phone(ending), router=False)
+        buy(page, open_product, new_phone(ending), router=False)
     for ending, (headline, sentence, what_next) in sayings.items():
         status = pages[ending].locator("#payment")
         expect(status.get_by_role("heading", name=headline)).to_be_visible()
@@ -85,9 +85,9 @@ def test_each_refusal_says_what_happened_and_lets_another_phone_pay(open_house, 
     expect(poor.locator("#wifi-name")).to_be_visible()
 
 
-def test_after_a_wrong_pin_one_press_asks_the_same_phone_again(open_house, phones, page_at, no_problems):
+def test_after_a_wrong_pin_one_press_asks_the_same_phone_again(open_product, phones, page_at, no_problems):
     msisdn, page = new_phone(), page_at(360)
-    buy(page, open_house, msisdn)
+    buy(page, open_product, msisdn)
     expect(page.get_by_role("heading", name="Check your phone")).to_be_visible()
     phones.enter_pin(msisdn, "9999")
     expect(page.locator("#payment")).to_contain_text("Wrong M-Pesa PIN.")
@@ -98,16 +98,16 @@ def test_after_a_wrong_pin_one_press_asks_the_same_phone_again(open_house, phone
     expect(page.get_by_role("button", name="Connect now")).to_be_visible()
 
 
-def test_without_javascript_and_cookies_everything_is_there(open_house, phones, page_at, no_problems):
+def test_without_javascript_and_cookies_everything_is_there(open_product, phones, page_at, no_problems):
     msisdn, page = new_phone(), page_at(360, javascript=False)
-    buy(page, open_house, msisdn)
+    buy(page, open_product, msisdn)
     phones.wait_for_prompt(msisdn)
     phones.enter_pin(msisdn)
     # the page asks again by itself every five seconds
     expect(page.get_by_role("button", name="Connect now")).to_be_visible(timeout=8_000)
     code, word = (page.locator(one).inner_text().strip() for one in ("#wifi-name", "#wifi-word"))
     page.context.clear_cookies()
-    page.goto(portal(open_house).replace("/mlima/", "/mlima/code"))
+    page.goto(portal(open_product).replace("/mlima/", "/mlima/code"))
     page.fill("#code", code.lower())
     page.get_by_label("Password").fill(word)
     page.context.clear_cookies()
@@ -115,9 +115,9 @@ def test_without_javascript_and_cookies_everything_is_there(open_house, phones, 
     expect(page.locator(f"form[action='{ROUTER['link-login-only']}']")).to_be_visible()
 
 
-def test_the_keyboard_alone_buys(open_house, phones, page_at, no_problems):
+def test_the_keyboard_alone_buys(open_product, phones, page_at, no_problems):
     msisdn, page = new_phone(), page_at(360)
-    page.goto(portal(open_house))
+    page.goto(portal(open_product))
     keys = page.keyboard
     keys.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -140,11 +140,11 @@ def test_the_keyboard_alone_buys(open_house, phones, page_at, no_problems):
     raise AssertionError("the keyboard does not reach the button that connects")
 
 
-def test_a_message_of_a_payment_by_hand_opens_the_internet_once(open_house, phones, page_at, no_problems):
-    report_by_hand_payments(open_house, "bahari", "chege")
+def test_a_message_of_a_payment_by_hand_opens_the_internet_once(open_product, phones, page_at, no_problems):
+    report_by_hand_payments(open_product, "bahari", "chege")
     paid = phones.pay_by_hand(new_phone(), shortcode="600222", account="wifi", amount=50)
     page = page_at(360)
-    page.goto(portal(open_house, slug="bahari"))
+    page.goto(portal(open_product, slug="bahari"))
     page.get_by_role("link", name="I have paid").click()
 
     def paste(message: str, package: str) -> None:
@@ -159,17 +159,17 @@ def test_a_message_of_a_payment_by_hand_opens_the_internet_once(open_house, phon
     paste(paid["message"], "1 day, KES 50")
     expect(page.get_by_role("heading", name="Paid")).to_be_visible()
     expect(page.get_by_role("button", name="Connect now")).to_be_visible()
-    page.goto(portal(open_house, slug="bahari").replace("/bahari/", "/bahari/paid"))
+    page.goto(portal(open_product, slug="bahari").replace("/bahari/", "/bahari/paid"))
     paste(paid["message"], "1 day, KES 50")
     expect(page.get_by_role("alert")).to_contain_text("This payment has already been used.")
 
 
-def test_a_customer_away_from_the_router_learns_how_to_use_the_code(open_house, page_at, no_problems):
+def test_a_customer_away_from_the_router_learns_how_to_use_the_code(open_product, page_at, no_problems):
     page = page_at(360)
-    buy(page, open_house, new_phone("01"), router=False)
+    buy(page, open_product, new_phone("01"), router=False)
     expect(page.get_by_text("On its sign-in page choose “I have a code”")).to_be_visible()
     code = page.locator("#wifi-name").inner_text()
-    page.goto(f"{open_house.url}/hotspot/mlima/code")
+    page.goto(f"{open_product.url}/hotspot/mlima/code")
     page.fill("#code", "NOT A CODE")
     page.get_by_role("button", name="Connect now").click()
     expect(page.get_by_role("alert")).to_contain_text(
@@ -180,9 +180,9 @@ def test_a_customer_away_from_the_router_learns_how_to_use_the_code(open_house, 
     expect(page.get_by_text("Your code is good.")).to_be_visible()
 
 
-def test_english_and_swahili_are_one_tap_apart_and_stay(open_house, phones, page_at, no_problems):
+def test_english_and_swahili_are_one_tap_apart_and_stay(open_product, phones, page_at, no_problems):
     msisdn, page = new_phone(), page_at(360)
-    page.goto(portal(open_house))
+    page.goto(portal(open_product))
     page.get_by_role("link", name="Kiswahili").click()
     expect(page.locator("html")).to_have_attribute("lang", "sw")
     expect(page.get_by_role("heading", name="Choose your internet")).to_have_count(0)
@@ -193,12 +193,12 @@ def test_english_and_swahili_are_one_tap_apart_and_stay(open_house, phones, page
     expect(page.locator("#payment-head")).to_have_text("Angalia simu yako")
     phones.enter_pin(msisdn)
     expect(page.locator("#payment-head")).to_have_text("Imelipwa")  # polls speak the page's language too
-    assert page_at(360, locale="sw-KE").goto(portal(open_house)).text().count('lang="sw"') >= 1
+    assert page_at(360, locale="sw-KE").goto(portal(open_product)).text().count('lang="sw"') >= 1
     page.get_by_role("link", name="EN, English").click()
     expect(page.locator("#payment-head")).to_have_text("Paid")
 
 
-def test_the_first_load_is_light(open_house, page_at, no_problems):
+def test_the_first_load_is_light(open_product, page_at, no_problems):
     page = page_at(360)
     wire = page.context.new_cdp_session(page)
     wire.send("Network.enable")
@@ -206,7 +206,7 @@ def test_the_first_load_is_light(open_house, page_at, no_problems):
     sizes: dict[str, int] = {}
     wire.on("Network.requestWillBeSent", lambda told: names.update({told["requestId"]: told["request"]["url"]}))
     wire.on("Network.loadingFinished", lambda told: sizes.update({told["requestId"]: told["encodedDataLength"]}))
-    page.goto(portal(open_house), wait_until="networkidle")
+    page.goto(portal(open_product), wait_until="networkidle")
     first = {names[one].split("?")[0].rsplit("/", 1)[-1] or "document": sizes[one] for one in sizes if one in names}
     assert any(name.startswith("htmx.") for name in first), first  # fetched ahead, for the page that waits
     assert sum(first.values()) <= FIRST_LOAD_LIMIT_BYTES, first

@@ -8,14 +8,14 @@ from tests.support.journeys import faults_of, sign_in
 from tests.support.statements import Line, ago, as_csv, by_hand, table
 
 
-def test_a_statement_is_compared_and_a_difference_explained(open_house, page_at, no_problems, tmp_path):
+def test_a_statement_is_compared_and_a_difference_explained(open_product, page_at, no_problems, tmp_path):
     page: Any = page_at(1280)
-    known = by_hand(open_house, 1, 1_500, "X")
+    known = by_hand(open_product, 1, 1_500, "X")
     now = clock.now()
     lines: list[Line] = [(known, now, "Pay Bill", 140_000, "X", ""), (receipt(2), ago(9), "Pay Bill", 2_000, "Y", "")]
     file = tmp_path / "statement.csv"
-    sign_in(page, open_house, "amina")
-    page.goto(f"{open_house.url}/staff/reconcile")
+    sign_in(page, open_product, "amina")
+    page.goto(f"{open_product.url}/staff/reconcile")
     found = faults_of(page, "reports")
     file.write_bytes(b"%PDF")
     page.set_input_files("#file", file)
@@ -33,9 +33,9 @@ def test_a_statement_is_compared_and_a_difference_explained(open_house, page_at,
     page.get_by_role("button", name="Explained").click()
     page.get_by_text("The till's paper says so.").wait_for()
     narrow: Any = page_at(360)
-    sign_in(narrow, open_house, "njeri")
+    sign_in(narrow, open_product, "njeri")
     narrow.goto(page.url)
     found += faults_of(narrow, "report on a phone")
-    narrow.goto(f"{open_house.url}/staff/reconcile")
+    narrow.goto(f"{open_product.url}/staff/reconcile")
     found += faults_of(narrow, "reports on a phone")
     assert found == []

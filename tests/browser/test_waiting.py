@@ -8,10 +8,10 @@ from playwright.sync_api import Page, Request, expect
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment
 from portal.payments.payment import touch
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone
 from tests.support.journeys import buy, portal
+from tests.support.product import Product
 
 
 def asked_of(page: Page, part: str) -> list[str]:
@@ -65,12 +65,12 @@ def test_a_button_says_that_it_works_until_the_answer_is_there(served, page_at, 
 
 @pytest.mark.property(16)
 @pytest.mark.property(18)
-def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house, phones, page_at, no_problems):
+def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_product, phones, page_at, no_problems):
     """tests.md 16, 18: that polling ends was read off an attribute; here the page is given ten minutes more."""
     page: Any = page_at(360)
     page.clock.install()
     msisdn = new_phone()
-    buy(page, open_house, msisdn)
+    buy(page, open_product, msisdn)
     expect(page.locator("#payment [aria-current=step]")).to_have_text("Enter your M-Pesa PIN")
     asked = asked_of(page, "/status")
     page.clock.run_for(5_000)
@@ -84,24 +84,24 @@ def test_the_page_asks_while_it_waits_and_never_again_once_it_is_paid(open_house
     assert [one for one in asked if "/static/" not in one] == []  # a picture may come late
 
 
-def news(house: House) -> None:
+def news(product: Product) -> None:
     """The next poll brings the page's part anew."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         touch(db.session.query(Payment).one().id)
 
 
-def test_a_poll_closes_nothing_that_the_reader_opened(open_house, phones, page_at, no_problems):
+def test_a_poll_closes_nothing_that_the_reader_opened(open_product, phones, page_at, no_problems):
     """use.md 19: what came in by itself closed the help that somebody was reading."""
     page: Any = page_at(360)
     msisdn = new_phone()
-    buy(page, open_house, msisdn)
+    buy(page, open_product, msisdn)
     phones.wait_for_prompt(msisdn)
     help_ = page.locator("details.fold", has_text="No prompt on your phone?")
     later(25)  # then the page offers it
-    news(open_house)
+    news(open_product)
     help_.locator("summary").click()
     expect(help_).to_have_attribute("open", "")
     page.evaluate("document.querySelector('#payment details').setAttribute('data-before', '')")
-    news(open_house)
+    news(open_product)
     expect(page.locator("#payment [data-before]")).to_have_count(0)
     expect(help_).to_have_attribute("open", "")

@@ -11,9 +11,9 @@ from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Refund, Transaction
 from portal.reconciliation.models import Reconciliation
 from portal.users.models import User
-from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.journeys import portal, sign_in
+from tests.support.product import Product
 from tests.support.statements import ago, run
 
 WIDTHS_PX = (320, 360, 414, 600, 641, 700, 768, 820, 900, 1024, 1100, 1240, 1280, 1366)
@@ -22,9 +22,9 @@ LONG = "Nyambura wa Kamau-Odhiambo"
 OVER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-def busy_clinic(house: House) -> dict[str, str]:
+def busy_clinic(product: Product) -> dict[str, str]:
     """The paths of every staff page of a clinic with long names, large amounts and all that a row can hold."""
-    api = house.api("amina")
+    api = product.api("amina")
     patient = api.post("/api/patients", {"name": LONG, "phone": "0722000111"}).json["id"]
     clinician = api.get("/api/clinicians").json["items"][0]["id"]
     for hours, kind in ((1, "virtual"), (2, "onsite"), (30, "virtual")):
@@ -34,19 +34,19 @@ def busy_clinic(house: House) -> dict[str, str]:
         uid = api.post("/api/appointments", booked).json["id"]
         if hours < 30:
             api.post(f"/api/appointments/{uid}/approve")
-    number, token = house.invoice(112_500)
-    house.callback(house.pushed(token), code=2001)
-    _number, paid = house.invoice(248_000)
-    house.callback(house.pushed(paid, new_phone()), receipt=receipt(1))
+    number, token = product.invoice(112_500)
+    product.callback(product.pushed(token), code=2001)
+    _number, paid = product.invoice(248_000)
+    product.callback(product.pushed(paid, new_phone()), receipt=receipt(1))
     for n, account in ((2, "NO SUCH ACCOUNT 99"), (3, number)):
         body = c2b_body(receipt=receipt(n), amount=112_000, account=account)
-        house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
-    house.settle()
+        product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+    product.settle()
     taken = []
     for channel, note in (("bank", f"Slip 1234567890 of {LONG}, branch Moi Avenue"), ("cash", "")):
         made = api.post(
             "/api/payments/manual",
-            {"reference": house.invoice(98_765)[0], "amount": 98_765, "channel": channel, "note": note},
+            {"reference": product.invoice(98_765)[0], "amount": 98_765, "channel": channel, "note": note},
         )
         assert made.status_code == 201, made.text
         taken.append(made.json["id"])
@@ -55,10 +55,10 @@ def busy_clinic(house: House) -> dict[str, str]:
     api.post("/api/customers", {"name": LONG, "phone": "0722000112"})
     gateway = api.get("/api/payment-gateways").json["items"][0]["id"]
     run(
-        house,
+        product,
         [(receipt(1), ago(9), "Pay Bill", 112_500, LONG, ""), (receipt(9), ago(8), "Pay Bill", 9_876_500, "Y", "")],
     )
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         booked = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
         asked = {"method": "b2c", "amount_cents": 11_250_000, "state": "requested", "why": f"Asked for by {LONG}"}
         user_id = db.session.query(User.id).filter_by(name="Amina").scalar()
@@ -66,7 +66,7 @@ def busy_clinic(house: House) -> dict[str, str]:
         db.session.add(Refund(**whose, **asked, environment="sandbox", requested_by_id=user_id))
         dead = {"kind": "stk", "dedupe": "d", "body_sealed": "x", "state": "dead", "outcome": "OperationalError: " * 9}
         db.session.add(InboxItem(tenant_id=booked.tenant_id, gateway_id=booked.gateway_id, **dead))
-    with house.inside():
+    with product.inside():
         report = db.session.query(Reconciliation.uid).scalar()
         money = db.session.query(Transaction.uid).filter_by(receipt=receipt(1)).scalar()
         by_hand = db.session.query(Transaction.uid).filter_by(uid=taken[0]).scalar()
@@ -102,7 +102,7 @@ def too_wide(page: Page, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("language", ["en", "sw"])
-def test_every_staff_page_fits_its_window_and_its_paper(served: House, page_at: Any, language: str) -> None:
+def test_every_staff_page_fits_its_window_and_its_paper(served: Product, page_at: Any, language: str) -> None:
     """use.md, drawn wrongly: up to 368 px beyond a window of 820, Swahili 105 px beyond 1366, main 216 px on paper."""
     paths = busy_clinic(served)
     page: Any = page_at(1280)
@@ -126,7 +126,7 @@ def lines_of(page: Page, selector: str) -> int:
 
 @pytest.mark.parametrize("language", ["en", "sw"])
 def test_the_narrowest_phone_breaks_neither_the_band_nor_m_pesas_name(
-    served: House, page_at: Any, language: str
+    served: Product, page_at: Any, language: str
 ) -> None:
     """use.md, drawn wrongly at 320: the band wrapped, and "M-/Pesa" broke in the Swahili button."""
     page: Any = page_at(320)

@@ -14,8 +14,8 @@ import urllib3
 from portal.gateways import allowed_servers, daraja
 from portal.gateways.daraja import DarajaAccount, DarajaClient, connections
 from portal.gateways.tokens import TokenStore
-from tests.support.business import House, closed_house, opened_house
 from tests.support.clock import later
+from tests.support.product import Product, closed_product, opened_product
 from tests.support.services.certificates import make_certificate
 
 INSIDE = [
@@ -52,19 +52,19 @@ REFUSED = [
 
 
 @pytest.fixture
-def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
+def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[Product]:
     """The product as an operator runs it; its gateways were moved to Safaricom's own servers."""
-    house = opened_house(
+    product = opened_product(
         sqlite_url, clean_redis_url, tmp_path, development=False, public_url="https://pay.test"
     ).furnish()
-    yield house
-    closed_house(house)
+    yield product
+    closed_product(product)
 
 
 NEW_KEYS = {"consumerKey": "new-key", "consumerSecret": "new-secret", "passkey": "new-passkey"}
 
 
-def test_production_takes_no_base_url_but_a_plain_public_https_one(in_production: House) -> None:
+def test_production_takes_no_base_url_but_a_plain_public_https_one(in_production: Product) -> None:
     """safety.md 5: http, loopback, link-local, mapped, user, query and fragment were taken in production too."""
     amina = in_production.api("amina")
     uid = amina.get("/api/payment-gateways").json["items"][0]["id"]
@@ -80,8 +80,8 @@ def test_production_takes_no_base_url_but_a_plain_public_https_one(in_production
         assert made.status_code == 201 and made.json["baseUrl"] == url
 
 
-def test_development_keeps_the_simulator_on_its_loopback(house: House) -> None:
-    made = house.api("amina").post(
+def test_development_keeps_the_simulator_on_its_loopback(product: Product) -> None:
+    made = product.api("amina").post(
         "/api/payment-gateways", NEW_KEYS | {"name": "n", "shortcode": "600999", "baseUrl": "http://127.0.0.1:8001"}
     )
     assert made.status_code == 201
@@ -260,12 +260,12 @@ ECHOES = [
 ]
 
 
-def test_what_a_server_answers_is_not_read_out_on_a_page(house: House, somebody: Any) -> None:
+def test_what_a_server_answers_is_not_read_out_on_a_page(product: Product, somebody: Any) -> None:
     """safety.md 5: 200 characters of an answer stood in our own."""
-    amina = house.api("amina")
+    amina = product.api("amina")
     new = NEW_KEYS | {"name": "n", "shortcode": "600999", "baseUrl": somebody.url}
     uid = amina.post("/api/payment-gateways", new).json["id"]
-    browser = house.browser_of("amina")
+    browser = product.browser_of("amina")
     for status in (200, 400, 404, 500):
         for answer in ECHOES:
             for door in ("test", "register-urls"):
@@ -286,9 +286,9 @@ def test_safaricoms_own_words_are_shown(monkeypatch: pytest.MonkeyPatch) -> None
 # ---- who may send the secrets elsewhere
 
 
-def kept(house: House) -> tuple[Any, str]:
+def kept(product: Product) -> tuple[Any, str]:
     """Amina's API, and her gateway with an initiator."""
-    amina = house.api("amina")
+    amina = product.api("amina")
     uid = amina.get("/api/payment-gateways").json["items"][0]["id"]
     first = {"initiatorName": "api-user", "securityCredential": "c2VjcmV0"}
     assert amina.put(f"/api/payment-gateways/{uid}", first).status_code == 200
@@ -302,10 +302,10 @@ ANOTHER = {"initiatorName": "another-api"}
 @pytest.mark.property(80)
 @pytest.mark.parametrize("change", [ELSEWHERE, ANOTHER, {"env": "production"}])
 def test_another_server_initiator_or_real_money_asks_for_a_fresh_sign_in_and_all_secrets(
-    house: House, change: dict[str, str]
+    product: Product, change: dict[str, str]
 ) -> None:
     """safety.md 5: a stale sign-in sent the stored secrets to a server of its own."""
-    amina, uid = kept(house)
+    amina, uid = kept(product)
     path = f"/api/payment-gateways/{uid}"
     said = amina.put(path, change)
     assert said.status_code == 422 and set(said.json["fields"]) == {
@@ -319,24 +319,24 @@ def test_another_server_initiator_or_real_money_asks_for_a_fresh_sign_in_and_all
     assert (stale.status_code, stale.json["error"]) == (422, "fresh_signin_required")
     before = amina.get(path).json
     assert all(before[name] != value for name, value in change.items())
-    house.tokens.clear()
-    done = house.api("amina").put(path, everything)
+    product.tokens.clear()
+    done = product.api("amina").put(path, everything)
     assert done.status_code == 200 and all(done.json[name] == value for name, value in change.items())
 
 
-def test_what_changes_neither_server_nor_initiator_keeps_its_secrets(house: House) -> None:
-    amina, uid = kept(house)
+def test_what_changes_neither_server_nor_initiator_keeps_its_secrets(product: Product) -> None:
+    amina, uid = kept(product)
     later(16 * 60)
-    for change in ({"name": "Front desk"}, {"initiatorName": "api-user"}, {"baseUrl": house.daraja_url}):
+    for change in ({"name": "Front desk"}, {"initiatorName": "api-user"}, {"baseUrl": product.daraja_url}):
         assert amina.put(f"/api/payment-gateways/{uid}", change).status_code == 200
 
 
-def test_the_page_asks_for_the_secrets_again_too(house: House) -> None:
+def test_the_page_asks_for_the_secrets_again_too(product: Product) -> None:
     """safety.md 5: by form as by API."""
     from tests.support.visitors import csrf_of
 
-    _amina, uid = kept(house)
-    browser = house.browser_of("amina")
+    _amina, uid = kept(product)
+    browser = product.browser_of("amina")
     page = f"/staff/gateways/{uid}"
     form = {
         "name": "n", "type": "MPESA_API", "sub_type": "PAYBILL", "shortcode": "600111", "env": "sandbox",
@@ -344,10 +344,10 @@ def test_the_page_asks_for_the_secrets_again_too(house: House) -> None:
     }  # fmt: skip
     refused = browser.post(page, data=form)
     assert refused.status_code == 422 and refused.text.count("Enter it again") >= 4
-    with house.inside():
+    with product.inside():
         from portal.gateways.models import Gateway
         from portal.kernel.db import db
 
-        assert db.session.query(Gateway).filter_by(uid=uid).one().base_url == house.daraja_url
+        assert db.session.query(Gateway).filter_by(uid=uid).one().base_url == product.daraja_url
     later(16 * 60)
     assert "Sign in again" in browser.post(page, data=form).text

@@ -17,7 +17,7 @@ from portal.gateways.daraja import (
     Unreachable,
 )
 from portal.kernel import queue
-from tests.support.business import House
+from tests.support.product import Product
 
 MINE, ANOTHERS = 1, 2
 SILENT = [Unreachable("away"), OutcomeUnknown("lost")]
@@ -27,9 +27,9 @@ ANSWERED = [
 
 
 @pytest.fixture
-def inside(house: House) -> Iterator[House]:
-    with house.app.app_context():
-        yield house
+def inside(product: Product) -> Iterator[Product]:
+    with product.app.app_context():
+        yield product
 
 
 def fail(times: int, error: DarajaError = SILENT[0], gateway_id: int = MINE) -> None:
@@ -38,7 +38,7 @@ def fail(times: int, error: DarajaError = SILENT[0], gateway_id: int = MINE) -> 
 
 
 @pytest.mark.parametrize("error", SILENT)
-def test_five_silences_open_it_for_less_than_the_wait_of_a_second_try(inside: House, error: DarajaError) -> None:
+def test_five_silences_open_it_for_less_than_the_wait_of_a_second_try(inside: Product, error: DarajaError) -> None:
     """tests.md, coverage: opens at the fifth, not at the fourth nor the sixth."""
     fail(4, error)
     assert not breaker.is_open(MINE)
@@ -48,14 +48,14 @@ def test_five_silences_open_it_for_less_than_the_wait_of_a_second_try(inside: Ho
 
 
 @pytest.mark.parametrize("error", ANSWERED)
-def test_any_answer_in_between_begins_the_count_anew(inside: House, error: DarajaError) -> None:
+def test_any_answer_in_between_begins_the_count_anew(inside: Product, error: DarajaError) -> None:
     fail(4)
     breaker.failed(MINE, error)
     fail(4)
     assert not breaker.is_open(MINE)
 
 
-def test_the_first_answer_closes_it(inside: House) -> None:
+def test_the_first_answer_closes_it(inside: Product) -> None:
     fail(5)
     breaker.answered(MINE)
     assert not breaker.is_open(MINE)
@@ -63,12 +63,12 @@ def test_the_first_answer_closes_it(inside: House) -> None:
     assert not breaker.is_open(MINE), "and forgets what was counted"
 
 
-def test_silences_are_remembered_for_two_minutes(inside: House) -> None:
+def test_silences_are_remembered_for_two_minutes(inside: Product) -> None:
     fail(1)
     assert 115 < queue.connection().ttl(f"breaker:{MINE}:failures") <= 120
 
 
-def test_after_its_time_the_next_prompt_tries_and_one_more_silence_opens_it_again(inside: House) -> None:
+def test_after_its_time_the_next_prompt_tries_and_one_more_silence_opens_it_again(inside: Product) -> None:
     fail(5)
     queue.connection().delete(f"breaker:{MINE}:open")  # as it lapses by itself
     assert not breaker.is_open(MINE)
@@ -76,7 +76,7 @@ def test_after_its_time_the_next_prompt_tries_and_one_more_silence_opens_it_agai
     assert breaker.is_open(MINE)
 
 
-def test_without_redis_it_is_closed_and_nothing_fails(inside: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_it_is_closed_and_nothing_fails(inside: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> redis.Redis:
         raise redis.ConnectionError("away")
 

@@ -12,9 +12,9 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Hearsay
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
 DARAJA = "https://daraja.test"
@@ -24,8 +24,8 @@ RIGHT = "Keys, shortcode and passkey are right"
 
 
 @pytest.fixture
-def daraja(house: House):  # type: ignore[no-untyped-def]
-    with house.app.app_context(), transaction():
+def daraja(product: Product):  # type: ignore[no-untyped-def]
+    with product.app.app_context(), transaction():
         db.session.query(Gateway).update({"base_url": DARAJA})
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         mock.get(OAUTH, json={"access_token": "t0ken", "expires_in": "3599"})
@@ -68,8 +68,8 @@ def answering(mock: Any, *, ours: dict[str, Any], wrong: dict[str, Any]) -> list
     return told
 
 
-def tried(house: House) -> dict[str, Any]:
-    api = house.api("amina")
+def tried(product: Product) -> dict[str, Any]:
+    api = product.api("amina")
     uid = api.get("/api/payment-gateways").json["items"][0]["id"]
     said = api.post(f"/api/payment-gateways/{uid}/test").json
     said["passed"] = api.get(f"/api/payment-gateways/{uid}").json["testPassed"]
@@ -79,10 +79,10 @@ def tried(house: House) -> dict[str, Any]:
 @pytest.mark.property(41)
 @pytest.mark.parametrize("refusal", WRONG)
 def test_a_server_that_refuses_a_wrong_passkey_and_takes_ours_has_proved_it(
-    house: House, daraja: Any, refusal: dict[str, Any]
+    product: Product, daraja: Any, refusal: dict[str, Any]
 ) -> None:
     told = answering(daraja, ours=UNKNOWN_PROMPT, wrong=refusal)
-    said = tried(house)
+    said = tried(product)
     assert said["success"] and RIGHT in said["message"] and [step["ok"] for step in said["steps"]] == [True, True]
     assert said["passed"] is True and len(told) == 2 and told[0].startswith("600111mlima-passkey")
     assert told[1].startswith("600111") and "mlima-passkey" not in told[1]
@@ -91,22 +91,22 @@ def test_a_server_that_refuses_a_wrong_passkey_and_takes_ours_has_proved_it(
 @pytest.mark.property(41)
 @pytest.mark.parametrize("refusal", WRONG)
 def test_a_refused_password_or_shortcode_is_not_taken_for_a_proof(
-    house: House, daraja: Any, refusal: dict[str, Any]
+    product: Product, daraja: Any, refusal: dict[str, Any]
 ) -> None:
     """fidelity.md 1: "Invalid Password" made the test say that the passkey was right."""
     answering(daraja, ours=refusal, wrong=refusal)
-    said = tried(house)
+    said = tried(product)
     assert not said["success"] and RIGHT not in said["message"] and "not proven" in said["message"]
     assert [step["ok"] for step in said["steps"]] == [True, False] and said["passed"] is False
 
 
 @pytest.mark.parametrize("answer", SILENT)
 def test_a_page_of_html_or_nothing_proves_nothing_of_the_passkey(
-    house: House, daraja: Any, answer: dict[str, Any]
+    product: Product, daraja: Any, answer: dict[str, Any]
 ) -> None:
     """fidelity.md 1: a query door that answered 404 with HTML passed."""
     answering(daraja, ours=answer, wrong=answer)
-    said = tried(house)
+    said = tried(product)
     assert not said["success"] and RIGHT not in json.dumps(said) and "not proven" in said["message"]
     assert said["passed"] is False
 
@@ -121,15 +121,15 @@ def test_a_page_of_html_or_nothing_proves_nothing_of_the_passkey(
     ],
 )
 def test_a_server_that_answers_any_passkey_alike_proves_the_keys_alone(
-    house: House, daraja: Any, answer: dict[str, Any]
+    product: Product, daraja: Any, answer: dict[str, Any]
 ) -> None:
     """fidelity.md 1: "Invalid CheckoutRequestID" alone passed, with a wrong shortcode too."""
     answering(daraja, ours=answer, wrong=answer)
-    said = tried(house)
+    said = tried(product)
     assert said["success"] and RIGHT not in json.dumps(said) and "not proven" in said["message"]
     assert [step["ok"] for step in said["steps"]] == [True, None] and said["passed"] is None
-    page = house.browser_of("amina")
-    uid = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
+    page = product.browser_of("amina")
+    uid = product.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
     form = {"csrf_token": csrf_of(page, f"/staff/gateways/{uid}")}
     shown = page.post(f"/staff/gateways/{uid}/test", data=form, headers={"HX-Request": "true"}).text
     assert "not proven" in shown and "t-success" not in shown
@@ -138,40 +138,40 @@ def test_a_server_that_answers_any_passkey_alike_proves_the_keys_alone(
 # ---- a prompt that M-Pesa refuses for the gateway's settings
 
 
-def bought(house: House) -> str:
-    body = {"tenant": "mlima", "packageId": house.package(), "phone": new_phone()}
-    return str(house.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"])  # type: ignore[index]
+def bought(product: Product) -> str:
+    body = {"tenant": "mlima", "packageId": product.package(), "phone": new_phone()}
+    return str(product.client().post("/api/portal/mpesa/initiate", json=body).json["paymentId"])  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     "refusal", [*WRONG, says("400.002.02", "Bad Request - Invalid CallBackURL"), {"status": 404, "body": ""}]
 )
 def test_a_push_refused_for_a_wrong_setting_tells_the_payer_the_truth_and_the_staff_where(
-    house: House, daraja: Any, refusal: dict[str, Any]
+    product: Product, daraja: Any, refusal: dict[str, Any]
 ) -> None:
     """fidelity.md 5: the payer read "Try again in a moment", the operator nothing."""
     answer = daraja.post(PUSH, **refusal)
-    token = bought(house)
-    house.work(rounds=1)
-    said = house.status(token)
+    token = bought(product)
+    product.work(rounds=1)
+    said = product.status(token)
     assert said["status"] == "failed"
     assert said["message"].startswith("M-Pesa is not set up correctly here. You have not been charged.")
-    page = house.client().get(f"/pay/{token}").text
+    page = product.client().get(f"/pay/{token}").text
     assert "Please tell the staff" in page and "Try again in a moment" not in page
-    amina = house.browser_of("amina")
-    assert "M-Pesa refuses the requests of mlima paybill" in house.browser_of("brian").get("/staff/").text
+    amina = product.browser_of("amina")
+    assert "M-Pesa refuses the requests of mlima paybill" in product.browser_of("brian").get("/staff/").text
     assert "M-Pesa refuses its requests" in amina.get("/staff/gateways").text
-    assert 'mlango_waiting{what="gateways_refused"} 1.0' in house.client().get("/metrics").text
-    gateway = house.api("amina").get("/api/payment-gateways").json["items"][0]
+    assert 'mlango_waiting{what="gateways_refused"} 1.0' in product.client().get("/metrics").text
+    gateway = product.api("amina").get("/api/payment-gateways").json["items"][0]
     assert gateway["refusedAt"] is not None
     # M-Pesa takes a prompt again: all is forgotten
     daraja.remove(answer)
     daraja.post(PUSH, json={"CheckoutRequestID": "ws_CO_1", "MerchantRequestID": "m", "ResponseCode": "0"})
     later(61)
-    bought(house)
-    house.work(rounds=1)
-    assert "refuses" not in house.browser_of("brian").get("/staff/").text
-    assert house.api("amina").get("/api/payment-gateways").json["items"][0]["refusedAt"] is None
+    bought(product)
+    product.work(rounds=1)
+    assert "refuses" not in product.browser_of("brian").get("/staff/").text
+    assert product.api("amina").get("/api/payment-gateways").json["items"][0]["refusedAt"] is None
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,19 @@ def test_a_push_refused_for_a_wrong_setting_tells_the_payer_the_truth_and_the_st
     ],
 )
 def test_what_is_the_payers_or_passes_by_itself_marks_no_gateway(
-    house: House, daraja: Any, refusal: dict[str, Any]
+    product: Product, daraja: Any, refusal: dict[str, Any]
 ) -> None:
     daraja.post(PUSH, **refusal)
-    bought(house)
-    house.work(rounds=1)
-    assert house.api("amina").get("/api/payment-gateways").json["items"][0]["refusedAt"] is None
+    bought(product)
+    product.work(rounds=1)
+    assert product.api("amina").get("/api/payment-gateways").json["items"][0]["refusedAt"] is None
 
 
-def test_an_administrator_who_mends_the_settings_clears_the_mark(house: House, daraja: Any) -> None:
+def test_an_administrator_who_mends_the_settings_clears_the_mark(product: Product, daraja: Any) -> None:
     daraja.post(PUSH, **WRONG[0])
-    bought(house)
-    house.work(rounds=1)
-    amina = house.api("amina")
+    bought(product)
+    product.work(rounds=1)
+    amina = product.api("amina")
     uid = amina.get("/api/payment-gateways").json["items"][0]["id"]
     assert amina.put(f"/api/payment-gateways/{uid}", {"passkey": "the-right-one"}).json["refusedAt"] is None
 
@@ -204,17 +204,19 @@ def test_an_administrator_who_mends_the_settings_clears_the_mark(house: House, d
 
 
 @pytest.mark.property(80)
-def test_the_switch_to_real_money_is_a_step_of_its_own_with_a_question(house: House) -> None:
+def test_the_switch_to_real_money_is_a_step_of_its_own_with_a_question(product: Product) -> None:
     """use.md 21: it was saved with everything else, no question asked."""
-    browser = house.browser_of("amina")
-    uid = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
+    browser = product.browser_of("amina")
+    uid = product.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
     page = f"/staff/gateways/{uid}"
     form = {
         "name": "n", "type": "MPESA_API", "sub_type": "PAYBILL", "shortcode": "600111", "env": "production",
-        "base_url": house.daraja_url, "for_hotspot": "y", "csrf_token": csrf_of(browser, page),
+        "base_url": product.daraja_url, "for_hotspot": "y", "csrf_token": csrf_of(browser, page),
     }  # fmt: skip
     assert browser.post(page, data=form).status_code == 303
-    assert house.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox", "the form switches no money"
+    assert product.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox", (
+        "the form switches no money"
+    )
     step = f"{page}/money"
     assert step in browser.get(page).text
     asked = browser.get(step).text
@@ -225,18 +227,18 @@ def test_the_switch_to_real_money_is_a_step_of_its_own_with_a_question(house: Ho
     assert unasked.status_code == 422 and "Say that you mean it" in unasked.text
     without = browser.post(step, data={"shortcode": "600777", "is_meant": "y"} | token)
     assert without.status_code == 422 and without.text.count("Enter it again") >= 3
-    assert house.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"
+    assert product.api("amina").get(f"/api/payment-gateways/{uid}").json["env"] == "sandbox"
     assert browser.post(step, data=keys | token | {"is_meant": "y"}).status_code == 303
-    switched = house.api("amina").get(f"/api/payment-gateways/{uid}").json
+    switched = product.api("amina").get(f"/api/payment-gateways/{uid}").json
     assert (switched["env"], switched["shortcode"], switched["baseUrl"]) == ("production", "600777", "")
     assert "Switch back to test money?" in browser.get(step).text
 
 
-def test_a_gateway_is_removed_on_the_staff_pages(house: House) -> None:
+def test_a_gateway_is_removed_on_the_staff_pages(product: Product) -> None:
     """coverage.md G3: deleted where nothing points at it, archived where payments do."""
-    browser, amina = house.browser_of("amina"), house.api("amina")
+    browser, amina = product.browser_of("amina"), product.api("amina")
     used = amina.get("/api/payment-gateways").json["items"][0]["id"]
-    house.pushed(house.invoice(100)[1])
+    product.pushed(product.invoice(100)[1])
     new = {"name": "second", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
     unused = amina.post("/api/payment-gateways", new).json["id"]
     listed = browser.get("/staff/gateways").text
@@ -246,15 +248,15 @@ def test_a_gateway_is_removed_on_the_staff_pages(house: House) -> None:
         said = browser.post(f"/staff/gateways/{uid}/remove", data=form, follow_redirects=True).text
         assert f"is {word}" in said
     assert amina.get("/api/payment-gateways").json["items"] == []
-    assert house.browser_of("brian").post(f"/staff/gateways/{used}/remove").status_code in (400, 403)
+    assert product.browser_of("brian").post(f"/staff/gateways/{used}/remove").status_code in (400, 403)
 
 
-def test_a_gateway_of_which_only_another_system_reported_money_is_archived(either_house: House) -> None:
+def test_a_gateway_of_which_only_another_system_reported_money_is_archived(either_product: Product) -> None:
     """coverage.md G3: whatever points at it, in whichever room, is not left without its gateway."""
-    amina = either_house.api("amina")
+    amina = either_product.api("amina")
     new = {"name": "second", "shortcode": "600999", "consumerKey": "k", "consumerSecret": "s", "passkey": "p"}
     uid = amina.post("/api/payment-gateways", new).json["id"]
-    with either_house.app.app_context(), transaction():
+    with either_product.app.app_context(), transaction():
         second = db.session.query(Gateway).filter_by(uid=uid).one()
         report = Hearsay(
             tenant_id=second.tenant_id, gateway_id=second.id, environment="sandbox", receipt="UKL1234567",
@@ -265,9 +267,9 @@ def test_a_gateway_of_which_only_another_system_reported_money_is_archived(eithe
     assert removed.status_code == 200 and (removed.json["deleted"], removed.json["archived"]) == (False, True)
 
 
-def test_the_page_that_says_test_the_connection_now_has_the_button(house: House) -> None:
+def test_the_page_that_says_test_the_connection_now_has_the_button(product: Product) -> None:
     """use.md: "Test the connection now" stood on a page without that button."""
-    browser = house.browser_of("amina")
+    browser = product.browser_of("amina")
     form = {
         "name": "second", "type": "MPESA_API", "sub_type": "PAYBILL", "shortcode": "600999", "env": "sandbox",
         "consumer_key": "k", "consumer_secret": "s", "passkey": "p", "csrf_token": csrf_of(browser, "/staff/gateways/new"),
@@ -278,11 +280,11 @@ def test_the_page_that_says_test_the_connection_now_has_the_button(house: House)
 
 @pytest.mark.parametrize(("is_proved", "passed", "is_marked"), [(True, True, False), (None, None, True)])
 def test_an_answer_that_proves_nothing_of_the_passkey_clears_no_mark(
-    house: House, is_proved: bool | None, passed: bool | None, is_marked: bool
+    product: Product, is_proved: bool | None, passed: bool | None, is_marked: bool
 ) -> None:
     """M-Pesa refused the settings of a real prompt: a sign-on alone does not say that they are mended."""
     steps = (connection_test.Step("Sign-on", True, "ok"), connection_test.Step("Passkey", is_proved, "?"))
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         gateway.refused_at, gateway.refused_why = clock.now(), "Wrong credentials"
         connection_test.remember(gateway, connection_test.Trial(True, "Connected.", steps))

@@ -4,16 +4,16 @@ import pytest
 
 from portal.gateways import client_factory, settings
 from portal.kernel.db import db, transaction
-from tests.support.business import House
+from tests.support.product import Product
 
 KEYS = ("consumerKey", "consumerSecret", "passkey")
 
 
 @pytest.mark.property(77)
 @pytest.mark.property(81)
-def test_a_sandbox_gateway_never_speaks_to_real_m_pesa_nor_with_its_secrets(house: House) -> None:
-    tenant_id = house.tenant_id()
-    with house.app.app_context(), transaction():
+def test_a_sandbox_gateway_never_speaks_to_real_m_pesa_nor_with_its_secrets(product: Product) -> None:
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
         made = {
             environment: settings.create(
                 tenant_id,

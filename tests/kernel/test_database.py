@@ -20,13 +20,13 @@ from portal.payments.processing import jobs
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 from tests.support.application import config_for
-from tests.support.business import House
 from tests.support.clock import later
+from tests.support.product import Product
 
 
 @pytest.fixture
-def inside(house: House) -> Iterator[None]:
-    with house.inside():
+def inside(product: Product) -> Iterator[None]:
+    with product.inside():
         yield
 
 
@@ -72,9 +72,11 @@ def test_on_sqlite_nothing_is_written_outside_a_transaction(inside: None) -> Non
         db.session.execute(write)
 
 
-def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """money.md C30, the same kind: all that was late was moved in one piece."""
-    first, second = (house.pushed(house.invoice(100)[1]).push_id for _n in range(2))
+    first, second = (product.pushed(product.invoice(100)[1]).push_id for _n in range(2))
     later(130)
     real = pushes.move
 
@@ -84,17 +86,19 @@ def test_a_prompt_that_cannot_be_expired_keeps_no_other_from_it(house: House, mo
         return real(push, *given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pushes, "move", move)
-    with house.inside():
+    with product.inside():
         jobs.expire_pushes()
         assert [db.session.get_one(Push, one).state for one in (first, second)] == ["awaiting_pin", "unconfirmed"]
 
 
-def test_a_withdrawal_that_fails_is_put_off_and_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_withdrawal_that_fails_is_put_off_and_stops_no_other(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """money.md C30, the same kind."""
     from portal.kernel import clock
 
-    tokens = [house.invoice(100)[1] for _n in range(2)]
-    with house.app.app_context():
+    tokens = [product.invoice(100)[1] for _n in range(2)]
+    with product.app.app_context():
         with transaction():
             db.session.query(Payment).update({"withdraw_at": clock.now()})
         bad = db.session.query(Payment.id).filter_by(token=tokens[0]).scalar()
@@ -107,14 +111,14 @@ def test_a_withdrawal_that_fails_is_put_off_and_stops_no_other(house: House, mon
         return real(payment)
 
     monkeypatch.setattr(fulfilment, "_withdraw", withdraw)
-    with house.inside():
+    with product.inside():
         fulfilment.withdraw_unpaid()
         left = {payment.id: payment.withdraw_at for payment in db.session.query(Payment)}
         assert left.pop(bad) > clock.now() and set(left.values()) == {None}
 
 
 def test_one_tenants_audit_that_cannot_be_chained_stops_no_others(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md C30, the same kind."""
     chained: list[int] = []
@@ -126,6 +130,6 @@ def test_one_tenants_audit_that_cannot_be_chained_stops_no_others(
         return 0
 
     monkeypatch.setattr(chain, "chain_tenant", chain_tenant)
-    with house.inside():
+    with product.inside():
         audit_jobs.chain_all()
     assert len(chained) == 2 and len(set(chained)) == 2

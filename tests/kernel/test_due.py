@@ -15,7 +15,7 @@ from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Payment, Push
 from portal.processes import scheduler
-from tests.support.business import House
+from tests.support.product import Product
 
 LISTS = {
     "portal.payments.models.TO_SEND": "ix_stk_pushes_to_send",
@@ -38,10 +38,10 @@ def test_every_bell_but_that_of_the_hour_has_a_list() -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_is_due_is_read_from_its_partial_index_alone(house: House, name: str) -> None:
+def test_what_is_due_is_read_from_its_partial_index_alone(product: Product, name: str) -> None:
     """SQLite uses a partial index only where the query spells its condition as the index does."""
     todo: Any = import_attribute(name)
-    with house.app.app_context():
+    with product.app.app_context():
         said = str(todo.first.compile(dialect=sqlite.dialect()))
         plan = db.session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", ("1",) * said.count("?"))
         assert LISTS[name] in " ".join(row.detail for row in plan)
@@ -53,11 +53,11 @@ def test_what_is_due_is_read_from_its_partial_index_alone(house: House, name: st
     (queue.OUTBOX, lambda at, own: OutboxItem(**own, kind="sms", key="k", payload_sealed="", next_at=at)),
 ])  # fmt: skip
 def test_a_bell_has_work_when_a_rows_turn_has_come(
-    either_house: House, bell: queue.Bell, make: Callable[..., Any]
+    either_product: Product, bell: queue.Bell, make: Callable[..., Any]
 ) -> None:
-    house = either_house
-    own = {"tenant_id": house.tenant_id()}
-    with house.app.app_context():
+    product = either_product
+    own = {"tenant_id": product.tenant_id()}
+    with product.app.app_context():
         assert bell not in scheduler.waiting()
         with transaction():
             db.session.add(make(clock.now() + timedelta(minutes=1), own))
@@ -69,11 +69,11 @@ def test_a_bell_has_work_when_a_rows_turn_has_come(
         assert bell in scheduler.waiting()
 
 
-def test_what_is_in_another_state_is_no_work(either_house: House) -> None:
-    house = either_house
-    _number, token = house.invoice(500)
-    house.pushed(token)
-    with house.app.app_context():
+def test_what_is_in_another_state_is_no_work(either_product: Product) -> None:
+    product = either_product
+    _number, token = product.invoice(500)
+    product.pushed(token)
+    with product.app.app_context():
         past = clock.now() - timedelta(days=1)
         with transaction():
             db.session.execute(update(Push).values(state="declined", next_send_at=past, next_query_at=None))
@@ -85,8 +85,8 @@ def test_what_is_in_another_state_is_no_work(either_house: House) -> None:
         assert {queue.SEND_PUSHES, queue.PAID} <= set(scheduler.waiting())
 
 
-def test_an_audit_row_that_no_chain_holds_is_work_at_once(house: House) -> None:
-    house.invoice(500)
-    with house.app.app_context():
+def test_an_audit_row_that_no_chain_holds_is_work_at_once(product: Product) -> None:
+    product.invoice(500)
+    with product.app.app_context():
         assert db.session.query(AuditEntry).filter_by(seq=None).count() > 0
         assert queue.CHAIN in scheduler.waiting()

@@ -16,9 +16,9 @@ from portal.gateways.models import Gateway
 from portal.kernel import logs
 from portal.kernel.db import db
 from portal.kernel.logs import logger, mask_text
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt, stk_body
+from tests.support.product import Product
 from tests.support.visitors import PASSWORD, csrf_of
 
 PIN = "7391"
@@ -121,40 +121,40 @@ def test_what_is_no_secret_stays_readable(written: io.StringIO) -> None:
     assert row["shipping"] == "x" and row["level"] == "info" and row["timestamp"].endswith("Z")
 
 
-def a_busy_day(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def a_busy_day(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that can be asked, rightly and wrongly, with what must not be told of it."""
     monkeypatch.setattr("portal.web.start_push.WAIT_S", 0)
-    client, msisdn = house.client(), "254722345678"
+    client, msisdn = product.client(), "254722345678"
     written_as = ["0722 345 678", "+254 722-345-678", "0722345678", msisdn, "722345678"]
-    hook = house.hook()
-    package = house.package()
+    hook = product.hook()
+    package = product.package()
     for phone in [*written_as, "0722 345 6789 9"]:
         client.post("/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": package, "phone": phone})
         client.post("/hotspot/mlima/", data={"package": package, "phone": phone, "idempotency_key": "a" * 32})
-        house.api("brian").get("/api/transactions", query_string={"phone": phone, "q": phone, "cursor": phone})
+        product.api("brian").get("/api/transactions", query_string={"phone": phone, "q": phone, "cursor": phone})
         client.post(
             "/api/portal/mpesa/verify-sms",
             json={"tenant": "mlima", "packageId": package, "smsText": f"paid {phone} PIN {PIN}", "phone": phone},
         )
         client.get(f"/pay/{phone}")
         client.get(f"/api/mpesa/query/{phone}")
-    _number, token = house.invoice(700)
-    push = house.pushed(token, "254733345678")
-    house.callback(push, receipt=receipt(1), amount=1)
-    house.callback(push, receipt=receipt(1))
+    _number, token = product.invoice(700)
+    push = product.pushed(token, "254733345678")
+    product.callback(push, receipt=receipt(1), amount=1)
+    product.callback(push, receipt=receipt(1))
     client.post(f"{hook}/c2b/confirmation", json=c2b_body(receipt=receipt(2), amount=70, account="LOST", msisdn=msisdn))
     client.post(f"{hook}/c2b/validation", data=b"{" + msisdn.encode())
     client.post(f"{hook}/stk/{push.token}", data=json.dumps(stk_body(push)) + "x" * 70_000)
     client.post(f"{hook}/result/{push.token}", json={"Result": {"ResultDesc": msisdn}})
     client.post("/api/mpesa/callback", json=stk_body(push))
-    house.settle()
+    product.settle()
     key = "mlima-key-that-is-hidden"
     client.post(f"/api/webhooks/mpesa?key={key}", json=stk_body(push))
     client.get("/api/transactions", headers={"Authorization": "Bearer hidden.bearer.token", "X-API-Key": key})
     client.post("/api/auth/token", json={"email": "amina@mlima.test", "password": "hidden wrong words"})
     form = {"email": "amina@mlima.test", "password": "hidden wrong words", "csrf_token": csrf_of(client, "/login")}
     client.post("/login", data=form)
-    browser = house.browser_of("amina")
+    browser = product.browser_of("amina")
     cookie = browser.get_cookie("session")
     assert cookie is not None
     gateway = {
@@ -164,19 +164,19 @@ def a_busy_day(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "consumerSecret": "hidden-secret",
         "passkey": "hidden-pass",
     }
-    house.api("amina").post("/api/payment-gateways", gateway | {"baseUrl": "http://127.0.0.1:9"})
-    uid = house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
-    house.api("amina").post(f"/api/payment-gateways/{uid}/test")
-    house.work(rounds=2)
+    product.api("amina").post("/api/payment-gateways", gateway | {"baseUrl": "http://127.0.0.1:9"})
+    uid = product.api("amina").get("/api/payment-gateways").json["items"][0]["id"]
+    product.api("amina").post(f"/api/payment-gateways/{uid}/test")
+    product.work(rounds=2)
     later(200)
-    house.work(rounds=2)
+    product.work(rounds=2)
 
     def fail(**_places: Any) -> None:
         raise RuntimeError(f"M-Pesa refused {msisdn} and ws_CO_0101202401010101{msisdn[3:]}")
 
     for endpoint, path in (("pay.show", f"/pay/{token}"), ("hooks.stk", f"{hook}/stk/{push.token}"),
                            ("api.orders_query", f"/api/mpesa/query/{push.checkout_id}")):  # fmt: skip
-        monkeypatch.setitem(house.app.view_functions, endpoint, fail)
+        monkeypatch.setitem(product.app.view_functions, endpoint, fail)
         method = "POST" if endpoint == "hooks.stk" else "GET"
         answer = client.open(path, method=method, data={"phone": msisdn} if method == "POST" else None)
         assert answer.status_code == 500 and msisdn not in answer.text
@@ -184,24 +184,24 @@ def a_busy_day(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def break_database(**_places: Any) -> None:
         db.session.execute(text("SELECT :phone FROM nowhere WHERE token = :token"), {"phone": msisdn, "token": token})
 
-    monkeypatch.setitem(house.app.view_functions, "home", break_database)
+    monkeypatch.setitem(product.app.view_functions, "home", break_database)
     assert client.get("/").status_code == 503
-    with house.inside():
+    with product.inside():
         tokens = [row[0] for row in db.session.query(Gateway.hook_token)]
     return [
         *written_as, "733345678", push.checkout_id, push.token, token, *tokens, key, "hidden.bearer.token",
         "hidden wrong words",
         PASSWORD, cookie.value, "hidden-key", "hidden-secret", "hidden-pass", "mlima-secret", "mlima-passkey",
-        house.tokens["amina"], "amina@mlima.test", f"PIN {PIN}",
+        product.tokens["amina"], "amina@mlima.test", f"PIN {PIN}",
     ]  # fmt: skip
 
 
 @pytest.mark.property(47)
 @pytest.mark.property(48)
 def test_a_busy_day_leaves_no_phone_token_or_password_in_the_logs(
-    house: House, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    product: Product, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secrets = a_busy_day(house, monkeypatch)
+    secrets = a_busy_day(product, monkeypatch)
     said = written.getvalue()
     assert "our_mistake" in said and "database_away" in said and "RuntimeError" in said, "there is something to look at"
     for secret in secrets:
@@ -214,17 +214,17 @@ def test_a_busy_day_leaves_no_phone_token_or_password_in_the_logs(
 @pytest.mark.property(45)
 @pytest.mark.property(48)
 def test_a_busy_day_leaves_no_pin_phone_or_secret_readable_in_the_database(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """safety.md 9: a CheckoutRequestID spells the number, and so may an account that a payer typed."""
     by_number = c2b_body(receipt=receipt(3), amount=70, account="0722345678", msisdn="254722345678")
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=by_number)
-    a_busy_day(house, monkeypatch)
-    with house.app.app_context():
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=by_number)
+    a_busy_day(product, monkeypatch)
+    with product.app.app_context():
         db.session.remove()
         columns = {column.name.lower() for table in db.metadata.sorted_tables for column in table.columns}
     assert not any("pin" == part for name in columns for part in name.split("_")), "there is nowhere to keep a PIN"
-    with sqlite3.connect(house.app.config["PORTAL"].database_url.removeprefix("sqlite:///")) as connection:
+    with sqlite3.connect(product.app.config["PORTAL"].database_url.removeprefix("sqlite:///")) as connection:
         dump = "\n".join(connection.iterdump())
     connection.close()
     for secret in ("722345678", "733345678", f"PIN {PIN}", PASSWORD, "hidden-key",

@@ -11,18 +11,18 @@ from sqlalchemy.exc import DBAPIError
 
 from portal.app import ROOT
 from portal.kernel.db import db, migrating, transaction
-from tests.support.business import House
 from tests.support.daraja import receipt
+from tests.support.product import Product
 
 
-def test_models_and_migrations_agree(either_house: House) -> None:
-    with either_house.app.app_context(), db.engine.connect() as connection:
+def test_models_and_migrations_agree(either_product: Product) -> None:
+    with either_product.app.app_context(), db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, db.Model.metadata) == []
 
 
-def test_the_schema_goes_down_and_up_again(either_house: House) -> None:
-    with either_house.app.app_context(), migrating():
+def test_the_schema_goes_down_and_up_again(either_product: Product) -> None:
+    with either_product.app.app_context(), migrating():
         db.session.remove()
         downgrade(directory=str(ROOT / "migrations"), revision="base")
         assert inspect(db.engine).get_table_names() == ["alembic_version"]
@@ -46,11 +46,11 @@ def test_there_is_one_head() -> None:
     "UPDATE audit_entries SET why = 'rewritten' WHERE seq IS NOT NULL",
     "DELETE FROM audit_entries",
 ])  # fmt: skip
-def test_history_cannot_be_rewritten(either_house: House, statement: str) -> None:
-    _number, token = either_house.invoice(100)
-    either_house.callback(either_house.pushed(token), receipt=receipt(1))
-    either_house.work()
-    with either_house.app.app_context(), pytest.raises(DBAPIError, match="append-only"), transaction():
+def test_history_cannot_be_rewritten(either_product: Product, statement: str) -> None:
+    _number, token = either_product.invoice(100)
+    either_product.callback(either_product.pushed(token), receipt=receipt(1))
+    either_product.work()
+    with either_product.app.app_context(), pytest.raises(DBAPIError, match="append-only"), transaction():
         db.session.execute(text(statement))
 
 
@@ -67,7 +67,7 @@ def _keys() -> list[tuple[str, tuple[str, ...], str, bool]]:
     return found
 
 
-def test_no_index_is_the_beginning_of_another(house: House) -> None:
+def test_no_index_is_the_beginning_of_another(product: Product) -> None:
     """house.md: each row that is written pays for both."""
     keys = _keys()
     assert ("payments", ("tenant_id", "reference"), "", True) in keys and len(keys) > 100
@@ -79,22 +79,22 @@ def test_no_index_is_the_beginning_of_another(house: House) -> None:
     assert covered == []
 
 
-def test_no_index_leads_by_the_tenant_alone(house: House) -> None:
+def test_no_index_leads_by_the_tenant_alone(product: Product) -> None:
     """A composite one that begins with the tenant serves as well; a unique one is a rule."""
     assert [key for key in _keys() if key[1] == ("tenant_id",) and not key[3]] == []
 
 
-def test_the_database_holds_the_checks_that_the_models_state(either_house: House) -> None:
+def test_the_database_holds_the_checks_that_the_models_state(either_product: Product) -> None:
     """The comparison of models and migrations looks at columns, indexes and keys, not at these."""
-    with either_house.app.app_context():
+    with either_product.app.app_context():
         there = inspect(db.engine)
         for name, one in db.Model.metadata.tables.items():
             wanted = {str(check.name) for check in one.constraints if isinstance(check, CheckConstraint)}
             assert {check["name"] for check in there.get_check_constraints(name)} == wanted, name
 
 
-def test_the_checks_say_the_same_in_models_and_migrations(house: House) -> None:
-    with house.app.app_context():
+def test_the_checks_say_the_same_in_models_and_migrations(product: Product) -> None:
+    with product.app.app_context():
         there = inspect(db.engine)
         for name, one in db.Model.metadata.tables.items():
             stated = {

@@ -15,40 +15,40 @@ from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Push
 from tests.support.application import KEYS
-from tests.support.business import House
 from tests.support.daraja import c2b_body, receipt, stk_body
+from tests.support.product import Product
 
 PHONE = "254722345678"
 NEWER = "newer:" + "b7" * 32
 
 
 @pytest.fixture
-def after_a_day(either_house: House) -> Iterator[House]:
-    """A house with sealed values of every kind that a day leaves behind; its ring is put back."""
-    house = either_house
-    client = house.client()
+def after_a_day(either_product: Product) -> Iterator[Product]:
+    """A product with sealed values of every kind that a day leaves behind; its ring is put back."""
+    product = either_product
+    client = product.client()
     started = client.post(
-        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": PHONE}
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": product.package(), "phone": PHONE}
     )
     token = started.json["paymentId"]  # type: ignore[index]
-    push = _ring(house, token)
-    client.post(f"{house.hook()}/stk/{push.token}", json=stk_body(push, receipt=receipt(1)))
+    push = _ring(product, token)
+    client.post(f"{product.hook()}/stk/{push.token}", json=stk_body(push, receipt=receipt(1)))
     paid = c2b_body(receipt=receipt(2), amount=70, account="LOST", msisdn=PHONE)
-    client.post(f"{house.hook()}/c2b/confirmation", json=paid)
-    house.settle()
-    with house.app.app_context(), transaction():
-        tell.by_sms(house.tenant_id(), "told", msisdn=PHONE, text="Paid.", locale="en")
-    yield house
+    client.post(f"{product.hook()}/c2b/confirmation", json=paid)
+    product.settle()
+    with product.app.app_context(), transaction():
+        tell.by_sms(product.tenant_id(), "told", msisdn=PHONE, text="Paid.", locale="en")
+    yield product
     vault.use(vault.KeyRing(KEYS))
 
 
-def _ring(house: House, token: str):  # type: ignore[no-untyped-def]
+def _ring(product: Product, token: str):  # type: ignore[no-untyped-def]
     from portal.gateways.daraja import StkAccepted
     from portal.payments.models import Payment
     from portal.payments.stk import pushes
     from tests.support.daraja import Pushed
 
-    with house.app.app_context():
+    with product.app.app_context():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():
@@ -90,7 +90,7 @@ def as_read() -> list[str | None]:
     ]
 
 
-def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_before(after_a_day: House) -> None:
+def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_before(after_a_day: Product) -> None:
     """coverage.md G5, tests.md W2: rotation is tried on a database that is full, not on an empty one."""
     with after_a_day.inside():
         before, hash_before = as_read(), personal.phone_hash(PHONE, 1)
@@ -114,7 +114,7 @@ def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_bef
 
 
 def test_a_rotation_that_was_stopped_is_finished_by_the_next(
-    after_a_day: House, monkeypatch: pytest.MonkeyPatch
+    after_a_day: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """coverage.md G5: killed between two batches, some values wear the old key and some the new; both are read."""
     vault.use(vault.KeyRing(f"{NEWER},{KEYS}"))
@@ -139,7 +139,7 @@ def test_a_rotation_that_was_stopped_is_finished_by_the_next(
         assert as_read() == before
 
 
-def test_every_sealed_column_says_what_its_values_are_sealed_as(house: House) -> None:
+def test_every_sealed_column_says_what_its_values_are_sealed_as(product: Product) -> None:
     """house.md: the rotation guessed it anew from tables' and columns' names."""
     said = {
         f"{mapper.local_table.name}.{one.key}": one.columns[0].info.get("sealed_as")  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def test_every_sealed_column_says_what_its_values_are_sealed_as(house: House) ->
     assert said["outbox.payload_sealed"] == "outbox" and said["inbox.body_sealed"] == "personal"
 
 
-def test_a_gateways_secrets_are_sealed_as_their_columns_say(after_a_day: House) -> None:
+def test_a_gateways_secrets_are_sealed_as_their_columns_say(after_a_day: Product) -> None:
     with after_a_day.app.app_context():
         for gateway in db.session.query(Gateway).filter(Gateway.passkey_sealed.is_not(None)):
             for name in ("consumer_key", "consumer_secret", "passkey"):

@@ -18,9 +18,9 @@ from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from portal.processes import scheduler
 from tests.support.application import config_for
-from tests.support.business import House, closed_house, opened_house
 from tests.support.clock import later
 from tests.support.daraja import new_phone, receipt
+from tests.support.product import Product, closed_product, opened_product
 from tests.support.services.certificates import make_certificate
 from tests.support.services.smtp import SmtpSink
 
@@ -28,22 +28,22 @@ SMS = "https://api.africastalking.com/version1/messaging"
 
 
 @pytest.fixture
-def posted(sqlite_url: str, clean_redis_url: str, tmp_path: Path, smtp_sink) -> Iterator[House]:  # type: ignore[no-untyped-def]
-    house = opened_house(
+def posted(sqlite_url: str, clean_redis_url: str, tmp_path: Path, smtp_sink) -> Iterator[Product]:  # type: ignore[no-untyped-def]
+    product = opened_product(
         sqlite_url, clean_redis_url, tmp_path, smtp_url=smtp_sink.url, mail_from="Mlima <pay@mlima.test>",
         sms_username="mlima", sms_api_key="secret-key",
     ).furnish()  # fmt: skip
-    yield house
-    closed_house(house)
+    yield product
+    closed_product(product)
 
 
-def states(house: House) -> list[tuple[str, str]]:
-    with house.inside():
+def states(product: Product) -> list[tuple[str, str]]:
+    with product.inside():
         return [(item.state, item.last_error) for item in db.session.query(OutboxItem).order_by(OutboxItem.id)]
 
 
-def write(house: House, **changes: object) -> None:
-    with house.app.app_context():
+def write(product: Product, **changes: object) -> None:
+    with product.app.app_context():
         with transaction():
             for _twice in range(2):
                 tell.by_email(
@@ -59,7 +59,7 @@ def write(house: House, **changes: object) -> None:
 
 
 @pytest.mark.property(61)
-def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(posted: Product, smtp_sink) -> None:  # type: ignore[no-untyped-def]
     """Each step finds its work by query alone, a round of the scheduler after the one before."""
     desk = posted.api("brian")
     patient = desk.post(
@@ -95,7 +95,7 @@ def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(post
     assert clock.now() - paid_at < timedelta(seconds=30)
 
 
-def test_a_mail_goes_out_once_with_its_receipt(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+def test_a_mail_goes_out_once_with_its_receipt(posted: Product, smtp_sink) -> None:  # type: ignore[no-untyped-def]
     write(posted)
     with posted.app.app_context():
         deliver_due()
@@ -106,7 +106,7 @@ def test_a_mail_goes_out_once_with_its_receipt(posted: House, smtp_sink) -> None
     assert "SKL1ABCD23" in mail.message.get_content() and mail.recipients == ("amina@example.com",)
 
 
-def test_a_mail_waits_while_the_server_refuses_and_goes_later(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+def test_a_mail_waits_while_the_server_refuses_and_goes_later(posted: Product, smtp_sink) -> None:  # type: ignore[no-untyped-def]
     write(posted)
     smtp_sink.refuse_with = "451 try again later"
     with posted.app.app_context():
@@ -120,7 +120,7 @@ def test_a_mail_waits_while_the_server_refuses_and_goes_later(posted: House, smt
     assert states(posted)[0][0] == "done"
 
 
-def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # type: ignore[no-untyped-def]
+def test_what_comes_too_late_is_not_sent(posted: Product, smtp_sink) -> None:  # type: ignore[no-untyped-def]
     write(posted, expires_at=clock.now() + timedelta(seconds=60))
     later(61)
     with posted.app.app_context():
@@ -163,7 +163,7 @@ def test_what_comes_too_late_is_not_sent(posted: House, smtp_sink) -> None:  # t
         ({"status": 201, "body": "welcome"}, "dead"),
     ],
 )
-def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: House, answer, state: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_sms_goes_is_tried_again_or_is_given_up_as_the_provider_says(posted: Product, answer, state: str) -> None:  # type: ignore[no-untyped-def]
     with posted.app.app_context():
         with transaction():
             tell.by_sms(1, "k2", msisdn="254712345678", text="Paid", locale="en")
@@ -286,88 +286,90 @@ class Carrier:
         return "id-1"
 
 
-def carry(house: House) -> None:
-    with house.inside():
+def carry(product: Product) -> None:
+    with product.inside():
         deliver_due()
 
 
-def item_of(house: House) -> tuple[str, int, int]:
+def item_of(product: Product) -> tuple[str, int, int]:
     """(state, attempts, seconds until its next turn)."""
-    with house.inside():
+    with product.inside():
         item = db.session.query(OutboxItem).one()
         return item.state, item.attempts, round((item.next_at - clock.now()).total_seconds())
 
 
-def test_a_message_is_tried_on_the_whole_schedule_and_then_dead(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_tried_on_the_whole_schedule_and_then_dead(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """tests.md T2: dead after the second failure went unnoticed."""
-    write(house)
+    write(product)
     carrier = Carrier(monkeypatch)
     carrier.fails_with = ConnectionError("the provider is away")
-    carry(house)
+    carry(product)
     for tries, pause_s in enumerate((5, 30, 120, 600, 3_600, 21_600), start=1):
-        state, attempts, wait_s = item_of(house)
+        state, attempts, wait_s = item_of(product)
         assert (state, attempts, wait_s) == ("new", tries, pause_s)
         later(pause_s - 2)
-        carry(house)
+        carry(product)
         assert len(carrier.brought) == tries, "not before its time"
         later(3)
-        carry(house)
+        carry(product)
         assert len(carrier.brought) == tries + 1
-    assert item_of(house)[:2] == ("dead", 7)
+    assert item_of(product)[:2] == ("dead", 7)
     later(86_400 * 30)
-    carry(house)
+    carry(product)
     assert len(carrier.brought) == 7
 
 
 def test_while_one_carrier_is_at_it_no_other_takes_the_same_message(
-    either_house: House, monkeypatch: pytest.MonkeyPatch
+    either_product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """tests.md T1: a lease of one second went unnoticed: a provider may take half a minute to answer."""
-    house = either_house
-    write(house)
+    product = either_product
+    write(product)
     carrier = Carrier(monkeypatch)
 
     def another_worker_looks() -> None:
         carrier.meanwhile = lambda: None
         later(85)
-        carry(house)
+        carry(product)
 
     carrier.meanwhile = another_worker_looks
-    carry(house)
-    assert carrier.brought == ["email/k1"] and states(house) == [("done", "")]
+    carry(product)
+    assert carrier.brought == ["email/k1"] and states(product) == [("done", "")]
 
 
-def test_a_message_whose_worker_was_killed_comes_up_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_whose_worker_was_killed_comes_up_again(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """tests.md T1: the other side of the lease."""
-    write(house)
+    write(product)
     carrier = Carrier(monkeypatch)
-    with house.inside():
+    with product.inside():
         assert deliver._claim() is not None  # and here the worker dies
     later(89)
-    carry(house)
+    carry(product)
     assert carrier.brought == []
     later(2)
-    carry(house)
+    carry(product)
     assert carrier.brought == ["email/k1"]
 
 
 def test_a_message_that_cannot_be_opened_is_given_up_in_its_time_and_stops_no_other(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md D, proved: its payload was read outside the `try`, and every run ended there, for ever."""
-    write(house)
-    with house.app.app_context():
+    write(product)
+    with product.app.app_context():
         with transaction():
             bad = db.session.query(OutboxItem).one()
             bad.payload_sealed = bad.payload_sealed.replace("v1.test.", "v1.gone.")
             tell.by_email(1, "k2", address="brian@example.com", subject="Paid", text="Receipt SKL1ABCD24", locale="en")
         db.session.remove()
     carrier = Carrier(monkeypatch)
-    carry(house)
+    carry(product)
     assert carrier.brought == ["email/k2"]
     for pause_s in (5, 30, 120, 600, 3_600, 21_600):
         later(pause_s + 1)
-        carry(house)
-    (state, why), other = states(house)
+        carry(product)
+    (state, why), other = states(product)
     assert state == "dead" and "not in the ring" in why and other == ("done", "")
     assert carrier.brought == ["email/k2"]

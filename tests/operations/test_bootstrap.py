@@ -19,7 +19,7 @@ from portal.kernel.paths import ROOT
 from portal.operations.bootstrap import adopt
 from portal.tenants.models import Tenant
 from tests.support.application import KEYS
-from tests.support.business import House, closed_house, opened_house
+from tests.support.product import Product, closed_product, opened_product
 
 GIVEN = {
     "MPESA_CONSUMER_KEY": "the-key", "MPESA_CONSUMER_SECRET": "the-secret", "MPESA_PASSKEY": "the-passkey",
@@ -29,15 +29,15 @@ GIVEN = {
 
 
 @pytest.fixture
-def empty_house(both_databases: str, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
+def empty_product(both_databases: str, clean_redis_url: str, tmp_path: Path) -> Iterator[Product]:
     """A product at its first start, on SQLite, then on PostgreSQL."""
-    house = opened_house(both_databases, clean_redis_url, tmp_path)
-    yield house
-    closed_house(house)
+    product = opened_product(both_databases, clean_redis_url, tmp_path)
+    yield product
+    closed_product(product)
 
 
-def made(house: House) -> list[dict[str, Any]]:
-    with house.inside():
+def made(product: Product) -> list[dict[str, Any]]:
+    with product.inside():
         return [
             {
                 "tenant": db.session.get_one(Tenant, one.tenant_id).slug, "shortcode": one.shortcode,
@@ -50,60 +50,60 @@ def made(house: House) -> list[dict[str, Any]]:
         ]  # fmt: skip
 
 
-def test_the_first_start_makes_tenant_and_gateway_and_the_next_makes_none(empty_house: House) -> None:
+def test_the_first_start_makes_tenant_and_gateway_and_the_next_makes_none(empty_product: Product) -> None:
     """coverage.md G4"""
-    with empty_house.app.app_context():
+    with empty_product.app.app_context():
         assert adopt(GIVEN) is True
         assert adopt(GIVEN | {"MPESA_SHORTCODE": "600888"}) is False, "settings live in the product from then on"
-    assert made(empty_house) == [
+    assert made(empty_product) == [
         {
             "tenant": "main", "shortcode": "600777", "environment": "production", "is_default": True,
             "initiator": "api-user", "purposes": (True, True),
             "secrets": ("the-key", "the-secret", "the-passkey", "c2VjcmV0"),
         }
     ]  # fmt: skip
-    with empty_house.inside():
+    with empty_product.inside():
         gateway = db.session.query(Gateway).one()
         assert client_factory.account_of(gateway).base_url == "https://api.safaricom.co.ke"
 
 
-def test_the_other_spellings_and_the_sandbox_by_default(house: House) -> None:
-    with house.app.app_context():
+def test_the_other_spellings_and_the_sandbox_by_default(product: Product) -> None:
+    with product.app.app_context():
         with transaction():
             db.session.query(Gateway).delete()
         given = {name: value for name, value in GIVEN.items() if name not in ("MPESA_SHORTCODE", "MPESA_ENVIRONMENT")}
         assert adopt(given | {"MPESA_BUSINESS_SHORT_CODE": " 600999 "}) is True
-    (one,) = made(house)
+    (one,) = made(product)
     assert (one["tenant"], one["shortcode"], one["environment"]) == ("mlima", "600999", "sandbox"), "the first tenant's"
 
 
-def test_an_environment_without_m_pesa_makes_nothing_of_it(empty_house: House) -> None:
-    with empty_house.app.app_context():
+def test_an_environment_without_m_pesa_makes_nothing_of_it(empty_product: Product) -> None:
+    with empty_product.app.app_context():
         assert adopt({}) is False and adopt({"MPESA_SHORTCODE": "600777"}) is False
-    assert made(empty_house) == []
+    assert made(empty_product) == []
 
 
-def test_what_is_incomplete_is_named_and_nothing_is_kept(empty_house: House) -> None:
-    with empty_house.app.app_context():
+def test_what_is_incomplete_is_named_and_nothing_is_kept(empty_product: Product) -> None:
+    with empty_product.app.app_context():
         with pytest.raises(Refused) as refused:
             adopt({"MPESA_CONSUMER_KEY": "k", "MPESA_SHORTCODE": "12"})
         assert set(refused.value.fields) == {"shortcode", "consumerSecret", "passkey"}
         assert db.session.query(Tenant).count() == 0
 
 
-def test_webhook_key_and_meetings_belong_to_the_first_tenant(house: House) -> None:
-    with house.app.app_context():
+def test_webhook_key_and_meetings_belong_to_the_first_tenant(product: Product) -> None:
+    with product.app.app_context():
         adopt({"MPESA_WEBHOOK_KEY": "hook-key", "VIRTUAL_MEETING_BASE_URL": "https://rooms.example"})
         first, second = db.session.query(Tenant).order_by(Tenant.id)
         assert first.webhook_key_hash == vault.digest("hook-key") and second.webhook_key_hash is None
         assert first.meeting_base_url == "https://meet.example", "what was set in the product stays"
 
 
-def test_of_processes_that_start_at_once_one_makes_the_gateway(empty_house: House) -> None:
+def test_of_processes_that_start_at_once_one_makes_the_gateway(empty_product: Product) -> None:
     barrier, said = threading.Barrier(4), []
 
     def start() -> None:
-        with empty_house.app.app_context():
+        with empty_product.app.app_context():
             barrier.wait()
             said.append(adopt(GIVEN))
             db.session.remove()
@@ -113,7 +113,7 @@ def test_of_processes_that_start_at_once_one_makes_the_gateway(empty_house: Hous
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == [False, False, False, True] and len(made(empty_house)) == 1
+    assert sorted(said) == [False, False, False, True] and len(made(empty_product)) == 1
 
 
 def test_another_server_than_ours_adopts_the_environment_too(
@@ -130,6 +130,6 @@ def test_another_server_than_ours_adopts_the_environment_too(
         [sys.executable, "-c", program], cwd=ROOT, env=settings | GIVEN, capture_output=True, text=True, timeout=90
     )
     assert done.returncode == 0 and "ok" in done.stdout, done.stderr
-    house = opened_house(sqlite_url, clean_redis_url, tmp_path)
-    assert [one["shortcode"] for one in made(house)] == ["600777"]
-    closed_house(house)
+    product = opened_product(sqlite_url, clean_redis_url, tmp_path)
+    assert [one["shortcode"] for one in made(product)] == ["600777"]
+    closed_product(product)

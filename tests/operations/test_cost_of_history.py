@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from bench import history
 from bench.flat import OPERATIONS, Business
 from portal.kernel.db import db
-from tests.support.business import House
+from tests.support.product import Product
 
 FEW, MANY = 500, 10_000
 AT_MOST, BESIDE = 2.0, {"sqlite": 4_000, "postgresql": 60}  # what a page of rows, or luck, may add
@@ -18,9 +18,9 @@ AT_MOST, BESIDE = 2.0, {"sqlite": 4_000, "postgresql": 60}  # what a page of row
 class _Meter:
     """Work done in the database: SQLite's steps, PostgreSQL's rows read."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        with house.app.app_context():
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        with product.app.app_context():
             self.engine = db.engine
         self.kind = self.engine.dialect.name
         self.steps = 0
@@ -53,7 +53,7 @@ class _Meter:
     def _read(self) -> int:
         if self.kind == "sqlite":
             return self.steps
-        with self.house.app.app_context():
+        with self.product.app.app_context():
             db.session.remove()
         with self.engine.connect() as connection:
             read = "SELECT sum(seq_tup_read) + sum(idx_tup_fetch) FROM pg_stat_user_tables"
@@ -67,35 +67,35 @@ class _Meter:
 
 
 @contextmanager
-def _measuring(house: House) -> Iterator[_Meter]:
-    meter = _Meter(house)
+def _measuring(product: Product) -> Iterator[_Meter]:
+    meter = _Meter(product)
     try:
         yield meter
     finally:
         meter.close()
 
 
-def _costs(house: House, business: Business) -> dict[str, int]:
+def _costs(product: Product, business: Business) -> dict[str, int]:
     costs = {}
-    with _measuring(house) as meter:
+    with _measuring(product) as meter:
         for operation in OPERATIONS:
             operation.prepare(business)()  # what is remembered and compiled is, now
-            house.work(rounds=1)
+            product.work(rounds=1)
             do = operation.prepare(business)
             costs[operation.name] = meter.work_of(do)
     return costs
 
 
-def test_what_is_done_all_day_costs_the_same_after_years_of_business(either_house: House) -> None:
+def test_what_is_done_all_day_costs_the_same_after_years_of_business(either_product: Product) -> None:
     """money.md C28: each door, job and page, with 500 and with 10,000 old payments behind it."""
-    house = either_house
-    with house.app.app_context():
+    product = either_product
+    with product.app.app_context():
         kind = db.engine.dialect.name
         history.fill(first=1, last=FEW, ends=MANY)
-    business = Business(house)
-    few = _costs(house, business)
-    with house.app.app_context():
+    business = Business(product)
+    few = _costs(product, business)
+    with product.app.app_context():
         history.fill(first=FEW + 1, last=MANY, ends=MANY)
-    many = _costs(house, business)
+    many = _costs(product, business)
     grown = {name: (few[name], many[name]) for name in few if many[name] > AT_MOST * few[name] + BESIDE[kind]}
     assert grown == {}

@@ -17,59 +17,59 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
+from tests.support.product import Product
 
 MAC = "AA:BB:CC:00:11:22"
 ROUTER = {"mac": MAC, "ip": "10.5.50.77", "identity": "m1", "link-login-only": "http://10.5.50.1/login"}
 PHONE, LOCAL, SHOWN = "254723456789", "0723 456 789", "0723…789"
 
 
-def buy(house: House, browser: Any = None, *, phone: str = LOCAL, package: str = "1 day", **changes: str) -> str:
+def buy(product: Product, browser: Any = None, *, phone: str = LOCAL, package: str = "1 day", **changes: str) -> str:
     """The token of a payment begun on the captive page by its own browser."""
-    form = {"package": house.package(package), "phone": phone} | ROUTER | changes
-    answer = (browser or house.client()).post("/hotspot/mlima/", data=form)
+    form = {"package": product.package(package), "phone": phone} | ROUTER | changes
+    answer = (browser or product.client()).post("/hotspot/mlima/", data=form)
     assert answer.status_code == 303, answer.text
     return str(answer.headers["Location"]).split("/wait/")[1].split("?")[0]
 
 
-def initiate(house: House, browser: Any = None, **changes: str) -> Any:
-    body = {"tenant": "mlima", "packageId": house.package(), "phone": PHONE, "macAddress": MAC} | changes
-    return (browser or house.client()).post("/api/portal/mpesa/initiate", json=body)
+def initiate(product: Product, browser: Any = None, **changes: str) -> Any:
+    body = {"tenant": "mlima", "packageId": product.package(), "phone": PHONE, "macAddress": MAC} | changes
+    return (browser or product.client()).post("/api/portal/mpesa/initiate", json=body)
 
 
-def pay(house: House, token: str, number: int = 1, phone: str = PHONE) -> None:
-    with house.inside():
+def pay(product: Product, token: str, number: int = 1, phone: str = PHONE) -> None:
+    with product.inside():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one_or_none()
         has_push = push is not None
-    house.callback(ring(house, token) if has_push else house.pushed(token, phone), receipt=receipt(number))
-    house.settle()
+    product.callback(ring(product, token) if has_push else product.pushed(token, phone), receipt=receipt(number))
+    product.settle()
 
 
-def ring(house: House, token: str) -> Any:
+def ring(product: Product, token: str) -> Any:
     from tests.support.hotspot import prompt_sent
 
-    return replace(prompt_sent(house, token), msisdn=PHONE)
+    return replace(prompt_sent(product, token), msisdn=PHONE)
 
 
-def portal(house: House, browser: Any = None, **changes: str) -> str:
-    return str((browser or house.client()).get("/hotspot/mlima/", query_string=ROUTER | changes).text)
+def portal(product: Product, browser: Any = None, **changes: str) -> str:
+    return str((browser or product.client()).get("/hotspot/mlima/", query_string=ROUTER | changes).text)
 
 
-def password_of(house: House, token: str) -> str:
-    return str(house.status(token)["credentials"]["password"])
+def password_of(product: Product, token: str) -> str:
+    return str(product.status(token)["credentials"]["password"])
 
 
 # --- rule 1: a MAC address is no secret
 
 
-def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(house: House) -> None:
+def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(product: Product) -> None:
     """Rule 3: sixty in a quarter of an hour; neither another business nor another door is closed by them."""
     from portal.kernel.errors import CoolDown
     from portal.web import limits
 
-    with house.app.test_request_context(environ_base={"REMOTE_ADDR": "203.0.113.9"}):
+    with product.app.test_request_context(environ_base={"REMOTE_ADDR": "203.0.113.9"}):
         for _time in range(60):
             limits.refuse_guessers("code", 1)
             limits.wrong_guess("code", 1)
@@ -81,195 +81,197 @@ def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(house: Hou
     assert steps == [(60, 900), (240, 6 * 3_600), (480, 86_400)]
 
 
-def test_a_browsers_cookie_of_one_business_is_nobodys_at_another(house: House) -> None:
+def test_a_browsers_cookie_of_one_business_is_nobodys_at_another(product: Product) -> None:
     """Rule 1: its name says whose it is, and so must its signature."""
     from portal.web import browser
 
-    browser_of_buyer = house.client()
-    buy(house, browser_of_buyer)
-    mlima, bahari = house.tenant_id(), house.tenant_id("bahari")
+    browser_of_buyer = product.client()
+    buy(product, browser_of_buyer)
+    mlima, bahari = product.tenant_id(), product.tenant_id("bahari")
     cookie = browser_of_buyer.get_cookie(f"mlango_device_{mlima}")
     assert cookie is not None
     for name, is_known in ((mlima, True), (bahari, False)):
         sent = {"Cookie": f"mlango_device_{name}={cookie.value}"}
-        with house.app.test_request_context(headers=sent):
+        with product.app.test_request_context(headers=sent):
             assert bool(browser.known(db.session.get_one(Tenant, name))) is is_known
 
 
 @pytest.mark.parametrize("is_paid", [False, True])
-def test_a_mac_address_tells_neither_token_nor_number_nor_receipt_nor_password(house: House, is_paid: bool) -> None:
+def test_a_mac_address_tells_neither_token_nor_number_nor_receipt_nor_password(product: Product, is_paid: bool) -> None:
     """safety.md 1, money.md B22."""
-    token = buy(house)
+    token = buy(product)
     if is_paid:
-        pay(house, token)
-    page = portal(house)
+        pay(product, token)
+    page = portal(product)
     for secret in (token, "723456789", LOCAL, "0723456789", receipt(1), "/wait/"):
         assert secret not in page, secret
     if is_paid:
-        assert password_of(house, token) not in page and "Your internet is paid until" in page
+        assert password_of(product, token) not in page and "Your internet is paid until" in page
     else:
         assert f"Your payment of KES 50 from {SHOWN} waits" in page
 
 
-def test_by_its_mac_a_device_is_connected_once_for_a_minute_and_no_other(house: House) -> None:
+def test_by_its_mac_a_device_is_connected_once_for_a_minute_and_no_other(product: Product) -> None:
     """Rule 1: captive browsers lose their cookies, and need no secret to be let in again."""
-    token = buy(house)
-    pay(house, token)
-    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    token = buy(product)
+    pay(product, token)
+    page = product.client().post("/hotspot/mlima/connect", data=ROUTER)
     assert page.status_code == 200 and 'action="http://10.5.50.1/login"' in page.text
     fields = dict(re.findall(r'name="(username|password)" value="([^"]+)"', page.text))
-    for secret in (token, receipt(1), password_of(house, token), "723456789"):
+    for secret in (token, receipt(1), password_of(product, token), "723456789"):
         assert secret not in page.text
-    tenant_id = house.tenant_id()
+    tenant_id = product.tenant_id()
 
     def admitted(mac: str, **changes: str) -> bool:
         given = fields | changes
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             return access.admit_once(tenant_id, given["username"], given["password"], mac=mac) is not None
 
     assert not admitted("AA:BB:CC:00:11:23") and not admitted("") and not admitted(MAC, password="x")
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         assert access.admit_once(tenant_id + 1, fields["username"], fields["password"], mac=MAC) is None
     assert admitted(MAC) and not admitted(MAC), "once"
-    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    page = product.client().post("/hotspot/mlima/connect", data=ROUTER)
     fields |= dict(re.findall(r'name="(username|password)" value="([^"]+)"', page.text))
     later(61)
     assert not admitted(MAC), "within a minute"
-    house.client().post("/hotspot/mlima/connect", data=ROUTER)
-    with house.inside():
+    product.client().post("/hotspot/mlima/connect", data=ROUTER)
+    with product.inside():
         assert db.session.query(DeviceSignIn).count() == 1, "what is over is not kept"
 
 
 @pytest.mark.parametrize(
     "changes", [{"mac": "AA:BB:CC:00:11:23"}, {"mac": ""}, {"link-login-only": "https://evil.example/login"}]
 )
-def test_another_device_or_a_strange_router_is_not_connected(house: House, changes: dict[str, str]) -> None:
-    pay(house, buy(house))
-    answer = house.client().post("/hotspot/mlima/connect", data=ROUTER | changes)
+def test_another_device_or_a_strange_router_is_not_connected(product: Product, changes: dict[str, str]) -> None:
+    pay(product, buy(product))
+    answer = product.client().post("/hotspot/mlima/connect", data=ROUTER | changes)
     assert answer.status_code == 303 and "/wait/" not in answer.headers["Location"]
-    with house.inside():
+    with product.inside():
         assert db.session.query(DeviceSignIn).count() == 0
 
 
-def test_who_tries_many_addresses_holds_up_no_device_that_has_paid(house: House) -> None:
+def test_who_tries_many_addresses_holds_up_no_device_that_has_paid(product: Product) -> None:
     """Behind one hotspot all have one address: sixty made-up devices kept everybody there from connecting."""
-    pay(house, buy(house))
-    stranger = house.client()
+    pay(product, buy(product))
+    stranger = product.client()
     tried = [
         stranger.post("/hotspot/mlima/connect", data=ROUTER | {"mac": f"AA:BB:CC:05:00:{n:02X}"}).status_code
         for n in range(61)
     ]
     assert tried == [303] * 60 + [429]
-    page = house.client().post("/hotspot/mlima/connect", data=ROUTER)
+    page = product.client().post("/hotspot/mlima/connect", data=ROUTER)
     assert page.status_code == 200 and 'name="password"' in page.text
 
 
-def test_the_browsers_cookie_leads_back_and_is_worth_nothing_elsewhere(house: House) -> None:
-    browser = house.client()
-    token = buy(house, browser)
-    assert f"/wait/{token}" in portal(house, browser)
+def test_the_browsers_cookie_leads_back_and_is_worth_nothing_elsewhere(product: Product) -> None:
+    browser = product.client()
+    token = buy(product, browser)
+    assert f"/wait/{token}" in portal(product, browser)
     cookie = next(one for one in browser._cookies.values() if one.key.startswith("mlango_device_"))
     assert cookie.http_only and cookie.same_site == "Lax"
-    forger = house.client()
+    forger = product.client()
     forger.set_cookie(cookie.key, cookie.value[:-2] + "xx")
-    assert token not in portal(house, forger)
-    other = house.client()
-    with house.inside():
+    assert token not in portal(product, forger)
+    other = product.client()
+    with product.inside():
         bahari = db.session.query(Tenant.id).filter_by(slug="bahari").scalar()
     other.set_cookie(f"mlango_device_{bahari}", cookie.value)
     assert "waits" not in other.get("/hotspot/bahari/", query_string=ROUTER).text
 
 
-def test_without_its_cookie_the_number_leads_back_five_tries_an_hour(house: House) -> None:
+def test_without_its_cookie_the_number_leads_back_five_tries_an_hour(product: Product) -> None:
     """The window that the PIN prompt closed had no cookie; its owner knows the number, a neighbour has few guesses."""
-    token = buy(house)
-    wrong = house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": "0723 999 789"})
+    token = buy(product)
+    wrong = product.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": "0723 999 789"})
     assert wrong.status_code == 422 and token not in wrong.text
     elsewhere = {"mac": "AA:BB:CC:00:11:29", "phone": LOCAL}
-    assert house.client().post("/hotspot/mlima/mine", data=ROUTER | elsewhere).status_code == 422
-    right = house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL})
+    assert product.client().post("/hotspot/mlima/mine", data=ROUTER | elsewhere).status_code == 422
+    right = product.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL})
     assert right.status_code == 303 and f"/wait/{token}" in right.headers["Location"]
-    pay(house, token)
-    assert f"/wait/{token}" in house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL}).location
+    pay(product, token)
+    assert f"/wait/{token}" in product.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": LOCAL}).location
     said = [
-        house.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": f"0723 00{n} 789"}).status_code
+        product.client().post("/hotspot/mlima/mine", data=ROUTER | {"phone": f"0723 00{n} 789"}).status_code
         for n in range(6)
     ]
     assert said == [422, 422, 422, 422, 429, 429], "with the one above, five"
 
 
-def test_a_number_is_never_prefilled_for_who_did_not_type_it(house: House) -> None:
+def test_a_number_is_never_prefilled_for_who_did_not_type_it(product: Product) -> None:
     """safety.md 1: /pay/<token> held the full number."""
-    browser = house.client()
-    token = buy(house, browser)
-    assert "723 456 789" not in house.client().get(f"/pay/{token}").text
+    browser = product.client()
+    token = buy(product, browser)
+    assert "723 456 789" not in product.client().get(f"/pay/{token}").text
     assert "0723 456 789" in browser.get(f"/pay/{token}").text
 
 
 @pytest.mark.parametrize("mac", [MAC, ""])
-def test_a_repeat_by_a_stranger_gets_a_status_and_changes_nothing(house: House, mac: str) -> None:
+def test_a_repeat_by_a_stranger_gets_a_status_and_changes_nothing(product: Product, mac: str) -> None:
     """safety.md 7: with package, number and MAC address the victim's token and router were to be had."""
-    token = buy(house, mac=mac)
+    token = buy(product, mac=mac)
     theirs = {"link-login-only": "http://192.168.66.6/steal", "identity": "evil", "mac": mac}
-    page = house.client().post("/hotspot/mlima/", data={"package": house.package(), "phone": LOCAL} | ROUTER | theirs)
+    page = product.client().post(
+        "/hotspot/mlima/", data={"package": product.package(), "phone": LOCAL} | ROUTER | theirs
+    )
     assert page.status_code == 200 and token not in page.text and "This payment is under way already" in page.text
-    told = initiate(house, macAddress=mac) if mac else initiate(house, macAddress="")
+    told = initiate(product, macAddress=mac) if mac else initiate(product, macAddress="")
     assert told.status_code == 200 and told.json["paymentId"] is None and told.json["checkoutRequestId"] is None
     assert told.json["status"] == "pending" and token not in told.text
-    with house.inside():
+    with product.inside():
         bought = db.session.query(Purchase).one()
         assert (bought.login_url, bought.nas_identity, bought.mac) == ("http://10.5.50.1/login", "m1", mac)
         assert db.session.query(Payment).count() == 1 and db.session.query(Push).count() == 1
-    pay(house, token)
-    assert "192.168.66.6" not in house.client().get(f"/hotspot/mlima/wait/{token}").text
+    pay(product, token)
+    assert "192.168.66.6" not in product.client().get(f"/hotspot/mlima/wait/{token}").text
 
 
-def test_the_key_or_the_cookie_proves_a_repeat(house: House) -> None:
-    first = initiate(house, idempotencyKey="k-1").json["paymentId"]
-    again = initiate(house, idempotencyKey="k-1")
+def test_the_key_or_the_cookie_proves_a_repeat(product: Product) -> None:
+    first = initiate(product, idempotencyKey="k-1").json["paymentId"]
+    again = initiate(product, idempotencyKey="k-1")
     assert (again.status_code, again.json["paymentId"]) == (200, first)
-    assert initiate(house, idempotencyKey="k-2").json["paymentId"] is None
-    browser = house.client()
-    own = initiate(house, browser, phone=new_phone()).json["paymentId"]
-    with house.inside():
+    assert initiate(product, idempotencyKey="k-2").json["paymentId"] is None
+    browser = product.client()
+    own = initiate(product, browser, phone=new_phone()).json["paymentId"]
+    with product.inside():
         phone = db.session.query(Purchase).count()
     assert own and own != first and phone == 2
 
 
-def test_a_browser_repeats_its_own_purchase_by_its_cookie(house: House) -> None:
-    browser = house.client()
-    first = initiate(house, browser)
-    again = initiate(house, browser)
+def test_a_browser_repeats_its_own_purchase_by_its_cookie(product: Product) -> None:
+    browser = product.client()
+    first = initiate(product, browser)
+    again = initiate(product, browser)
     assert (again.status_code, again.json["paymentId"]) == (200, first.json["paymentId"])
 
 
-def test_after_a_cancel_a_stranger_to_it_begins_anew_and_the_old_one_may_still_be_paid(house: House) -> None:
+def test_after_a_cancel_a_stranger_to_it_begins_anew_and_the_old_one_may_still_be_paid(product: Product) -> None:
     """A payer whose browser kept nothing tries again at once; what M-Pesa tells late still finds its own payment."""
-    old = buy(house)
-    pushed = ring(house, old)
-    house.callback(pushed, code=1032)
-    house.settle()
-    new = buy(house)
+    old = buy(product)
+    pushed = ring(product, old)
+    product.callback(pushed, code=1032)
+    product.settle()
+    new = buy(product)
     assert new != old
-    house.callback(pushed, receipt=receipt(8))
-    house.settle()
-    assert house.status(old)["status"] == "paid" and house.status(new)["status"] != "paid" and house.books() == []
+    product.callback(pushed, receipt=receipt(8))
+    product.settle()
+    assert product.status(old)["status"] == "paid" and product.status(new)["status"] != "paid" and product.books() == []
 
 
-def test_what_a_part_was_paid_for_is_not_over_though_its_prompt_was_cancelled(house: House) -> None:
+def test_what_a_part_was_paid_for_is_not_over_though_its_prompt_was_cancelled(product: Product) -> None:
     """A new purchase beside it would ask the same phone for all of it again."""
-    token = buy(house)
-    house.callback(ring(house, token), code=1032)
-    house.settle()
-    with house.inside():
+    token = buy(product)
+    product.callback(ring(product, token), code=1032)
+    product.settle()
+    with product.inside():
         reference = db.session.query(Payment).one().reference
-    house.client().post(
-        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=20, account=reference)
+    product.client().post(
+        f"{product.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=20, account=reference)
     )
-    house.settle()
-    answer = initiate(house, packageId=house.package("1 day"))
+    product.settle()
+    answer = initiate(product, packageId=product.package("1 day"))
     assert (answer.status_code, answer.json["paymentId"]) == (200, None)
-    with house.inside():
+    with product.inside():
         assert db.session.query(Payment).count() == 1
 
 
@@ -278,112 +280,116 @@ def test_a_browser_without_a_cookie_began_nothing() -> None:
     assert not is_of_browser(Purchase(browser_hash=""), "")
 
 
-def test_access_at_another_business_takes_no_time_from_this_ones(house: House) -> None:
+def test_access_at_another_business_takes_no_time_from_this_ones(product: Product) -> None:
     """The same device at two businesses: each begins when it is paid."""
-    pay(house, buy(house))
-    form = {"package": house.package("1 day", "bahari"), "phone": LOCAL} | ROUTER
-    token = house.client().post("/hotspot/bahari/", data=form).headers["Location"].split("/wait/")[1].split("?")[0]
-    body = stk_body(ring(house, token), receipt=receipt(2))
-    with house.inside():
+    pay(product, buy(product))
+    form = {"package": product.package("1 day", "bahari"), "phone": LOCAL} | ROUTER
+    token = product.client().post("/hotspot/bahari/", data=form).headers["Location"].split("/wait/")[1].split("?")[0]
+    body = stk_body(ring(product, token), receipt=receipt(2))
+    with product.inside():
         push_token = db.session.query(Push).join(Payment).filter(Payment.token == token).one().token
-    house.client().post(f"{house.hook('bahari')}/stk/{push_token}", json=body)
-    house.settle()
-    with house.inside():
+    product.client().post(f"{product.hook('bahari')}/stk/{push_token}", json=body)
+    product.settle()
+    with product.inside():
         begun = [one.has_begun for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]
         assert begun == [True, True]
 
 
-def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_house: House) -> None:
+def test_two_at_once_begin_one_purchase_and_one_of_them_owns_it(either_product: Product) -> None:
     from tests.support.threads import together
 
-    house = either_house
-    package = house.package()
+    product = either_product
+    package = product.package()
     body = {"tenant": "mlima", "packageId": package, "phone": PHONE, "macAddress": MAC}
-    calls = [lambda: house.client().post("/api/portal/mpesa/initiate", json=body).json for _n in range(6)]
-    owners = [one["paymentId"] for one in together(house, *calls) if one["paymentId"]]
-    with house.inside():
+    calls = [lambda: product.client().post("/api/portal/mpesa/initiate", json=body).json for _n in range(6)]
+    owners = [one["paymentId"] for one in together(product, *calls) if one["paymentId"]]
+    with product.inside():
         assert len(owners) == 1 and db.session.query(Payment).count() == 1 and db.session.query(Push).count() == 1
 
 
-def test_running_access_is_shown_before_a_later_try_that_failed(house: House) -> None:
+def test_running_access_is_shown_before_a_later_try_that_failed(product: Product) -> None:
     """use.md 9."""
-    pay(house, buy(house))
-    failed = buy(house, package="1 hour")
-    house.callback(ring(house, failed), code=1032)
-    house.settle()
-    page = portal(house)
+    pay(product, buy(product))
+    failed = buy(product, package="1 hour")
+    product.callback(ring(product, failed), code=1032)
+    product.settle()
+    page = portal(product)
     assert "Your internet is paid until" in page and "Connect this device" in page
 
 
 # --- rule 2: the receipt is a user name
 
 
-def test_the_password_is_random_short_and_not_the_receipt(house: House) -> None:
+def test_the_password_is_random_short_and_not_the_receipt(product: Product) -> None:
     """money.md B23: the receipt opened the router."""
     passwords = set()
     for number in (1, 2, 3):
-        token = buy(house, phone=new_phone(), mac=f"AA:BB:CC:00:12:0{number}")
-        pay(house, token, number)
-        told = house.status(token)["credentials"]
+        token = buy(product, phone=new_phone(), mac=f"AA:BB:CC:00:12:0{number}")
+        pay(product, token, number)
+        told = product.status(token)["credentials"]
         assert told["username"] == receipt(number) and re.fullmatch("[a-hjkmnp-z2-9]{8}", told["password"])
-        assert told["password"] in house.client().get(f"/hotspot/mlima/wait/{token}").text.replace("</span><span>", "")
+        assert told["password"] in product.client().get(f"/hotspot/mlima/wait/{token}").text.replace(
+            "</span><span>", ""
+        )
         passwords.add(told["password"])
     assert len(passwords) == 3
 
 
-def test_a_status_by_checkout_id_tells_neither_receipt_nor_credentials(house: House) -> None:
+def test_a_status_by_checkout_id_tells_neither_receipt_nor_credentials(product: Product) -> None:
     """safety.md 8, money.md B23 (t11)."""
-    token = initiate(house, macAddress="").json["paymentId"]
-    pushed = ring(house, token)
-    house.callback(pushed, receipt=receipt(1))
-    house.work()
+    token = initiate(product, macAddress="").json["paymentId"]
+    pushed = ring(product, token)
+    product.callback(pushed, receipt=receipt(1))
+    product.work()
     named = {"checkoutRequestId": pushed.checkout_id}
-    told = house.client().get("/api/portal/mpesa/status", query_string=named).json
+    told = product.client().get("/api/portal/mpesa/status", query_string=named).json
     assert told["status"] == "paid" and told["receipt"] is None and "credentials" not in told
     assert receipt(1) not in str(told)
-    own = house.client().get("/api/portal/mpesa/status", query_string={"checkoutRequestId": token}).json
+    own = product.client().get("/api/portal/mpesa/status", query_string={"checkoutRequestId": token}).json
     assert own["receipt"] == receipt(1) and own["credentials"]["password"], "the paymentId proves it under either name"
 
 
-def test_on_another_device_the_password_is_asked_and_the_receipt_alone_opens_nothing(house: House) -> None:
-    browser = house.client()
-    token = buy(house, browser)
-    pay(house, token)
-    password = password_of(house, token)
+def test_on_another_device_the_password_is_asked_and_the_receipt_alone_opens_nothing(product: Product) -> None:
+    browser = product.client()
+    token = buy(product, browser)
+    pay(product, token)
+    password = password_of(product, token)
     code = {"code": receipt(1)} | ROUTER
     for typed in ("", receipt(1), password[:-1]):
-        refused = house.client().post("/hotspot/mlima/code", data=code | {"password": typed})
+        refused = product.client().post("/hotspot/mlima/code", data=code | {"password": typed})
         assert refused.status_code == 422 and password not in refused.text and "Connect now" in refused.text
         assert 'action="http://10.5.50.1/login"' not in refused.text
-    good = house.client().post("/hotspot/mlima/code", data=code | {"password": f"{password[:4]} {password[4:]}"})
+    good = product.client().post("/hotspot/mlima/code", data=code | {"password": f"{password[:4]} {password[4:]}"})
     assert good.status_code == 200 and 'action="http://10.5.50.1/login"' in good.text
     assert "24 hours left" in good.text or "1 day left" in good.text and "1 device" in good.text
     assert browser.post("/hotspot/mlima/code", data=code).status_code == 200, "the device that paid is known"
 
 
 @pytest.mark.parametrize(("language", "word"), [("en", "Password"), ("sw", "Nenosiri")])
-def test_name_and_password_go_to_the_phone_that_paid_in_its_language(house: House, language: str, word: str) -> None:
-    form = {"package": house.package(), "phone": LOCAL, "lang": language} | ROUTER
-    token = house.client().post("/hotspot/mlima/", data=form).location.split("/wait/")[1].split("?")[0]
-    pay(house, token)
-    house.settle()
-    with house.inside():
+def test_name_and_password_go_to_the_phone_that_paid_in_its_language(
+    product: Product, language: str, word: str
+) -> None:
+    form = {"package": product.package(), "phone": LOCAL, "lang": language} | ROUTER
+    token = product.client().post("/hotspot/mlima/", data=form).location.split("/wait/")[1].split("?")[0]
+    pay(product, token)
+    product.settle()
+    with product.inside():
         told = [payload_of(item) for item in db.session.query(OutboxItem).filter_by(kind="sms")]
     assert len(told) == 1 and told[0]["to"] == PHONE
     text = told[0]["text"]
     assert text.startswith(("TEST", "JARIBIO"))
-    assert receipt(1) in text and password_of(house, token) in text and word in text
+    assert receipt(1) in text and password_of(product, token) in text and word in text
     assert len(text) <= 160 and text.isascii()
 
 
-def test_one_receipt_that_paid_two_packages_gives_two_names(house: House) -> None:
+def test_one_receipt_that_paid_two_packages_gives_two_names(product: Product) -> None:
     """tests.md R5."""
     names = set()
-    with house.app.app_context():
+    with product.app.app_context():
         from portal import fulfilment
 
         for mac in ("AA:BB:CC:00:13:01", "AA:BB:CC:00:13:02"):
-            token = buy(house, phone=new_phone(), mac=mac)
+            token = buy(product, phone=new_phone(), mac=mac)
             with transaction():
                 purchase = db.session.query(Purchase).join(Payment).filter(Payment.token == token).one()
                 free = fulfilment._free_code(purchase, receipt(1))
@@ -394,35 +400,35 @@ def test_one_receipt_that_paid_two_packages_gives_two_names(house: House) -> Non
 # --- time bought while online
 
 
-def test_time_bought_while_online_is_added_and_the_page_says_so_before(house: House) -> None:
+def test_time_bought_while_online_is_added_and_the_page_says_so_before(product: Product) -> None:
     """use.md 2: both codes ended at the same minute."""
-    first = buy(house)
-    pay(house, first, 1)
-    assert "What you buy now is added after that" in portal(house)
+    first = buy(product)
+    pay(product, first, 1)
+    assert "What you buy now is added after that" in portal(product)
     later(3_600)
-    second = buy(house, phone=new_phone(), package="1 hour")
-    pay(house, second, 2)
-    with house.inside():
+    second = buy(product, phone=new_phone(), package="1 hour")
+    pay(product, second, 2)
+    with product.inside():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
         assert two.starts_at == one.expires_at and two.expires_at - two.starts_at == timedelta(hours=1)
-    page = house.client().get(f"/hotspot/mlima/wait/{second}").text
+    page = product.client().get(f"/hotspot/mlima/wait/{second}").text
     assert "It begins on" in page and "Connect now" not in page
-    other = buy(house, phone=new_phone(), package="1 hour", mac="AA:BB:CC:00:11:99")
-    pay(house, other, 3)
-    with house.inside():
+    other = buy(product, phone=new_phone(), package="1 hour", mac="AA:BB:CC:00:11:99")
+    pay(product, other, 3)
+    with product.inside():
         third = db.session.query(AccessGrant).order_by(AccessGrant.id.desc()).first()
         assert third is not None and third.has_begun, "another device has its own time"
 
 
-def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_was_left(house: House) -> None:
+def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_was_left(product: Product) -> None:
     """tests.md R1: the time left is compared exactly."""
-    first, second = buy(house), ""
-    pay(house, first, 1)
+    first, second = buy(product), ""
+    pay(product, first, 1)
     later(600)
-    second = buy(house, phone=new_phone(), package="1 hour")
-    pay(house, second, 2)
+    second = buy(product, phone=new_phone(), package="1 hour")
+    pay(product, second, 2)
     later(1_200)
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
         was = one.expires_at
         access.end(one, why="test", actor="test")
@@ -430,7 +436,7 @@ def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_
         assert ended is not None and two.starts_at == ended and two.expires_at == ended + timedelta(hours=1)
         left = was - ended
     later(7_200)
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         one = db.session.query(AccessGrant).order_by(AccessGrant.id).first()
         assert one is not None
         before = clock.now()
@@ -440,35 +446,35 @@ def test_what_ends_early_gives_its_place_to_what_waits_and_comes_back_with_what_
         assert before + left <= again.expires_at <= after + left
 
 
-def test_a_lost_race_between_two_purchases_of_one_device_loses_no_time(either_house: House) -> None:
+def test_a_lost_race_between_two_purchases_of_one_device_loses_no_time(either_product: Product) -> None:
     from tests.support.threads import together
 
-    house = either_house
-    tokens = [buy(house, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
-    with house.inside():
+    product = either_product
+    tokens = [buy(product, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
+    with product.inside():
         ids = [db.session.query(Purchase.id).join(Payment).filter(Payment.token == one).scalar() for one in tokens]
 
     def open_(purchase_id: int) -> None:
         with transaction():
             access.grant(db.session.get_one(Purchase, purchase_id), receipt=None)
 
-    together(house, *[lambda one=one: open_(one) for one in ids])  # type: ignore[misc]
-    with house.inside():
+    together(product, *[lambda one=one: open_(one) for one in ids])  # type: ignore[misc]
+    with product.inside():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.starts_at)
         assert two.starts_at == one.expires_at
 
 
 def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
-    either_house: House, monkeypatch: pytest.MonkeyPatch
+    either_product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second was to begin when the first, which was sent back, would have been over: a day later."""
     from tests.support.threads import together
 
-    house = either_house
-    first = buy(house)
-    pay(house, first, 1)
-    second = buy(house, phone=new_phone(), package="1 hour")
-    with house.inside():
+    product = either_product
+    first = buy(product)
+    pay(product, first, 1)
+    second = buy(product, phone=new_phone(), package="1 hour")
+    with product.inside():
         first_grant_id = db.session.query(AccessGrant.id).scalar()
         second_id = db.session.query(Purchase.id).join(Payment).filter(Payment.token == second).scalar()
     has_looked, has_ended, looked = threading.Event(), threading.Event(), access._busy_until
@@ -490,65 +496,65 @@ def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
         has_ended.set()
 
     monkeypatch.setattr(access, "_busy_until", look)
-    together(house, give, end)
-    with house.inside():
+    together(product, give, end)
+    with product.inside():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
         assert two.starts_at == one.ended_at and two.expires_at - two.starts_at == timedelta(hours=1)
 
 
-def test_a_prompt_that_rings_while_the_price_changes_is_delivered_at_its_own(house: House) -> None:
+def test_a_prompt_that_rings_while_the_price_changes_is_delivered_at_its_own(product: Product) -> None:
     """It was closed as soon as its payer tapped again: paid, and told that it can no longer be paid."""
-    token = buy(house)
-    ringing = ring(house, token)
-    with house.app.app_context(), transaction():
+    token = buy(product)
+    ringing = ring(product, token)
+    with product.app.app_context(), transaction():
         for package in db.session.query(Package):
             package.price_cents += 1_000
     later(70)
-    assert buy(house) != token, "who begins now pays the new price"
-    house.callback(ringing, receipt=receipt(1))
-    house.settle()
-    assert house.status(token)["status"] == "paid" and house.status(token)["credentials"]
-    assert house.books() == []
+    assert buy(product) != token, "who begins now pays the new price"
+    product.callback(ringing, receipt=receipt(1))
+    product.settle()
+    assert product.status(token)["status"] == "paid" and product.status(token)["credentials"]
+    assert product.books() == []
 
 
-def test_what_nobody_was_asked_for_is_closed_when_its_price_changes(house: House) -> None:
-    token = buy(house)
-    house.callback(ring(house, token), code=1032)
-    house.settle()
-    with house.app.app_context(), transaction():
+def test_what_nobody_was_asked_for_is_closed_when_its_price_changes(product: Product) -> None:
+    token = buy(product)
+    product.callback(ring(product, token), code=1032)
+    product.settle()
+    with product.app.app_context(), transaction():
         for package in db.session.query(Package):
             package.price_cents += 1_000
-    assert buy(house) != token
-    with house.inside():
+    assert buy(product) != token
+    with product.inside():
         assert db.session.query(Payment.state).filter_by(token=token).scalar() == "closed"
 
 
 # --- rule 3: guesses
 
 
-def test_codes_with_a_new_mac_each_time_are_counted_by_the_network(house: House) -> None:
+def test_codes_with_a_new_mac_each_time_are_counted_by_the_network(product: Product) -> None:
     """safety.md 2, money.md B24 (t10): 120 guesses with changing MAC addresses met no limit."""
     said = []
     for n in range(62):
         form = ROUTER | {"mac": f"AA:BB:CC:01:{n // 256:02X}:{n % 256:02X}", "code": receipt(n), "password": "x"}
-        said.append(house.client().post("/hotspot/mlima/code", data=form).status_code)
+        said.append(product.client().post("/hotspot/mlima/code", data=form).status_code)
     assert said == [422] * 60 + [429] * 2
 
 
-def test_the_31st_wrong_code_of_a_device_waits(house: House) -> None:
+def test_the_31st_wrong_code_of_a_device_waits(product: Product) -> None:
     """tests.md V2."""
     said = [
-        house.client().post("/hotspot/mlima/code", data=ROUTER | {"code": receipt(n)}).status_code for n in range(32)
+        product.client().post("/hotspot/mlima/code", data=ROUTER | {"code": receipt(n)}).status_code for n in range(32)
     ]
     assert said == [422] * 30 + [429] * 2
 
 
-def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(house: House) -> None:
-    token = buy(house)
-    pay(house, token)
-    form = {"code": receipt(1), "password": password_of(house, token)}
+def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(product: Product) -> None:
+    token = buy(product)
+    pay(product, token)
+    form = {"code": receipt(1), "password": password_of(product, token)}
     said = {
-        house.client().post("/hotspot/mlima/code", data=form | {"mac": f"AA:BB:CC:02:00:{n:02X}"}).status_code
+        product.client().post("/hotspot/mlima/code", data=form | {"mac": f"AA:BB:CC:02:00:{n:02X}"}).status_code
         for n in range(80)
     }
     assert said == {200}
@@ -568,20 +574,20 @@ def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(hous
         ("", "192.0.2.1", False),
     ],
 )
-def test_a_network_is_an_ipv4_address_or_an_ipv6_64(house: House, first: str, second: str, is_one: bool) -> None:
+def test_a_network_is_an_ipv4_address_or_an_ipv6_64(product: Product, first: str, second: str, is_one: bool) -> None:
     from portal.web.limits import network
 
     seen = []
     for address in (first, second):
-        with house.app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+        with product.app.test_request_context(environ_base={"REMOTE_ADDR": address}):
             seen.append(network())
     assert (seen[0] == seen[1]) is is_one and all(seen)
 
 
-def test_guessed_payment_ids_meet_a_limit_and_true_ones_do_not(house: House) -> None:
+def test_guessed_payment_ids_meet_a_limit_and_true_ones_do_not(product: Product) -> None:
     """safety.md 8: 121 guesses at a CheckoutRequestID met none."""
-    token = initiate(house).json["paymentId"]
-    look = house.client().get
+    token = initiate(product).json["paymentId"]
+    look = product.client().get
     path = "/api/portal/mpesa/status"
     said = [look(path, query_string={"checkoutRequestId": f"ws_CO_{n}"}).status_code for n in range(62)]
     assert said == [404] * 60 + [429] * 2
@@ -589,11 +595,11 @@ def test_guessed_payment_ids_meet_a_limit_and_true_ones_do_not(house: House) -> 
     assert look(path, query_string={"paymentId": token}).status_code == 200
 
 
-def test_a_wrong_code_and_a_wrong_password_are_told_alike(house: House) -> None:
-    token = buy(house)
-    pay(house, token)
+def test_a_wrong_code_and_a_wrong_password_are_told_alike(product: Product) -> None:
+    token = buy(product)
+    pay(product, token)
     pages = {
-        house.client()
+        product.client()
         .post("/hotspot/mlima/code", data=ROUTER | {"code": code, "password": "wrongone"})
         .text.replace(code, "")
         for code in (receipt(1), receipt(2))
@@ -604,80 +610,80 @@ def test_a_wrong_code_and_a_wrong_password_are_told_alike(house: House) -> None:
 # --- routers
 
 
-def test_only_the_tenants_own_router_host_gets_codes(house: House) -> None:
+def test_only_the_tenants_own_router_host_gets_codes(product: Product) -> None:
     """tests.md R3."""
-    mlima, bahari = house.tenant_id(), house.tenant_id("bahari")
-    with house.app.app_context(), transaction():
+    mlima, bahari = product.tenant_id(), product.tenant_id("bahari")
+    with product.app.app_context(), transaction():
         db.session.add(Router(tenant_id=bahari, identity="b1", login_host="wifi.bahari.example"))
-    with house.inside():
+    with product.inside():
         assert safe_login_url(bahari, "https://wifi.bahari.example/login", "b1") == "https://wifi.bahari.example/login"
         assert safe_login_url(mlima, "https://wifi.bahari.example/login", "b1") == ""
 
 
-def test_the_latest_purchase_of_this_tenant_is_found_and_of_no_other(house: House) -> None:
+def test_the_latest_purchase_of_this_tenant_is_found_and_of_no_other(product: Product) -> None:
     """tests.md R4."""
     from portal.hotspot import purchases
 
-    tokens = [buy(house, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
-    with house.inside():
-        latest = purchases.latest_of_device(house.tenant_id(), mac=MAC)
+    tokens = [buy(product, phone=new_phone(), package=name) for name in ("1 hour", "1 day")]
+    with product.inside():
+        latest = purchases.latest_of_device(product.tenant_id(), mac=MAC)
         assert latest is not None and latest.payment.token == tokens[1]
-    with house.inside():
-        assert purchases.latest_of_device(house.tenant_id("bahari"), mac=MAC) is None
+    with product.inside():
+        assert purchases.latest_of_device(product.tenant_id("bahari"), mac=MAC) is None
 
 
-def test_the_devices_own_address_is_not_kept_as_the_routers(house: House) -> None:
+def test_the_devices_own_address_is_not_kept_as_the_routers(product: Product) -> None:
     """coverage.md H3."""
-    buy(house)
-    with house.inside():
+    buy(product)
+    with product.inside():
         bought = db.session.query(Purchase).one()
         assert (bought.client_ip, bought.nas_address, bought.nas_identity) == ("10.5.50.77", "", "m1")
 
 
-def test_language_links_keep_what_the_router_told_after_an_error(house: House) -> None:
+def test_language_links_keep_what_the_router_told_after_an_error(product: Product) -> None:
     """use.md 8."""
     for path in ("/hotspot/mlima/", "/hotspot/mlima/code", "/hotspot/mlima/paid"):
-        page = house.client().post(path, data=ROUTER | {"phone": "1"})
+        page = product.client().post(path, data=ROUTER | {"phone": "1"})
         assert page.status_code == 422
         link = re.search(r'href="([^"]+)" lang="sw"', page.text)
         assert link is not None and link[1].startswith(path)
         for part in ("mac=AA", "identity=m1", "link-login-only=http"):
             assert part in link[1]
-        assert house.client().get(link[1].replace("&amp;", "&")).status_code == 200
+        assert product.client().get(link[1].replace("&amp;", "&")).status_code == 200
 
 
 # --- pages that keep their word
 
 
 @pytest.mark.parametrize("is_clinic", [False, True])
-def test_a_page_that_promises_to_show_a_payment_by_hand_goes_on_asking(house: House, is_clinic: bool) -> None:
+def test_a_page_that_promises_to_show_a_payment_by_hand_goes_on_asking(product: Product, is_clinic: bool) -> None:
     """use.md 1: after a cancel, and on a clinic's "Ready to pay", it promised and asked no more."""
-    token = house.invoice(50)[1] if is_clinic else buy(house)
+    token = product.invoice(50)[1] if is_clinic else buy(product)
     path = f"/pay/{token}" if is_clinic else f"/hotspot/mlima/wait/{token}"
     if not is_clinic:
-        house.callback(ring(house, token), code=1032)
-        house.settle()
-    page = house.client().get(path).text
+        product.callback(ring(product, token), code=1032)
+        product.settle()
+    page = product.client().get(path).text
     assert "This page shows the payment when it has arrived." in page and 'hx-trigger="every 10s' in page
     assert 'http-equiv="refresh"' not in page, "without JavaScript nothing typed is lost"
-    with house.inside():
+    with product.inside():
         reference = db.session.query(Payment.reference).filter_by(token=token).scalar()
     poll = page.split('hx-get="', 1)[1].split('"', 1)[0].replace("&amp;", "&")
-    assert house.client().get(poll).status_code == 204
+    assert product.client().get(poll).status_code == 204
     body = c2b_body(receipt=receipt(5), amount=50, account=reference)
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
-    house.settle()
-    shown = house.client().get(poll)
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+    product.settle()
+    shown = product.client().get(poll)
     assert shown.status_code == 200 and receipt(5) in shown.text and "hx-trigger" not in shown.text
     assert "<title>Paid · Mlima House</title>" in shown.text, "the tab's title stays true"
 
 
-def test_a_waiting_prompt_is_named_with_its_countdown_when_another_package_is_chosen(house: House) -> None:
+def test_a_waiting_prompt_is_named_with_its_countdown_when_another_package_is_chosen(product: Product) -> None:
     """use.md 12."""
-    browser = house.client()
-    token = buy(house, browser)
-    ring(house, token)
-    form = {"package": house.package("1 hour"), "phone": LOCAL} | ROUTER
+    browser = product.client()
+    token = buy(product, browser)
+    ring(product, token)
+    form = {"package": product.package("1 hour"), "phone": LOCAL} | ROUTER
     page = browser.post("/hotspot/mlima/", data=form)
     assert page.status_code == 429 and 'data-countdown="' in page.text
     assert f"/wait/{token}" in page.text and "Wrong package? Cancel the request on your phone" in page.text

@@ -16,20 +16,20 @@ from portal.payments import booking
 from portal.payments.models import MpesaRequest, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
-from tests.support.business import House
 from tests.support.daraja import receipt
+from tests.support.product import Product
 from tests.support.refunds import paid_by_hand, with_initiator
 
 
 @pytest.fixture
-def approved(house: House) -> int:
+def approved(product: Product) -> int:
     """The id of an approved refund of KES 400 of 1,000."""
-    with_initiator(house)
-    number, token = house.invoice(1_000)
-    paid_by_hand(house, 1_000, number, receipt(1))
-    answer = house.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400})
+    with_initiator(product)
+    number, token = product.invoice(1_000)
+    paid_by_hand(product, 1_000, number, receipt(1))
+    answer = product.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 400})
     assert answer.status_code == 200, answer.text
-    with house.inside():
+    with product.inside():
         return db.session.query(Refund.id).scalar()  # type: ignore[no-any-return]
 
 
@@ -44,10 +44,10 @@ def approved(house: House) -> int:
     ],
 )
 def test_only_an_approved_refund_whose_turn_it_is_is_begun(
-    house: House, approved: int, standing: dict[str, Any]
+    product: Product, approved: int, standing: dict[str, Any]
 ) -> None:
     """tests.md, refunds.py:307: a job that was rung late, or by hand, sends nothing."""
-    with house.app.app_context():
+    with product.app.app_context():
         with transaction():
             db.session.execute(update(Refund).values(**standing))
         with transaction():
@@ -57,9 +57,9 @@ def test_only_an_approved_refund_whose_turn_it_is_is_begun(
         assert one.state == standing["state"]
 
 
-def test_a_refund_is_begun_by_one_of_two_workers(house: House, approved: int) -> None:
+def test_a_refund_is_begun_by_one_of_two_workers(product: Product, approved: int) -> None:
     """tests.md, refunds.py:307: the second worker finds it begun."""
-    with house.app.app_context():
+    with product.app.app_context():
         begun = []
         for _worker in range(2):
             with transaction():
@@ -68,14 +68,14 @@ def test_a_refund_is_begun_by_one_of_two_workers(house: House, approved: int) ->
         assert db.session.query(MpesaRequest).one().state == "created"
 
 
-def test_what_was_booked_before_is_locked(either_house: House) -> None:
+def test_what_was_booked_before_is_locked(either_product: Product) -> None:
     """tests.md, money_in.py:98: nobody else changes this money while it is being told of again."""
-    house = either_house
-    _number, token = house.invoice(500)
-    pushed = house.pushed(token)
-    house.callback(pushed, receipt=receipt(1))
-    house.settle()
-    with house.app.app_context(), transaction():
+    product = either_product
+    _number, token = product.invoice(500)
+    pushed = product.pushed(token)
+    product.callback(pushed, receipt=receipt(1))
+    product.settle()
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         push = db.session.get_one(Push, pushed.push_id)
         known, answered = booking.booked_before(gateway, receipt(1), push)
@@ -88,14 +88,14 @@ def test_what_was_booked_before_is_locked(either_house: House) -> None:
             assert another.execute(free).all() == []
 
 
-def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House) -> None:
+def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(product: Product) -> None:
     """tests.md, money_in.py:309."""
-    number, token = house.invoice(1_000)
-    _other, unpaid = house.invoice(1_000)
-    paid_by_hand(house, 400, number, receipt(1))
+    number, token = product.invoice(1_000)
+    _other, unpaid = product.invoice(1_000)
+    paid_by_hand(product, 400, number, receipt(1))
 
     def take(of: str, cents: int) -> None:
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             payment = lock_payment(db.session.query(Payment).filter_by(token=of).one().id)
             booked = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
             booking.take_off(booked, payment, cents, actor="test")
@@ -104,37 +104,37 @@ def test_only_what_money_gave_is_taken_off_and_nothing_that_is_paid(house: House
         with pytest.raises(Conflict):
             take(of, cents)
     take(token, 10_000)
-    assert house.status(token)["amountDue"] == 700 and house.books() == []
-    paid_by_hand(house, 700, number, receipt(2))
+    assert product.status(token)["amountDue"] == 700 and product.books() == []
+    paid_by_hand(product, 700, number, receipt(2))
     with pytest.raises(Conflict):
         take(token, 10_000)
-    assert house.status(token)["status"] == "paid" and house.books() == []
+    assert product.status(token)["status"] == "paid" and product.books() == []
 
 
 @pytest.mark.parametrize("allocated_cents", [100_001, -1])
-def test_the_database_itself_refuses_what_is_overpaid(either_house: House, allocated_cents: int) -> None:
+def test_the_database_itself_refuses_what_is_overpaid(either_product: Product, allocated_cents: int) -> None:
     """tests.md, the check never_overpaid, on both databases."""
-    _number, token = either_house.invoice(1_000)
+    _number, token = either_product.invoice(1_000)
     with (
-        either_house.app.app_context(),
+        either_product.app.app_context(),
         pytest.raises(IntegrityError, match="never_overpaid"),
         transaction(),
     ):
         db.session.execute(update(Payment).where(Payment.token == token).values(allocated_cents=allocated_cents))
 
 
-def test_a_journal_that_does_not_sum_to_zero_is_not_posted(house: House) -> None:
+def test_a_journal_that_does_not_sum_to_zero_is_not_posted(product: Product) -> None:
     """tests.md, ledger/post.py:51: one by one, and many at once."""
-    tenant_id = house.tenant_id()
+    tenant_id = product.tenant_id()
     crooked = {post.CLEARING: 100, post.SUSPENSE: -99}
-    with house.app.app_context():
+    with product.app.app_context():
         with pytest.raises(post.Unbalanced), transaction():
             post.post(tenant_id, "sandbox", "money_in", "x", occurred_at=clock.now(), lines=crooked)
         with pytest.raises(post.Unbalanced), transaction():
             good = post.Posting("money_in", "y", clock.now(), {post.CLEARING: 1, post.SUSPENSE: -1})
             post.post_all(tenant_id, "sandbox", [good, post.Posting("money_in", "x", clock.now(), crooked)])
         assert post.balance(tenant_id, "sandbox", post.CLEARING) == 0
-    assert house.books() == []
+    assert product.books() == []
 
 
 @pytest.mark.parametrize("code", ["8", "2040"])

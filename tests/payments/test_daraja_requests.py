@@ -18,16 +18,16 @@ from portal.payments.c2b import pull
 from portal.payments.models import InboxItem, MpesaRequest, Transaction
 from portal.payments.processing import jobs
 from portal.processes import scheduler
-from tests.support.business import House
 from tests.support.clock import later, wait_until
 from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
 LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
 
 
 @pytest.fixture
-def stage(served: House) -> Iterator[Callable[..., None]]:
+def stage(served: Product) -> Iterator[Callable[..., None]]:
     """Set faults of the simulated M-Pesa; they are gone after the test."""
 
     def order(**faults: Any) -> None:
@@ -38,12 +38,12 @@ def stage(served: House) -> Iterator[Callable[..., None]]:
     order(noCallback=None, c2bLost=None, http500=None)
 
 
-def gateway_uid(house: House) -> str:
-    return house.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
+def gateway_uid(product: Product) -> str:
+    return product.api("amina").get("/api/payment-gateways").json["items"][0]["id"]  # type: ignore[no-any-return]
 
 
-def gateway_of(house: House) -> dict[str, Any]:
-    return house.api("amina").get(f"/api/payment-gateways/{gateway_uid(house)}").json  # type: ignore[no-any-return]
+def gateway_of(product: Product) -> dict[str, Any]:
+    return product.api("amina").get(f"/api/payment-gateways/{gateway_uid(product)}").json  # type: ignore[no-any-return]
 
 
 def sends(client: FlaskClient, path: str, page: str, **fields: Any) -> Any:
@@ -52,16 +52,16 @@ def sends(client: FlaskClient, path: str, page: str, **fields: Any) -> Any:
     return client.post(path, data=given, follow_redirects=True)
 
 
-def messages_of(house: House, phone: str) -> list[str]:
-    told = requests.get(f"{house.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
+def messages_of(product: Product, phone: str) -> list[str]:
+    told = requests.get(f"{product.daraja_url}/handset/{phone}", timeout=30).json()["messages"]
     return [message["text"] for message in told]
 
 
-def pay_by_hand(house: House, account: str, amount: int, phone: str = "", shortcode: str = "600111") -> str:
+def pay_by_hand(product: Product, account: str, amount: int, phone: str = "", shortcode: str = "600111") -> str:
     """Pay from the phone's own menu; the receipt."""
     phone = phone or new_phone()
     answer = requests.post(
-        f"{house.daraja_url}/handset/{phone}/pay",
+        f"{product.daraja_url}/handset/{phone}/pay",
         json={"shortcode": shortcode, "account": account, "amount": amount},
         timeout=10,
     ).json()
@@ -69,21 +69,21 @@ def pay_by_hand(house: House, account: str, amount: int, phone: str = "", shortc
     return str(answer["receipt"])
 
 
-def pull_now(house: House) -> dict[str, Any]:
-    answer = house.api("amina").post(f"/api/payment-gateways/{gateway_uid(house)}/pull", json={})
+def pull_now(product: Product) -> dict[str, Any]:
+    answer = product.api("amina").post(f"/api/payment-gateways/{gateway_uid(product)}/pull", json={})
     assert answer.status_code == 200 and answer.json["success"], answer.text
     return answer.json  # type: ignore[no-any-return]
 
 
-def register_pull(house: House) -> None:
-    path = f"/api/payment-gateways/{gateway_uid(house)}/register-pull"
-    answer = house.api("amina").post(path, json={"nominatedNumber": "0722000000"})
+def register_pull(product: Product) -> None:
+    path = f"/api/payment-gateways/{gateway_uid(product)}/register-pull"
+    answer = product.api("amina").post(path, json={"nominatedNumber": "0722000000"})
     assert answer.status_code == 200, answer.text
 
 
-def state_of_books(house: House) -> tuple[Any, ...]:
+def state_of_books(product: Product) -> tuple[Any, ...]:
     """What a second pull must leave as it is."""
-    with house.inside():
+    with product.inside():
         rows = db.session.query(Transaction).order_by(Transaction.id).all()
         return tuple(
             (one.receipt, one.amount_cents, one.unallocated_cents, one.unplaced_why, one.push_id, one.account)
@@ -94,7 +94,7 @@ def state_of_books(house: House) -> tuple[Any, ...]:
 # --- M-Pesa's list
 
 
-def paid_in_silence(served: House, stage: Any) -> tuple[str, str]:
+def paid_in_silence(served: Product, stage: Any) -> tuple[str, str]:
     """(phone, paymentId) of a package that was paid, whose every callback was lost; the list is registered."""
     register_pull(served)
     phone = new_phone("00")
@@ -108,7 +108,7 @@ def paid_in_silence(served: House, stage: Any) -> tuple[str, str]:
     return phone, token
 
 
-def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House, stage: Any) -> None:
+def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: Product, stage: Any) -> None:
     phone, token = paid_in_silence(served, stage)
     assert served.status(token)["status"] == "processing", "nobody told us"
     told = pull_now(served)
@@ -123,7 +123,7 @@ def test_a_package_whose_every_callback_was_lost_opens_by_the_pull(served: House
     assert state_of_books(served) == before and served.books() == []
 
 
-def test_the_pull_fills_in_the_receipt_of_money_that_only_a_query_knows(served: House, stage: Any) -> None:
+def test_the_pull_fills_in_the_receipt_of_money_that_only_a_query_knows(served: Product, stage: Any) -> None:
     phone, token = paid_in_silence(served, stage)
     later(30)
     served.settle_until(lambda: served.status(token)["status"] == "paid")
@@ -138,7 +138,7 @@ def test_the_pull_fills_in_the_receipt_of_money_that_only_a_query_knows(served: 
     assert served.books() == []
 
 
-def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_account_says(served: House) -> None:
+def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_account_says(served: Product) -> None:
     register_pull(served)
     number, token = served.invoice(700)
     paid = pay_by_hand(served, number, 700)
@@ -164,7 +164,7 @@ def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_accoun
     assert state_of_books(served) == before and served.books() == []
 
 
-def test_a_confirmation_that_follows_the_pull_is_a_second_word(served: House) -> None:
+def test_a_confirmation_that_follows_the_pull_is_a_second_word(served: Product) -> None:
     register_pull(served)
     number, token = served.invoice(300)
     code = pay_by_hand(served, number, 300)
@@ -177,7 +177,7 @@ def test_a_confirmation_that_follows_the_pull_is_a_second_word(served: House) ->
         assert db.session.query(Transaction).filter_by(receipt=code).count() == 1
 
 
-def test_a_pull_that_fails_says_why_and_its_window_stays(served: House, stage: Any) -> None:
+def test_a_pull_that_fails_says_why_and_its_window_stays(served: Product, stage: Any) -> None:
     path = f"/api/payment-gateways/{gateway_uid(served)}/pull"
     answer = served.api("amina").post(path, json={})
     assert answer.status_code == 409 and answer.json["error"] == "pull_not_registered"
@@ -197,7 +197,7 @@ def test_a_pull_that_fails_says_why_and_its_window_stays(served: House, stage: A
 
 
 def test_a_row_that_the_database_could_not_take_is_asked_for_again(
-    served: House, monkeypatch: pytest.MonkeyPatch
+    served: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register_pull(served)
     (number, token), (other, second) = served.invoice(40), served.invoice(50)
@@ -223,7 +223,7 @@ def test_a_row_that_the_database_could_not_take_is_asked_for_again(
 # --- balance, certificate, initiator
 
 
-def test_the_balance_is_asked_for_and_shown_with_its_time(served: House) -> None:
+def test_the_balance_is_asked_for_and_shown_with_its_time(served: Product) -> None:
     served.give_initiator()
     uid = gateway_uid(served)
     answer = served.api("amina").post(f"/api/payment-gateways/{uid}/balance", json={})
@@ -247,17 +247,17 @@ def test_the_balance_is_asked_for_and_shown_with_its_time(served: House) -> None
     assert served.api("chege").post(f"/api/payment-gateways/{uid}/balance", json={}).status_code == 404
 
 
-def test_a_gateway_without_an_initiator_says_what_is_missing(house: House) -> None:
-    uid = gateway_uid(house)
-    answer = house.api("amina").post(f"/api/payment-gateways/{uid}/balance", json={})
+def test_a_gateway_without_an_initiator_says_what_is_missing(product: Product) -> None:
+    uid = gateway_uid(product)
+    answer = product.api("amina").post(f"/api/payment-gateways/{uid}/balance", json={})
     assert answer.status_code == 409 and "security credential" in answer.json["message"]
-    client = house.browser_of("amina")
+    client = product.browser_of("amina")
     page = sends(client, f"/staff/gateways/{uid}/balance", f"/staff/gateways/{uid}")
     assert "security credential" in page.text
 
 
 @pytest.mark.parametrize("form", ["pem", "der", "pasted"])
-def test_a_certificate_is_uploaded_as_it_is_and_its_fingerprint_shown(served: House, form: str) -> None:
+def test_a_certificate_is_uploaded_as_it_is_and_its_fingerprint_shown(served: Product, form: str) -> None:
     text = requests.get(f"{served.daraja_url}/certificate", timeout=30).text
     der = x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
     client, uid = served.browser_of("amina"), gateway_uid(served)
@@ -282,8 +282,8 @@ def test_a_certificate_is_uploaded_as_it_is_and_its_fingerprint_shown(served: Ho
     served.settle_until(lambda: gateway_of(served)["balancesAt"])
 
 
-def test_what_is_no_certificate_is_refused_at_its_field(house: House) -> None:
-    client, uid = house.browser_of("amina"), gateway_uid(house)
+def test_what_is_no_certificate_is_refused_at_its_field(product: Product) -> None:
+    client, uid = product.browser_of("amina"), gateway_uid(product)
     page = f"/staff/gateways/{uid}"
     given = {
         "name": "n", "type": "MPESA_API", "sub_type": "PAYBILL", "shortcode": "600111", "env": "sandbox",
@@ -291,10 +291,10 @@ def test_what_is_no_certificate_is_refused_at_its_field(house: House) -> None:
     for content in (b"not a certificate", b"x" * 30_000, b"\xff\x00"):
         answer = sends(client, page, page, **given, certificate_file=(io.BytesIO(content), "x.cer"))
         assert answer.status_code == 422 and "certificate" in answer.text
-    assert gateway_of(house)["certificateFingerprint"] is None
+    assert gateway_of(product)["certificateFingerprint"] is None
 
 
-def test_a_halted_initiator_is_shown_and_used_again_when_somebody_has_looked(served: House) -> None:
+def test_a_halted_initiator_is_shown_and_used_again_when_somebody_has_looked(served: Product) -> None:
     served.give_initiator()
     with served.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
@@ -321,7 +321,7 @@ def test_a_halted_initiator_is_shown_and_used_again_when_somebody_has_looked(ser
 # --- addresses
 
 
-def test_addresses_are_registered_in_both_versions_and_changed_while_the_old_ones_work(served: House) -> None:
+def test_addresses_are_registered_in_both_versions_and_changed_while_the_old_ones_work(served: Product) -> None:
     client, uid = served.browser_of("amina"), gateway_uid(served)
     page = f"/staff/gateways/{uid}"
     for version in ("v2", "v1"):
@@ -346,14 +346,14 @@ def test_addresses_are_registered_in_both_versions_and_changed_while_the_old_one
 # --- receipts that strangers name
 
 
-def paste(house: House, text: str) -> dict[str, Any]:
-    given = {"tenant": "mlima", "packageId": house.package("1 hour"), "smsText": text}
-    answer = house.client().post("/api/portal/mpesa/verify-sms", json=given)
+def paste(product: Product, text: str) -> dict[str, Any]:
+    given = {"tenant": "mlima", "packageId": product.package("1 hour"), "smsText": text}
+    answer = product.client().post("/api/portal/mpesa/verify-sms", json=given)
     assert answer.status_code == 200, answer.text
     return answer.json  # type: ignore[return-value]
 
 
-def test_an_unknown_message_makes_us_ask_and_the_next_paste_opens(served: House, stage: Any) -> None:
+def test_an_unknown_message_makes_us_ask_and_the_next_paste_opens(served: Product, stage: Any) -> None:
     served.give_initiator()
     stage(c2bLost=1)
     phone = new_phone()
@@ -373,7 +373,7 @@ def test_an_unknown_message_makes_us_ask_and_the_next_paste_opens(served: House,
     assert paste(served, text)["reason"] == "already_used" and served.books() == []
 
 
-def test_a_message_that_mpesa_does_not_know_stays_closed(served: House) -> None:
+def test_a_message_that_mpesa_does_not_know_stays_closed(served: Product) -> None:
     served.give_initiator()
     phone = new_phone()
     pay_by_hand(served, "WIFI", 20, phone)
@@ -386,30 +386,30 @@ def test_a_message_that_mpesa_does_not_know_stays_closed(served: House) -> None:
         assert db.session.query(Transaction).count() == 0
 
 
-def answered(house: House) -> bool:
-    with house.inside():
+def answered(product: Product) -> bool:
+    with product.inside():
         return db.session.query(MpesaRequest).filter_by(state="answered").first() is not None
 
 
-def test_without_an_initiator_an_unknown_message_is_refused_as_before(house: House) -> None:
+def test_without_an_initiator_an_unknown_message_is_refused_as_before(product: Product) -> None:
     text = (
         f"{receipt(5)} Confirmed. Ksh20.00 sent to MLIMA HOUSE for account WIFI on 21/11/26 at 3:42 PM "
         "New M-PESA balance is Ksh1.00."
     )
-    assert paste(house, text)["status"] == "rejected"
+    assert paste(product, text)["status"] == "rejected"
 
 
-def claim(house: House, body: Any) -> None:
-    answer = house.client().post(LEGACY, json=body)
+def claim(product: Product, body: Any) -> None:
+    answer = product.client().post(LEGACY, json=body)
     assert answer.status_code == 200 and answer.json == {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
-def inbox_of(house: House) -> list[tuple[str, str]]:
-    with house.inside():
+def inbox_of(product: Product) -> list[tuple[str, str]]:
+    with product.inside():
         return [(one.kind, one.state) for one in db.session.query(InboxItem).order_by(InboxItem.id)]
 
 
-def test_a_confirmation_without_a_token_is_believed_when_mpesa_says_the_same(served: House, stage: Any) -> None:
+def test_a_confirmation_without_a_token_is_believed_when_mpesa_says_the_same(served: Product, stage: Any) -> None:
     served.give_initiator()
     stage(c2bLost=1)
     number, token = served.invoice(450)
@@ -427,7 +427,7 @@ def test_a_confirmation_without_a_token_is_believed_when_mpesa_says_the_same(ser
         assert db.session.query(MpesaRequest).count() == 1, "money that is known needs no question"
 
 
-def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served: House, stage: Any) -> None:
+def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served: Product, stage: Any) -> None:
     served.give_initiator()
     stage(c2bLost=1)
     (number, token), (_other, second) = served.invoice(450), served.invoice(9_000)
@@ -448,7 +448,7 @@ def test_a_forged_claim_opens_nothing_and_does_not_shut_out_the_true_one(served:
 
 @pytest.mark.parametrize("is_own", [True, False])
 def test_a_claims_account_is_hearsay_where_mpesa_reports_to_our_own_addresses(
-    served: House, stage: Any, is_own: bool
+    served: Product, stage: Any, is_own: bool
 ) -> None:
     served.give_initiator()
     stage(c2bLost=1)
@@ -469,23 +469,23 @@ def test_a_claims_account_is_hearsay_where_mpesa_reports_to_our_own_addresses(
         assert other in served.browser_of("brian").get("/staff/unmatched").text, "its account is shown to staff"
 
 
-def test_what_m_pesa_cannot_have_written_is_not_kept(house: House) -> None:
-    claim(house, c2b_body(receipt="0000", amount=5, account="A"))
-    claim(house, c2b_body(receipt=receipt(50), amount=5, account="A", shortcode="999999"))
-    assert inbox_of(house) == []
+def test_what_m_pesa_cannot_have_written_is_not_kept(product: Product) -> None:
+    claim(product, c2b_body(receipt="0000", amount=5, account="A"))
+    claim(product, c2b_body(receipt=receipt(50), amount=5, account="A", shortcode="999999"))
+    assert inbox_of(product) == []
 
 
-def test_a_claim_goes_to_the_gateway_that_knows_its_account(house: House) -> None:
-    with house.app.app_context(), transaction():
+def test_a_claim_goes_to_the_gateway_that_knows_its_account(product: Product) -> None:
+    with product.app.app_context(), transaction():
         for gateway in db.session.query(Gateway):
             gateway.shortcode = "600111"
             gateway.initiator_name = "api"
             gateway.keep_secret("security_credential", "ready-made")
-    number, _token = house.invoice(50, slug="bahari")
-    claim(house, c2b_body(receipt=receipt(1), amount=50, account="nobody knows"))
-    claim(house, c2b_body(receipt=receipt(2), amount=50, account=number))
-    house.work(rounds=1)
-    bahari = house.tenant_id("bahari")
-    with house.inside():
+    number, _token = product.invoice(50, slug="bahari")
+    claim(product, c2b_body(receipt=receipt(1), amount=50, account="nobody knows"))
+    claim(product, c2b_body(receipt=receipt(2), amount=50, account=number))
+    product.work(rounds=1)
+    bahari = product.tenant_id("bahari")
+    with product.inside():
         asked = [(one.tenant_id, one.receipt) for one in db.session.query(MpesaRequest)]
     assert asked == [(bahari, receipt(2))]

@@ -34,9 +34,9 @@ from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
 from portal.payments.stk import pushes
 from portal.payments.wallets import wallets
 from tests.support.application import Serving
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 
 FAULTS = {
     "noCallback": 1,
@@ -58,7 +58,7 @@ ANSWERS = st.sampled_from(["pin", "pin", "pin", "pin", "cancel", "wrong", "later
 class Machine(RuleBasedStateMachine):
     """One product and one M-Pesa; examples follow each other in the same database, as days do."""
 
-    house: House
+    product: Product
     simulator: Serving
     gateway_id: int
 
@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         self.numbers: list[str] = []
         self.store = self.simulator.app.extensions["simulator"].store
         self.wallet_phone = new_phone()
-        self.packages = [self.house.package("1 hour"), self.house.package("1 day")]
+        self.packages = [self.product.package("1 hour"), self.product.package("1 day")]
         self.first_transaction = self.store.must("SELECT coalesce(max(id), 0) AS n FROM transactions")["n"]
 
     def ask(self, path: str, **body: Any) -> requests.Response:
@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
     def buy_internet(self, index: int, answer: str) -> None:
         phone = new_phone()
         body = {"tenant": "mlima", "packageId": self.packages[index], "phone": phone}
-        asked = self.house.client().post("/api/portal/mpesa/initiate", json=body)
+        asked = self.product.client().post("/api/portal/mpesa/initiate", json=body)
         assert asked.status_code == 201, asked.text
         self.attempts.append((asked.json["paymentId"], phone))  # type: ignore[index]
         self.work()
@@ -88,9 +88,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(amount=st.integers(10, 900), answer=ANSWERS)
     def issue_an_invoice_and_push(self, amount: int, answer: str) -> None:
-        number, token = self.house.invoice(amount)
+        number, token = self.product.invoice(amount)
         phone = new_phone()
-        self.house.client().post(f"/pay/{token}", data={"phone": phone})
+        self.product.client().post(f"/pay/{token}", data={"phone": phone})
         self.numbers.append(number)
         self.attempts.append((token, phone))
         self.work()
@@ -112,7 +112,7 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99))
     def try_again(self, which: int) -> None:
         token, phone = self.attempts[which % len(self.attempts)]
-        self.house.client().post(f"/pay/{token}", data={"phone": phone})
+        self.product.client().post(f"/pay/{token}", data={"phone": phone})
         self.work()
 
     @precondition(lambda self: self.numbers)
@@ -126,9 +126,9 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99), method=st.sampled_from(["b2c", "reversal"]), part=st.integers(1, 4))
     def refund(self, which: int, method: str, part: int) -> None:
         token, _phone = self.attempts[which % len(self.attempts)]
-        due = self.house.status(token)["amountDue"]
+        due = self.product.status(token)["amountDue"]
         self.redis_is_emptied()  # or the limit of ten refunds in a quarter of an hour would end this early
-        self.house.api("amina").post(
+        self.product.api("amina").post(
             f"/api/mpesa/{token}/refund", json={"method": method, "amount": 10 * part if due == 0 else None}
         )
 
@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def staff_keep_what_has_no_home_as_credit(self) -> None:
-        with self.house.app.app_context(), transaction():
+        with self.product.app.app_context(), transaction():
             homeless = select(Transaction).where(Transaction.unallocated_cents > 0, Transaction.credited_cents == 0)
             if money := db.session.scalars(homeless.order_by(Transaction.id).limit(1)).first():
                 customer = wallets.customer_of_phone(money.tenant_id, self.wallet_phone)
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99))
     def staff_pay_an_invoice_from_the_wallet(self, which: int) -> None:
         number = self.numbers[which % len(self.numbers)]
-        with self.house.app.app_context(), suppress(Conflict), transaction():
+        with self.product.app.app_context(), suppress(Conflict), transaction():
             payment_id = db.session.query(Payment.id).filter_by(reference=number).scalar()
             tenant_id = db.session.get_one(Payment, payment_id).tenant_id
             wallets.pay(payment_id, wallets.customer_of_phone(tenant_id, self.wallet_phone).id, actor="staff")
@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 5))
     def m_pesa_reverses(self, back: int) -> None:
         """Its word is believed whoever brings it: a statement, a pull, an answer about a receipt."""
-        with self.house.app.app_context(), transaction():
+        with self.product.app.app_context(), transaction():
             known = select(Transaction).where(Transaction.receipt.is_not(None))
             known = known.where(Transaction.merged_into_id.is_(None), Transaction.reversed_at.is_(None))
             if money := db.session.scalars(known.order_by(Transaction.id.desc()).offset(back).limit(1)).first():
@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def m_pesas_own_list_is_read(self) -> None:
-        with self.house.app.app_context():
+        with self.product.app.app_context():
             with suppress(DarajaError):
                 pull.pull(self.gateway_id)
             db.session.remove()
@@ -184,19 +184,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def redis_is_emptied(self) -> None:
-        self.house.app.extensions["redis"].flushall()
+        self.product.app.extensions["redis"].flushall()
 
     @rule()
     def a_worker_is_killed_before_it_sends(self) -> None:
-        with self.house.app.app_context():
+        with self.product.app.app_context():
             for push_id, _gateway_id in pushes.due_to_send()[:1]:
                 with transaction():
-                    pushes.claim(push_id, hook_url=f"{self.house.url}/hooks")
+                    pushes.claim(push_id, hook_url=f"{self.product.url}/hooks")
             db.session.remove()
 
     @rule(back=st.integers(1, 6))
     def old_callbacks_come_again(self, back: int) -> None:
-        with self.house.inside():
+        with self.product.inside():
             rows = db.session.query(InboxItem).order_by(InboxItem.id.desc()).limit(back).all()
             with transaction():
                 for row in rows:
@@ -207,17 +207,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def work(self) -> None:
-        self.house.work(rounds=1)
+        self.product.work(rounds=1)
 
     # --- what holds at every step
 
     @invariant()
     def the_books_balance(self) -> None:
-        assert self.house.books() == []
+        assert self.product.books() == []
 
     @invariant()
     def nothing_is_delivered_twice_or_unpaid(self) -> None:
-        with self.house.inside():
+        with self.product.inside():
             unpaid = (
                 select(func.count(AccessGrant.id))
                 .join(AccessGrant.purchase)
@@ -256,7 +256,7 @@ class Machine(RuleBasedStateMachine):
         )
         arrived = {row["receipt"]: row["amount_cents"] for row in moved}
         type(self).seen = getattr(type(self), "seen", 0) + len(arrived)
-        with self.house.inside():
+        with self.product.inside():
             booked = dict(
                 db.session.execute(
                     select(Transaction.receipt, Transaction.amount_cents).where(Transaction.receipt.in_(arrived))
@@ -293,7 +293,7 @@ def clock_sleep() -> None:
 @pytest.mark.property(72)
 @pytest.mark.property(73)
 @pytest.mark.property(76)
-def test_money_in_random_order_is_never_lost_or_doubled(served: House, simulator: Serving) -> None:
+def test_money_in_random_order_is_never_lost_or_doubled(served: Product, simulator: Serving) -> None:
     served.give_initiator()
     api = served.api("amina")
     gateway = api.get("/api/payment-gateways").json["items"][0]["id"]
@@ -302,6 +302,6 @@ def test_money_in_random_order_is_never_lost_or_doubled(served: House, simulator
         gateway_id = db.session.query(Gateway.id).filter_by(uid=gateway).scalar()
         pull.register(gateway_id, "254700000001", actor="test", public_url=served.url)
         db.session.remove()
-    machine = type("Ours", (Machine,), {"house": served, "simulator": simulator, "gateway_id": gateway_id})
+    machine = type("Ours", (Machine,), {"product": served, "simulator": simulator, "gateway_id": gateway_id})
     run_state_machine_as_test(machine, settings=settings(max_examples=MOST, stateful_step_count=20, deadline=None))
     assert machine.seen > 10, "money moved at all"  # type: ignore[attr-defined]

@@ -9,14 +9,14 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import MpesaRequest, Refund, Transaction
-from tests.support.business import House
 from tests.support.daraja import receipt
+from tests.support.product import Product
 
 
-def written_down(house: House) -> dict[str, Any]:
+def written_down(product: Product) -> dict[str, Any]:
     """(ids of a refund and of a push, a receipt) that a question could be about, by the columns' names."""
-    push = house.pushed(house.invoice(500)[1])
-    with house.app.app_context(), transaction():
+    push = product.pushed(product.invoice(500)[1])
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         whose = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id, "environment": "sandbox"}
         paid = Transaction(
@@ -36,9 +36,9 @@ def insert(kind: str, **about: Any) -> None:
         db.session.add(MpesaRequest(tenant_id=gateway.tenant_id, gateway_id=gateway.id, kind=kind, **about))
 
 
-def test_a_question_is_about_the_one_thing_that_its_kind_asks_for(either_house: House) -> None:
-    house = either_house
-    things = written_down(house)
+def test_a_question_is_about_the_one_thing_that_its_kind_asks_for(either_product: Product) -> None:
+    product = either_product
+    things = written_down(product)
     fitting = [
         ("b2c", ["refund_id"]), ("status", ["refund_id"]), ("status", ["push_id"]), ("status", ["receipt"]),
         ("balance", []),
@@ -48,7 +48,7 @@ def test_a_question_is_about_the_one_thing_that_its_kind_asks_for(either_house: 
         ("balance", ["refund_id"]), ("balance", ["receipt"]), ("status", ["refund_id", "receipt"]),
         ("status", ["push_id", "receipt"]), ("b2c", ["refund_id", "push_id"]), ("other", ["receipt"]),
     ]  # fmt: skip
-    with house.app.app_context():
+    with product.app.app_context():
         for kind, about in wrong:
             with pytest.raises(IntegrityError):
                 insert(kind, **{name: things[name] for name in about})
@@ -57,10 +57,10 @@ def test_a_question_is_about_the_one_thing_that_its_kind_asks_for(either_house: 
         assert db.session.query(MpesaRequest).count() == 5
 
 
-def test_one_request_moves_a_refunds_money(either_house: House) -> None:
+def test_one_request_moves_a_refunds_money(either_product: Product) -> None:
     """A second one, with another conversation id, M-Pesa would pay out again."""
-    refund_id = written_down(either_house)["refund_id"]
-    with either_house.app.app_context():
+    refund_id = written_down(either_product)["refund_id"]
+    with either_product.app.app_context():
         insert("b2c", refund_id=refund_id, originator_conversation_id="o-1")
         with pytest.raises(IntegrityError):
             insert("b2c", refund_id=refund_id, originator_conversation_id="o-2")
@@ -70,6 +70,6 @@ def test_one_request_moves_a_refunds_money(either_house: House) -> None:
         insert("status", refund_id=refund_id)
 
 
-def test_a_question_about_a_refund_that_is_none_cannot_be_written(either_house: House) -> None:
-    with either_house.app.app_context(), pytest.raises(IntegrityError):
+def test_a_question_about_a_refund_that_is_none_cannot_be_written(either_product: Product) -> None:
+    with either_product.app.app_context(), pytest.raises(IntegrityError):
         insert("b2c", refund_id=4_711)

@@ -13,9 +13,9 @@ from portal.outbox.models import OutboxItem
 from portal.payments import retention
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Refund, Transaction
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import receipt, stk_body
+from tests.support.product import Product
 
 DAY_S = 86_400
 
@@ -37,61 +37,61 @@ def refund_of(gateway: Gateway, number: int) -> int:
     return back.id
 
 
-def sweep(house: House) -> None:
-    with house.inside():
+def sweep(product: Product) -> None:
+    with product.inside():
         retention.sweep()
 
 
-def test_the_bodies_of_settled_callbacks_go_after_400_days_and_a_repeat_is_still_known(either_house: House) -> None:
+def test_the_bodies_of_settled_callbacks_go_after_400_days_and_a_repeat_is_still_known(either_product: Product) -> None:
     """money.md D: nothing pruned the inbox."""
-    house = either_house
-    token = house.invoice(100)[1]
-    push = house.pushed(token)
-    path, said = f"{house.hook()}/stk/{push.token}", stk_body(push, receipt=receipt(1))
-    assert house.client().post(path, json=said).status_code == 200
-    house.settle()
+    product = either_product
+    token = product.invoice(100)[1]
+    push = product.pushed(token)
+    path, said = f"{product.hook()}/stk/{push.token}", stk_body(push, receipt=receipt(1))
+    assert product.client().post(path, json=said).status_code == 200
+    product.settle()
     later(399 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert db.session.query(InboxItem).one().body_sealed != ""
     later(2 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         item = db.session.query(InboxItem).one()
         assert item.body_sealed == "" and item.state == "done" and "Paid, receipt" in item.outcome
         with pytest.raises(Conflict, match="not kept any more"), transaction():
             inbox.replay(item.id)
-    assert house.client().post(path, json=said).status_code == 200
-    house.settle()
-    with house.inside():
+    assert product.client().post(path, json=said).status_code == 200
+    product.settle()
+    with product.inside():
         assert db.session.query(InboxItem).count() == 1 and db.session.query(Transaction).count() == 1
-    assert house.books() == []
+    assert product.books() == []
 
 
-def test_what_waits_or_was_given_up_keeps_its_words(either_house: House) -> None:
+def test_what_waits_or_was_given_up_keeps_its_words(either_product: Product) -> None:
     """money.md D: the sweep must never remove what somebody still has to decide."""
-    house = either_house
+    product = either_product
     for n in range(5):
-        house.callback(house.pushed(house.invoice(100 + n)[1]), receipt=receipt(n))
+        product.callback(product.pushed(product.invoice(100 + n)[1]), receipt=receipt(n))
     states = ["new", "waiting", "dead", "done", "rejected"]
-    with house.app.app_context():
+    with product.app.app_context():
         with transaction():
             for item, state in zip(db.session.query(InboxItem).order_by(InboxItem.id), states, strict=True):
                 item.state = state
         db.session.remove()
     later(500 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         kept = {item.state: item.body_sealed != "" for item in db.session.query(InboxItem)}
     assert kept == {"new": True, "waiting": True, "dead": True, "done": False, "rejected": False}
 
 
-def test_what_is_decided_only_after_its_words_were_to_go_loses_them_then(either_house: House) -> None:
+def test_what_is_decided_only_after_its_words_were_to_go_loses_them_then(either_product: Product) -> None:
     """The look went on from the newest one that it had emptied, and never came back to what had waited before it."""
-    house = either_house
+    product = either_product
     for n in range(4):
-        house.callback(house.pushed(house.invoice(100 + n)[1]), receipt=receipt(n))
-    with house.app.app_context():
+        product.callback(product.pushed(product.invoice(100 + n)[1]), receipt=receipt(n))
+    with product.app.app_context():
         with transaction():
             waiting, _first, dead, _last = db.session.query(InboxItem).order_by(InboxItem.id)
             for item in db.session.query(InboxItem):
@@ -99,23 +99,23 @@ def test_what_is_decided_only_after_its_words_were_to_go_loses_them_then(either_
             waiting.state, dead.state = "waiting", "dead"
         db.session.remove()
     later(401 * DAY_S)
-    sweep(house)
-    with house.app.app_context():
+    sweep(product)
+    with product.app.app_context():
         with transaction():
             left = db.session.query(InboxItem).filter(InboxItem.body_sealed != "").order_by(InboxItem.id).all()
             assert [one.state for one in left] == ["waiting", "dead"]
             left[0].state = "rejected"
         db.session.remove()
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert [one.state for one in db.session.query(InboxItem).filter(InboxItem.body_sealed != "")] == ["dead"]
 
 
 @pytest.mark.parametrize(("state", "is_due"), [("unknown", True), ("sent", False)])
 def test_a_question_that_is_due_or_under_way_is_kept_whichever_of_both_is_so(
-    house: House, state: str, is_due: bool
+    product: Product, state: str, is_due: bool
 ) -> None:
-    with house.app.app_context():
+    with product.app.app_context():
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
             whose = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id}
@@ -125,16 +125,16 @@ def test_a_question_that_is_due_or_under_way_is_kept_whichever_of_both_is_so(
             row.next_at = clock.now() if is_due else None
         db.session.remove()
     later(401 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert db.session.query(MpesaRequest).count() == 1
 
 
-def test_what_is_kept_for_good_does_not_hide_what_may_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_for_good_does_not_hide_what_may_go(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run looked at so many rows: once as many refunds' questions and dead messages were kept, nothing went."""
     monkeypatch.setattr(retention, "BATCH_ROWS", 2)
     monkeypatch.setattr(retention, "MOST_BATCHES", 2)
-    with house.app.app_context():
+    with product.app.app_context():
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
             tenant_id, gateway_id = gateway.tenant_id, gateway.id
@@ -151,20 +151,20 @@ def test_what_is_kept_for_good_does_not_hide_what_may_go(house: House, monkeypat
                 question.next_at = None
         db.session.remove()
     later(401 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert db.session.query(MpesaRequest).count() == 8 and db.session.query(OutboxItem).count() == 8
 
 
-def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_house: House) -> None:
+def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_product: Product) -> None:
     """money.md D: nothing pruned mpesa_requests; a pay-out's conversation id is what keeps a second one away."""
-    house = either_house
+    product = either_product
     asked: list[tuple[str, str | int | None, str]] = [  # kind, receipt or refund, state
         ("status", "UKL1ABCD21", "answered"), ("status", "UKL1ABCD22", "failed"), ("balance", None, "unknown"),
         ("status", "UKL1ABCD23", "sent"), ("status", 7, "answered"), ("b2c", 7, "answered"),
         ("reversal", 8, "unknown"), ("status", "UKL1ABCD24", "created"),
     ]  # fmt: skip
-    with house.app.app_context():
+    with product.app.app_context():
         with transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
             refund_ids = {7: refund_of(gateway, 7), 8: refund_of(gateway, 8)}
@@ -180,12 +180,12 @@ def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_ho
                 row.next_at = clock.now() if is_open else None
         db.session.remove()
     later(399 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert db.session.query(MpesaRequest).count() == 8
     later(2 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         rows = db.session.query(MpesaRequest).order_by(MpesaRequest.id)
         left = [(one.kind, one.receipt or one.refund_id) for one in rows]
     assert left == [
@@ -194,32 +194,32 @@ def test_old_questions_go_but_not_those_of_refunds_nor_those_under_way(either_ho
     ]  # fmt: skip
 
 
-def test_delivered_messages_go_after_180_days_and_what_waits_or_is_dead_stays(either_house: House) -> None:
+def test_delivered_messages_go_after_180_days_and_what_waits_or_is_dead_stays(either_product: Product) -> None:
     """money.md D: nothing pruned the outbox."""
-    house, tenant_id = either_house, either_house.tenant_id()
-    with house.app.app_context():
+    product, tenant_id = either_product, either_product.tenant_id()
+    with product.app.app_context():
         with transaction():
             for state in ("done", "skipped", "new", "dead"):
                 db.session.add(OutboxItem(tenant_id=tenant_id, kind="sms", key=state, payload_sealed="x", state=state))
         db.session.remove()
     later(179 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert db.session.query(OutboxItem).count() == 4
     later(2 * DAY_S)
-    sweep(house)
-    with house.inside():
+    sweep(product)
+    with product.inside():
         assert {item.state for item in db.session.query(OutboxItem)} == {"new", "dead"}
 
 
 def test_a_run_takes_bounded_batches_and_the_next_goes_on_from_there(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md D: letting go must not hold the database for long, and must come to its end."""
     monkeypatch.setattr(retention, "BATCH_ROWS", 2)
     monkeypatch.setattr(retention, "MOST_BATCHES", 2)
-    tenant_id, long_ago = house.tenant_id(), clock.now() - timedelta(days=500)
-    with house.app.app_context():
+    tenant_id, long_ago = product.tenant_id(), clock.now() - timedelta(days=500)
+    with product.app.app_context():
         with transaction():
             for n in range(9):
                 said = {"kind": "stk", "dedupe": f"{n}", "body_sealed": "x", "state": "done"}
@@ -227,7 +227,7 @@ def test_a_run_takes_bounded_batches_and_the_next_goes_on_from_there(
         db.session.remove()
     emptied = []
     for _run in range(3):
-        sweep(house)
-        with house.inside():
+        sweep(product)
+        with product.inside():
             emptied.append(db.session.query(InboxItem).filter_by(body_sealed="").count())
     assert emptied == [4, 8, 9]

@@ -15,98 +15,98 @@ from portal.payments.models import Payment, Transaction
 from portal.payments.refunds import refunds
 from portal.tenants.models import Tenant
 from portal.users.models import User
-from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.product import Product
 from tests.support.refunds import refund_of
 from tests.support.threads import together
 from tests.support.visitors import csrf_of
 
 
-def bought(house: House) -> tuple[str, str]:
+def bought(product: Product) -> tuple[str, str]:
     """(paymentId, device code) of a hotspot day that is paid and open."""
     phone = new_phone()
-    answer = house.client().post(
-        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone}
+    answer = product.client().post(
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": product.package(), "phone": phone}
     )
     token: str = answer.json["paymentId"]
-    house.callback(house.pushed(token, phone), receipt=receipt(1))
-    house.work()
-    return token, credentials(house, token)["username"]
+    product.callback(product.pushed(token, phone), receipt=receipt(1))
+    product.work()
+    return token, credentials(product, token)["username"]
 
 
-def credentials(house: House, token: str) -> dict[str, Any]:
-    return house.status(token).get("credentials") or {}
+def credentials(product: Product, token: str) -> dict[str, Any]:
+    return product.status(token).get("credentials") or {}
 
 
-def reverse(house: House) -> None:
+def reverse(product: Product) -> None:
     """M-Pesa says that the last money was reversed."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         last = db.session.query(Transaction).order_by(Transaction.id.desc()).first()
         assert last is not None
         booking.take_back(last, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
 
 
-def actions(house: House, action: str) -> int:
-    with house.inside():
+def actions(product: Product, action: str) -> int:
+    with product.inside():
         return db.session.query(AuditEntry).filter_by(action=action).count()
 
 
-def test_access_ends_when_m_pesa_reverses_its_money_and_the_payer_reads_why(house: House) -> None:
-    token, code = bought(house)
-    reverse(house)
-    house.work()
-    assert credentials(house, token) == {} and house.status(token)["amountDue"] == 50
-    page = house.client().get(f"/pay/{token}").text
+def test_access_ends_when_m_pesa_reverses_its_money_and_the_payer_reads_why(product: Product) -> None:
+    token, code = bought(product)
+    reverse(product)
+    product.work()
+    assert credentials(product, token) == {} and product.status(token)["amountDue"] == 50
+    page = product.client().get(f"/pay/{token}").text
     assert "Your money went back" in page and f"M-Pesa reversed your payment {code}" in page and code in page
-    refused = house.client().post("/hotspot/mlima/code", data={"code": code})
+    refused = product.client().post("/hotspot/mlima/code", data={"code": code})
     assert refused.status_code == 422 and "or their time is over" in refused.text
-    told = house.client().get(f"/hotspot/mlima/api/{token}").json
-    assert told["captive"] is True and actions(house, "access_ended") == 1 and house.books() == []
+    told = product.client().get(f"/hotspot/mlima/api/{token}").json
+    assert told["captive"] is True and actions(product, "access_ended") == 1 and product.books() == []
 
 
-def test_paid_again_the_same_code_opens_with_the_time_that_was_left(house: House) -> None:
-    token, code = bought(house)
-    with house.inside():
+def test_paid_again_the_same_code_opens_with_the_time_that_was_left(product: Product) -> None:
+    token, code = bought(product)
+    with product.inside():
         before = db.session.query(AccessGrant).one().expires_at
-    reverse(house)
-    house.work()
-    house.callback(house.pushed(token, new_phone()), receipt=receipt(2))
-    house.work()
-    assert credentials(house, token)["username"] == code and house.status(token)["status"] == "paid"
-    with house.inside():
+    reverse(product)
+    product.work()
+    product.callback(product.pushed(token, new_phone()), receipt=receipt(2))
+    product.work()
+    assert credentials(product, token)["username"] == code and product.status(token)["status"] == "paid"
+    with product.inside():
         again = db.session.query(AccessGrant).one()
         assert again.is_open and before <= again.expires_at
         assert db.session.query(AuditEntry).filter_by(action="access_opened_again").count() == 1
-    assert house.books() == []
+    assert product.books() == []
 
 
-def test_a_voided_record_ends_what_it_paid_and_says_so(house: House) -> None:
+def test_a_voided_record_ends_what_it_paid_and_says_so(product: Product) -> None:
     phone = new_phone()
-    answer = house.client().post(
-        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": house.package(), "phone": phone}
+    answer = product.client().post(
+        "/api/portal/mpesa/initiate", json={"tenant": "mlima", "packageId": product.package(), "phone": phone}
     )
     token = answer.json["paymentId"]
-    made = house.api("brian").post("/api/payments/manual", {"channel": "cash", "reference": token, "amount": 50})
+    made = product.api("brian").post("/api/payments/manual", {"channel": "cash", "reference": token, "amount": 50})
     assert made.status_code == 201, made.text
-    house.work()
-    assert credentials(house, token)
-    house.api("amina").delete(f"/api/payments/manual/{made.json['id']}", json={"reason": "Wrong person"})
-    house.work()
-    assert credentials(house, token) == {}
-    assert "by mistake" in house.client().get(f"/pay/{token}").text and house.books() == []
+    product.work()
+    assert credentials(product, token)
+    product.api("amina").delete(f"/api/payments/manual/{made.json['id']}", json={"reason": "Wrong person"})
+    product.work()
+    assert credentials(product, token) == {}
+    assert "by mistake" in product.client().get(f"/pay/{token}").text and product.books() == []
 
 
-def test_staff_see_what_is_owed_again_and_close_it_with_one_click(house: House) -> None:
-    token, code = bought(house)
-    number, invoice = house.invoice(500)
-    house.callback(house.pushed(invoice, new_phone()), receipt=receipt(2))
-    house.work()
-    reverse(house)
-    with house.app.app_context(), transaction():
+def test_staff_see_what_is_owed_again_and_close_it_with_one_click(product: Product) -> None:
+    token, code = bought(product)
+    number, invoice = product.invoice(500)
+    product.callback(product.pushed(invoice, new_phone()), receipt=receipt(2))
+    product.work()
+    reverse(product)
+    with product.app.app_context(), transaction():
         first = db.session.query(Transaction).order_by(Transaction.id).first()
         assert first is not None
         booking.take_back(first, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
-    staff = house.browser_of("brian")
+    staff = product.browser_of("brian")
     page = staff.get("/staff/unmatched").text
     assert "Owed again" in page and f"M-Pesa reversed {code}" in page and number in page
     assert page.count("/close") == 1, "an invoice is voided, not closed here"
@@ -117,7 +117,7 @@ def test_staff_see_what_is_owed_again_and_close_it_with_one_click(house: House) 
     assert staff.post("/staff/attempts/nothing/close", data=secret).status_code == 404
 
 
-def test_a_full_refund_ends_access_and_a_part_does_not(served: House) -> None:
+def test_a_full_refund_ends_access_and_a_part_does_not(served: Product) -> None:
     served.give_initiator()
     token, _code = bought(served)
     amina = served.api("amina")
@@ -135,30 +135,30 @@ def test_a_full_refund_ends_access_and_a_part_does_not(served: House) -> None:
         assert db.session.query(Payment).one().fulfilled_at is not None, "nor is it delivered again"
 
 
-def test_an_appointment_stays_confirmed_for_staff_to_decide(house: House) -> None:
-    _number, token = house.invoice(500)
-    house.callback(house.pushed(token, new_phone()), receipt=receipt(2))
-    house.work()
-    reverse(house)
-    house.work()
-    assert house.status(token)["amountDue"] == 500 and actions(house, "access_ended") == 0
+def test_an_appointment_stays_confirmed_for_staff_to_decide(product: Product) -> None:
+    _number, token = product.invoice(500)
+    product.callback(product.pushed(token, new_phone()), receipt=receipt(2))
+    product.work()
+    reverse(product)
+    product.work()
+    assert product.status(token)["amountDue"] == 500 and actions(product, "access_ended") == 0
 
 
-def test_two_workers_end_access_once_and_a_payment_in_between_keeps_it_open(either_house: House) -> None:
-    token, _code = bought(either_house)
-    reverse(either_house)
+def test_two_workers_end_access_once_and_a_payment_in_between_keeps_it_open(either_product: Product) -> None:
+    token, _code = bought(either_product)
+    reverse(either_product)
 
-    together(either_house, fulfilment.withdraw_unpaid, fulfilment.withdraw_unpaid)
-    assert actions(either_house, "access_ended") == 1
-    either_house.callback(either_house.pushed(token, new_phone()))
-    either_house.work()
-    assert credentials(either_house, token) and actions(either_house, "access_ended") == 1
-    assert either_house.books() == []
+    together(either_product, fulfilment.withdraw_unpaid, fulfilment.withdraw_unpaid)
+    assert actions(either_product, "access_ended") == 1
+    either_product.callback(either_product.pushed(token, new_phone()))
+    either_product.work()
+    assert credentials(either_product, token) and actions(either_product, "access_ended") == 1
+    assert either_product.books() == []
 
 
-def test_the_rest_of_money_that_pays_already_can_pay_more_once_other_money_is_gone(house: House) -> None:
-    number, token = house.invoice(600)
-    amina = house.api("amina")
+def test_the_rest_of_money_that_pays_already_can_pay_more_once_other_money_is_gone(product: Product) -> None:
+    number, token = product.invoice(600)
+    amina = product.api("amina")
 
     def cash(amount: int) -> dict[str, Any]:
         answer = amina.post("/api/payments/manual", {"channel": "cash", "reference": number, "amount": amount})
@@ -168,41 +168,41 @@ def test_the_rest_of_money_that_pays_already_can_pay_more_once_other_money_is_go
     first, second = cash(400), cash(500)
     assert second["unallocated"] == 300
     amina.delete(f"/api/payments/manual/{first['id']}", json={"reason": "Counted wrongly"})
-    assert house.status(token)["amountDue"] == 400
-    staff = house.browser_of("brian")
+    assert product.status(token)["amountDue"] == 400
+    staff = product.browser_of("brian")
     given = {"reference": number, "csrf_token": csrf_of(staff, "/staff/unmatched")}
     for _twice in range(2):
         assert staff.post(f"/staff/unmatched/{second['id']}", data=given).status_code == 303
-    assert house.status(token)["amountDue"] == 100 and house.books() == []
-    assert cash(100)["unallocated"] == 0 and house.status(token)["status"] == "paid" and house.books() == []
+    assert product.status(token)["amountDue"] == 100 and product.books() == []
+    assert cash(100)["unallocated"] == 0 and product.status(token)["status"] == "paid" and product.books() == []
 
 
-def test_a_phone_number_typed_as_account_is_not_kept_readable(house: House) -> None:
-    with house.app.app_context(), transaction():
+def test_a_phone_number_typed_as_account_is_not_kept_readable(product: Product) -> None:
+    with product.app.app_context(), transaction():
         db.session.query(Tenant).update({"refuses_unknown_accounts": False})
     body = c2b_body(receipt=receipt(1), amount=70, account="0733 456 789")
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
-    house.work()
-    with house.inside():
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+    product.work()
+    with product.inside():
         assert db.session.query(Transaction.account).scalar() == "0733…789"
-    page = house.browser_of("brian").get("/staff/unmatched").text
+    page = product.browser_of("brian").get("/staff/unmatched").text
     assert "0733…789" in page and "0733 456" not in page
 
 
 @pytest.mark.parametrize("ending", ["done", "failed"])
 @pytest.mark.parametrize("placed", [True, False])
-def test_money_that_m_pesa_takes_while_a_refund_of_it_is_under_way(house: House, placed: bool, ending: str) -> None:
+def test_money_that_m_pesa_takes_while_a_refund_of_it_is_under_way(product: Product, placed: bool, ending: str) -> None:
     """Gone twice if the refund was done: a loss that the books show. Gone once if it failed; never to be placed."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         db.session.query(Tenant).update({"refuses_unknown_accounts": False})
         operator = {"initiatorName": "api", "securityCredential": "c2VjcmV0" * 40}
         for gateway in db.session.query(Gateway):
             settings.change(gateway, operator, actor="test", is_fresh_signin=True)
-    number, _token = house.invoice(300)
+    number, _token = product.invoice(300)
     body = c2b_body(receipt=receipt(1), amount=300, account=number if placed else "NOBODY", msisdn="254712345678")
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=body)
-    house.work()
-    with house.app.app_context(), transaction():
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+    product.work()
+    with product.app.app_context(), transaction():
         money = db.session.query(Transaction).one()
         amina = db.session.query(User).filter_by(name="Amina").one()
         if placed:
@@ -213,16 +213,16 @@ def test_money_that_m_pesa_takes_while_a_refund_of_it_is_under_way(house: House,
         else:
             refund = refunds.ask_for_unplaced(money, method="b2c", user_id=amina.id, why="", actor="test")
         refund_id = refund.id
-    assert house.books() == []
-    reverse(house)
-    assert house.books() == []
-    with house.app.app_context(), transaction():
+    assert product.books() == []
+    reverse(product)
+    assert product.books() == []
+    with product.app.app_context(), transaction():
         refund = refunds.lock(refund_id)
         if ending == "done":
             refunds.done(refund, receipt=receipt(2), actor="test")
         else:
             refunds.fail(refund, "M-Pesa said no.", actor="test")
-    assert house.books() == []
-    with house.inside():
+    assert product.books() == []
+    with product.inside():
         money = db.session.query(Transaction).one()
         assert money.unallocated_cents == 0 and money.state == "reversed", "it is not offered to staff again"

@@ -13,8 +13,8 @@ from portal.kernel.states import IllegalMove, move
 from portal.outbox.models import OUTBOX, OutboxItem
 from portal.payments import states
 from portal.payments.models import Claim, Hearsay, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
-from tests.support.business import House
 from tests.support.daraja import receipt
+from tests.support.product import Product
 
 GRAPHS: dict[str, tuple[Any, dict[str, str]]] = {
     "push": (states.PUSH, {
@@ -79,11 +79,11 @@ def test_a_graph_tells_from_where_many_rows_may_be_moved_at_once(kind: str, new:
     assert set(graph.before(state)) == old
 
 
-def rows(house: House) -> dict[str, Callable[[], Any]]:
+def rows(product: Product) -> dict[str, Callable[[], Any]]:
     """One row of each kind, by how it is found."""
-    _number, token = house.invoice(500)
-    pushed = house.pushed(token)
-    with house.app.app_context(), transaction():
+    _number, token = product.invoice(500)
+    pushed = product.pushed(token)
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         payment = db.session.query(Payment).filter_by(token=token).one()
         own = {"tenant_id": gateway.tenant_id}
@@ -113,10 +113,10 @@ def rows(house: House) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.property(68)
-def test_every_legal_move_is_made_once_and_every_other_is_refused(either_house: House) -> None:
-    found = rows(either_house)
+def test_every_legal_move_is_made_once_and_every_other_is_refused(either_product: Product) -> None:
+    found = rows(either_product)
     assert set(found) == set(GRAPHS)
-    with either_house.app.app_context():
+    with either_product.app.app_context():
         for kind, find in found.items():
             graph, moves = GRAPHS[kind]
             for old, new in product(graph.allowed, graph.allowed):
@@ -135,9 +135,9 @@ def test_every_legal_move_is_made_once_and_every_other_is_refused(either_house: 
                     assert old == new or not move(find(), new, old=old), "whoever saw the old state comes too late"
 
 
-def test_a_move_that_came_too_late_changes_nothing_and_shows_what_is(house: House) -> None:
-    find = rows(house)["report"]
-    with house.app.app_context():
+def test_a_move_that_came_too_late_changes_nothing_and_shows_what_is(product: Product) -> None:
+    find = rows(product)["report"]
+    with product.app.app_context():
         with transaction():
             assert move(find(), states.ReportState.AGREED, payer_shown="first")
         with transaction():

@@ -11,22 +11,22 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.processing import callbacks
-from tests.support.business import House
 from tests.support.clock import later, wait_until
 from tests.support.daraja import c2b_body, new_phone
+from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
 TILL, STORE, BANK, BANK_ACCOUNT = "5123456", "7654321", "247247", "0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _no_urls_left(served: House) -> Any:
+def _no_urls_left(served: Product) -> Any:
     """The simulator outlives a test, this till's registered addresses must not."""
     yield
     clock.reset()
 
 
-def gateway(house: House, sub_type: str, **fields: Any) -> str:
+def gateway(product: Product, sub_type: str, **fields: Any) -> str:
     """The uid of a gateway that an administrator added by the API, as the one for everything."""
     organisation = {
         "name": f"{sub_type} OF MLIMA", "shortcode": TILL if sub_type == "BUYGOODS" else BANK, "kind": sub_type,
@@ -34,7 +34,7 @@ def gateway(house: House, sub_type: str, **fields: Any) -> str:
         "passkey": f"{sub_type}-passkey",
     }  # fmt: skip
     if sub_type == "BUYGOODS":
-        assert requests.post(f"{house.daraja_url}/control/organisations", json=organisation, timeout=30).ok
+        assert requests.post(f"{product.daraja_url}/control/organisations", json=organisation, timeout=30).ok
         keys = {name: organisation[name] for name in ("consumerKey", "consumerSecret", "passkey", "storeNumber")}
     else:  # a bank's paybill belongs to the bank; the app and the passkey are those of our own shortcode
         keys = {
@@ -43,45 +43,45 @@ def gateway(house: House, sub_type: str, **fields: Any) -> str:
         }  # fmt: skip
     given = keys | {
         "type": "MPESA_API", "subType": sub_type, "name": sub_type, "displayName": "MLIMA HOUSE",
-        "shortcode": organisation["shortcode"], "env": "sandbox", "baseUrl": house.daraja_url, "isDefault": True,
+        "shortcode": organisation["shortcode"], "env": "sandbox", "baseUrl": product.daraja_url, "isDefault": True,
         "forHotspot": True, "forClinic": True,
     }  # fmt: skip
-    answer = house.api("amina").post("/api/payment-gateways", given | fields)
+    answer = product.api("amina").post("/api/payment-gateways", given | fields)
     assert answer.status_code == 201, answer.text
     return str(answer.json["id"])
 
 
-def buy(house: House, phone: str, browser: FlaskClient | None = None, **told: Any) -> str:
+def buy(product: Product, phone: str, browser: FlaskClient | None = None, **told: Any) -> str:
     """The paymentId of a day's internet that was asked for and whose prompt rings. browser: the payer's, known again."""
-    given = {"tenant": "mlima", "packageId": house.package(), "phone": phone}
-    answer = (browser or house.client()).post("/api/portal/mpesa/initiate", json=given | told)
+    given = {"tenant": "mlima", "packageId": product.package(), "phone": phone}
+    answer = (browser or product.client()).post("/api/portal/mpesa/initiate", json=given | told)
     assert answer.status_code == 201, answer.text
-    house.work(rounds=1)
+    product.work(rounds=1)
     return str(answer.json["paymentId"])
 
 
-def handset(house: House, phone: str, what: str, **given: Any) -> Any:
-    return requests.post(f"{house.daraja_url}/handset/{phone}/{what}", json=given, timeout=10).json()
+def handset(product: Product, phone: str, what: str, **given: Any) -> Any:
+    return requests.post(f"{product.daraja_url}/handset/{phone}/{what}", json=given, timeout=10).json()
 
 
-def register(house: House, uid: str, version: str) -> None:
-    answer = house.api("amina").post(f"/api/payment-gateways/{uid}/register-urls", {"version": version})
+def register(product: Product, uid: str, version: str) -> None:
+    answer = product.api("amina").post(f"/api/payment-gateways/{uid}/register-urls", {"version": version})
     assert answer.status_code == 200, answer.text
 
 
-def is_paid(house: House, token: str) -> bool:
-    return bool(house.status(token)["status"] == "paid")
+def is_paid(product: Product, token: str) -> bool:
+    return bool(product.status(token)["status"] == "paid")
 
 
-def money(house: House) -> list[tuple[str | None, int, int]]:
+def money(product: Product) -> list[tuple[str | None, int, int]]:
     """(receipt, cents, cents without a home) of everything booked."""
-    with house.inside():
+    with product.inside():
         rows = db.session.query(Transaction).order_by(Transaction.id)
         return [(one.receipt, one.amount_cents, one.unallocated_cents) for one in rows]
 
 
 @pytest.mark.parametrize("sub_type", ["BUYGOODS", "BANK"])
-def test_the_connection_is_tested_and_a_wrong_secret_named(served: House, sub_type: str) -> None:
+def test_the_connection_is_tested_and_a_wrong_secret_named(served: Product, sub_type: str) -> None:
     uid = gateway(served, sub_type)
     amina = served.api("amina")
     good = amina.post(f"/api/payment-gateways/{uid}/test")
@@ -92,7 +92,7 @@ def test_the_connection_is_tested_and_a_wrong_secret_named(served: House, sub_ty
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: House, version: str) -> None:
+def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: Product, version: str) -> None:
     register(served, gateway(served, "BUYGOODS"), version)
     phone = new_phone("00")
     token = buy(served, phone)
@@ -112,7 +112,7 @@ def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: House
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: House, version: str) -> None:
+def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: Product, version: str) -> None:
     register(served, gateway(served, "BUYGOODS"), version)
     phone = new_phone("00")
     token = buy(served, phone)
@@ -125,7 +125,7 @@ def test_an_echo_alone_pays_a_tills_prompt_when_the_callback_is_lost(served: Hou
     assert len(money(served)) == 1 and served.books() == []
 
 
-def test_who_cancels_the_prompt_and_pays_the_till_by_hand_has_paid_for_it(served: House) -> None:
+def test_who_cancels_the_prompt_and_pays_the_till_by_hand_has_paid_for_it(served: Product) -> None:
     register(served, gateway(served, "BUYGOODS"), "v2")
     phone = new_phone("00")
     token = buy(served, phone)
@@ -139,7 +139,7 @@ def test_who_cancels_the_prompt_and_pays_the_till_by_hand_has_paid_for_it(served
     assert [row[0] for row in money(served)] == [paid["receipt"]] and served.books() == []
 
 
-def test_money_at_the_till_that_nobody_was_asked_for_waits_to_be_placed(served: House) -> None:
+def test_money_at_the_till_that_nobody_was_asked_for_waits_to_be_placed(served: Product) -> None:
     register(served, gateway(served, "BUYGOODS"), "v2")
     token = buy(served, new_phone("00"))
     stranger = new_phone("01")
@@ -150,7 +150,7 @@ def test_money_at_the_till_that_nobody_was_asked_for_waits_to_be_placed(served: 
     assert served.books() == []
 
 
-def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: House) -> None:
+def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: Product) -> None:
     """Two phones that one masked number fits, both asked for the same: nobody guesses whose money it is."""
     register(served, gateway(served, "BUYGOODS"), "v2")
     one = "254712345700"
@@ -176,7 +176,7 @@ def test_two_prompts_of_one_amount_and_likeness_are_left_to_a_person(served: Hou
     assert is_paid(served, second) and not is_paid(served, first) and served.books() == []
 
 
-def two_cancelled_prompts(served: House) -> tuple[str, str]:
+def two_cancelled_prompts(served: Product) -> tuple[str, str]:
     """(phone, paymentId) of a package at a till whose payer cancelled two prompts."""
     register(served, gateway(served, "BUYGOODS"), "v2")
     phone = new_phone("02")
@@ -188,7 +188,7 @@ def two_cancelled_prompts(served: House) -> tuple[str, str]:
     return phone, token
 
 
-def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: House) -> None:
+def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: Product) -> None:
     phone, token = two_cancelled_prompts(served)
     paid = handset(served, phone, "pay", shortcode=TILL, amount=50)
     served.settle_until(lambda: is_paid(served, token))
@@ -196,7 +196,7 @@ def test_a_till_paid_by_hand_after_two_failed_prompts_opens_the_package(served: 
     assert served.status(token)["credentials"]
 
 
-def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its_payment(served: House) -> None:
+def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its_payment(served: Product) -> None:
     """The echo comes first and fits both prompts of one payment; then M-Pesa says that one of them was paid."""
     phone, token = two_cancelled_prompts(served)
     handset(served, phone, "pay", shortcode=TILL, amount=50)
@@ -208,7 +208,7 @@ def test_a_prompt_that_a_query_calls_paid_finds_the_money_that_was_taken_for_its
     assert len(money(served)) == 1 and served.books() == []
 
 
-def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(served: House) -> None:
+def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(served: Product) -> None:
     phone, token = two_cancelled_prompts(served)
     with served.app.app_context(), transaction():
         push = db.session.query(Push).order_by(Push.id).first()
@@ -220,12 +220,12 @@ def test_the_echo_of_one_of_two_prompts_that_a_query_called_paid_is_its_receipt(
     assert money(served) == [(paid["receipt"], 50_00, 0)] and served.books() == [], "booked once"
 
 
-def _prompts(house: House) -> int:
-    with house.inside():
+def _prompts(product: Product) -> int:
+    with product.inside():
         return db.session.query(Push).filter(Push.state == "cancelled").count()
 
 
-def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: House) -> None:
+def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: Product) -> None:
     """One of two likely requests is known to be paid, without its receipt: booked, the money might count twice."""
     register(served, gateway(served, "BUYGOODS"), "v2")
     one, other = "254712345702", "254799345702"
@@ -273,13 +273,13 @@ def test_what_may_be_the_receipt_of_a_paid_request_waits_for_a_person(served: Ho
     assert is_paid(served, tokens[0]) and not is_paid(served, tokens[1])
 
 
-def _undecided(house: House) -> bool:
-    house.work(rounds=1)
-    with house.inside():
+def _undecided(product: Product) -> bool:
+    product.work(rounds=1)
+    with product.inside():
         return any("More than one push" in (item.outcome or "") for item in db.session.query(InboxItem))
 
 
-def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_number(served: House) -> None:
+def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_number(served: Product) -> None:
     gateway(served, "BANK")
     phone = new_phone("00")
     token = buy(served, phone)
@@ -291,7 +291,7 @@ def test_a_bank_account_is_paid_by_a_prompt_and_the_bank_reads_its_own_account_n
     assert f"for account {BANK_ACCOUNT}" in told and len(money(served)) == 1 and served.books() == []
 
 
-def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
+def test_a_banks_lost_callback_is_found_by_asking(served: Product) -> None:
     gateway(served, "BANK")
     phone = new_phone("00")
     token = buy(served, phone)
@@ -313,13 +313,13 @@ def test_a_banks_lost_callback_is_found_by_asking(served: House) -> None:
     assert served.books() == []
 
 
-def test_a_bank_registers_no_addresses_and_says_why(served: House) -> None:
+def test_a_bank_registers_no_addresses_and_says_why(served: Product) -> None:
     uid = gateway(served, "BANK")
     refused = served.api("amina").post(f"/api/payment-gateways/{uid}/register-urls", {})
     assert refused.status_code in (409, 422, 502) and "nothing to register" in refused.text
 
 
-def test_a_clinics_invoice_is_paid_at_its_till(served: House) -> None:
+def test_a_clinics_invoice_is_paid_at_its_till(served: Product) -> None:
     register(served, gateway(served, "BUYGOODS"), "v1")
     number, token = served.invoice(850)
     phone = new_phone("00")

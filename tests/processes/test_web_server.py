@@ -24,15 +24,15 @@ from portal.payments.models import InboxItem
 from portal.processes import web_server
 from portal.processes.web_server import Front, environ_of
 from tests.support.application import KEYS
-from tests.support.business import House
 from tests.support.clock import wait_until
 from tests.support.daraja import c2b_body, receipt
+from tests.support.product import Product
 
 PATIENCE_S = 30
 
 
-def settings_of(house: House) -> dict[str, str]:
-    config = house.app.config["PORTAL"]
+def settings_of(product: Product) -> dict[str, str]:
+    config = product.app.config["PORTAL"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PORTAL_", "MPESA_"))}
     return clean | {
         "PORTAL_ENV": "development", "PORTAL_SECRET_KEY": "s" * 40, "PORTAL_DATA_KEYS": KEYS, "WEB_THREADS": "4",
@@ -43,9 +43,9 @@ def settings_of(house: House) -> dict[str, str]:
 
 @dataclass
 class Web:
-    """`portal web` in a process of its own, over a house's database."""
+    """`portal web` in a process of its own, over a product's database."""
 
-    house: House
+    product: Product
     port: int
     process: subprocess.Popen[bytes]
 
@@ -54,19 +54,19 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
 
-def started(house: House, port: int) -> subprocess.Popen[bytes]:
+def started(product: Product, port: int) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "portal", "web", "--port", str(port), "--workers", "1"]
-    return subprocess.Popen(argv, cwd=ROOT, env=settings_of(house), stderr=subprocess.PIPE)
+    return subprocess.Popen(argv, cwd=ROOT, env=settings_of(product), stderr=subprocess.PIPE)
 
 
 @pytest.fixture
-def web(house: House) -> Iterator[Web]:
+def web(product: Product) -> Iterator[Web]:
     port = free_port()
-    process = started(house, port)
+    process = started(product, port)
     try:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz") or process.poll() is not None, within_s=90)
         assert process.poll() is None
-        yield Web(house, port, process)
+        yield Web(product, port, process)
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE_S)
@@ -74,7 +74,7 @@ def web(house: House) -> Iterator[Web]:
 
 def test_fifty_slow_bodies_and_fifty_slow_headers_hold_up_no_callback(web: Web) -> None:
     """safety.md 4: four sockets with one byte of their bodies stopped the web process for 75 s."""
-    hook = web.house.hook()
+    hook = web.product.hook()
     nobody = f"/hooks/{'0' * 40}/stk/{'1' * 40}"
     with ExitStack() as held:
         for number in range(100):
@@ -89,13 +89,13 @@ def test_fifty_slow_bodies_and_fifty_slow_headers_hold_up_no_callback(web: Web) 
             assert told.status_code == 200 and told.json()["ResultCode"] == 0
         assert session.get(f"{web.url}/healthz", timeout=PATIENCE_S).json() == {"status": "ok"}
         assert session.get(f"{web.url}/hotspot/mlima/", timeout=PATIENCE_S).status_code == 200
-    with web.house.inside():
+    with web.product.inside():
         assert db.session.query(InboxItem).count() == 20, "what came half is no callback"
 
 
 def test_a_second_web_server_on_a_taken_port_says_so_and_ends(web: Web) -> None:
     """safety.md 20: it shared the port, and took half of the requests."""
-    second = started(web.house, web.port)
+    second = started(web.product, web.port)
     _out, said = second.communicate(timeout=PATIENCE_S * 2)
     assert second.returncode == 1 and f"Port {web.port}" in said.decode() and "taken" in said.decode()
     assert web.process.poll() is None and answers(f"{web.url}/healthz")

@@ -14,19 +14,19 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import put
 from portal.payments.processing import gateway_pool
 from portal.processes.worker import AppWorker
-from tests.support.business import House
+from tests.support.product import Product
 
 
 @pytest.fixture
-def worker(house: House, monkeypatch: pytest.MonkeyPatch) -> AppWorker:
+def worker(product: Product, monkeypatch: pytest.MonkeyPatch) -> AppWorker:
     monkeypatch.setattr(queue, "_is_leaving", False)
-    client = house.app.extensions["redis"]
-    AppWorker.app = house.app
+    client = product.app.extensions["redis"]
+    AppWorker.app = product.app
     queues = [Queue("outside", connection=client, serializer=JSONSerializer)]
     return AppWorker(queues, connection=client, serializer=JSONSerializer)
 
 
-def test_of_what_waits_for_mpesa_only_the_piece_in_the_air_is_ended(house: House, worker: AppWorker) -> None:
+def test_of_what_waits_for_mpesa_only_the_piece_in_the_air_is_ended(product: Product, worker: AppWorker) -> None:
     waiting, done = [1, 2, 3], []
 
     def work(row_id: int) -> None:
@@ -38,13 +38,13 @@ def test_of_what_waits_for_mpesa_only_the_piece_in_the_air_is_ended(house: House
         return [(row_id, 1) for row_id in waiting]
 
     errand = gateway_pool.Errand(due, work, lambda _row, _error: None, lambda _gateway: 1)
-    with house.inside():
+    with product.inside():
         assert gateway_pool.run(errand, threads=4, lasting=timedelta(seconds=120)) == 1
     assert (done, waiting) == ([1], [2, 3])
 
 
-def test_no_further_message_is_taken_up(house: House, worker: AppWorker) -> None:
-    with house.inside():
+def test_no_further_message_is_taken_up(product: Product, worker: AppWorker) -> None:
+    with product.inside():
         with transaction():
             put(1, "sms", "first", {"to": "254712345678", "text": "One."})
         worker.handle_warm_shutdown_request()

@@ -20,14 +20,14 @@ from portal.payments.c2b import pull
 from portal.payments.integrity import problems
 from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
 from portal.users.models import User
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
+from tests.support.product import Product
 
 
-def homeless(house: House, first: int, last: int, *, account: str = "NOBODY") -> None:
+def homeless(product: Product, first: int, last: int, *, account: str = "NOBODY") -> None:
     """Money of these numbers that fits nothing."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for number in range(first, last + 1):
             arrival = booking.Arrival("c2b", 5_000 + number, clock.now(), receipt(number), account)
@@ -47,33 +47,33 @@ def walked(client: Any, path: str, pattern: str, by: str = "after|cursor|decide_
     raise AssertionError(f"{path} never ends")
 
 
-def test_money_to_place_is_paged_to_its_end(house: House) -> None:
+def test_money_to_place_is_paged_to_its_end(product: Product) -> None:
     """money.md C32: the list was cut at 50, oldest first, without a next page."""
-    homeless(house, 1, 60)
-    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
+    homeless(product, 1, 60)
+    shown = walked(product.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
     assert shown == [receipt(number) for number in range(1, 61)]
 
 
-def test_what_waits_to_be_decided_is_paged_to_its_end(house: House) -> None:
+def test_what_waits_to_be_decided_is_paged_to_its_end(product: Product) -> None:
     """money.md C32, of the other list on that page."""
     for number in range(1, 61):
         body = c2b_body(receipt=receipt(number), amount=20, account="X", shortcode="999999")
-        assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
-    house.settle()
-    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
+        assert product.client().post(f"{product.hook()}/c2b/confirmation", json=body).status_code == 200
+    product.settle()
+    shown = walked(product.browser_of("amina"), "/staff/unmatched", r"UKL\d{7}")
     assert shown == [receipt(number) for number in range(1, 61)]
 
 
-def test_invoices_are_paged_to_their_end(house: House) -> None:
+def test_invoices_are_paged_to_their_end(product: Product) -> None:
     """Rule 14."""
-    numbers = [house.invoice(100)[0] for _one in range(60)]
-    shown = walked(house.browser_of("amina"), "/staff/invoices", r'href="/staff/attempts/[0-9a-f]+">([^<]+)<')
+    numbers = [product.invoice(100)[0] for _one in range(60)]
+    shown = walked(product.browser_of("amina"), "/staff/invoices", r'href="/staff/attempts/[0-9a-f]+">([^<]+)<')
     assert shown == numbers[::-1]
 
 
-def test_appointments_are_paged_to_their_end(house: House) -> None:
+def test_appointments_are_paged_to_their_end(product: Product) -> None:
     """Rule 14."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         patient, clinician = db.session.query(Patient).first(), db.session.query(Clinician).first()
         assert patient is not None and clinician is not None
         for number in range(60):
@@ -84,19 +84,19 @@ def test_appointments_are_paged_to_their_end(house: House) -> None:
                     price_cents=100_000, invoice_number=f"INV-{number}",
                 )
             )  # fmt: skip
-    shown = walked(house.browser_of("amina"), "/staff/appointments", r'action="/staff/appointments/([^/"]+)/approve"')
+    shown = walked(product.browser_of("amina"), "/staff/appointments", r'action="/staff/appointments/([^/"]+)/approve"')
     assert len(shown) == len(set(shown)) == 60
 
 
-def test_messages_to_check_are_paged_to_their_end(house: House) -> None:
+def test_messages_to_check_are_paged_to_their_end(product: Product) -> None:
     """Rule 14."""
     from portal.kernel import personal
 
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         gateway.kind = "MPESA_NO_API"
-    tokens = [house.invoice(100)[1] for _one in range(60)]
-    with house.app.app_context(), transaction():
+    tokens = [product.invoice(100)[1] for _one in range(60)]
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for number, token in enumerate(tokens, 1):
             payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
@@ -107,30 +107,30 @@ def test_messages_to_check_are_paged_to_their_end(house: House) -> None:
                     payment_id=payment_id, stated_cents=100, text_sealed=said,
                 )
             )  # fmt: skip
-    shown = walked(house.browser_of("amina"), "/staff/claims", r"UKL\d{7}")
+    shown = walked(product.browser_of("amina"), "/staff/claims", r"UKL\d{7}")
     assert sorted(set(shown)) == [receipt(number) for number in range(1, 61)]
 
 
 MANY = range(1, 61)
 
 
-def test_what_another_system_told_is_paged_to_its_end(house: House) -> None:
+def test_what_another_system_told_is_paged_to_its_end(product: Product) -> None:
     """Rule 14, of the same kind as money.md C32: it was cut at 50."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for number in MANY:
             told = {"receipt": receipt(number), "amount_cents": 5_000, "occurred_at": clock.now(), "state": "held"}
             whose = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id, "environment": "sandbox"}
             db.session.add(Hearsay(**whose, **told))
-    client = house.browser_of("amina")
+    client = product.browser_of("amina")
     assert "Told by another system (60)" in client.get("/staff/claims").text
     assert walked(client, "/staff/claims", r"UKL\d{7}", by="held_after") == [receipt(number) for number in MANY]
 
 
-def test_refunds_to_approve_are_paged_to_their_end(house: House) -> None:
+def test_refunds_to_approve_are_paged_to_their_end(product: Product) -> None:
     """Rule 14: the fifty-first waited until an older one was decided."""
-    homeless(house, 1, 1)
-    with house.app.app_context(), transaction():
+    homeless(product, 1, 1)
+    with product.app.app_context(), transaction():
         booked = db.session.query(Transaction).one()
         user_id = db.session.query(User.id).filter_by(name="Amina").scalar()
         for number in MANY:
@@ -142,45 +142,45 @@ def test_refunds_to_approve_are_paged_to_their_end(house: House) -> None:
                 )
             )  # fmt: skip
     found = walked(
-        house.browser_of("amina"), "/staff/refunds", r'action="/staff/refunds/(\w+)/refuse"', by="approve_after"
+        product.browser_of("amina"), "/staff/refunds", r'action="/staff/refunds/(\w+)/refuse"', by="approve_after"
     )
     assert found == [f"{number:032x}" for number in MANY]
 
 
 @pytest.mark.parametrize(("is_contradicted", "by"), [(True, "contradicted_after"), (False, "unproved_after")])
-def test_money_without_a_receipt_is_paged_to_its_end(house: House, is_contradicted: bool, by: str) -> None:
+def test_money_without_a_receipt_is_paged_to_its_end(product: Product, is_contradicted: bool, by: str) -> None:
     """Rules 12 and 14."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for _number in MANY:
             one = booking.book(gateway, booking.Arrival("query", 5_000, clock.now()))
             one.contradicted_at = clock.now() if is_contradicted else None
-    with house.inside():
+    with product.inside():
         uids = [uid for (uid,) in db.session.query(Transaction.uid).order_by(Transaction.id)]
     later(3_700)
     pattern = r'action="/staff/unmatched/provisional/(\w+)"'
-    shown = walked(house.browser_of("amina"), "/staff/unmatched", pattern, by=by)
+    shown = walked(product.browser_of("amina"), "/staff/unmatched", pattern, by=by)
     assert len(uids) == 60 and shown == [uid for uid in uids for _button in range(2)]
 
 
-def test_what_is_owed_again_is_paged_to_its_end(house: House) -> None:
+def test_what_is_owed_again_is_paged_to_its_end(product: Product) -> None:
     """Rule 14."""
-    numbers = [house.invoice(50)[0] for _one in MANY]
-    with house.app.app_context(), transaction():
+    numbers = [product.invoice(50)[0] for _one in MANY]
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for nth, number in enumerate(numbers, 1):
             payment = booking.lock_payment(db.session.query(Payment.id).filter_by(reference=number).scalar())
             came = booking.book(gateway, booking.Arrival("c2b", 5_000, clock.now(), receipt(nth), number))
             booking.allocate(came, payment, actor="test")
             booking.take_back(came, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
-    shown = walked(house.browser_of("amina"), "/staff/unmatched", r"M-Pesa reversed (UKL\d{7})", by="owed_before")
+    shown = walked(product.browser_of("amina"), "/staff/unmatched", r"M-Pesa reversed (UKL\d{7})", by="owed_before")
     assert shown == [receipt(nth) for nth in reversed(MANY)]
 
 
-def test_what_was_cancelled_and_paid_is_paged_to_its_end(house: House) -> None:
+def test_what_was_cancelled_and_paid_is_paged_to_its_end(product: Product) -> None:
     """Rule 14."""
-    numbers = [house.invoice(50)[0] for _one in MANY]
-    with house.app.app_context(), transaction():
+    numbers = [product.invoice(50)[0] for _one in MANY]
+    with product.app.app_context(), transaction():
         patient, clinician = db.session.query(Patient).first(), db.session.query(Clinician).first()
         assert patient is not None and clinician is not None
         for number in numbers:
@@ -194,25 +194,25 @@ def test_what_was_cancelled_and_paid_is_paged_to_its_end(house: House) -> None:
                 )
             )  # fmt: skip
     shown = walked(
-        house.browser_of("amina"), "/staff/unmatched", r'<h3><a href="[^"]*">([^<]+)</a></h3>', by="cancelled_after"
+        product.browser_of("amina"), "/staff/unmatched", r'<h3><a href="[^"]*">([^<]+)</a></h3>', by="cancelled_after"
     )
     assert shown == numbers
 
 
-def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_page(house: House) -> None:
+def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_page(product: Product) -> None:
     """money.md C32, 1.1 s: what is open was read anew for every row."""
     for _one in range(5):
-        house.invoice(100)
-    homeless(house, 1, 1)
-    with house.inside():
+        product.invoice(100)
+    homeless(product, 1, 1)
+    with product.inside():
         asked: list[str] = []
         listener = lambda *seen: asked.append(seen[2])  # noqa: E731
         event.listen(db.engine, "before_cursor_execute", listener)
         one = db.session.query(Transaction).all()
         matching.suggestions(one, most=3)
         for_one = len(asked)
-    homeless(house, 2, 40)
-    with house.inside():
+    homeless(product, 2, 40)
+    with product.inside():
         asked.clear()
         many = db.session.query(Transaction).all()
         assert len(many) == 40 and len(matching.suggestions(many, most=3)) == 40
@@ -220,31 +220,31 @@ def test_suggestions_are_found_with_the_same_questions_for_one_row_and_for_a_pag
     assert len(asked) == for_one
 
 
-def test_a_file_of_payments_is_whole_and_sent_as_it_is_read(house: House) -> None:
+def test_a_file_of_payments_is_whole_and_sent_as_it_is_read(product: Product) -> None:
     """Rule 14, coverage S2: it ended after 50,000 rows without a word."""
-    with house.app.app_context():
+    with product.app.app_context():
         history.fill(first=1, last=50_120, ends=50_120)
-    answer = house.browser_of("amina").get("/staff/payments.csv", buffered=False)
+    answer = product.browser_of("amina").get("/staff/payments.csv", buffered=False)
     assert answer.status_code == 200 and answer.is_streamed and answer.content_length is None
     lines = b"".join(answer.response).decode().splitlines()
     assert len(lines) == 50_121 and len({line.split(",")[1] for line in lines[1:]}) == 50_120
 
 
-def test_a_file_of_payments_has_names_and_nairobis_time(house: House) -> None:
+def test_a_file_of_payments_has_names_and_nairobis_time(product: Product) -> None:
     """use.md 25; a program's key, which may stand in an address, reads no names."""
     body = c2b_body(receipt=receipt(1), amount=20, account="=1+1")
-    assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
-    house.settle()
-    with house.inside():
+    assert product.client().post(f"{product.hook()}/c2b/confirmation", json=body).status_code == 200
+    product.settle()
+    with product.inside():
         at = db.session.query(Transaction).one().occurred_at
     local = f"{at + timedelta(hours=3):%Y-%m-%d %H:%M:%S}"
-    for text_of in (house.browser_of("njeri").get("/staff/payments.csv").text,
-                    house.api("amina").get("/api/transactions.csv").text):  # fmt: skip
+    for text_of in (product.browser_of("njeri").get("/staff/payments.csv").text,
+                    product.api("amina").get("/api/transactions.csv").text):  # fmt: skip
         head, row = text_of.splitlines()
         assert head.endswith("payerName,occurredAtNairobi") and row.endswith(f"JOHN,{local}")
         assert ",'=1+1," in row
-    with house.app.app_context():
-        names = list(export.rows_of(house.tenant_id(), search.Wanted(), has_names=False))
+    with product.app.app_context():
+        names = list(export.rows_of(product.tenant_id(), search.Wanted(), has_names=False))
     assert names[0][-2] is None
 
 
@@ -256,10 +256,10 @@ def test_no_cell_of_any_file_is_run_by_a_spreadsheet(start: str) -> None:
 
 
 def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule 11: it was only logged, and asked for again until M-Pesa listed it no more."""
-    number, token = house.invoice(1_500)
+    number, token = product.invoice(1_500)
     book = booking._insert
 
     def refuse(gateway: Any, arrival: Any, *more: Any) -> Any:
@@ -273,50 +273,50 @@ def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
         PulledTransaction(receipt(one), 150_000, clock.now(), payer, "c2b-pay-bill-debit", account)
         for one, account in ((1, "X"), (2, "BAD"), (3, number))
     ]
-    with house.app.app_context():
+    with product.app.app_context():
         gateway_id = db.session.query(Gateway.id).filter_by(shortcode="600111").scalar()
         db.session.rollback()
         since, until = clock.now() - timedelta(hours=1), clock.now() + timedelta(seconds=5)
         assert pull._take_batch(gateway_id, rows, since, until) == pull.Pulled(rows=3, new=2, failed=0)
         why = "From M-Pesa's list: it could not be taken. Test money cannot pay a real payment."
         assert db.session.query(InboxItem).filter_by(state="waiting").one().outcome == why
-    house.settle()
-    assert house.status(token)["status"] == "paid"
-    assert receipt(2) in house.browser_of("amina").get("/staff/unmatched").text and house.books() == []
+    product.settle()
+    assert product.status(token)["status"] == "paid"
+    assert receipt(2) in product.browser_of("amina").get("/staff/unmatched").text and product.books() == []
 
 
-def test_the_last_24_hours_are_24_hours_at_any_time_of_day(house: House) -> None:
+def test_the_last_24_hours_are_24_hours_at_any_time_of_day(product: Product) -> None:
     """house.md, money.md E: they began at midnight in Greenwich, three in the morning in Nairobi."""
-    _number, token = house.invoice(20)
-    house.pushed(token)
+    _number, token = product.invoice(20)
+    product.pushed(token)
     now = clock.now()
     clock.move(now.replace(hour=0, minute=30) + timedelta(days=1) - now)  # half an hour after that midnight
     if clock.now() - now < timedelta(minutes=31):
         clock.move(timedelta(hours=1))
-    with house.inside():
+    with product.inside():
         made_at = clock.now() - timedelta(hours=23)
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": made_at.replace(tzinfo=None)})
-    assert 'mlango_pushes{state="awaiting_pin"} 1.0' in metrics(house)
-    with house.app.app_context(), transaction():
+    assert 'mlango_pushes{state="awaiting_pin"} 1.0' in metrics(product)
+    with product.app.app_context(), transaction():
         earlier = (clock.now() - timedelta(hours=25)).replace(tzinfo=None)
         db.session.execute(text("UPDATE stk_pushes SET created_at = :at"), {"at": earlier})
-    assert "mlango_pushes{" not in metrics(house)
+    assert "mlango_pushes{" not in metrics(product)
 
 
-def metrics(house: House) -> str:
+def metrics(product: Product) -> str:
     """What a night watch reads."""
     from portal.operations import health
 
-    with house.app.app_context(), house.app.test_request_context("/metrics"):
+    with product.app.app_context(), product.app.test_request_context("/metrics"):
         view = health.metrics
         return view().get_data(as_text=True)  # type: ignore[union-attr]
 
 
-def test_the_check_of_the_books_takes_all_the_time_it_needs(either_house: House) -> None:
+def test_the_check_of_the_books_takes_all_the_time_it_needs(either_product: Product) -> None:
     """money.md D: on a large ledger PostgreSQL ended it after 15 seconds."""
-    house = either_house
-    with house.app.app_context():
+    product = either_product
+    with product.app.app_context():
         if db.engine.dialect.name == "sqlite":
             assert problems() == []
             return
@@ -334,20 +334,20 @@ def test_the_check_of_the_books_takes_all_the_time_it_needs(either_house: House)
         assert db.session.scalar(text("SHOW statement_timeout")) == "15s"
 
 
-def test_payments_of_one_moment_are_paged_to_their_end(house: House) -> None:
+def test_payments_of_one_moment_are_paged_to_their_end(product: Product) -> None:
     """M-Pesa tells seconds: a page may end between two payments of one."""
     from portal.payments import search
     from portal.payments.models import Transaction as Booked
 
-    number, _token = house.invoice(500)
+    number, _token = product.invoice(500)
     for n in range(3):
         body = c2b_body(receipt=receipt(n + 1), amount=100, account=number)
-        assert house.client().post(f"{house.hook()}/c2b/confirmation", json=body).status_code == 200
-    house.settle()
-    tenant_id = house.tenant_id()
-    with house.app.app_context(), transaction():
+        assert product.client().post(f"{product.hook()}/c2b/confirmation", json=body).status_code == 200
+    product.settle()
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
         db.session.query(Booked).update({"occurred_at": clock.now()})
-    with house.inside():
+    with product.inside():
         found, cursor = search.page(tenant_id, search.Wanted(), rows=2)
         rest, end = search.page(tenant_id, search.Wanted(), cursor=cursor or "", rows=2)
         assert [one.receipt for one in (*found, *rest)] == [receipt(3), receipt(2), receipt(1)] and end is None

@@ -5,8 +5,8 @@ import pytest
 from portal.kernel.db import db
 from portal.reconciliation.models import Reconciliation
 from portal.staff import reasons
-from tests.support.business import House
 from tests.support.daraja import receipt
+from tests.support.product import Product
 from tests.support.statements import ago, run
 
 
@@ -31,15 +31,15 @@ from tests.support.statements import ago, run
     ],
 )
 def test_each_sentence_that_is_ours_is_said_and_the_rest_stays(
-    house: House, kept: str, language: str, shown: str
+    product: Product, kept: str, language: str, shown: str
 ) -> None:
-    with house.app.test_request_context(f"/staff/?lang={language}"):
+    with product.app.test_request_context(f"/staff/?lang={language}"):
         assert reasons.reason(kept) == shown
 
 
-def test_every_sentence_is_known_again_with_what_was_put_into_it(house: House) -> None:
+def test_every_sentence_is_known_again_with_what_was_put_into_it(product: Product) -> None:
     """One that begins like another, or holds a name, must not be taken for it."""
-    with house.app.test_request_context("/staff/?lang=en"):
+    with product.app.test_request_context("/staff/?lang=en"):
         for one in reasons.SENTENCES:
             names = dict.fromkeys(reasons._NAMED.findall(one.template), "UKL1ABCD23")
             text = one.template % names if names else one.template
@@ -47,15 +47,15 @@ def test_every_sentence_is_known_again_with_what_was_put_into_it(house: House) -
             assert found is not None and (found[0].template, found[1]) == (one.template, len(text)), text
 
 
-def test_a_report_and_a_payments_steps_speak_swahili(house: House) -> None:
+def test_a_report_and_a_payments_steps_speak_swahili(product: Product) -> None:
     """use.md 14: the notes of a comparison and the history of a payment were English for everybody."""
-    _number, token = house.invoice(1_000)
-    house.callback(house.pushed(token), receipt=receipt(1))
-    house.settle()
-    run(house, [(receipt(2), ago(8), "Pay Bill", 700, "Y", "")])
-    with house.inside():
+    _number, token = product.invoice(1_000)
+    product.callback(product.pushed(token), receipt=receipt(1))
+    product.settle()
+    run(product, [(receipt(2), ago(8), "Pay Bill", 700, "Y", "")])
+    with product.inside():
         uid = db.session.query(Reconciliation.uid).scalar()
-    amina = house.browser_of("amina")
+    amina = product.browser_of("amina")
     page = amina.get(f"/staff/reconcile/{uid}?lang=sw").text
     booked = f"Imeingizwa kutoka kumbukumbu za M-Pesa. Risiti {receipt(2)} inasubiri kupangwa."
     assert booked in page and "Booked from" not in page

@@ -4,12 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from portal.kernel import clock
-from tests.support.business import House
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 
 
-def book(house: House, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
-    api = house.api("brian")
+def book(product: Product, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
+    api = product.api("brian")
     patient = api.post(
         "/api/patients", json={"name": "Achieng", "phone": new_phone(), "email": "achieng@example.com"}
     ).json

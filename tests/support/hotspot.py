@@ -4,13 +4,13 @@ from portal.gateways.daraja import StkAccepted
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Push
 from portal.payments.stk import pushes
-from tests.support.business import House
 from tests.support.daraja import Pushed
+from tests.support.product import Product
 
 
-def prompt_sent(house: House, token: str) -> Pushed:
+def prompt_sent(product: Product, token: str) -> Pushed:
     """The prompt of a purchase, as if M-Pesa had accepted it."""
-    with house.app.app_context():
+    with product.app.app_context():
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():

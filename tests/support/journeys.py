@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from portal.kernel import clock
-from tests.support.business import House
 from tests.support.clock import wait_until
+from tests.support.product import Product
 from tests.support.visitors import PASSWORD
 
 # What MikroTik's login page passes on; the tests' browser can reach neither address.
@@ -61,15 +61,15 @@ def local(msisdn: str) -> str:
     return f"0{msisdn[3:]}"
 
 
-def portal(house: House, *, slug: str = "mlima", router: bool = True, **more: str) -> str:
+def portal(product: Product, *, slug: str = "mlima", router: bool = True, **more: str) -> str:
     """The captive portal's address, as a router or as a plain browser calls it."""
     given = (ROUTER if router else {}) | more
-    return requests.Request("GET", f"{house.url}/hotspot/{slug}/", params=given).prepare().url or ""
+    return requests.Request("GET", f"{product.url}/hotspot/{slug}/", params=given).prepare().url or ""
 
 
-def buy(page: Page, house: House, msisdn: str, *, package: str = "1 hour", **where: Any) -> None:
+def buy(page: Page, product: Product, msisdn: str, *, package: str = "1 hour", **where: Any) -> None:
     """Choose, type the number, pay; then the page that waits is there."""
-    page.goto(portal(house, **where))
+    page.goto(portal(product, **where))
     page.locator(".pick", has_text=package).click()
     page.fill("#phone", local(msisdn))
     page.locator("main form button.primary").click()
@@ -84,18 +84,20 @@ def ask_for(page: Page, url: str, msisdn: str) -> None:
     page.wait_for_selector("#payment:not(.is-ready)")
 
 
-def sign_in(page: Page, house: House, name: str, *, slug: str = "mlima", to: str = "/staff/") -> None:
+def sign_in(page: Page, product: Product, name: str, *, slug: str = "mlima", to: str = "/staff/") -> None:
     """Through the sign-in page, like everybody."""
-    page.goto(f"{house.url}/login?next={to}")
+    page.goto(f"{product.url}/login?next={to}")
     page.fill("#email", f"{name}@{slug}.test")
     page.fill("#password", PASSWORD)
     page.locator("main form button.primary").click()
     page.wait_for_url(f"**{to}*")
 
 
-def visit(house: House, kind: str, *, in_hours: float = 3, approved: bool = True, price: int = 1_500) -> dict[str, Any]:
+def visit(
+    product: Product, kind: str, *, in_hours: float = 3, approved: bool = True, price: int = 1_500
+) -> dict[str, Any]:
     """An appointment of Otieno's, as the API shows it."""
-    desk, doctor = house.api("brian"), house.api("wanjiru")
+    desk, doctor = product.api("brian"), product.api("wanjiru")
     given = {
         "patientId": desk.get("/api/patients").json["items"][0]["id"],
         "clinicianId": desk.get("/api/clinicians").json["items"][0]["id"],
@@ -113,9 +115,9 @@ def visit(house: House, kind: str, *, in_hours: float = 3, approved: bool = True
     return dict(answer.json)
 
 
-def report_by_hand_payments(house: House, slug: str, name: str) -> None:
+def report_by_hand_payments(product: Product, slug: str, name: str) -> None:
     """Register the tenant's addresses, so that payments from the phone's menu are reported."""
-    owner = house.api(name, slug)
+    owner = product.api(name, slug)
     for gateway in owner.get("/api/payment-gateways").json["items"]:
         answer = owner.post(f"/api/payment-gateways/{gateway['id']}/register-urls")
         assert answer.status_code == 200, answer.text

@@ -9,14 +9,14 @@ from sqlalchemy.exc import OperationalError
 
 from portal.kernel.db import db
 from portal.payments.inbox import inbox
-from tests.support.business import House
+from tests.support.product import Product
 
 
 @contextmanager
-def database_away(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def database_away(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every new look into the database fails, as when its server is gone."""
     inbox.forget_doors()
-    with house.app.app_context():
+    with product.app.app_context():
         engine = db.engine
         db.session.remove()
 

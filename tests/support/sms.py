@@ -8,15 +8,15 @@ from portal.hotspot.models import AccessGrant
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.tenants.models import Tenant
-from tests.support.business import House
+from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
 MAC = "AA:BB:CC:DD:EE:01"
 
 
-def without_api(house: House, *, policy: str = "hold", slug: str = "mlima") -> None:
+def without_api(product: Product, *, policy: str = "hold", slug: str = "mlima") -> None:
     """Make a tenant's gateway one that nobody can ask, such as a till of a shop."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug=slug).one()
         tenant.sms_policy = policy
         gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).one()
@@ -32,16 +32,16 @@ def message(code: str, *, amount: float = 50, to: str = "MLIMA HOUSE", ago_s: fl
     )
 
 
-def paste(house: House, text: str, *, mac: str = MAC, slug: str = "mlima", **more: Any) -> dict[str, Any]:
-    body = {"tenant": slug, "packageId": house.package(slug=slug), "smsText": text, "macAddress": mac} | more
-    answer = house.client().post("/api/portal/mpesa/verify-sms", json={k: v for k, v in body.items() if v})
+def paste(product: Product, text: str, *, mac: str = MAC, slug: str = "mlima", **more: Any) -> dict[str, Any]:
+    body = {"tenant": slug, "packageId": product.package(slug=slug), "smsText": text, "macAddress": mac} | more
+    answer = product.client().post("/api/portal/mpesa/verify-sms", json={k: v for k, v in body.items() if v})
     assert answer.status_code == 200, answer.text
     return answer.json  # type: ignore[return-value]
 
 
-def decide(house: House, verb: str, name: str = "brian", nth: int = 0, **form: str) -> str:
+def decide(product: Product, verb: str, name: str = "brian", nth: int = 0, **form: str) -> str:
     """Press accept or refuse on the queue's page; the page afterwards."""
-    browser = house.browser_of(name)
+    browser = product.browser_of(name)
     page = browser.get("/staff/claims").text
     paths = [part.split('"', 1)[0] for part in page.split('action="')[1:]]
     path = [one for one in paths if one.endswith(verb)][nth]
@@ -50,7 +50,7 @@ def decide(house: House, verb: str, name: str = "brian", nth: int = 0, **form: s
     return browser.get("/staff/claims").text
 
 
-def grants(house: House) -> list[bool]:
+def grants(product: Product) -> list[bool]:
     """Whether each access ever opened is open now."""
-    with house.inside():
+    with product.inside():
         return [one.is_open for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]

@@ -17,8 +17,8 @@ from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.reconciliation.rows import BUCKETS
 from portal.simulator.engine.statement import LEGACY, NEWER, STORE
 from portal.tenants.models import Tenant
-from tests.support.business import House
 from tests.support.daraja import c2b_body, receipt
+from tests.support.product import Product
 
 Line = tuple[str, datetime, str, int, str, str]  # receipt, at, words, signed cents, account, linked receipt
 
@@ -192,20 +192,20 @@ def ago(minutes: float) -> datetime:
     return (clock.now() - timedelta(minutes=minutes)).replace(microsecond=0)
 
 
-def by_hand(house: House, number: int, amount: float, account: str, slug: str = "mlima") -> str:
+def by_hand(product: Product, number: int, amount: float, account: str, slug: str = "mlima") -> str:
     """Money that M-Pesa told us of."""
     shortcode = "600111" if slug == "mlima" else "600222"
     body = c2b_body(receipt=receipt(number), amount=amount, account=account, shortcode=shortcode)
-    assert house.client().post(f"{house.hook(slug)}/c2b/confirmation", json=body).status_code == 200
-    house.settle()
+    assert product.client().post(f"{product.hook(slug)}/c2b/confirmation", json=body).status_code == 200
+    product.settle()
     return receipt(number)
 
 
-def run(house: House, lines: list[Line], *, layout: str = "legacy", slug: str = "mlima") -> dict[str, int]:
+def run(product: Product, lines: list[Line], *, layout: str = "legacy", slug: str = "mlima") -> dict[str, int]:
     """Compare a statement of these lines and accept it; the counts of its report."""
     shortcode = "600111" if slug == "mlima" else "600222"
     content = as_csv(table(lines, layout, shortcode=shortcode, has_footer=layout != "legacy"))
-    with house.inside():
+    with product.inside():
         gateways = db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id)
         gateway = gateways.filter(Tenant.slug == slug).one()
         statement = runs.read_statement(content, name="statement.csv", gateway=gateway)
@@ -220,9 +220,9 @@ def counted(**buckets: int) -> dict[str, int]:
     return whole | {"rows": sum(whole.values()) - whole["missing_there"]}
 
 
-def rows(house: House, bucket: str = "") -> list[StatementRow]:
+def rows(product: Product, bucket: str = "") -> list[StatementRow]:
     """Rows of every report, oldest first."""
-    with house.inside():
+    with product.inside():
         found = select(StatementRow).order_by(StatementRow.id)
         return list(db.session.scalars(found.where(StatementRow.bucket == bucket) if bucket else found))
 
@@ -247,7 +247,7 @@ WRITTEN = (
 )  # fmt: skip
 
 
-def everything(house: House) -> list[int]:
+def everything(product: Product) -> list[int]:
     """How much there is of all that reconciliation may write."""
-    with house.inside():
+    with product.inside():
         return [db.session.scalar(text(f"SELECT count(*) FROM {name}")) for name in WRITTEN]  # noqa: S608

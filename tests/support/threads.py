@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from portal.kernel.db import db
-from tests.support.business import House
+from tests.support.product import Product
 
 
-def together(house: House, *work: Callable[[], Any]) -> list[Any]:
+def together(product: Product, *work: Callable[[], Any]) -> list[Any]:
     """Run each piece in its own thread and application context, released by a barrier; their results."""
     barrier, results, errors = threading.Barrier(len(work)), [None] * len(work), []
 
     def run(index: int, piece: Callable[[], Any]) -> None:
-        with house.app.app_context():
+        with product.app.app_context():
             barrier.wait()
             try:
                 results[index] = piece()

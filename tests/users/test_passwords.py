@@ -13,16 +13,16 @@ from portal.kernel.db import db
 from portal.outbox.models import OutboxItem
 from portal.users import links
 from portal.users.models import User
-from tests.support.business import House
 from tests.support.clock import later
+from tests.support.product import Product
 from tests.support.visitors import PASSWORD, csrf_of
 
 ADDRESS, NEW = "brian@mlima.test", "battery staple words"
 
 
-def sign_in(house: House, password: str, email: str = ADDRESS) -> int:
+def sign_in(product: Product, password: str, email: str = ADDRESS) -> int:
     """The status of signing in."""
-    client = house.client()
+    client = product.client()
     data = {"email": email, "password": password, "csrf_token": csrf_of(client, "/login")}
     return client.post("/login", data=data).status_code
 
@@ -33,15 +33,15 @@ def change(browser: Any, current: str, new: str, again: str = "") -> Any:
     return browser.post("/password/", data=data)
 
 
-def mails(house: House) -> list[dict[str, str]]:
+def mails(product: Product) -> list[dict[str, str]]:
     """What was mailed."""
-    with house.inside():
+    with product.inside():
         items = db.session.query(OutboxItem).filter_by(kind="email").order_by(OutboxItem.id).all()
         return [json.loads(vault.unseal(one.payload_sealed, context=f"outbox/{one.tenant_id}")) for one in items]
 
 
-def ask_for_link(house: House, email: str) -> Any:
-    client = house.client()
+def ask_for_link(product: Product, email: str) -> Any:
+    client = product.client()
     return client.post(
         "/password/forgotten", data={"email": email, "csrf_token": csrf_of(client, "/password/forgotten")}
     )
@@ -54,29 +54,31 @@ def link_in(mail: dict[str, str]) -> str:
     return found.group(1)
 
 
-def choose(house: House, path: str, new: str = NEW) -> Any:
-    client = house.client()
+def choose(product: Product, path: str, new: str = NEW) -> Any:
+    client = product.client()
     token = csrf_of(client, path)
     return client.post(path, data={"password": new, "again": new, "csrf_token": token})
 
 
 @pytest.mark.parametrize("name", ["brian", "otieno"])
-def test_a_changed_password_ends_every_other_session_and_token(either_house: House, name: str) -> None:
+def test_a_changed_password_ends_every_other_session_and_token(either_product: Product, name: str) -> None:
     """safety.md 12: nothing could be changed, and nothing ended."""
-    house, first_page = either_house, {"brian": "/staff/", "otieno": "/account/"}[name]
-    browser, elsewhere, api = house.browser_of(name), house.browser_of(name), house.api(name)
+    product, first_page = either_product, {"brian": "/staff/", "otieno": "/account/"}[name]
+    browser, elsewhere, api = product.browser_of(name), product.browser_of(name), product.api(name)
     assert api.get("/api/mpesa/order/x").status_code == 404
     answer = change(browser, PASSWORD, NEW)
     assert answer.status_code == 303 and answer.headers["Location"] == first_page
     assert "Your password is changed" in browser.get(first_page).text, "who changed it stays"
     assert elsewhere.get(first_page).status_code == 302
     assert api.get("/api/mpesa/order/x").status_code == 401
-    assert sign_in(house, PASSWORD, f"{name}@mlima.test") == 422 and sign_in(house, NEW, f"{name}@mlima.test") == 303
-    assert house.browser_of("amina").get("/staff/").status_code == 200, "nobody else's"
+    assert (
+        sign_in(product, PASSWORD, f"{name}@mlima.test") == 422 and sign_in(product, NEW, f"{name}@mlima.test") == 303
+    )
+    assert product.browser_of("amina").get("/staff/").status_code == 200, "nobody else's"
 
 
-def test_a_password_is_changed_only_by_who_knows_it_and_to_one_that_will_do(house: House) -> None:
-    browser = house.browser_of("brian")
+def test_a_password_is_changed_only_by_who_knows_it_and_to_one_that_will_do(product: Product) -> None:
+    browser = product.browser_of("brian")
     for given, said in (
         (("wrong words", NEW), "This is not your password"),
         ((PASSWORD, "short"), "at least 10 characters"),
@@ -85,89 +87,89 @@ def test_a_password_is_changed_only_by_who_knows_it_and_to_one_that_will_do(hous
         answer = change(browser, *given)
         assert answer.status_code == 422 and said in answer.text and NEW not in answer.text
     assert browser.post("/password/", data={"current": PASSWORD, "password": NEW, "again": NEW}).status_code == 400
-    assert sign_in(house, PASSWORD) == 303 and house.client().get("/password/").status_code == 302
+    assert sign_in(product, PASSWORD) == 303 and product.client().get("/password/").status_code == 302
     assert [change(browser, "wrong words", NEW).status_code for _try in range(8)] == [422] * 8
     answer = change(browser, PASSWORD, NEW)
     assert answer.status_code == 429 and "Too many wrong passwords" in answer.text and answer.headers["Retry-After"]
 
 
-def test_a_link_by_mail_sets_a_password_once_and_ends_what_was_signed_in(either_house: House) -> None:
-    house = either_house
-    browser, api = house.browser_of("brian"), house.api("brian")
-    assert ask_for_link(house, " Brian@mlima.test").status_code == 200
-    (mail,) = mails(house)
+def test_a_link_by_mail_sets_a_password_once_and_ends_what_was_signed_in(either_product: Product) -> None:
+    product = either_product
+    browser, api = product.browser_of("brian"), product.api("brian")
+    assert ask_for_link(product, " Brian@mlima.test").status_code == 200
+    (mail,) = mails(product)
     assert mail["to"] == ADDRESS and "Mlima House" in mail["text"]
     path = link_in(mail)
-    assert house.client().get(path).status_code == 200 == house.client().get(path).status_code, (
+    assert product.client().get(path).status_code == 200 == product.client().get(path).status_code, (
         "looking uses nothing up"
     )
-    assert choose(house, path, "short").status_code == 422
-    assert choose(house, path).headers["Location"] == "/login"
+    assert choose(product, path, "short").status_code == 422
+    assert choose(product, path).headers["Location"] == "/login"
     assert browser.get("/staff/").status_code == 302 and api.get("/api/clinicians").status_code == 401
-    assert house.client().get(path).status_code == 410, "once"
-    assert sign_in(house, NEW) == 303 and sign_in(house, PASSWORD) == 422
+    assert product.client().get(path).status_code == 410, "once"
+    assert sign_in(product, NEW) == 303 and sign_in(product, PASSWORD) == 422
 
 
-def test_a_link_is_over_after_an_hour_or_a_newer_password_and_is_no_bearer_token(house: House) -> None:
-    ask_for_link(house, ADDRESS)
-    path = link_in(mails(house)[0])
+def test_a_link_is_over_after_an_hour_or_a_newer_password_and_is_no_bearer_token(product: Product) -> None:
+    ask_for_link(product, ADDRESS)
+    path = link_in(mails(product)[0])
     later(3_599)
-    assert house.client().get(path).status_code == 200
+    assert product.client().get(path).status_code == 200
     later(2)
-    assert house.client().get(path).status_code == 410
-    ask_for_link(house, ADDRESS)
-    path = link_in(mails(house)[1])
-    assert change(house.browser_of("brian"), PASSWORD, NEW).status_code == 303
-    assert house.client().get(path).status_code == 410
-    with house.inside():
+    assert product.client().get(path).status_code == 410
+    ask_for_link(product, ADDRESS)
+    path = link_in(mails(product)[1])
+    assert change(product.browser_of("brian"), PASSWORD, NEW).status_code == 303
+    assert product.client().get(path).status_code == 410
+    with product.inside():
         person = db.session.query(User).filter_by(email=ADDRESS).one()
-        token = links.make(person, house.app.secret_key, good_for=links.MAILED_FOR)
+        token = links.make(person, product.app.secret_key, good_for=links.MAILED_FOR)
     headers = {"Authorization": f"Bearer {token}"}
-    assert house.client().get("/api/clinicians", headers=headers).status_code == 401
-    bearer = house.client().post("/api/auth/token", json={"email": ADDRESS, "password": NEW}).json["accessToken"]
-    assert house.client().get(f"/password/new/{bearer}").status_code == 410
-    assert house.client().get(f"/password/new/{token[:-3]}xxx").status_code == 410
+    assert product.client().get("/api/clinicians", headers=headers).status_code == 401
+    bearer = product.client().post("/api/auth/token", json={"email": ADDRESS, "password": NEW}).json["accessToken"]
+    assert product.client().get(f"/password/new/{bearer}").status_code == 410
+    assert product.client().get(f"/password/new/{token[:-3]}xxx").status_code == 410
 
 
-def test_asking_for_a_link_tells_nobody_who_signs_in_and_fills_nobodys_mailbox(house: House) -> None:
-    known, unknown = ask_for_link(house, ADDRESS), ask_for_link(house, "nobody@mlima.test")
+def test_asking_for_a_link_tells_nobody_who_signs_in_and_fills_nobodys_mailbox(product: Product) -> None:
+    known, unknown = ask_for_link(product, ADDRESS), ask_for_link(product, "nobody@mlima.test")
     assert (known.status_code, known.text) == (200, unknown.text)
-    assert len(mails(house)) == 1
+    assert len(mails(product)) == 1
     for _time in range(5):
-        ask_for_link(house, ADDRESS)
-    assert len(mails(house)) <= 2, "one in ten minutes"
-    assert [ask_for_link(house, "x@y.test").status_code for _time in range(16)][-1] == 429
+        ask_for_link(product, ADDRESS)
+    assert len(mails(product)) <= 2, "one in ten minutes"
+    assert [ask_for_link(product, "x@y.test").status_code for _time in range(16)][-1] == 429
 
 
-def test_whoever_is_locked_out_by_a_neighbour_comes_in_by_a_link(house: House) -> None:
+def test_whoever_is_locked_out_by_a_neighbour_comes_in_by_a_link(product: Product) -> None:
     """safety.md 11: a new browser on a network where somebody guesses."""
     for _try in range(9):
-        house.client().post("/api/auth/token", json={"email": ADDRESS, "password": "wrong words"})
-    assert sign_in(house, PASSWORD) == 429
-    ask_for_link(house, ADDRESS)
-    client, path = house.client(), link_in(mails(house)[0])
+        product.client().post("/api/auth/token", json={"email": ADDRESS, "password": "wrong words"})
+    assert sign_in(product, PASSWORD) == 429
+    ask_for_link(product, ADDRESS)
+    client, path = product.client(), link_in(mails(product)[0])
     client.post(path, data={"password": NEW, "again": NEW, "csrf_token": csrf_of(client, path)})
     data = {"email": ADDRESS, "password": NEW, "csrf_token": csrf_of(client, "/login")}
     assert client.post("/login", data=data).status_code == 303
 
 
-def test_the_newest_of_two_changes_at_once_wins_and_the_other_is_told(house: House) -> None:
-    ask_for_link(house, ADDRESS)
-    path = link_in(mails(house)[0])
-    first, second = house.client(), house.client()
+def test_the_newest_of_two_changes_at_once_wins_and_the_other_is_told(product: Product) -> None:
+    ask_for_link(product, ADDRESS)
+    path = link_in(mails(product)[0])
+    first, second = product.client(), product.client()
     tokens = [csrf_of(client, path) for client in (first, second)]
     answers = [
         client.post(path, data={"password": f"{NEW} {n}", "again": f"{NEW} {n}", "csrf_token": token})
         for n, (client, token) in enumerate(zip((first, second), tokens, strict=True))
     ]
     assert [answer.status_code for answer in answers] == [303, 410]
-    assert sign_in(house, f"{NEW} 0") == 303
+    assert sign_in(product, f"{NEW} 0") == 303
 
 
 @pytest.fixture
-def portal(house: House, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs `portal ...` in this house; (exit code, what it said)."""
-    monkeypatch.setattr("portal.app.create_app", lambda *_given: house.app)
+def portal(product: Product, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs `portal ...` in this product; (exit code, what it said)."""
+    monkeypatch.setattr("portal.app.create_app", lambda *_given: product.app)
     monkeypatch.setattr("portal.cli.running._use_demonstration", lambda: None)
 
     def run(*words: str, typed: str = "") -> tuple[int, str]:
@@ -177,42 +179,42 @@ def portal(house: House, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_the_command_gives_a_new_password_or_a_link(house: House, portal: Any) -> None:
-    browser, api = house.browser_of("brian"), house.api("brian")
+def test_the_command_gives_a_new_password_or_a_link(product: Product, portal: Any) -> None:
+    browser, api = product.browser_of("brian"), product.api("brian")
     code, said = portal("user", "password", ADDRESS, typed=f"{NEW}\n{NEW}\n")
     assert code == 0 and NEW not in said
     assert browser.get("/staff/").status_code == 302 and api.get("/api/clinicians").status_code == 401
-    assert sign_in(house, NEW) == 303
+    assert sign_in(product, NEW) == 303
     code, said = portal("user", "password", ADDRESS, "--link")
     assert code == 0 and said.startswith("http://127.0.0.1:1/password/new/")
-    assert choose(house, said.strip().removeprefix("http://127.0.0.1:1"), PASSWORD).status_code == 303
-    assert sign_in(house, PASSWORD) == 303
+    assert choose(product, said.strip().removeprefix("http://127.0.0.1:1"), PASSWORD).status_code == 303
+    assert sign_in(product, PASSWORD) == 303
     assert portal("user", "password", "nobody@mlima.test", "--link") == (1, "Nobody signs in with nobody@mlima.test.\n")
     assert portal("user", "password", ADDRESS, typed="short\nshort\n")[0] == 1
 
 
-def test_commands_change_roles_and_end_them_at_once(house: House, portal: Any) -> None:
+def test_commands_change_roles_and_end_them_at_once(product: Product, portal: Any) -> None:
     """coverage.md S1: nothing changed a role, deactivated or revoked; a known address had no second tenant."""
-    browser, api = house.browser_of("brian"), house.api("brian")
+    browser, api = product.browser_of("brian"), product.api("brian")
     assert api.get("/api/payment-gateways").status_code == 403
     assert portal("user", "role", ADDRESS, "--tenant", "mlima", "--role", "tenant_admin")[0] == 0
     assert api.get("/api/payment-gateways").status_code == 200 and browser.get("/staff/gateways").status_code == 200
     assert portal("user", "role", ADDRESS, "--tenant", "bahari", "--role", "accountant")[0] == 0
     assert browser.get("/staff/").status_code == 302, "whoever joins another business signs in anew"
-    browser = house.browser_of("brian")
+    browser = product.browser_of("brian")
     assert "Bahari House" in browser.get("/staff/?tenant=bahari").text
     assert portal("user", "deactivate", ADDRESS, "--tenant", "mlima")[0] == 0
     assert browser.get("/staff/gateways").status_code == 403
     assert "Bahari House" in browser.get("/staff/?tenant=mlima").text, "what is left is the other business"
     assert portal("user", "deactivate", ADDRESS)[0] == 0
-    assert browser.get("/staff/").status_code == 302 and sign_in(house, PASSWORD) == 422
+    assert browser.get("/staff/").status_code == 302 and sign_in(product, PASSWORD) == 422
     assert portal("user", "activate", ADDRESS)[0] == 0
-    assert sign_in(house, PASSWORD) == 303
+    assert sign_in(product, PASSWORD) == 303
 
 
-def test_a_revoked_key_opens_nothing(house: House, portal: Any) -> None:
+def test_a_revoked_key_opens_nothing(product: Product, portal: Any) -> None:
     key = portal("key", "create", "mlima", "--name", "shop")[1].strip()
-    client = house.client()
+    client = product.client()
     assert client.get("/api/transactions", headers={"X-API-Key": key}).status_code == 200
     number = portal("key", "list", "mlima")[1].split()[0]
     assert portal("key", "revoke", "bahari", number)[0] == 1, "another tenant's"
@@ -222,13 +224,13 @@ def test_a_revoked_key_opens_nothing(house: House, portal: Any) -> None:
     assert "revoked" in portal("key", "list", "mlima")[1]
 
 
-def test_a_sign_in_page_carries_the_name_of_the_clinic_that_led_to_it(house: House) -> None:
+def test_a_sign_in_page_carries_the_name_of_the_clinic_that_led_to_it(product: Product) -> None:
     """use.md: a patient who signs in read "Mlango" instead of the clinic."""
-    front = house.client().get("/clinic/mlima/").text
+    front = product.client().get("/clinic/mlima/").text
     assert 'href="/login?tenant=mlima"' in front
-    assert "<title>Sign in · Mlima House</title>" in house.client().get("/login?tenant=mlima").text
-    browser = house.browser_of("otieno")
+    assert "<title>Sign in · Mlima House</title>" in product.client().get("/login?tenant=mlima").text
+    browser = product.browser_of("otieno")
     assert "Mlima House</title>" in browser.get("/account/").text
     later(25 * 3_600)
     assert "<title>Sign in · Mlima House</title>" in browser.get(browser.get("/account/").headers["Location"]).text
-    assert "<title>Sign in · Mlango</title>" in house.client().get("/login?tenant=nobody").text
+    assert "<title>Sign in · Mlango</title>" in product.client().get("/login?tenant=nobody").text

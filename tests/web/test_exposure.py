@@ -12,27 +12,27 @@ import pytest
 
 from portal.kernel.paths import ROOT
 from tests.support.application import KEYS
-from tests.support.business import House, closed_house, opened_house
 from tests.support.daraja import receipt
+from tests.support.product import Product, closed_product, opened_product
 
 OURS = "https://pay.mlima.test"
 TOKEN = "t" * 40
-Made = Callable[..., House]
+Made = Callable[..., Product]
 
 
 @pytest.fixture
 def in_production(sqlite_url: str, clean_redis_url: str, tmp_path: Path) -> Iterator[Made]:
     """The product as an operator runs it."""
-    houses = []
+    products = []
 
-    def make(**changes: Any) -> House:
+    def make(**changes: Any) -> Product:
         given = {"development": False, "public_url": OURS} | changes
-        houses.append(opened_house(sqlite_url, clean_redis_url, tmp_path, **given).furnish())
-        return houses[-1]
+        products.append(opened_product(sqlite_url, clean_redis_url, tmp_path, **given).furnish())
+        return products[-1]
 
     yield make
-    for house in houses:
-        closed_house(house)
+    for product in products:
+        closed_product(product)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_a_load_balancer_asks_for_health_by_address(in_production: Made) -> None
 @pytest.mark.parametrize("proxies", [0, 1])
 def test_a_forwarded_host_names_nothing_of_ours(in_production: Made, proxies: int) -> None:
     """safety.md 16: with a trusted proxy X-Forwarded-Host became `user-portal-url`."""
-    house = in_production(trusted_proxies=proxies)
-    _number, token = house.invoice(100)
+    product = in_production(trusted_proxies=proxies)
+    _number, token = product.invoice(100)
     foreign = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example", "X-Host": "evil.example"}
     for path in (f"/hotspot/mlima/api/{token}", "/hotspot/mlima/", f"/pay/{token}"):
-        answer = house.client().get(path, headers=foreign, base_url=OURS)
+        answer = product.client().get(path, headers=foreign, base_url=OURS)
         assert answer.status_code == 200 and "evil.example" not in answer.text + str(answer.headers), path
-    captive = house.client().get(f"/hotspot/mlima/api/{token}", headers=foreign, base_url=OURS)
+    captive = product.client().get(f"/hotspot/mlima/api/{token}", headers=foreign, base_url=OURS)
     assert captive.json["user-portal-url"] == f"{OURS}/hotspot/mlima/"  # type: ignore[index]
 
 
-def test_in_development_the_captive_portals_address_is_the_public_one_too(house: House) -> None:
-    answer = house.client().get("/hotspot/mlima/api/nonsense", headers={"Host": "evil.example"})
+def test_in_development_the_captive_portals_address_is_the_public_one_too(product: Product) -> None:
+    answer = product.client().get("/hotspot/mlima/api/nonsense", headers={"Host": "evil.example"})
     assert answer.json["user-portal-url"] == "http://127.0.0.1:1/hotspot/mlima/"  # type: ignore[index]
 
 
@@ -87,10 +87,10 @@ def test_in_development_the_captive_portals_address_is_the_public_one_too(house:
 )  # fmt: skip
 def test_the_counts_are_behind_their_token(in_production: Made, given: dict[str, str], status: int) -> None:
     """safety.md 15: /metrics summed all tenants' sales for anybody."""
-    house = in_production(metrics_token=TOKEN)
-    answer = house.client().get("/metrics", headers=given, base_url=OURS)
+    product = in_production(metrics_token=TOKEN)
+    answer = product.client().get("/metrics", headers=given, base_url=OURS)
     assert answer.status_code == status and ("mlango_pushes" in answer.text) is (status == 200)
-    assert house.client().get(f"/metrics?token={TOKEN}", base_url=OURS).status_code == 401, "never in an address"
+    assert product.client().get(f"/metrics?token={TOKEN}", base_url=OURS).status_code == 401, "never in an address"
 
 
 def test_without_a_token_production_has_no_metrics_and_health_stays(in_production: Made) -> None:
@@ -108,8 +108,8 @@ def test_productions_front_page_names_no_tenant(in_production: Made, sqlite_url:
         assert named not in page.text
 
 
-def test_a_demonstrations_front_page_still_shows_its_doors(house: House) -> None:
-    assert "/hotspot/mlima/" in house.client().get("/").text
+def test_a_demonstrations_front_page_still_shows_its_doors(product: Product) -> None:
+    assert "/hotspot/mlima/" in product.client().get("/").text
 
 
 def test_database_and_spool_are_nobody_elses_to_read(clean_redis_url: str, tmp_path: Path) -> None:
@@ -138,14 +138,14 @@ def test_database_and_spool_are_nobody_elses_to_read(clean_redis_url: str, tmp_p
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
-def test_a_meetings_link_is_whole_wherever_the_clinic_meets(house: House) -> None:
+def test_a_meetings_link_is_whole_wherever_the_clinic_meets(product: Product) -> None:
     """coverage.md C4: without a base URL the link was relative, and went out by SMS so."""
     from portal.clinic import meetings
     from portal.clinic.models import Appointment
     from portal.tenants.models import Tenant
 
     one = Appointment(join_token="abc")
-    with house.inside():
+    with product.inside():
         for base, link in (
             ("", "http://127.0.0.1:1/join/abc"),
             ("/rooms", "http://127.0.0.1:1/rooms/abc"),
@@ -155,9 +155,9 @@ def test_a_meetings_link_is_whole_wherever_the_clinic_meets(house: House) -> Non
 
 
 def test_what_is_sold_shows_in_the_counts_of_who_may_read_them(in_production: Made) -> None:
-    house = in_production(metrics_token=TOKEN)
-    _number, token = house.invoice(100)
-    push = house.pushed(token)
-    house.callback(push, receipt=receipt(1))
-    text = house.client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, base_url=OURS).text
+    product = in_production(metrics_token=TOKEN)
+    _number, token = product.invoice(100)
+    push = product.pushed(token)
+    product.callback(push, receipt=receipt(1))
+    text = product.client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, base_url=OURS).text
     assert 'mlango_pushes{state="awaiting_pin"} 1.0' in text

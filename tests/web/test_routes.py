@@ -30,8 +30,8 @@ from portal.users.tokens import new_api_key
 from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.support.application import closed, config_for, opened
-from tests.support.business import House
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
+from tests.support.product import Product
 from tests.support.services.redis_server import fresh_redis_database
 from tests.support.visitors import csrf_of
 from tests.support.who_may import LETTERS, TABLE
@@ -84,31 +84,31 @@ FORM = {"reference": "X", "reason": "r", "phone": "0722000111"}
 
 
 @pytest.fixture(scope="module")
-def walked(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One furnished house with a thing of every kind in mlima, shared by this module; limits off, nobody waits."""
+def walked(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One furnished product with a thing of every kind in mlima, shared by this module; limits off, nobody waits."""
     folder = tmp_path_factory.mktemp("walked")
     (folder / "portal.db").write_bytes(_sqlite_template.read_bytes())
     config = config_for(f"sqlite:///{folder}/portal.db", fresh_redis_database(redis_url), folder / "data")
-    house = House(opened(config)).furnish()
+    product = Product(opened(config)).furnish()
     waited, start_push.WAIT_S = start_push.WAIT_S, 0
     limiter.enabled = False
-    house.things = things_of(house)  # type: ignore[attr-defined]
-    yield house
+    product.things = things_of(product)  # type: ignore[attr-defined]
+    yield product
     limiter.enabled, start_push.WAIT_S = True, waited
-    closed(house.app)
+    closed(product.app)
 
 
-def things_of(house: House) -> dict[str, str]:
+def things_of(product: Product) -> dict[str, str]:
     """One identifier of each kind, all of them mlima's."""
-    amina, brian = house.api("amina"), house.api("brian")
-    number, token = house.invoice(1_500)
-    push = house.pushed(token)
-    house.callback(push, receipt=receipt(1))
+    amina, brian = product.api("amina"), product.api("brian")
+    number, token = product.invoice(1_500)
+    push = product.pushed(token)
+    product.callback(push, receipt=receipt(1))
     lost = c2b_body(receipt=receipt(2), amount=70, account="LOST")
-    stranger(house).post(f"{house.hook()}/c2b/confirmation", json=lost)
+    stranger(product).post(f"{product.hook()}/c2b/confirmation", json=lost)
     doubtful = c2b_body(receipt=receipt(3), amount=10, account="X", shortcode="600333")
-    stranger(house).post(f"{house.hook()}/c2b/confirmation", json=doubtful)
-    house.settle()
+    stranger(product).post(f"{product.hook()}/c2b/confirmation", json=doubtful)
+    product.settle()
     patient = brian.get("/api/patients").json["items"][0]["id"]
     booking = {
         "patientId": patient, "clinicianId": brian.get("/api/clinicians").json["items"][0]["id"], "kind": "virtual",
@@ -123,20 +123,20 @@ def things_of(house: House) -> dict[str, str]:
         "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
-        "appointment": approved(house, brian.post("/api/appointments", booking).json["id"]),
-        **rows_of(house, token),
+        "appointment": approved(product, brian.post("/api/appointments", booking).json["id"]),
+        **rows_of(product, token),
     }  # fmt: skip
 
 
-def approved(house: House, appointment_id: str) -> str:
+def approved(product: Product, appointment_id: str) -> str:
     """The same, approved: its payment exists."""
-    assert house.api("wanjiru").post(f"/api/appointments/{appointment_id}/approve").status_code == 200
+    assert product.api("wanjiru").post(f"/api/appointments/{appointment_id}/approve").status_code == 200
     return appointment_id
 
 
-def rows_of(house: House, token: str) -> dict[str, str]:
+def rows_of(product: Product, token: str) -> dict[str, str]:
     """A refund, a claim and a compared statement, put where they would lie."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         paid = db.session.query(Transaction).filter_by(receipt=receipt(1)).one()
         payment = db.session.query(Payment).filter_by(token=token).one()
@@ -176,11 +176,11 @@ def rows_of(house: House, token: str) -> dict[str, str]:
         }  # fmt: skip
 
 
-def rules(house: House, *prefixes: str) -> list[tuple[str, Rule]]:
+def rules(product: Product, *prefixes: str) -> list[tuple[str, Rule]]:
     """Every method and rule under these paths, the destroying ones last."""
     found = [
         (method, rule)
-        for rule in house.app.url_map.iter_rules()
+        for rule in product.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith(prefixes) and not rule.endpoint.startswith("hooks.")
     ]
@@ -191,7 +191,7 @@ def rules(house: House, *prefixes: str) -> list[tuple[str, Rule]]:
 PLACE = re.compile(r"<(?:(\w+):)?(\w+)>")
 
 
-def path_of(house: House, rule: Rule) -> str:
+def path_of(product: Product, rule: Rule) -> str:
     """The rule with mlima's things in its places."""
     literal, path = "", []
     for part in rule.rule.split("/"):
@@ -201,7 +201,7 @@ def path_of(house: House, rule: Rule) -> str:
         else:
             kind = NAMES_OF.get((literal, found.group(2)))
             assert kind, f"{rule.rule}: say in NAMES_OF what stands in the place {found.group(2)} after {literal}."
-            part = PLACE.sub(house.things[kind], part)  # type: ignore[attr-defined]
+            part = PLACE.sub(product.things[kind], part)  # type: ignore[attr-defined]
         path.append(part)
     return "/".join(path)
 
@@ -211,17 +211,17 @@ def path_of_nobody(rule: Rule) -> str:
     return PLACE.sub(lambda found: "999999" if found.group(1) == "int" else "nobody", rule.rule)
 
 
-def body_of(house: House, rule: Rule) -> dict[str, Any]:
+def body_of(product: Product, rule: Rule) -> dict[str, Any]:
     """A body that the door reads without complaint."""
     given = BODIES.get(rule.endpoint, {})
-    return {name: house.things["invoice"] if value == "@invoice" else value for name, value in given.items()}  # type: ignore[attr-defined]
+    return {name: product.things["invoice"] if value == "@invoice" else value for name, value in given.items()}  # type: ignore[attr-defined]
 
 
-def rows_owned(house: House, slug: str = "mlima") -> dict[str, list[Any]]:
+def rows_owned(product: Product, slug: str = "mlima") -> dict[str, list[Any]]:
     """Every row of a tenant, as the database has it."""
-    tenant_id = house.tenant_id(slug)
+    tenant_id = product.tenant_id(slug)
     tables = [table for table in db.metadata.sorted_tables if {"tenant_id", "id"} <= set(table.c.keys())]
-    with house.inside():
+    with product.inside():
         return {
             table.name: [
                 tuple(row)
@@ -231,15 +231,15 @@ def rows_owned(house: House, slug: str = "mlima") -> dict[str, list[Any]]:
         }
 
 
-def stranger(house: House) -> Any:
+def stranger(product: Product) -> Any:
     """A stranger's browser."""
-    return house.client()
+    return product.client()
 
 
 # --- strangers
 
 
-def test_a_stranger_at_a_staff_page_is_sent_to_sign_in_and_back(walked: House) -> None:
+def test_a_stranger_at_a_staff_page_is_sent_to_sign_in_and_back(walked: Product) -> None:
     for method, rule in rules(walked, "/staff", "/account"):
         client = stranger(walked)
         data = {"csrf_token": csrf_of(client, "/login")} if method == "POST" else None
@@ -248,7 +248,7 @@ def test_a_stranger_at_a_staff_page_is_sent_to_sign_in_and_back(walked: House) -
 
 
 @pytest.mark.property(50)
-def test_a_stranger_at_the_api_is_told_to_sign_in_but_for_the_written_list(walked: House) -> None:
+def test_a_stranger_at_the_api_is_told_to_sign_in_but_for_the_written_list(walked: Product) -> None:
     open_doors = set()
     for method, rule in rules(walked, "/api/"):
         answer = stranger(walked).open(path_of(walked, rule), method=method, json=body_of(walked, rule))
@@ -263,7 +263,7 @@ def test_a_stranger_at_the_api_is_told_to_sign_in_but_for_the_written_list(walke
 # --- another tenant
 
 
-def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked: House) -> None:
+def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked: Product) -> None:
     before = rows_owned(walked)
     secrets = [walked.things[kind] for kind in ("invoice", "payment")]  # type: ignore[attr-defined]
     chege, browser = walked.api("chege"), walked.browser_of("chege")
@@ -344,24 +344,24 @@ def named(things: dict[str, str], own: dict[str, str], text: Any) -> Any:
     )
 
 
-def own_things(house: House) -> dict[str, str]:
+def own_things(product: Product) -> dict[str, str]:
     """Bahari's own: what it may name."""
-    chege = house.api("chege")
+    chege = product.api("chege")
     lost = c2b_body(receipt=receipt(51), amount=70, account="LOST", shortcode="600222")
-    stranger(house).post(f"{house.hook('bahari')}/c2b/confirmation", json=lost)
-    house.settle()
+    stranger(product).post(f"{product.hook('bahari')}/c2b/confirmation", json=lost)
+    product.settle()
     customer = chege.post("/api/customers", {"name": "Own", "phone": "0733000999"}).json["id"]
     by_hand = {"customerId": customer, "amount": 30, "channel": "cash"}
     return {
         "customer": customer, "manual": chege.post("/api/payments/manual", by_hand).json["id"],
         "patient": chege.post("/api/patients", {"name": "Own", "phone": "0733000998"}).json["id"],
         "clinician": chege.get("/api/clinicians").json["items"][0]["id"],
-        "invoice": house.invoice(5, "bahari")[0],
+        "invoice": product.invoice(5, "bahari")[0],
         "transaction": chege.get(f"/api/transactions?receipt={receipt(51)}").json["items"][0]["id"],
     }  # fmt: skip
 
 
-def test_what_another_tenant_names_in_a_body_a_form_or_a_query_is_nobodys(walked: House) -> None:
+def test_what_another_tenant_names_in_a_body_a_form_or_a_query_is_nobodys(walked: Product) -> None:
     """coverage.md G1: the walk had gone through the places of addresses only."""
     own, chege, browser = own_things(walked), walked.api("chege"), walked.browser_of("chege")
     theirs = dict(walked.things)  # type: ignore[attr-defined]
@@ -393,13 +393,13 @@ def test_what_another_tenant_names_in_a_body_a_form_or_a_query_is_nobodys(walked
             assert name not in text, f"{path} shows mlima's {name}"
 
 
-def numbers(house: House, slug: str) -> list[str]:
+def numbers(product: Product, slug: str) -> list[str]:
     """Invoice numbers of a tenant."""
     who = "chege" if slug == "bahari" else "brian"
-    return [item["number"] for item in house.api(who).get("/api/invoices").json["items"]]
+    return [item["number"] for item in product.api(who).get("/api/invoices").json["items"]]
 
 
-def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: House) -> None:
+def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: Product) -> None:
     """An identifier that is nobody's would prove nothing. One that was used up above is found and refused."""
     amina = walked.api("amina")
     things = dict(walked.things)  # type: ignore[attr-defined]
@@ -414,7 +414,7 @@ def test_mlimas_own_administrator_does_find_what_the_bodies_name(walked: House) 
         assert answer.status_code not in (403, 404) and "no such" not in answer.text, f"{path}: {answer.text[:200]}"
 
 
-def test_a_callback_through_another_tenants_gateway_moves_nothing_of_ours(walked: House) -> None:
+def test_a_callback_through_another_tenants_gateway_moves_nothing_of_ours(walked: Product) -> None:
     """The hooks' addresses name a gateway and a push: of two tenants, they fit nothing."""
     _number, token = walked.invoice(700)
     push = walked.pushed(token)
@@ -428,7 +428,7 @@ def test_a_callback_through_another_tenants_gateway_moves_nothing_of_ours(walked
     assert rows_owned(walked) == before
 
 
-def test_the_tenant_in_an_address_or_a_session_gives_nobody_another_business(walked: House) -> None:
+def test_the_tenant_in_an_address_or_a_session_gives_nobody_another_business(walked: Product) -> None:
     browser = walked.browser_of("chege")
     assert "Bahari House" in browser.get("/staff/?tenant=mlima").text
     with browser.session_transaction() as session:
@@ -441,7 +441,7 @@ def test_the_tenant_in_an_address_or_a_session_gives_nobody_another_business(wal
     assert answer.status_code == 422 and answer.json["error"] == "unknown_tenant"
 
 
-def test_a_payment_is_shown_only_under_its_own_business(walked: House) -> None:
+def test_a_payment_is_shown_only_under_its_own_business(walked: Product) -> None:
     ask = {"tenant": "mlima", "packageId": walked.package(), "phone": new_phone()}
     token = stranger(walked).post("/api/portal/mpesa/initiate", json=ask).json["paymentId"]
     assert stranger(walked).get(f"/hotspot/mlima/wait/{token}").status_code == 200
@@ -463,7 +463,7 @@ ASKED_WITH: dict[str, Any] = {
 }
 
 
-def test_every_address_behind_a_sign_in_has_its_line_in_the_table_and_no_line_is_left_over(walked: House) -> None:
+def test_every_address_behind_a_sign_in_has_its_line_in_the_table_and_no_line_is_left_over(walked: Product) -> None:
     """tests.md Q2, Q3: a new address without a line fails here, as does a line without its address."""
     there = {f"{method} {rule.rule}" for method, rule in rules(walked, "/staff", "/api/")}
     public = {f"{one.split()[0]} /api{one.split()[1]}" for one in PUBLIC_API}
@@ -473,7 +473,7 @@ def test_every_address_behind_a_sign_in_has_its_line_in_the_table_and_no_line_is
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_role_passes_the_doors_of_its_lines_and_no_other(walked: House, name: str) -> None:
+def test_a_role_passes_the_doors_of_its_lines_and_no_other(walked: Product, name: str) -> None:
     """tests.md Q2, Q3: a receptionist who may void money fails this, whatever the product's own table says."""
     headers, browser = credentials_of(walked, name)
     token = csrf_of(browser, "/login") if browser else ""
@@ -495,17 +495,17 @@ def test_a_role_passes_the_doors_of_its_lines_and_no_other(walked: House, name: 
         assert may or not answer.is_json or answer.json["error"] == "forbidden"
 
 
-def credentials_of(house: House, name: str) -> tuple[dict[str, str], FlaskClient | None]:
+def credentials_of(product: Product, name: str) -> tuple[dict[str, str], FlaskClient | None]:
     """(headers for the API, browser that is signed in); a program has no browser."""
     if name == "a program":
-        tenant_id = house.tenant_id()
-        with house.app.app_context(), transaction():
+        tenant_id = product.tenant_id()
+        with product.app.app_context(), transaction():
             return {"X-API-Key": new_api_key(tenant_id, "walker")}, None
-    return house.api(name).headers, house.browser_of(name)
+    return product.api(name).headers, product.browser_of(name)
 
 
 @pytest.mark.property(50)
-def test_a_patient_sees_only_their_own_payments(walked: House) -> None:
+def test_a_patient_sees_only_their_own_payments(walked: Product) -> None:
     brian = walked.api("brian")
     own = walked.things["patient"]  # type: ignore[attr-defined]
     lines = [{"kind": "lab", "description": "Test", "amount": 400}]
@@ -526,7 +526,7 @@ def test_a_patient_sees_only_their_own_payments(walked: House) -> None:
     assert otieno.post("/api/mpesa/initiate", ask).status_code == 201
 
 
-def test_mlimas_own_administrator_does_find_each_of_these_things(walked: House) -> None:
+def test_mlimas_own_administrator_does_find_each_of_these_things(walked: Product) -> None:
     """The walk above proves nothing if the identifiers are wrong. This one changes and destroys: it comes last."""
     amina, browser = walked.api("amina"), walked.browser_of("amina")
     token = csrf_of(browser, "/staff/gateways/new")
@@ -555,7 +555,7 @@ WITHOUT_CSRF = {
 }  # fmt: skip
 
 
-def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(walked: House) -> None:
+def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(walked: Product) -> None:
     """tests.md CS1: two staff forms in CSRF_EXEMPT went unseen, since the list was compared with itself."""
     unprotected = set()
     for method, rule in rules(walked, "/"):
@@ -573,14 +573,14 @@ def test_every_form_without_a_token_changes_nothing_but_for_the_written_list(wal
 # --- headers
 
 
-def answers(house: House, client: FlaskClient) -> dict[str, Any]:
+def answers(product: Product, client: FlaskClient) -> dict[str, Any]:
     """One response of every kind."""
-    number, token = house.invoice(300)
-    house.callback(house.pushed(token), receipt=receipt(77))
-    house.settle()
-    staff = house.browser_of("amina")
+    number, token = product.invoice(300)
+    product.callback(product.pushed(token), receipt=receipt(77))
+    product.settle()
+    staff = product.browser_of("amina")
     big = b"x" * (1024 * 1024 + 1)
-    poll = re.search(r"/pay/[^\"]+/status\?v=[^\"&]+", client.get(f"/pay/{house.invoice()[1]}").text)
+    poll = re.search(r"/pay/[^\"]+/status\?v=[^\"&]+", client.get(f"/pay/{product.invoice()[1]}").text)
     return {
         "page": client.get("/"), "portal": client.get("/hotspot/mlima/"), "payment": client.get(f"/pay/{token}"),
         "receipt": client.get(f"/pay/{token}/receipt"), "clinic": client.get("/clinic/mlima/"),
@@ -593,20 +593,22 @@ def answers(house: House, client: FlaskClient) -> dict[str, Any]:
         "style": client.get("/static/css/mlango.css", buffered=True), "brand": client.get("/brand/mlima.css"),
         "script": client.get(f"/vendor/{assets.htmx_file()[0]}"),
         "staff": staff.get("/staff/"), "sheet": staff.get("/staff/payments.csv"),
-        "forbidden": house.browser_of("otieno").get("/staff/"),
+        "forbidden": product.browser_of("otieno").get("/staff/"),
         "poll": client.get(poll.group(0)) if poll else client.get(f"/pay/{'0' * 40}/status"),
         "captive": client.get(f"/hotspot/mlima/api/{token}"),
         "metrics": client.get("/metrics"), "health": client.get("/healthz"),
     }  # fmt: skip
 
 
-def test_every_kind_of_answer_carries_the_headers_that_guard_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_answer_carries_the_headers_that_guard_it(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> str:
         raise RuntimeError("a mistake of ours")
 
-    seen = answers(house, stranger(house))
-    monkeypatch.setitem(house.app.view_functions, "home", fail)
-    seen["mistake"] = stranger(house).get("/")
+    seen = answers(product, stranger(product))
+    monkeypatch.setitem(product.app.view_functions, "home", fail)
+    seen["mistake"] = stranger(product).get("/")
     assert seen["mistake"].status_code == 500 and "a mistake of ours" not in seen["mistake"].text
     assert {answer.status_code for answer in seen.values()} >= {200, 302, 308, 400, 401, 403, 404, 405, 413, 422, 500}
     for name, answer in seen.items():
@@ -630,30 +632,30 @@ def test_over_https_cookies_are_secure_and_browsers_told_to_stay(
     config = config_for(
         sqlite_url, clean_redis_url, tmp_path / "data", public_url="https://pay.example.test", development=False
     )
-    house = House(opened(config)).furnish()
-    client = stranger(house)
+    product = Product(opened(config)).furnish()
+    client = stranger(product)
     for path in ("/", "/login", "/nothing", "/api/transactions", "/static/css/mlango.css"):
         answer = client.get(path, base_url="https://pay.example.test", buffered=True)
         assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
-    cookies = stranger(house).get("/login", base_url="https://pay.example.test").headers.getlist("Set-Cookie")
+    cookies = stranger(product).get("/login", base_url="https://pay.example.test").headers.getlist("Set-Cookie")
     assert cookies and all("Secure" in one and "HttpOnly" in one and "SameSite=Lax" in one for one in cookies)
-    closed(house.app)
+    closed(product.app)
 
 
-def test_over_http_cookies_are_still_out_of_scripts_reach(house: House) -> None:
-    cookies = stranger(house).get("/login").headers.getlist("Set-Cookie")
+def test_over_http_cookies_are_still_out_of_scripts_reach(product: Product) -> None:
+    cookies = stranger(product).get("/login").headers.getlist("Set-Cookie")
     assert cookies and all("HttpOnly" in one and "SameSite=Lax" in one for one in cookies)
-    for path in ("/", "/hotspot/mlima/", "/clinic/mlima/", f"/pay/{house.invoice()[1]}"):
-        assert not stranger(house).get(path).headers.getlist("Set-Cookie"), "payers need no cookies"
+    for path in ("/", "/hotspot/mlima/", "/clinic/mlima/", f"/pay/{product.invoice()[1]}"):
+        assert not stranger(product).get(path).headers.getlist("Set-Cookie"), "payers need no cookies"
 
 
-def test_the_description_of_health_tells_nothing_about_anybody(house: House) -> None:
-    _number, token = house.invoice(300)
-    push = house.pushed(token)
-    house.callback(push, receipt=receipt(1))
-    house.settle()
+def test_the_description_of_health_tells_nothing_about_anybody(product: Product) -> None:
+    _number, token = product.invoice(300)
+    push = product.pushed(token)
+    product.callback(push, receipt=receipt(1))
+    product.settle()
     for path in ("/healthz", "/readyz", "/metrics"):
-        text = stranger(house).get(path).text
+        text = stranger(product).get(path).text
         for secret in (push.msisdn, token, receipt(1), push.checkout_id, "mlima"):
             assert secret not in text, path
-    assert json.loads(stranger(house).get("/healthz").text) == {"status": "ok"}
+    assert json.loads(stranger(product).get("/healthz").text) == {"status": "ok"}

@@ -34,9 +34,9 @@ from portal.outbox.write import payload_of
 from portal.payments.processing import jobs
 from portal.tenants.models import Tenant
 from portal.web.language import said
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import new_phone
+from tests.support.product import Product
 
 CATALOGUE = ROOT / "translations" / "sw" / "LC_MESSAGES" / "messages.po"
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
@@ -128,16 +128,16 @@ def test_every_result_code_speaks_swahili() -> None:
 # --- sentences of the rooms, which know no reader
 
 
-def test_a_room_says_what_is_wrong_and_the_edge_in_which_language(house: House) -> None:
+def test_a_room_says_what_is_wrong_and_the_edge_in_which_language(product: Product) -> None:
     with pytest.raises(Refused) as refused:
         money.payable_cents("20.50")
     text = refused.value.message
     english = "M-Pesa takes whole shillings: KES 20.50 has cents. Round it."
     assert str(text) == str(refused.value) == render(text, "en") == english
     assert render(text, "sw") == "M-Pesa hupokea shilingi kamili tu: KES 20.50 ina senti. Ondoa senti."
-    with house.inside():
+    with product.inside():
         assert said(text) == english
-    with house.inside(), force_locale("sw"):
+    with product.inside(), force_locale("sw"):
         assert said(text) == "M-Pesa hupokea shilingi kamili tu: KES 20.50 ina senti. Ondoa senti."
         assert said("Nobody translated this.") == "Nobody translated this."
 
@@ -160,10 +160,10 @@ def test_a_sentence_is_a_value() -> None:
     assert not isinstance(one, str), "types show where an edge forgot to say it"
 
 
-def test_the_api_answers_in_the_callers_language(house: House) -> None:
-    given = {"tenant": "mlima", "packageId": house.package(), "phone": "12"}
+def test_the_api_answers_in_the_callers_language(product: Product) -> None:
+    given = {"tenant": "mlima", "packageId": product.package(), "phone": "12"}
     browser = {"Accept-Language": "sw-KE,en;q=0.5"}
-    answer = house.client().post("/api/portal/mpesa/initiate", json=given, headers=browser)
+    answer = product.client().post("/api/portal/mpesa/initiate", json=given, headers=browser)
     assert answer.status_code == 422 and answer.json
     sentence = "Weka namba ya simu ya Kenya kama 0712 345 678 au 0110 123 456."
     assert answer.json["message"] == answer.json["fields"]["phone"] == sentence
@@ -171,11 +171,11 @@ def test_the_api_answers_in_the_callers_language(house: House) -> None:
         normalise_msisdn("12")
 
 
-def test_json_says_what_a_page_says_in_the_callers_language(house: House) -> None:
+def test_json_says_what_a_page_says_in_the_callers_language(product: Product) -> None:
     """What a room answers with (how a payment stands, what became of a message), not only what it refuses with."""
-    _number, token = house.invoice()
-    house.pushed(token)
-    not_ours = {"tenant": "mlima", "packageId": house.package(), "smsText": "Hello"}
+    _number, token = product.invoice()
+    product.pushed(token)
+    not_ours = {"tenant": "mlima", "packageId": product.package(), "smsText": "Hello"}
     expected = {
         "en": (
             "Check your phone and enter your M-Pesa PIN. Never tell anyone your PIN.",
@@ -188,11 +188,11 @@ def test_json_says_what_a_page_says_in_the_callers_language(house: House) -> Non
     }
     for language, (stands, message) in expected.items():
         asked = {"Accept-Language": language}
-        told = house.client().get(f"/api/portal/mpesa/status?paymentId={token}", headers=asked).json
+        told = product.client().get(f"/api/portal/mpesa/status?paymentId={token}", headers=asked).json
         assert told and told["message"] == stands
-        page = " ".join(words_of(house.client().get(f"/pay/{token}", headers=asked).text))
+        page = " ".join(words_of(product.client().get(f"/pay/{token}", headers=asked).text))
         assert stands.partition(". ")[0] in page
-        refused = house.client().post("/api/portal/mpesa/verify-sms", json=not_ours, headers=asked).json
+        refused = product.client().post("/api/portal/mpesa/verify-sms", json=not_ours, headers=asked).json
         assert refused and refused["message"] == message
 
 
@@ -252,8 +252,8 @@ def in_swahili(client: FlaskClient, path: str) -> str:
     return " ".join(words_of(answer.text))
 
 
-def test_the_captive_portal_is_in_swahili(house: House) -> None:
-    client = house.client()
+def test_the_captive_portal_is_in_swahili(product: Product) -> None:
+    client = product.client()
     page = in_swahili(client, "/hotspot/mlima/")
     for text in ("Chagua intaneti yako", "Lipa kwa M\u2011Pesa", "Namba ya M-Pesa", "Nimelipa", "Nina msimbo"):
         assert text in page
@@ -262,7 +262,7 @@ def test_the_captive_portal_is_in_swahili(house: House) -> None:
         "/pay/unknown", "/join/unknown", "/hotspot/unknown/", "/clinic/unknown/", "/nowhere",
     ):  # fmt: skip
         assert left_in_english(client, path) == [], path
-    package = house.package()
+    package = product.package()
     long_message = {"sms_text": "x" * 2001, "package": package}
     not_ours = {"sms_text": "Hello", "package": package}
     for path, posted in (
@@ -276,44 +276,44 @@ def test_the_captive_portal_is_in_swahili(house: House) -> None:
         assert set(left_in_english(client, path, **posted)) <= {posted.get("sms_text")}, path
 
 
-def test_a_payment_is_in_swahili_from_the_request_to_the_receipt(house: House) -> None:
-    client = house.client()
-    _number, token = house.invoice()
+def test_a_payment_is_in_swahili_from_the_request_to_the_receipt(product: Product) -> None:
+    client = product.client()
+    _number, token = product.invoice()
     path = f"/pay/{token}"
     assert "Tayari kulipwa" in in_swahili(client, path) and "Ankara INV" in in_swahili(client, path)
     assert left_in_english(client, path) == []
 
-    first = house.pushed(token)
+    first = product.pushed(token)
     assert "Angalia simu yako, weka PIN ya M-Pesa." in in_swahili(client, path)
     assert left_in_english(client, path) == []
-    house.callback(first, code=1032)
-    house.settle()
+    product.callback(first, code=1032)
+    product.settle()
     assert "Umeghairi" in in_swahili(client, path) and "Jaribu tena" in in_swahili(client, path)
     assert left_in_english(client, path) == []
 
-    second = house.pushed(token)
+    second = product.pushed(token)
     later(121)
-    with house.inside():
+    with product.inside():
         jobs.expire_pushes()
     assert "Tunathibitisha na M-Pesa" in in_swahili(client, path)
     assert left_in_english(client, path) == []
-    house.callback(second, receipt="UKL1SW0001")
-    house.settle()
+    product.callback(second, receipt="UKL1SW0001")
+    product.settle()
     assert "Imelipwa" in in_swahili(client, path) and "Risiti" in in_swahili(client, path)
     assert left_in_english(client, path) == []
     assert "Ankara INV" in in_swahili(client, f"{path}/receipt")
     assert left_in_english(client, f"{path}/receipt") == []
 
 
-def test_the_internet_opens_in_swahili(house: House) -> None:
-    client = house.client()
-    answer = client.post("/hotspot/mlima/?lang=sw", data={"package": house.package(), "phone": new_phone()})
+def test_the_internet_opens_in_swahili(product: Product) -> None:
+    client = product.client()
+    answer = client.post("/hotspot/mlima/?lang=sw", data={"package": product.package(), "phone": new_phone()})
     assert answer.status_code == 303 and "lang=sw" in answer.location
     path = answer.location.partition("?")[0]
     token = path.rsplit("/", 1)[1]
     assert "Kutuma ombi" in in_swahili(client, path) and left_in_english(client, path) == []
-    house.callback(house.pushed(token), receipt="UKL1SW0009")
-    house.settle()
+    product.callback(product.pushed(token), receipt="UKL1SW0009")
+    product.settle()
     page = in_swahili(client, path)
     assert "Nenosiri" in page and "Muda uliobaki: siku 1" in page
     assert left_in_english(client, path) == []
@@ -323,11 +323,11 @@ def test_the_internet_opens_in_swahili(house: House) -> None:
 # --- letters
 
 
-def _appointment(house: House, *, language: str) -> dict[str, Any]:
+def _appointment(product: Product, *, language: str) -> dict[str, Any]:
     """An approved appointment at a clinic of this language; whoever approves it reads English."""
-    with house.inside(), transaction():
+    with product.inside(), transaction():
         db.session.query(Tenant).filter_by(slug="mlima").one().locale = language
-    amina = house.api("amina")
+    amina = product.api("amina")
     patients = amina.get("/api/patients").json["items"]
     patient = next(one for one in patients if one["email"] == "otieno@mlima.test")
     clinician = amina.get("/api/clinicians").json["items"][0]
@@ -346,58 +346,58 @@ def _appointment(house: House, *, language: str) -> dict[str, Any]:
     return approved.json  # type: ignore[no-any-return]
 
 
-def _letters(house: House) -> dict[str, dict[str, Any]]:
-    with house.inside():
+def _letters(product: Product) -> dict[str, dict[str, Any]]:
+    with product.inside():
         items = db.session.query(OutboxItem).all()
         return {f"{item.kind}/{item.key.rsplit('/', 1)[1]}": payload_of(item) for item in items}
 
 
-def test_letters_are_in_the_clinics_language_whoever_causes_them(house: House) -> None:
-    made = _appointment(house, language="sw")
-    letters = _letters(house)
+def test_letters_are_in_the_clinics_language_whoever_causes_them(product: Product) -> None:
+    made = _appointment(product, language="sw")
+    letters = _letters(product)
     assert letters["sms/approved"]["text"].startswith("MAJARIBIO, si pesa halisi: Miadi yako ya ")
     assert f"akaunti {made['invoiceNumber']}" in letters["sms/approved"]["text"]
     assert letters["email/approved"]["subject"] == "MAJARIBIO, si pesa halisi: Miadi yako imekubaliwa"
     assert letters["sms/approved"]["text"].isascii(), "an SMS of other letters costs more than twice as much"
     token = made["payUrl"].rsplit("/", 1)[1]
-    page = in_swahili(house.client(), f"/pay/{token}")
-    assert "Miadi" in page and left_in_english(house.client(), f"/pay/{token}") == []
+    page = in_swahili(product.client(), f"/pay/{token}")
+    assert "Miadi" in page and left_in_english(product.client(), f"/pay/{token}") == []
 
-    house.callback(house.pushed(token), receipt="UKL1SW0002")
-    house.settle()  # a job, without a request
-    told = _letters(house)["sms/confirmed"]["text"]
+    product.callback(product.pushed(token), receipt="UKL1SW0002")
+    product.settle()  # a job, without a request
+    told = _letters(product)["sms/confirmed"]["text"]
     assert told.startswith("MAJARIBIO, si pesa halisi: Imelipwa, risiti ya M-Pesa UKL1SW0002. Miadi yako ya ")
-    with house.inside():
+    with product.inside():
         texts = [notice.text for notice in db.session.query(Notice)]
     assert texts and not [text for text in texts if "appointment" in text.lower()]
-    assert left_in_english(house.client(), f"/pay/{token}") == []
+    assert left_in_english(product.client(), f"/pay/{token}") == []
 
 
-def test_letters_of_an_english_clinic_stay_english(house: House) -> None:
-    _appointment(house, language="en")
-    assert _letters(house)["sms/approved"]["text"].startswith("TEST, no real money: Your appointment on ")
+def test_letters_of_an_english_clinic_stay_english(product: Product) -> None:
+    _appointment(product, language="en")
+    assert _letters(product)["sms/approved"]["text"].startswith("TEST, no real money: Your appointment on ")
 
 
-def test_an_online_session_waits_in_swahili(house: House) -> None:
-    made = _appointment(house, language="sw")
+def test_an_online_session_waits_in_swahili(product: Product) -> None:
+    made = _appointment(product, language="sw")
     token = made["payUrl"].rsplit("/", 1)[1]
-    with house.inside():
+    with product.inside():
         path = f"/join/{db.session.query(Appointment).one().join_token}"
-    client = house.client()
+    client = product.client()
     assert "Kikao hiki kitafunguka kikilipiwa." in in_swahili(client, path)
     assert left_in_english(client, path) == []
-    house.callback(house.pushed(token), receipt="UKL1SW0003")
-    house.settle()
+    product.callback(product.pushed(token), receipt="UKL1SW0003")
+    product.settle()
     for days, expected in ((0, "Umewahi."), (1, "Kikao cha mtandaoni"), (2, "Kikao hiki kimeisha.")):
         later(days * 86_400)
         assert expected in in_swahili(client, path) and left_in_english(client, path) == []
 
 
-def test_templates_and_json_say_a_sentence_in_the_readers_language(house: House) -> None:
+def test_templates_and_json_say_a_sentence_in_the_readers_language(product: Product) -> None:
     wrong_pin = result_codes.explain("2001").sentence
     for language, words in (("en", "Wrong M-Pesa PIN."), ("sw", render(wrong_pin, "sw"))):
-        with house.app.test_request_context(f"/?lang={language}"):
+        with product.app.test_request_context(f"/?lang={language}"):
             assert render_template_string("<p>{{ it }}</p>", it=wrong_pin) == f"<p>{words}</p>"
             assert jsonify(message=[wrong_pin]).json == {"message": [words]}
-    with pytest.raises(TypeError), house.app.test_request_context("/"):
+    with pytest.raises(TypeError), product.app.test_request_context("/"):
         jsonify(message=object())

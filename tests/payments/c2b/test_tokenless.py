@@ -14,10 +14,10 @@ from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.models import InboxItem, MpesaRequest, Payment, Push, Transaction
 from portal.payments.processing import callbacks, jobs, request_jobs, results
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt, stk_body
 from tests.support.outages import database_away
+from tests.support.product import Product
 from tests.support.source_addresses import SAFARICOM, in_production
 from tests.support.transaction_status import answer
 from tests.support.visitors import csrf_of
@@ -26,75 +26,75 @@ LEGACY = "/api/mpesa/callbacks/c2b/confirmation"
 PHONE = "254712345126"
 
 
-def post(house: House, path: str, body: Any, address: str = "127.0.0.1") -> int:
-    return house.client().post(path, json=body, environ_base={"REMOTE_ADDR": address}).status_code
+def post(product: Product, path: str, body: Any, address: str = "127.0.0.1") -> int:
+    return product.client().post(path, json=body, environ_base={"REMOTE_ADDR": address}).status_code
 
 
-def can_ask(house: House) -> None:
+def can_ask(product: Product) -> None:
     """An initiator of every gateway; nobody answers at their address."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         for gateway in db.session.query(Gateway):
             gateway.initiator_name = "api"
             gateway.keep_secret("security_credential", "ready-made")
 
 
-def work(house: House) -> None:
+def work(product: Product) -> None:
     """What the workers do about what is due; every question to M-Pesa is accepted, and none is answered."""
-    house.settle()
-    with house.app.app_context():
+    product.settle()
+    with product.app.app_context():
         request_jobs.send_due()
         db.session.remove()
-    house.settle()
+    product.settle()
 
 
-def to_decide(house: House) -> list[str]:
-    tenant_id = house.tenant_id()
-    with house.inside():
+def to_decide(product: Product) -> list[str]:
+    tenant_id = product.tenant_id()
+    with product.inside():
         return [one.paid.receipt for one in unresolved.of_tenant(tenant_id)]
 
 
-def m_pesa_says(house: House, code: str, amount: int, phone: str = PHONE) -> None:
-    with house.app.app_context(), transaction():
+def m_pesa_says(product: Product, code: str, amount: int, phone: str = PHONE) -> None:
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         results._receipt(gateway, code, answer(code, amount, phone))
-    house.settle()
+    product.settle()
 
 
-def test_every_payment_at_the_documents_address_is_kept_asked_about_and_shown(house: House) -> None:
+def test_every_payment_at_the_documents_address_is_kept_asked_about_and_shown(product: Product) -> None:
     """money.md A13: of 25, 5 were dropped after a 200; the others were forgotten with M-Pesa's answers."""
-    can_ask(house)
-    number, token = house.invoice(500)
+    can_ask(product)
+    number, token = product.invoice(500)
     for n in range(1, 26):
-        assert post(house, LEGACY, c2b_body(receipt=receipt(n), amount=100 + n, account=number)) == 200
-    house.settle()
-    with house.inside():
+        assert post(product, LEGACY, c2b_body(receipt=receipt(n), amount=100 + n, account=number)) == 200
+    product.settle()
+    with product.inside():
         assert db.session.query(InboxItem).filter_by(kind="claim", state="waiting").count() == 25
     subjects: set[str] = set()
     for _minutes in range(8):
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             transaction_status.ask_due()
             subjects |= {one.receipt for one in db.session.query(MpesaRequest)}
             assert db.session.query(MpesaRequest).filter(MpesaRequest.state == "created").count() <= 20
             db.session.query(MpesaRequest).update({"state": "unknown", "next_at": None})  # never answered
         later(65)
     assert subjects == {receipt(n) for n in range(1, 26)}
-    assert to_decide(house) == [receipt(n) for n in range(1, 26)]
-    assert 'mlango_waiting{what="payments_to_decide"} 25.0' in house.client().get("/metrics").text
-    m_pesa_says(house, receipt(25), 125)
-    with house.inside():
+    assert to_decide(product) == [receipt(n) for n in range(1, 26)]
+    assert 'mlango_waiting{what="payments_to_decide"} 25.0' in product.client().get("/metrics").text
+    m_pesa_says(product, receipt(25), 125)
+    with product.inside():
         assert [one.receipt for one in db.session.query(Transaction)] == [receipt(25)]
-    assert len(to_decide(house)) == 24 and house.status(token)["amountDue"] == 375
+    assert len(to_decide(product)) == 24 and product.status(token)["amountDue"] == 375
 
 
-def test_a_question_that_was_lost_is_asked_again_and_for_days(house: House) -> None:
+def test_a_question_that_was_lost_is_asked_again_and_for_days(product: Product) -> None:
     """money.md A13: until M-Pesa has answered, or a person has decided."""
-    can_ask(house)
-    number, _token = house.invoice(500)
-    assert post(house, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
-    house.settle()
+    can_ask(product)
+    number, _token = product.invoice(500)
+    assert post(product, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
+    product.settle()
     asked_after_h: list[float] = []
     for _turn in range(300):
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             transaction_status.ask_due()
             if db.session.query(MpesaRequest).filter_by(state="created").count():
                 asked_after_h.append(_turn / 3)
@@ -103,64 +103,64 @@ def test_a_question_that_was_lost_is_asked_again_and_for_days(house: House) -> N
     assert len(asked_after_h) >= 7 and asked_after_h[0] == 0 and asked_after_h[-1] >= 72
 
 
-def test_a_gateway_that_cannot_ask_keeps_them_for_a_person(house: House) -> None:
+def test_a_gateway_that_cannot_ask_keeps_them_for_a_person(product: Product) -> None:
     """money.md A13: without initiator it kept none."""
-    number, token = house.invoice(500)
-    assert post(house, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
-    assert post(house, LEGACY, c2b_body(receipt=receipt(2), amount=9, account="NOBODY")) == 200
-    work(house)
-    assert house.status(token)["status"] == "pending"
+    number, token = product.invoice(500)
+    assert post(product, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
+    assert post(product, LEGACY, c2b_body(receipt=receipt(2), amount=9, account="NOBODY")) == 200
+    work(product)
+    assert product.status(token)["status"] == "pending"
     later(150)
-    brian = house.browser_of("brian")
+    brian = product.browser_of("brian")
     page = brian.get("/staff/unmatched").text
     assert receipt(1) in page and receipt(2) in page
-    with house.inside():
+    with product.inside():
         taken, refused = [one.id for one in db.session.query(InboxItem).order_by(InboxItem.id)]
     for item_id, given in ((taken, {}), (refused, {"outcome": "refuse"})):
         form = given | {"csrf_token": csrf_of(brian, "/staff/unmatched")}
         assert brian.post(f"/staff/unmatched/undecided/{item_id}", data=form).status_code == 303
-    assert house.status(token)["status"] == "paid" and to_decide(house) == [] and house.books() == []
-    with house.inside():
+    assert product.status(token)["status"] == "paid" and to_decide(product) == [] and product.books() == []
+    with product.inside():
         assert [one.receipt for one in db.session.query(Transaction)] == [receipt(1)]
 
 
-def test_two_gateways_of_one_paybill_are_one_business_to_a_claim(house: House) -> None:
+def test_two_gateways_of_one_paybill_are_one_business_to_a_claim(product: Product) -> None:
     """money.md A9 and A13: two gateways with the number, both of which know the account, made it nobody's."""
-    can_ask(house)
+    can_ask(product)
     given = {
         "name": "hotspot side", "shortcode": "600111", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
         "env": "sandbox",
     }  # fmt: skip
-    assert house.api("amina").post("/api/payment-gateways", given).status_code == 201
-    number, token = house.invoice(500)
-    assert post(house, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
-    house.settle()
-    with house.app.app_context(), transaction():
+    assert product.api("amina").post("/api/payment-gateways", given).status_code == 201
+    number, token = product.invoice(500)
+    assert post(product, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
+    product.settle()
+    with product.app.app_context(), transaction():
         other = db.session.query(Gateway).filter_by(name="hotspot side").one()
         results._receipt(other, receipt(1), answer(receipt(1), 500, PHONE))  # asked about by a pasted message
-    house.settle()
-    assert house.status(token)["status"] == "paid" and house.books() == []
+    product.settle()
+    assert product.status(token)["status"] == "paid" and product.books() == []
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_a_stranger_cannot_flood_and_shuts_out_no_word_of_safaricoms(either_house: House, is_listed: bool) -> None:
+def test_a_stranger_cannot_flood_and_shuts_out_no_word_of_safaricoms(either_product: Product, is_listed: bool) -> None:
     """money.md A13: what is too much is refused, not acknowledged; Safaricom's own addresses have no bound."""
-    house = either_house
-    in_production(house)
+    product = either_product
+    in_production(product)
     address = SAFARICOM if is_listed else "203.0.113.9"
-    said = [post(house, LEGACY, c2b_body(receipt=receipt(n), amount=100, account="X"), address) for n in range(1, 46)]
+    said = [post(product, LEGACY, c2b_body(receipt=receipt(n), amount=100, account="X"), address) for n in range(1, 46)]
     assert said.count(503) == (0 if is_listed else 5) and set(said) <= {200, 503}
-    assert post(house, LEGACY, c2b_body(receipt=receipt(999), amount=100, account="X"), SAFARICOM) == 200
-    assert post(house, LEGACY, c2b_body(receipt=receipt(998), amount=100, account="X"), "203.0.113.10") == 200
-    with house.inside():
+    assert post(product, LEGACY, c2b_body(receipt=receipt(999), amount=100, account="X"), SAFARICOM) == 200
+    assert post(product, LEGACY, c2b_body(receipt=receipt(998), amount=100, account="X"), "203.0.113.10") == 200
+    with product.inside():
         assert db.session.query(InboxItem).filter_by(kind="claim").count() == said.count(200) + 2
 
 
 @pytest.mark.parametrize("is_foreign", [True, False])
-def test_four_hundred_of_strangers_shut_out_strangers_and_nobody_else(house: House, is_foreign: bool) -> None:
+def test_four_hundred_of_strangers_shut_out_strangers_and_nobody_else(product: Product, is_foreign: bool) -> None:
     """money.md A13: of a gateway, whichever networks they come from; Safaricom's own words fill no stranger's room."""
-    in_production(house)
-    with house.app.app_context(), transaction():
+    in_production(product)
+    with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         db.session.add_all(
             InboxItem(
@@ -171,47 +171,49 @@ def test_four_hundred_of_strangers_shut_out_strangers_and_nobody_else(house: Hou
             for n in range(400)
         )  # fmt: skip
     said = c2b_body(receipt=receipt(999), amount=100, account="X")
-    assert post(house, LEGACY, said, "203.0.113.9") == (503 if is_foreign else 200)
-    assert post(house, LEGACY, said | {"TransID": receipt(998)}, SAFARICOM) == 200
+    assert post(product, LEGACY, said, "203.0.113.9") == (503 if is_foreign else 200)
+    assert post(product, LEGACY, said | {"TransID": receipt(998)}, SAFARICOM) == 200
 
 
-def test_forged_bodies_of_one_receipt_do_not_shut_out_the_true_one(house: House) -> None:
+def test_forged_bodies_of_one_receipt_do_not_shut_out_the_true_one(product: Product) -> None:
     """money.md A13: three from strangers, and any number from Safaricom."""
-    in_production(house)
+    in_production(product)
     forged = [
-        post(house, LEGACY, c2b_body(receipt=receipt(1), amount=100 + n, account="X"), f"203.0.113.{n}")
+        post(product, LEGACY, c2b_body(receipt=receipt(1), amount=100 + n, account="X"), f"203.0.113.{n}")
         for n in range(5)
     ]
     assert forged == [200, 200, 200, 503, 503]
-    assert post(house, LEGACY, c2b_body(receipt=receipt(1), amount=500, account="X"), SAFARICOM) == 200
+    assert post(product, LEGACY, c2b_body(receipt=receipt(1), amount=500, account="X"), SAFARICOM) == 200
 
 
-def test_with_the_database_away_it_waits_on_disk_or_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_database_away_it_waits_on_disk_or_is_refused(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """money.md A13: it was acknowledged, and looked at by nobody."""
-    in_production(house)
-    number, _token = house.invoice(500)
-    with database_away(house, monkeypatch):
-        assert post(house, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number), SAFARICOM) == 200
-        assert post(house, LEGACY, c2b_body(receipt=receipt(2), amount=500, account=number), "203.0.113.9") == 503
-    with house.inside():
+    in_production(product)
+    number, _token = product.invoice(500)
+    with database_away(product, monkeypatch):
+        assert post(product, LEGACY, c2b_body(receipt=receipt(1), amount=500, account=number), SAFARICOM) == 200
+        assert post(product, LEGACY, c2b_body(receipt=receipt(2), amount=500, account=number), "203.0.113.9") == 503
+    with product.inside():
         assert jobs.take_in_spool() == 1
-    house.settle()
-    with house.inside():
+    product.settle()
+    with product.inside():
         (item,) = db.session.query(InboxItem)
         assert (item.kind, item.state, item.receipt) == ("claim", "waiting", receipt(1))
 
 
-def test_a_claim_that_m_pesas_records_do_not_have_yet_is_asked_about_again(house: House) -> None:
+def test_a_claim_that_m_pesas_records_do_not_have_yet_is_asked_about_again(product: Product) -> None:
     """money.md A13: one "not found" ended it, though M-Pesa's own records may be late."""
-    can_ask(house)
-    number, token = house.invoice(500)
+    can_ask(product)
+    number, token = product.invoice(500)
     body = c2b_body(receipt=receipt(1), amount=500, account=number)
     unknown = replace(answer(receipt(1), 500, PHONE), result_code="R000002", result_desc="unknown", parameters={})
-    assert post(house, LEGACY, body) == 200
-    house.settle()
+    assert post(product, LEGACY, body) == 200
+    product.settle()
 
     def not_found() -> str:
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
             results._receipt(gateway, receipt(1), unknown)
             db.session.add(
@@ -220,71 +222,71 @@ def test_a_claim_that_m_pesas_records_do_not_have_yet_is_asked_about_again(house
                     receipt=receipt(1), state="answered", next_at=None, answered_at=clock.now(),
                 )
             )  # fmt: skip
-        with house.inside():
+        with product.inside():
             return str(db.session.query(InboxItem).one().state)
 
     assert [not_found(), not_found()] == ["waiting", "waiting"]
-    m_pesa_says(house, receipt(1), 500)
-    assert house.status(token)["status"] == "paid" and house.books() == []
+    m_pesa_says(product, receipt(1), 500)
+    assert product.status(token)["status"] == "paid" and product.books() == []
 
 
-def rotate(house: House) -> None:
-    with house.app.app_context(), transaction():
+def rotate(product: Product) -> None:
+    with product.app.app_context(), transaction():
         settings.rotate_hooks(db.session.query(Gateway).filter_by(shortcode="600111").one(), actor="test")
     inbox.forget_doors()
 
 
-def test_money_told_to_an_address_of_two_rotations_ago_does_not_vanish(either_house: House) -> None:
+def test_money_told_to_an_address_of_two_rotations_ago_does_not_vanish(either_product: Product) -> None:
     """money.md D: it was answered 200 and stored nowhere; Safaricom changes a production address by hand only."""
-    house = either_house
-    old = house.hook()
-    number, token = house.invoice(500)
+    product = either_product
+    old = product.hook()
+    number, token = product.invoice(500)
     for _turn in range(3):
-        rotate(house)
-    assert post(house, f"{old}/c2b/confirmation", c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
-    house.settle()
-    assert house.status(token)["status"] == "pending", "a token that was replaced may be known to anybody"
-    with house.inside():
+        rotate(product)
+    assert post(product, f"{old}/c2b/confirmation", c2b_body(receipt=receipt(1), amount=500, account=number)) == 200
+    product.settle()
+    assert product.status(token)["status"] == "pending", "a token that was replaced may be known to anybody"
+    with product.inside():
         (item,) = db.session.query(InboxItem)
         assert (item.kind, item.state, item.is_foreign) == ("claim", "waiting", True)
     later(150)
-    assert to_decide(house) == [receipt(1)]
-    m_pesa_says(house, receipt(1), 500)
-    assert house.status(token)["status"] == "paid" and to_decide(house) == [] and house.books() == []
+    assert to_decide(product) == [receipt(1)]
+    m_pesa_says(product, receipt(1), 500)
+    assert product.status(token)["status"] == "paid" and to_decide(product) == [] and product.books() == []
 
 
-def test_a_prompt_that_reports_to_an_address_of_two_rotations_ago_is_asked_about(house: House) -> None:
+def test_a_prompt_that_reports_to_an_address_of_two_rotations_ago_is_asked_about(product: Product) -> None:
     """money.md D, for a prompt: M-Pesa keeps the address that each was sent with."""
-    old = house.hook()
-    _number, token = house.invoice(500)
-    pushed = house.pushed(token)
+    old = product.hook()
+    _number, token = product.invoice(500)
+    pushed = product.pushed(token)
     for _turn in range(2):
-        rotate(house)
-    assert post(house, f"{old}/stk/{pushed.token}", stk_body(pushed, receipt=receipt(1))) == 200
-    house.settle()
-    assert house.status(token)["status"] == "processing"
-    with house.inside():
+        rotate(product)
+    assert post(product, f"{old}/stk/{pushed.token}", stk_body(pushed, receipt=receipt(1))) == 200
+    product.settle()
+    assert product.status(token)["status"] == "processing"
+    with product.inside():
         push = db.session.get_one(Push, pushed.push_id)
         assert push.next_query_at is not None and push.next_query_at <= clock.now()
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         push = db.session.get_one(Push, pushed.push_id)
         callbacks.confirmed_by_query(push, db.session.get_one(Gateway, push.gateway_id))
-    assert (house.status(token)["status"], house.status(token)["receipt"]) == ("paid", receipt(1))
+    assert (product.status(token)["status"], product.status(token)["receipt"]) == ("paid", receipt(1))
 
 
-def test_a_gateway_with_retired_addresses_can_still_be_removed(either_house: House) -> None:
+def test_a_gateway_with_retired_addresses_can_still_be_removed(either_product: Product) -> None:
     """money.md D: what is kept of old addresses holds up nothing."""
-    house = either_house
-    amina = house.api("amina")
+    product = either_product
+    amina = product.api("amina")
     given = {
         "name": "unused", "shortcode": "600444", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
         "env": "sandbox",
     }  # fmt: skip
     uid = amina.post("/api/payment-gateways", given).json["id"]
     for _turn in range(3):
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             settings.rotate_hooks(db.session.query(Gateway).filter_by(shortcode="600444").one(), actor="test")
     assert amina.delete(f"/api/payment-gateways/{uid}").status_code == 200
-    with house.inside():
+    with product.inside():
         assert db.session.query(Gateway).filter_by(shortcode="600444").count() == 0
         assert db.session.query(Payment).count() == 0

@@ -15,8 +15,8 @@ from portal.kernel.db import db, hurry, migrating
 from portal.payments.inbox import inbox
 from portal.payments.processing import jobs
 from tests.support.application import config_for, opened
-from tests.support.business import House, closed_house
 from tests.support.daraja import receipt, stk_body
+from tests.support.product import Product, closed_product
 from tests.support.services.silence import SilenceableWay
 
 
@@ -28,14 +28,14 @@ def way(postgresql_url: str) -> Iterator[SilenceableWay]:
 
 
 @pytest.fixture
-def behind(way: SilenceableWay, clean_redis_url: str, tmp_path: Path) -> Iterator[House]:
-    house = House(opened(config_for(way.url, clean_redis_url, tmp_path / "data"))).furnish()
-    yield house
+def behind(way: SilenceableWay, clean_redis_url: str, tmp_path: Path) -> Iterator[Product]:
+    product = Product(opened(config_for(way.url, clean_redis_url, tmp_path / "data"))).furnish()
+    yield product
     way.speak()
-    closed_house(house)
+    closed_product(product)
 
 
-def test_a_silent_database_is_given_up_and_callbacks_go_to_the_disk(behind: House, way: SilenceableWay) -> None:
+def test_a_silent_database_is_given_up_and_callbacks_go_to_the_disk(behind: Product, way: SilenceableWay) -> None:
     """money.md A6: after 75 s of silence there was no answer and nothing spooled."""
     tokens = [behind.invoice(100 + n)[1] for n in range(3)]
     pushes = [behind.pushed(token) for token in tokens]
@@ -62,7 +62,7 @@ def test_a_silent_database_is_given_up_and_callbacks_go_to_the_disk(behind: Hous
 
 
 def test_a_page_is_told_soon_that_the_database_is_silent(
-    behind: House, way: SilenceableWay, monkeypatch: pytest.MonkeyPatch
+    behind: Product, way: SilenceableWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md A6: pages that wait for half a minute hold every thread, and callbacks wait behind them."""
     _number, token = behind.invoice(100)
@@ -79,7 +79,7 @@ def test_a_page_is_told_soon_that_the_database_is_silent(
 
 
 def test_after_one_callback_found_the_database_away_the_next_ones_do_not_wait_for_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md A6: with every thread waiting for a silent database, nobody answers M-Pesa."""
     asked: list[str] = []
@@ -90,16 +90,16 @@ def test_after_one_callback_found_the_database_away_the_next_ones_do_not_wait_fo
 
     monkeypatch.setattr(inbox, "door_of", away)
     for _time in range(3):
-        answer = house.client().post("/hooks/abc/c2b/confirmation", data=b"{}")
+        answer = product.client().post("/hooks/abc/c2b/confirmation", data=b"{}")
         assert answer.status_code == 200
-    assert asked == ["abc"] and house.app.extensions["spool"].depth() == 3
+    assert asked == ["abc"] and product.app.extensions["spool"].depth() == 3
     inbox.forget_doors()  # as a moment's time would
-    house.client().post("/hooks/abc/c2b/confirmation", data=b"{}")
+    product.client().post("/hooks/abc/c2b/confirmation", data=b"{}")
     assert asked == ["abc", "abc"]
 
 
 def test_who_is_in_a_hurry_gives_up_soon_and_who_migrates_never(
-    behind: House, way: SilenceableWay, monkeypatch: pytest.MonkeyPatch
+    behind: Product, way: SilenceableWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md A6."""
     monkeypatch.setattr(database, "HURRIED_MS", 100)

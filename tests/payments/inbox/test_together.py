@@ -12,8 +12,8 @@ from portal.kernel.db import db
 from portal.payments.inbox import inbox, together
 from portal.payments.inbox.together import Row, Together
 from portal.payments.models import InboxItem
-from tests.support.business import House
 from tests.support.clock import wait_until
+from tests.support.product import Product
 
 
 class Slow:
@@ -106,19 +106,19 @@ def test_who_was_written_by_one_that_was_stopped_is_told_that_it_failed() -> Non
     assert sorted(told) == ["SQLAlchemyError", "SQLAlchemyError", "_Stopped"]
 
 
-def test_callbacks_of_many_threads_are_kept_each_once(either_house: House) -> None:
-    house, hook = either_house, either_house.hook()
+def test_callbacks_of_many_threads_are_kept_each_once(either_product: Product) -> None:
+    product, hook = either_product, either_product.hook()
     paths = [f"{hook}/stk/{number:040x}" for number in range(12)] * 2  # each is told twice
 
     def bring(path: str) -> None:
-        assert house.client().post(path, json={"of": path}).status_code == 200
+        assert product.client().post(path, json={"of": path}).status_code == 200
 
     threads = [threading.Thread(target=bring, args=(path,)) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with house.inside():
+    with product.inside():
         kept = db.session.query(InboxItem).all()
         assert sorted(one.push_token or "" for one in kept) == [f"{number:040x}" for number in range(12)]
         assert {(one.state, one.attempts, one.outcome, one.is_foreign) for one in kept} == {("new", 0, "", False)}
@@ -126,15 +126,15 @@ def test_callbacks_of_many_threads_are_kept_each_once(either_house: House) -> No
 
 
 def test_a_row_at_fault_is_refused_and_its_neighbours_are_kept(
-    either_house: House, monkeypatch: pytest.MonkeyPatch
+    either_product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the real database: half of what is written together has a gateway that does not exist."""
-    house, rows = either_house, list[Row]()
+    product, rows = either_product, list[Row]()
     monkeypatch.setattr(together, "keep", rows.append)
-    hook = house.hook()
+    hook = product.hook()
     for number in range(4):
-        house.client().post(f"{hook}/stk/{number:040x}", json={"n": number})
-    with house.inside():
+        product.client().post(f"{hook}/stk/{number:040x}", json={"n": number})
+    with product.inside():
         mixed = [row | ({"gateway_id": 999_999} if at % 2 else {}) for at, row in enumerate(rows)]
         brought = [together._Brought(row) for row in mixed]
         Together(together._insert)._write_each(brought)

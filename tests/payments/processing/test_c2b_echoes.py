@@ -13,8 +13,8 @@ from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
 from portal.payments.models import Push, Transaction
 from portal.payments.processing import results
-from tests.support.business import House
 from tests.support.daraja import Pushed, c2b_body, new_phone, receipt, stk_body
+from tests.support.product import Product
 from tests.support.source_addresses import ANYBODY, SAFARICOM, in_production, query_says
 from tests.support.transaction_status import answer
 
@@ -25,31 +25,31 @@ FALSE = ("forged", "forged amount", "doubled", "cancelled")
 SAID = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(TRUE + FALSE)), min_size=1, max_size=12)
 
 
-def _open_a_busy_day(house: House) -> None:
+def _open_a_busy_day(product: Product) -> None:
     """Real money, the same paybill entered twice, and more prompts of one amount than anybody looks at by hand."""
     given = {
         "name": "hotspot side", "shortcode": "600111", "consumerKey": "k", "consumerSecret": "s", "passkey": "p",
         "env": "sandbox", "forClinic": True, "isDefault": True,
     }  # fmt: skip
-    house.first_hook = house.hook()  # type: ignore[attr-defined]
-    assert house.api("amina").post("/api/payment-gateways", given).status_code == 201
-    with house.app.app_context(), transaction():
+    product.first_hook = product.hook()  # type: ignore[attr-defined]
+    assert product.api("amina").post("/api/payment-gateways", given).status_code == 201
+    with product.app.app_context(), transaction():
         first = db.session.query(Gateway).filter_by(name="mlima paybill").one()
         first.for_clinic = first.for_hotspot = False
         other = db.session.query(Gateway).filter_by(name="hotspot side").one()
-        house.other_hook = f"/hooks/{other.hook_token}"  # type: ignore[attr-defined]
-    in_production(house)
+        product.other_hook = f"/hooks/{other.hook_token}"  # type: ignore[attr-defined]
+    in_production(product)
     for _person in range(BUSY):
-        house.pushed(house.invoice(AMOUNT)[1])
-    house.said = 0  # type: ignore[attr-defined]
+        product.pushed(product.invoice(AMOUNT)[1])
+    product.said = 0  # type: ignore[attr-defined]
 
 
-def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
+def _tell(product: Product, pushed: Pushed, code: str, word: str) -> None:
     """One word about one prompt; `code` is the receipt of the money that M-Pesa moved for it, if it did."""
-    here, there = house.other_hook, house.first_hook  # type: ignore[attr-defined]
+    here, there = product.other_hook, product.first_hook  # type: ignore[attr-defined]
 
     def post(path: str, body: object, address: str = SAFARICOM) -> None:
-        reached = house.client().post(path, json=body, environ_base={"REMOTE_ADDR": address})
+        reached = product.client().post(path, json=body, environ_base={"REMOTE_ADDR": address})
         assert reached.status_code == 200
 
     def echo(hook: str, account: str) -> None:
@@ -57,7 +57,7 @@ def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
         post(f"{hook}/c2b/confirmation", said)
 
     def asked() -> None:
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             gateway = db.session.query(Gateway).filter_by(name="mlima paybill").one()
             results._receipt(gateway, code, answer(code, AMOUNT, pushed.msisdn))
 
@@ -70,7 +70,7 @@ def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
         "echo there": lambda: echo(there, pushed.reference),
         "nameless echo here": lambda: echo(here, ""),
         "nameless echo there": lambda: echo(there, ""),
-        "query": lambda: query_says(house, pushed, "0"),
+        "query": lambda: query_says(product, pushed, "0"),
         "asked": asked,
         "forged": lambda: post(own, stk_body(pushed, receipt=forged), ANYBODY),
         "forged amount": lambda: post(own, stk_body(pushed, receipt=forged, amount=250_000), ANYBODY),
@@ -78,22 +78,22 @@ def _tell(house: House, pushed: Pushed, code: str, word: str) -> None:
         "cancelled": lambda: post(own, stk_body(pushed, code=1032), ANYBODY),
     }
     words[word]()
-    house.settle()
+    product.settle()
 
 
 @pytest.mark.property(54)
 @given(said=SAID)
 def test_each_payment_is_booked_once_for_its_own_prompt_whoever_tells_of_it_and_where(
-    house: House, said: list[tuple[int, str]]
+    product: Product, said: list[tuple[int, str]]
 ) -> None:
     """money.md A8, A9, A10: a busy till, two gateways with one number, words from unlisted addresses."""
-    house.begin_again()
-    if not hasattr(house, "said"):
-        _open_a_busy_day(house)
+    product.begin_again()
+    if not hasattr(product, "said"):
+        _open_a_busy_day(product)
     prompts = []
     for _person in range(3):
-        _number, token = house.invoice(AMOUNT)
-        pushed = house.pushed(token, new_phone("26"))
+        _number, token = product.invoice(AMOUNT)
+        pushed = product.pushed(token, new_phone("26"))
         prompts.append((token, pushed, receipt(pushed.push_id)))
     paid = {who for who, word in said if word in TRUE}
     told = set()
@@ -101,13 +101,13 @@ def test_each_payment_is_booked_once_for_its_own_prompt_whoever_tells_of_it_and_
         _token, pushed, code = prompts[who]
         # Its address is a secret of ours and M-Pesa's: alone with a query that says "paid", its receipt is believed.
         if word != "forged" or who in told or who not in paid:
-            _tell(house, pushed, code, word)
+            _tell(product, pushed, code, word)
         told |= {who} if word in SURE else set()
     for who in sorted(paid):  # in the end M-Pesa's own confirmation always comes, and its query tells
         _token, pushed, code = prompts[who]
-        _tell(house, pushed, code, "query")
-        _tell(house, pushed, code, "echo there")
-    with house.inside():
+        _tell(product, pushed, code, "query")
+        _tell(product, pushed, code, "echo there")
+    with product.inside():
         ids = [pushed.push_id for _token, pushed, _code in prompts]
         booked = db.session.query(Transaction).filter_by(merged_into_id=None).filter(Transaction.push_id.in_(ids)).all()
         of_push = {one.push_id: (one.receipt, one.amount_cents, one.unallocated_cents) for one in booked}
@@ -118,5 +118,5 @@ def test_each_payment_is_booked_once_for_its_own_prompt_whoever_tells_of_it_and_
         states = {db.session.get_one(Push, prompts[who][1].push_id).state for who in {0, 1, 2} - paid}
         assert states <= {"awaiting_pin"}, "nobody but M-Pesa ends a prompt"
     for who, (token, _pushed, _code) in enumerate(prompts):
-        assert (house.status(token)["status"] == "paid") == (who in paid)
-    assert house.books() == []
+        assert (product.status(token)["status"] == "paid") == (who in paid)
+    assert product.books() == []

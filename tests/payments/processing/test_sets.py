@@ -30,25 +30,25 @@ from portal.payments.processing import jobs, sets
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
 from tests.support.application import closed, config_for, opened
-from tests.support.business import House
 from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
+from tests.support.product import Product
 
 MACS = ("AA:BB:CC:00:00:01", "AA:BB:CC:00:00:02", "")
 
 
-def drain(house: House) -> None:
-    with house.inside():
+def drain(product: Product) -> None:
+    with product.inside():
         fulfilment.drain()
 
 
-def waiting(house: House) -> int:
-    with house.inside():
+def waiting(product: Product) -> int:
+    with product.inside():
         return db.session.query(InboxItem).filter_by(state="new").count()
 
 
-def ticket(house: House, msisdn: str, *, mac: str = "", slug: str = "mlima") -> str:
+def ticket(product: Product, msisdn: str, *, mac: str = "", slug: str = "mlima") -> str:
     """A purchase of a day's internet that a phone is to pay: its payment's token."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug=slug).one()
         gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).order_by(Gateway.id).first()
         package = db.session.query(Package).filter_by(tenant_id=tenant.id, name="1 day").one()
@@ -57,9 +57,9 @@ def ticket(house: House, msisdn: str, *, mac: str = "", slug: str = "mlima") -> 
         return purchases.open_purchase(tenant, gateway, package, msisdn=msisdn, device=device).payment.token
 
 
-def order(house: House, reference: str, amount: int) -> str:
+def order(product: Product, reference: str, amount: int) -> str:
     """Something else to be paid, that only its owner knows: its payment's token."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
         gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).order_by(Gateway.id).first()
         return open_payment(
@@ -102,36 +102,36 @@ PAYMENTS = st.lists(
 
 @dataclass
 class Story:
-    """One house, and what was done there."""
+    """One product, and what was done there."""
 
-    house: House
+    product: Product
     pushed: list[Pushed] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
 
 
-def begin(house: House, wanted: list[tuple[str, str, int]], number: int) -> Story:
-    story, macs = Story(house), set[str]()
+def begin(product: Product, wanted: list[tuple[str, str, int]], number: int) -> Story:
+    story, macs = Story(product), set[str]()
     for at, (kind, mac, chance) in enumerate(wanted):
         phone = f"2547{number:06d}{at:02d}"
         if kind == "invoice":
-            token = house.invoice(50)[1]
+            token = product.invoice(50)[1]
         elif kind == "ticket":
             used = mac in macs  # which of two that are paid at one moment runs first is nobody's to say
-            token = ticket(house, phone, mac="" if used else mac)
+            token = ticket(product, phone, mac="" if used else mac)
             macs.add(mac)
         else:
-            token = order(house, f"ORD{number:04d}{at}", 50)
-        pushed = house.pushed(token, phone, checkout_id=None if chance == 0 else "made-up")
+            token = order(product, f"ORD{number:04d}{at}", 50)
+        pushed = product.pushed(token, phone, checkout_id=None if chance == 0 else "made-up")
         pushed.checkout_id = f"ws_CO_{number}_{at}" if chance == 0 else pushed.checkout_id
         story.pushed.append(pushed)
-        with house.inside():
+        with product.inside():
             story.references.append(db.session.query(Payment.reference).filter_by(token=token).scalar())
     return story
 
 
 def tell(story: Story, told: Told, number: int) -> None:
-    house, pushed, code = story.house, story.pushed[told.of], receipt(number * 10 + told.receipt)
-    stk, c2b = f"{house.hook()}/stk/{pushed.token}", f"{house.hook()}/c2b/confirmation"
+    product, pushed, code = story.product, story.pushed[told.of], receipt(number * 10 + told.receipt)
+    stk, c2b = f"{product.hook()}/stk/{pushed.token}", f"{product.hook()}/c2b/confirmation"
     masked, whole = f"2547 ***** {pushed.msisdn[-3:]}", pushed.msisdn
     name = story.references[told.of]
     failed = {"cancelled": 1032, "declined": 1, "timed out": 1037, "unclear": 17}
@@ -146,7 +146,7 @@ def tell(story: Story, told: Told, number: int) -> None:
         "other number": {"amount": 50, "account": name, "shortcode": "999999"},
     }
     if told.kind in by_c2b:
-        house.client().post(c2b, json=c2b_body(receipt=code, **by_c2b[told.kind]))
+        product.client().post(c2b, json=c2b_body(receipt=code, **by_c2b[told.kind]))
         return
     body = stk_body(pushed, receipt=code, code=failed.get(told.kind, 0))
     said = body["Body"]["stkCallback"]
@@ -157,14 +157,14 @@ def tell(story: Story, told: Told, number: int) -> None:
     elif told.kind == "other id":
         said["CheckoutRequestID"] = "ws_CO_of_nobody"
     elif told.kind == "other gateway":
-        stk = f"{house.hook('bahari')}/stk/{pushed.token}"
+        stk = f"{product.hook('bahari')}/stk/{pushed.token}"
     elif told.kind == "garbage":
         body = {"Body": {"stkCallback": [1]}}
     elif told.kind == "foreign":
         said["ResultDesc"] = "From afar."
-    house.client().post(stk, data=json.dumps(body), content_type="application/json")
+    product.client().post(stk, data=json.dumps(body), content_type="application/json")
     if told.kind == "foreign":
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             newest = select(InboxItem.id).order_by(InboxItem.id.desc()).limit(1).scalar_subquery()
             db.session.execute(update(InboxItem).where(InboxItem.id == newest).values(is_foreign=True))
 
@@ -186,9 +186,9 @@ def plain(row: Any, *without: str) -> dict[str, Any]:
     return found
 
 
-def facts(house: House) -> dict[str, Any]:
+def facts(product: Product) -> dict[str, Any]:
     """Every table that settling and delivering write, by the names of things instead of their numbers."""
-    with house.inside():
+    with product.inside():
         money = {one.id: one for one in db.session.query(Transaction)}
         name = {key: one.receipt or f"push {one.push_id}" for key, one in money.items()}
         uids = {one.uid: name[key] for key, one in money.items()}
@@ -266,8 +266,8 @@ def row_by_row() -> Iterator[None]:
         yield
 
 
-def settled_and_delivered(house: House) -> None:
-    with house.app.app_context():
+def settled_and_delivered(product: Product) -> None:
+    with product.app.app_context():
         while True:
             fulfilment.drain()
             fulfilment.deliver_paid()
@@ -282,9 +282,9 @@ def settled_and_delivered(house: House) -> None:
 
 
 @pytest.fixture
-def two_houses(
+def two_products(
     request: pytest.FixtureRequest, both_databases: str, clean_redis_url: str, tmp_path: Path
-) -> Iterator[tuple[House, House]]:
+) -> Iterator[tuple[Product, Product]]:
     """The product twice, on two databases of one kind."""
     if both_databases.startswith("sqlite"):
         other = f"sqlite:///{tmp_path / 'other.db'}"
@@ -292,12 +292,12 @@ def two_houses(
     else:
         server = request.getfixturevalue("postgresql_server")
         other = server.fresh_database(template=request.getfixturevalue("_postgresql_template"))
-    houses = [
-        House(opened(config_for(url, clean_redis_url, tmp_path / str(number)))).furnish()
+    products = [
+        Product(opened(config_for(url, clean_redis_url, tmp_path / str(number)))).furnish()
         for number, url in enumerate((both_databases, other))
     ]
-    yield houses[0], houses[1]
-    for one in houses:
+    yield products[0], products[1]
+    for one in products:
         closed(one.app)
     if not both_databases.startswith("sqlite"):
         server.drop(other)
@@ -305,7 +305,7 @@ def two_houses(
 
 @pytest.mark.property(54)
 def test_sets_leave_the_same_rows_behind_as_the_careful_way(
-    two_houses: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+    two_products: tuple[Product, Product], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same words, in whatever order, once in sets and once row by row: every table is compared."""
     numbers, at = iter(range(1, 10_000)), [clock.now()]
@@ -328,22 +328,22 @@ def test_sets_leave_the_same_rows_behind_as_the_careful_way(
         number = next(numbers)
         at[0] = at[0].replace(microsecond=0) + pushes.SAME_PHONE_WAIT
         stories = []
-        for house in two_houses:
+        for product in two_products:
             names["next"] = iter(range(number * 10, number * 10 + 10))
-            stories.append(begin(house, wanted, number))
+            stories.append(begin(product, wanted, number))
         for words in turns:
             for told in words:
                 for story in stories:
                     tell(story, told, number)
-            settled_and_delivered(two_houses[0])
+            settled_and_delivered(two_products[0])
             with row_by_row():
-                settled_and_delivered(two_houses[1])
-        one, other = (facts(house) for house in two_houses)
+                settled_and_delivered(two_products[1])
+        one, other = (facts(product) for product in two_products)
         for table in one:
             assert one[table] == other[table], table
 
     same()
-    assert [house.books() for house in two_houses] == [[], []]
+    assert [product.books() for product in two_products] == [[], []]
     assert in_sets["settled"] > 40 and in_sets["paid"] > 20 and in_sets["odd"] > 20, in_sets
 
 
@@ -351,9 +351,9 @@ def test_sets_leave_the_same_rows_behind_as_the_careful_way(
 
 
 @contextmanager
-def statements_of(house: House) -> Iterator[list[str]]:
+def statements_of(product: Product) -> Iterator[list[str]]:
     """What is asked of the database meanwhile. A statement over many rows is one."""
-    with house.inside():
+    with product.inside():
         engine, seen = db.engine, list[str]()
 
     def on_statement(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -366,10 +366,10 @@ def statements_of(house: House) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", on_statement)
 
 
-def called_back(house: House, count: int) -> None:
+def called_back(product: Product, count: int) -> None:
     """So many purchases of internet, each paid by its phone, whose callbacks wait."""
     answer = StkAccepted(checkout_request_id="", merchant_request_id="m", customer_message="")
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
         gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).one()
         package = db.session.query(Package).filter_by(tenant_id=tenant.id, name="1 day").one()
@@ -383,21 +383,23 @@ def called_back(house: House, count: int) -> None:
             pushes.accepted(push.id, replace(answer, checkout_request_id=name))
             asked.append(Pushed(push.id, push.token, name, 50, msisdn, push.reference))
     for number, pushed in enumerate(asked):
-        assert house.callback(pushed, receipt=receipt(number)).status_code == 200
+        assert product.callback(pushed, receipt=receipt(number)).status_code == 200
 
 
-def test_a_full_set_is_settled_and_delivered_in_at_most_one_statement_for_each_callback(either_house: House) -> None:
+def test_a_full_set_is_settled_and_delivered_in_at_most_one_statement_for_each_callback(
+    either_product: Product,
+) -> None:
     """money.md C: a callback cost 18 statements to settle and 10 to deliver."""
-    house = either_house
-    called_back(house, 100)
-    with statements_of(house) as seen:
-        drain(house)
-    with house.inside():
+    product = either_product
+    called_back(product, 100)
+    with statements_of(product) as seen:
+        drain(product)
+    with product.inside():
         assert {one.state for one in db.session.query(InboxItem)} == {"done"}
         assert db.session.query(Payment).filter(Payment.fulfilled_at.is_not(None)).count() == 100
         assert db.session.query(AccessGrant).count() == db.session.query(OutboxItem).count() == 100
     assert len(seen) <= 40, Counter(seen)
-    assert house.books() == []
+    assert product.books() == []
 
 
 # --- wholly or not at all
@@ -408,9 +410,9 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(house: House, number: int) -> Iterator[list[str]]:
+def killed_at(product: Product, number: int) -> Iterator[list[str]]:
     """The process dies before this statement, counted from 0, or before its commit; what it had asked until then."""
-    with house.inside():
+    with product.inside():
         engine, seen = db.engine, list[str]()
 
     def on_statement(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -432,49 +434,49 @@ def killed_at(house: House, number: int) -> Iterator[list[str]]:
         event.remove(engine, "commit", on_commit)
 
 
-def several(house: House) -> list[str]:
+def several(product: Product) -> list[str]:
     """Callbacks of each ordinary kind, waiting; the tokens of the payments that they pay."""
     phones = [f"25471100000{at}" for at in range(6)]
-    paid = [ticket(house, phones[0], mac=MACS[0]), ticket(house, phones[1], mac=MACS[0]), house.invoice(50)[1]]
-    pushed = [house.pushed(token, phone) for token, phone in zip(paid, phones, strict=False)]
+    paid = [ticket(product, phones[0], mac=MACS[0]), ticket(product, phones[1], mac=MACS[0]), product.invoice(50)[1]]
+    pushed = [product.pushed(token, phone) for token, phone in zip(paid, phones, strict=False)]
     for at, one in enumerate(pushed):
-        house.callback(one, receipt=receipt(at))
+        product.callback(one, receipt=receipt(at))
     echo = c2b_body(receipt=receipt(0), amount=50, account=pushed[0].reference)
-    house.client().post(f"{house.hook()}/c2b/confirmation", json=echo)
-    number, by_name = house.invoice(70)
-    house.client().post(
-        f"{house.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(9), amount=70, account=number)
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=echo)
+    number, by_name = product.invoice(70)
+    product.client().post(
+        f"{product.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(9), amount=70, account=number)
     )
-    house.callback(house.pushed(house.invoice(90)[1], phones[4]), code=1032)
+    product.callback(product.pushed(product.invoice(90)[1], phones[4]), code=1032)
     return [*paid, by_name]
 
 
-def test_whoever_is_killed_between_two_statements_has_settled_nothing_or_all(either_house: House) -> None:
-    house = either_house
-    paid = several(house)
-    before = facts(house)
+def test_whoever_is_killed_between_two_statements_has_settled_nothing_or_all(either_product: Product) -> None:
+    product = either_product
+    paid = several(product)
+    before = facts(product)
     for number in range(200):
-        with killed_at(house, number) as seen:
+        with killed_at(product, number) as seen:
             try:
-                with house.inside():
+                with product.inside():
                     taken = sets.settle_set(100, fulfilment.deliver_set)
             except Killed:
                 taken = None
             finally:
-                with house.inside():
+                with product.inside():
                     db.session.rollback()
                     db.engine.dispose()
         if taken is not None:
             break
-        assert facts(house) == before, seen[-1]
+        assert facts(product) == before, seen[-1]
     assert number > 20 and taken == sets.Taken(settled=6, paid=4), (number, taken)
-    assert {house.status(token)["status"] for token in paid} == {"paid"} and house.books() == []
+    assert {product.status(token)["status"] for token in paid} == {"paid"} and product.books() == []
 
 
-def test_a_set_that_fails_is_settled_row_by_row(either_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_fails_is_settled_row_by_row(either_product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bad row never stops the others, and nothing of the set is lost or doubled."""
-    house = either_house
-    paid = several(house)
+    product = either_product
+    paid = several(product)
     insert = bulk.insert
 
     def refuse(connection: Any, model: Any, rows: Any, **named: Any) -> None:
@@ -483,18 +485,18 @@ def test_a_set_that_fails_is_settled_row_by_row(either_house: House, monkeypatch
             insert(connection, model, [{**rows[0], "id": 10_000}], **named)  # its receipt is taken
 
     monkeypatch.setattr(bulk, "insert", refuse)
-    drain(house)
-    with house.inside():
+    drain(product)
+    with product.inside():
         fulfilment.deliver_paid()
         assert {one.state for one in db.session.query(InboxItem)} == {"done"}
         assert db.session.query(Transaction).count() == 4
-    assert {house.status(token)["status"] for token in paid} == {"paid"} and house.books() == []
+    assert {product.status(token)["status"] for token in paid} == {"paid"} and product.books() == []
 
 
-def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(house: House) -> None:
+def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(product: Product) -> None:
     """Paid again after its money was gone: the same code opens again, which is no matter of sets."""
-    token = ticket(house, "254711000001", mac=MACS[0])
-    with house.app.app_context(), transaction():
+    token = ticket(product, "254711000001", mac=MACS[0])
+    with product.app.app_context(), transaction():
         payment = db.session.query(Payment).filter_by(token=token).one()
         purchase = db.session.query(Purchase).filter_by(payment_id=payment.id).one()
         made = AccessGrant(
@@ -502,8 +504,8 @@ def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(house: House)
             starts_at=clock.now(), expires_at=clock.now(),
         )  # fmt: skip
         db.session.add(made)
-    house.callback(house.pushed(token), receipt=receipt(1))
-    drain(house)
-    with house.inside():
+    product.callback(product.pushed(token), receipt=receipt(1))
+    drain(product)
+    with product.inside():
         payment = db.session.query(Payment).filter_by(token=token).one()
         assert (payment.state, payment.fulfilled_at) == ("paid", None) and payment.next_fulfil_at is not None

@@ -22,9 +22,9 @@ from portal.payments.refunds import refunds
 from portal.payments.stk import pushes as stk
 from portal.payments.stk import queries
 from portal.tenants.models import Tenant
-from tests.support.business import House
 from tests.support.clock import later, wait_until
 from tests.support.daraja import ACCEPTED, DARAJA, new_phone, receipt
+from tests.support.product import Product
 from tests.support.refunds import paid_by_hand, with_initiator
 
 SILENT = "http://silent.test"
@@ -56,9 +56,9 @@ class Silence:
 
 
 @pytest.fixture
-def silence(house: House) -> Iterator[Silence]:
+def silence(product: Product) -> Iterator[Silence]:
     """mlima's M-Pesa is silent, bahari's answers."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         gateway_of("mlima").base_url, gateway_of("bahari").base_url = SILENT, DARAJA
     one = Silence()
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
@@ -80,16 +80,16 @@ def gateway_of(slug: str) -> Gateway:
     return db.session.query(Gateway).join(Tenant, Tenant.id == Gateway.tenant_id).filter(Tenant.slug == slug).one()
 
 
-def ask(house: House, slug: str) -> str:
-    body = {"tenant": slug, "packageId": house.package(slug=slug), "phone": new_phone()}
-    answer = house.client().post("/api/portal/mpesa/initiate", json=body)
+def ask(product: Product, slug: str) -> str:
+    body = {"tenant": slug, "packageId": product.package(slug=slug), "phone": new_phone()}
+    answer = product.client().post("/api/portal/mpesa/initiate", json=body)
     assert answer.status_code == 201 and answer.json is not None
     token: str = answer.json["paymentId"]
     return token
 
 
-def pushes(house: House) -> list[tuple[str, int]]:
-    with house.inside():
+def pushes(product: Product) -> list[tuple[str, int]]:
+    with product.inside():
         return [(push.state, push.sends) for push in db.session.query(Push).order_by(Push.id)]
 
 
@@ -100,11 +100,11 @@ def break_secret(slug: str) -> None:
         setattr(gateway, name, (getattr(gateway, name) or "").replace("v1.test.", "v1.gone."))
 
 
-def meanwhile(house: House, silence: Silence, job: Any, is_done: Any) -> None:
+def meanwhile(product: Product, silence: Silence, job: Any, is_done: Any) -> None:
     """Run the job until something is so although a server is silent; then let the server speak."""
 
     def work() -> None:
-        with house.inside():
+        with product.inside():
             job()
 
     worker = threading.Thread(target=work)
@@ -117,38 +117,40 @@ def meanwhile(house: House, silence: Silence, job: Any, is_done: Any) -> None:
         worker.join()
 
 
-def test_a_silent_gateway_holds_up_no_other_tenants_prompts(house: House, silence: Silence) -> None:
+def test_a_silent_gateway_holds_up_no_other_tenants_prompts(product: Product, silence: Silence) -> None:
     """money.md C29: eight prompts to a silent server held every other tenant's back, for 80 s and more."""
     for _person in range(10):
-        ask(house, "mlima")
-    ask(house, "bahari")
-    meanwhile(house, silence, jobs.send_pushes, lambda: silence.inside == 8 and pushes(house)[-1][0] == "awaiting_pin")
+        ask(product, "mlima")
+    ask(product, "bahari")
+    meanwhile(
+        product, silence, jobs.send_pushes, lambda: silence.inside == 8 and pushes(product)[-1][0] == "awaiting_pin"
+    )
     assert silence.most == 8
 
 
-def test_a_gateway_that_did_not_answer_is_tried_one_at_a_time(house: House, silence: Silence) -> None:
+def test_a_gateway_that_did_not_answer_is_tried_one_at_a_time(product: Product, silence: Silence) -> None:
     """money.md C29: two such gateways would fill every thread again and again."""
-    with house.inside():
+    with product.inside():
         breaker.failed(gateway_of("mlima").id, daraja.OutcomeUnknown("silent"))
     for _person in range(4):
-        ask(house, "mlima")
-    ask(house, "bahari")
-    meanwhile(house, silence, jobs.send_pushes, lambda: pushes(house)[-1][0] == "awaiting_pin")
+        ask(product, "mlima")
+    ask(product, "bahari")
+    meanwhile(product, silence, jobs.send_pushes, lambda: pushes(product)[-1][0] == "awaiting_pin")
     assert silence.most == 1
 
 
-def test_what_a_full_gateway_has_waiting_does_not_fill_the_list(house: House) -> None:
+def test_what_a_full_gateway_has_waiting_does_not_fill_the_list(product: Product) -> None:
     """money.md C29: the oldest hundred were looked at, whosever they were."""
     for _person in range(2):
-        ask(house, "mlima")
-    ask(house, "bahari")
-    with house.inside():
+        ask(product, "mlima")
+    ask(product, "bahari")
+    with product.inside():
         ours, others = gateway_of("mlima").id, gateway_of("bahari").id
         assert [gateway_id for _push, gateway_id in stk.due_to_send()] == [ours, ours, others]
         assert [gateway_id for _push, gateway_id in stk.due_to_send([ours])] == [others]
 
 
-def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(house: House) -> None:
+def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(product: Product) -> None:
     """money.md C31: else its waiting rows fill the list, and nobody else's turn comes."""
     looked: list[list[int]] = []
 
@@ -157,13 +159,13 @@ def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(house: House) -
         return [(3, 8)]
 
     errand = gateway_pool.Errand(due, lambda _row: None, lambda _row, _error: None, lambda _gateway: 2)
-    with house.inside():
+    with product.inside():
         in_flight: Any = {1: (7, Future()), 2: (7, Future()), 4: (9, Future())}
         assert gateway_pool._next(errand, in_flight, set(), 8) == [(3, 8)]
     assert looked == [[7]]
 
 
-def test_a_row_whose_work_failed_is_not_tried_again_in_the_same_run(house: House) -> None:
+def test_a_row_whose_work_failed_is_not_tried_again_in_the_same_run(product: Product) -> None:
     """Where it cannot even be put off it stays due: over and over, it would keep a thread from everybody else."""
     tried: list[int] = []
 
@@ -175,25 +177,25 @@ def test_a_row_whose_work_failed_is_not_tried_again_in_the_same_run(house: House
         raise ZeroDivisionError
 
     errand = gateway_pool.Errand(lambda _full: [(3, 8), (4, 8)], fail, cannot_put_off, lambda _gateway: 2)
-    with house.inside():
+    with product.inside():
         done = gateway_pool.run(errand, threads=2, lasting=timedelta(seconds=1))
     assert sorted(tried) == [3, 4] and done == 2
 
 
-def test_a_silent_gateway_holds_up_no_other_tenants_queries(house: House, silence: Silence) -> None:
+def test_a_silent_gateway_holds_up_no_other_tenants_queries(product: Product, silence: Silence) -> None:
     """money.md C29."""
     for _bill in range(6):
-        house.pushed(house.invoice(100)[1])
-    house.pushed(house.invoice(100, "bahari")[1])
+        product.pushed(product.invoice(100)[1])
+    product.pushed(product.invoice(100, "bahari")[1])
     later(16)
-    meanwhile(house, silence, jobs.ask_mpesa, lambda: silence.inside == 2 and pushes(house)[-1][0] == "cancelled")
+    meanwhile(product, silence, jobs.ask_mpesa, lambda: silence.inside == 2 and pushes(product)[-1][0] == "cancelled")
     assert silence.most == 2
 
 
-def test_a_silent_gateway_holds_up_no_other_tenants_questions(house: House, silence: Silence) -> None:
+def test_a_silent_gateway_holds_up_no_other_tenants_questions(product: Product, silence: Silence) -> None:
     """money.md C29: they were asked one after the other."""
-    with_initiator(house)
-    with house.app.app_context(), transaction():
+    with_initiator(product)
+    with product.app.app_context(), transaction():
         mine, other = gateway_of("mlima"), gateway_of("bahari")
         other.initiator_name, other.security_credential_sealed = "api", None
         other.keep_secret("security_credential", "ready-made")
@@ -202,34 +204,34 @@ def test_a_silent_gateway_holds_up_no_other_tenants_questions(house: House, sile
         last = questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26")).id
 
     def is_asked() -> bool:
-        with house.inside():
+        with product.inside():
             return db.session.get_one(MpesaRequest, last).conversation_id == "AG_1"
 
-    meanwhile(house, silence, request_jobs.send_due, is_asked)
+    meanwhile(product, silence, request_jobs.send_due, is_asked)
     assert silence.most == 1
 
 
-def test_a_silent_gateway_holds_up_no_other_tenants_list_of_payments(house: House, silence: Silence) -> None:
+def test_a_silent_gateway_holds_up_no_other_tenants_list_of_payments(product: Product, silence: Silence) -> None:
     """One was asked after the other: so many silent ones made every other one's lost callbacks wait for minutes."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         for slug in ("mlima", "bahari"):
             gateway_of(slug).pull_registered_at = clock.now()
         ours, others = gateway_of("mlima").id, gateway_of("bahari").id
         assert ours < others, "or nobody waits behind the silent one"
 
     def is_pulled(gateway_id: int) -> bool:
-        with house.inside():
+        with product.inside():
             return db.session.get_one(Gateway, gateway_id).pulled_until is not None
 
-    meanwhile(house, silence, pull.pull_due, lambda: is_pulled(others))
+    meanwhile(product, silence, pull.pull_due, lambda: is_pulled(others))
     assert not is_pulled(ours), "its turn comes again"
 
 
 def test_who_answered_last_time_is_asked_first_for_its_list_and_once_in_a_run(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silent for days, they would fill every thread, and nobody else's turn came within the run."""
-    with house.app.app_context(), transaction():
+    with product.app.app_context(), transaction():
         for slug in ("mlima", "bahari"):
             gateway_of(slug).pull_registered_at = clock.now()
         gateway_of("bahari").pulled_until = clock.now()
@@ -238,49 +240,49 @@ def test_who_answered_last_time_is_asked_first_for_its_list_and_once_in_a_run(
     asked: list[int] = []
     monkeypatch.setattr(pull, "pull", asked.append)  # takes nothing in, so its window stays
     monkeypatch.setattr(pull, "THREADS", 1)
-    with house.inside():
+    with product.inside():
         pull.pull_due()
     assert asked == [others, ours]
 
 
-def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(house: House) -> None:
+def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(product: Product) -> None:
     """money.md C29: after 60 s a prompt that was still being sent was called unconfirmed, and stayed so."""
-    ask(house, "mlima")
-    with house.app.app_context(), transaction():
+    ask(product, "mlima")
+    with product.app.app_context(), transaction():
         push_id = db.session.query(Push).one().id
         assert stk.claim(push_id, hook_url="http://h/hooks") is not None
     later(110)
-    with house.inside():
+    with product.inside():
         jobs.expire_pushes()
-    assert pushes(house) == [("sending", 1)]
+    assert pushes(product) == [("sending", 1)]
     later(11)
-    with house.inside():
+    with product.inside():
         jobs.expire_pushes()
-    assert pushes(house) == [("unconfirmed", 1)]
-    with house.app.app_context(), transaction():
+    assert pushes(product) == [("unconfirmed", 1)]
+    with product.app.app_context(), transaction():
         stk.not_sent(push_id, daraja.Unreachable("No connection. Nothing was sent."))
-    assert pushes(house) == [("declined", 1)], "it certainly was not sent: the payer may try again"
+    assert pushes(product) == [("declined", 1)], "it certainly was not sent: the payer may try again"
 
 
-def test_a_prompt_whose_gateway_has_no_readable_secrets_is_declined_at_once(house: House, silence: Silence) -> None:
+def test_a_prompt_whose_gateway_has_no_readable_secrets_is_declined_at_once(product: Product, silence: Silence) -> None:
     """money.md C30: it was tried a hundred times a second."""
-    tokens = [ask(house, "mlima"), ask(house, "bahari")]
-    with house.app.app_context(), transaction():
+    tokens = [ask(product, "mlima"), ask(product, "bahari")]
+    with product.app.app_context(), transaction():
         break_secret("mlima")
-    with house.inside():
+    with product.inside():
         jobs.send_pushes()
-    assert pushes(house) == [("declined", 1), ("awaiting_pin", 1)]
-    assert house.status(tokens[0])["status"] == "failed"
-    with house.inside():
+    assert pushes(product) == [("declined", 1), ("awaiting_pin", 1)]
+    assert product.status(tokens[0])["status"] == "failed"
+    with product.inside():
         assert "PORTAL_DATA_KEYS" in db.session.query(Push).order_by(Push.id).all()[0].failure
 
 
 @pytest.mark.parametrize("error", [ValueError("a bad row"), None])
 def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
-    house: House, silence: Silence, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+    product: Product, silence: Silence, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     """money.md C30: the loop took the same push up again and again for two minutes."""
-    ask(house, "mlima"), ask(house, "bahari")
+    ask(product, "mlima"), ask(product, "bahari")
     tries: list[int] = []
     real = stk.claim
 
@@ -292,27 +294,29 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
 
     monkeypatch.setattr(stk, "claim", claim)
     if error is None:
-        with house.app.app_context(), transaction():
+        with product.app.app_context(), transaction():
             first = db.session.query(Push).order_by(Push.id).first()
             assert first is not None
             first.phone_sealed = (first.phone_sealed or "").replace("v1.test.", "v1.gone.")
-    with house.inside():
+    with product.inside():
         jobs.send_pushes()
     assert len(tries) == len(set(tries)) == 2
-    assert pushes(house) == [("declined", 0), ("awaiting_pin", 1)]
+    assert pushes(product) == [("declined", 0), ("awaiting_pin", 1)]
 
 
-def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(house: House, silence: Silence) -> None:
+def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(
+    product: Product, silence: Silence
+) -> None:
     """money.md C30: every tenant's questions and refunds waited behind one gateway's."""
-    with_initiator(house)
-    with house.app.app_context(), transaction():
+    with_initiator(product)
+    with product.app.app_context(), transaction():
         mine, other = gateway_of("mlima"), gateway_of("bahari")
         other.initiator_name = "api"
         other.keep_secret("security_credential", "ready-made")
         questions.ask(mine, "status", questions.Subject(receipt="UKL1ABCD25"))
         questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26"))
         break_secret("mlima")
-    with house.inside():
+    with product.inside():
         request_jobs.send_due()
         first, second = db.session.query(MpesaRequest).order_by(MpesaRequest.id).all()
         assert (first.state, first.sends) == ("failed", 1) and "PORTAL_DATA_KEYS" in first.answer
@@ -320,29 +324,31 @@ def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(hou
 
 
 def test_a_query_of_a_gateway_without_readable_secrets_takes_its_turn_and_stops_no_other(
-    house: House, silence: Silence
+    product: Product, silence: Silence
 ) -> None:
     """money.md C30: the same kind: its pushes stayed at the head of the line."""
-    house.pushed(house.invoice(100)[1])
-    house.pushed(house.invoice(100, "bahari")[1])
-    with house.app.app_context(), transaction():
+    product.pushed(product.invoice(100)[1])
+    product.pushed(product.invoice(100, "bahari")[1])
+    with product.app.app_context(), transaction():
         break_secret("mlima")
     later(16)
-    with house.inside():
+    with product.inside():
         jobs.ask_mpesa()
         assert queries.due() == []
         mine = db.session.query(Push).order_by(Push.id).first()
         assert mine is not None and mine.queries == 1 and mine.next_query_at is not None
-    assert [state for state, _sends in pushes(house)] == ["awaiting_pin", "cancelled"]
+    assert [state for state, _sends in pushes(product)] == ["awaiting_pin", "cancelled"]
 
 
-def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """money.md C30: no guard for each."""
-    with_initiator(house)
-    amina = house.api("amina")
+    with_initiator(product)
+    amina = product.api("amina")
     for n in range(2):
-        number, token = house.invoice(1_000 + n)
-        paid_by_hand(house, 1_000 + n, number, receipt(n))
+        number, token = product.invoice(1_000 + n)
+        paid_by_hand(product, 1_000 + n, number, receipt(n))
         assert amina.post(f"/api/mpesa/{token}/refund", json={"amount": 1_000 + n}).status_code in (200, 201, 202)
     begun: list[int] = []
 
@@ -352,24 +358,24 @@ def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(house: House, m
             raise ValueError("a bad row")
 
     monkeypatch.setattr(refunds, "begin", begin)
-    with house.inside():
+    with product.inside():
         request_jobs.send_due()
         first, second = db.session.query(Refund).order_by(Refund.id).all()
         assert begun == [first.id, second.id]
         assert first.next_at is not None and first.next_at > clock.now() and first.state == "approved"
 
 
-def test_a_question_that_fails_unforeseen_is_put_off(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_fails_unforeseen_is_put_off(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """money.md C30."""
-    with_initiator(house)
-    with house.app.app_context(), transaction():
+    with_initiator(product)
+    with product.app.app_context(), transaction():
         asked = questions.ask(gateway_of("mlima"), "status", questions.Subject(receipt="UKL1ABCD25")).id
 
     def claim(_request_id: int) -> None:
         raise ValueError(json.dumps({"a": "bad row"}))
 
     monkeypatch.setattr(questions, "claim", claim)
-    with house.inside():
+    with product.inside():
         request_jobs.send_due()
         put_off = db.session.get_one(MpesaRequest, asked)
         assert put_off.state == "created" and put_off.next_at is not None and put_off.next_at > clock.now()

@@ -12,27 +12,27 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import InboxItem
 from portal.payments.processing import callbacks, jobs, sets
-from tests.support.business import House
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
+from tests.support.product import Product
 
 WORKERS = 4
 
 
-def waiting(house: House) -> int:
-    with house.inside():
+def waiting(product: Product) -> int:
+    with product.inside():
         return db.session.query(InboxItem).filter_by(state="new").count()
 
 
-def row(house: House, item_id: int) -> tuple[str, int, float]:
+def row(product: Product, item_id: int) -> tuple[str, int, float]:
     """(state, attempts, seconds until its next turn)."""
-    with house.inside():
+    with product.inside():
         item = db.session.get_one(InboxItem, item_id)
         return item.state, item.attempts, round((item.next_at - clock.now()).total_seconds())
 
 
-def drain(house: House) -> None:
-    with house.inside():
+def drain(product: Product) -> None:
+    with product.inside():
         fulfilment.drain()
 
 
@@ -42,32 +42,32 @@ def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_settle_set", lambda _deliver: None)
 
 
-def a_rush(house: House, payments: int) -> list[str]:
+def a_rush(product: Product, payments: int) -> list[str]:
     """Callbacks and echoes of so many payments, in no order, as M-Pesa sends them; the payments' tokens."""
-    chance, hook = random.Random(4), house.hook()
-    tokens = [house.invoice(100)[1] for _n in range(payments)]
-    pushes = [house.pushed(token) for token in tokens]
+    chance, hook = random.Random(4), product.hook()
+    tokens = [product.invoice(100)[1] for _n in range(payments)]
+    pushes = [product.pushed(token) for token in tokens]
     words = [(n + chance.uniform(0, 60), kind, n) for n in range(payments) for kind in ("stk", "c2b")]
     for _at, kind, n in sorted(words):
         if kind == "stk":
-            house.callback(pushes[n], receipt=receipt(100 + n))
+            product.callback(pushes[n], receipt=receipt(100 + n))
         else:
             echo = c2b_body(receipt=receipt(100 + n), amount=100, account=pushes[n].reference)
-            house.client().post(f"{hook}/c2b/confirmation", json=echo)
+            product.client().post(f"{hook}/c2b/confirmation", json=echo)
     return tokens
 
 
-def by_many_workers(house: House) -> list[Exception]:
+def by_many_workers(product: Product) -> list[Exception]:
     """Settle all that waits by several workers; what went wrong for them."""
     errors: list[Exception] = []
 
     def work() -> None:
         for _turn in range(200):
             try:
-                drain(house)
+                drain(product)
             except Exception as error:
                 errors.append(error)
-            if not waiting(house):
+            if not waiting(product):
                 return
 
     workers = [threading.Thread(target=work) for _worker in range(WORKERS)]
@@ -80,10 +80,10 @@ def by_many_workers(house: House) -> list[Exception]:
 
 @pytest.mark.parametrize("way", ["sets", "row_by_row"])
 def test_a_rush_of_callbacks_and_echoes_is_settled_by_several_workers_without_a_deadlock(
-    postgresql_house: House, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, way: str
+    postgresql_product: Product, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, way: str
 ) -> None:
     """money.md C27: two workers took payments in the order of the inbox, met in circles, and were slower than one."""
-    house, met = postgresql_house, list[str]()
+    product, met = postgresql_product, list[str]()
     if way == "row_by_row":
         request.getfixturevalue("row_by_row")
     else:
@@ -96,12 +96,12 @@ def test_a_rush_of_callbacks_and_echoes_is_settled_by_several_workers_without_a_
         return is_lock
 
     monkeypatch.setattr(jobs, "_is_about_locks", watched)
-    tokens = a_rush(house, 90)
-    assert by_many_workers(house) == [] and met == []
-    with house.inside():
+    tokens = a_rush(product, 90)
+    assert by_many_workers(product) == [] and met == []
+    with product.inside():
         assert {(item.state, item.attempts) for item in db.session.query(InboxItem)} == {("done", 0)}
-    house.settle()
-    assert {house.status(token)["status"] for token in tokens} == {"paid"} and house.books() == []
+    product.settle()
+    assert {product.status(token)["status"] for token in tokens} == {"paid"} and product.books() == []
 
 
 class _Met(Exception):
@@ -112,10 +112,10 @@ class _Met(Exception):
 
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
 def test_a_set_that_met_another_worker_is_tried_again_as_a_set(
-    house: House, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+    product: Product, monkeypatch: pytest.MonkeyPatch, sqlstate: str
 ) -> None:
-    token = house.invoice(100)[1]
-    house.callback(house.pushed(token), receipt=receipt(1))
+    token = product.invoice(100)[1]
+    product.callback(product.pushed(token), receipt=receipt(1))
     real, failures = sets.settle_set, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
     taken: list[sets.Taken] = []
 
@@ -127,9 +127,9 @@ def test_a_set_that_met_another_worker_is_tried_again_as_a_set(
 
     monkeypatch.setattr(sets, "settle_set", meet)
     monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
-    drain(house)
+    drain(product)
     assert failures == [] and taken[0] == sets.Taken(settled=1, paid=1)
-    with house.inside():
+    with product.inside():
         item = db.session.query(InboxItem).one()
         assert (item.state, item.attempts) == ("done", 0)
 
@@ -137,11 +137,11 @@ def test_a_set_that_met_another_worker_is_tried_again_as_a_set(
 @pytest.mark.usefixtures("row_by_row")
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"])
 def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
-    house: House, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+    product: Product, monkeypatch: pytest.MonkeyPatch, sqlstate: str
 ) -> None:
     """money.md C27: it waited for the next sweep; a lock timeout counted towards giving the callback up."""
-    token = house.invoice(100)[1]
-    house.callback(house.pushed(token), receipt=receipt(1))
+    token = product.invoice(100)[1]
+    product.callback(product.pushed(token), receipt=receipt(1))
     real, failures = callbacks.settle, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
 
     def meet(*given: Any) -> Any:
@@ -151,20 +151,20 @@ def test_a_deadlock_is_tried_again_and_counts_as_no_attempt(
 
     monkeypatch.setattr(callbacks, "settle", meet)
     monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
-    drain(house)
+    drain(product)
     assert failures == []
-    with house.inside():
+    with product.inside():
         item = db.session.query(InboxItem).one()
         assert (item.state, item.attempts) == ("done", 0)
 
 
 @pytest.mark.usefixtures("row_by_row")
 def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md C27: no row is to blame for two workers that meet, however often they do."""
-    token = house.invoice(100)[1]
-    house.callback(house.pushed(token), receipt=receipt(1))
+    token = product.invoice(100)[1]
+    product.callback(product.pushed(token), receipt=receipt(1))
 
     def meet(*_given: Any) -> Any:
         raise OperationalError("UPDATE", {}, _Met("40P01"))
@@ -173,25 +173,25 @@ def test_a_lock_that_is_never_to_be_had_leaves_the_callback_as_it_was(
         busy.setattr(callbacks, "settle", meet)
         busy.setattr(jobs, "_wait_a_moment", lambda: None)
         with pytest.raises(OperationalError):
-            drain(house)
-    with house.inside():
+            drain(product)
+    with product.inside():
         item = db.session.query(InboxItem).one()
         assert (item.state, item.attempts, item.outcome) == ("new", 0, "")
-    house.settle()
-    assert house.status(token)["status"] == "paid"
+    product.settle()
+    assert product.status(token)["status"] == "paid"
 
 
 @pytest.mark.property(72)
 @pytest.mark.usefixtures("row_by_row")
 def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_other(
-    either_house: House, monkeypatch: pytest.MonkeyPatch
+    either_product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """tests.md C9: three tries with growing pauses; the mutation RETRY_AFTER_S=() went unnoticed."""
-    house = either_house
-    bad, good = house.invoice(100)[1], house.invoice(200)[1]
-    bad_push, good_push = house.pushed(bad), house.pushed(good)
-    house.callback(bad_push, receipt=receipt(1))
-    house.callback(good_push, receipt=receipt(2))
+    product = either_product
+    bad, good = product.invoice(100)[1], product.invoice(200)[1]
+    bad_push, good_push = product.pushed(bad), product.pushed(good)
+    product.callback(bad_push, receipt=receipt(1))
+    product.callback(good_push, receipt=receipt(2))
     real = callbacks.settle
 
     def fail(item: InboxItem, body: str) -> Any:
@@ -200,22 +200,22 @@ def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_othe
         return real(item, body)
 
     monkeypatch.setattr(callbacks, "settle", fail)
-    with house.inside():
+    with product.inside():
         item_id = db.session.query(InboxItem.id).filter_by(push_token=bad_push.token).scalar()
-    drain(house)
-    assert house.status(good)["status"] == "paid"
-    seen = [row(house, item_id)]
+    drain(product)
+    assert product.status(good)["status"] == "paid"
+    seen = [row(product, item_id)]
     for pause_s in (2, 10, 60):
         later(pause_s - 1)
-        drain(house)
-        assert row(house, item_id)[:2] == seen[-1][:2], "not before its time"
+        drain(product)
+        assert row(product, item_id)[:2] == seen[-1][:2], "not before its time"
         later(1.5)
-        drain(house)
-        seen.append(row(house, item_id))
+        drain(product)
+        seen.append(row(product, item_id))
     assert [(state, attempts) for state, attempts, _wait in seen] == [("new", 1), ("new", 2), ("new", 3), ("dead", 4)]
     assert [wait for _state, _attempts, wait in seen[:3]] == [2, 10, 60]
-    with house.inside():
+    with product.inside():
         assert "ZeroDivisionError: a mistake of ours" in db.session.get_one(InboxItem, item_id).outcome
     later(86_400)
-    drain(house)
-    assert row(house, item_id)[:2] == ("dead", 4), "only a person brings it back"
+    drain(product)
+    assert row(product, item_id)[:2] == ("dead", 4), "only a person brings it back"

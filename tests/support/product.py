@@ -1,7 +1,7 @@
 """The product under test, with its people: Amina owns the clinic, Brian works at its counter, Chege owns another business.
 
-`house.client()` is a stranger's browser, `house.api("amina")` an API client that is signed in. Nothing here replaces a
-part of the product: jobs are the real ones, run by `house.work()` where a worker would.
+`product.client()` is a stranger's browser, `product.api("amina")` an API client that is signed in. Nothing here replaces a
+part of the product: jobs are the real ones, run by `product.work()` where a worker would.
 """
 
 import json
@@ -32,7 +32,7 @@ from tests.support.visitors import PASSWORD, Visitors
 from tests.support.workers import Workers
 
 
-class House(Visitors, Workers):
+class Product(Visitors, Workers):
     """One product with two tenants: `mlima`, a clinic and hotspot, and `bahari`, Chege's."""
 
     def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
@@ -61,7 +61,7 @@ class House(Visitors, Workers):
         self.tokens.clear()
         inbox.forget_doors()
 
-    def furnish(self) -> "House":
+    def furnish(self) -> "Product":
         """Tenants, people, gateways and packages."""
         with self.app.app_context(), transaction():
             for slug, shortcode in (("mlima", "600111"), ("bahari", "600222")):
@@ -215,11 +215,11 @@ def _furnish(slug: str, shortcode: str, gateway_url: str) -> None:
     db.session.flush()
 
 
-def opened_house(database_url: str, redis_url: str, directory: Path, **changes: Any) -> House:
-    """A product over a database that is prepared; `closed_house()` gives it back."""
-    return House(opened(config_for(database_url, redis_url, directory / "data", **changes)))
+def opened_product(database_url: str, redis_url: str, directory: Path, **changes: Any) -> Product:
+    """A product over a database that is prepared; `closed_product()` gives it back."""
+    return Product(opened(config_for(database_url, redis_url, directory / "data", **changes)))
 
 
-def closed_house(house: House) -> None:
+def closed_product(product: Product) -> None:
     """Its connections are closed, and its application may be used again."""
-    closed(house.app)
+    closed(product.app)
