@@ -6,15 +6,17 @@ Ordinary is a purchase that opened nothing yet, and whose device nobody else giv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, bindparam, case, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from portal.hotspot import access, notifications
 from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.kernel import bulk
+from portal.kernel.db import Instant
 from portal.notifications import tell
 from portal.outbox import write
 from portal.outbox.models import OutboxItem
@@ -33,6 +35,12 @@ class Buyer:
 
 def of_payments(connection: Connection, payment_ids: Sequence[int]) -> dict[int, Any]:
     """What these payments buy here: {payment: purchase}, with its package's time and its device's first purchase."""
+    return {row.payment_id: row for row in connection.execute(_bought(), {"payments": payment_ids})}
+
+
+@cache
+def _bought() -> Select[Any]:
+    """Built once: to build it anew for each set costs as much as to run it."""
     other = aliased(Purchase)
     first = select(other.id).where(other.tenant_id == Purchase.tenant_id).order_by(other.id).limit(1)
     turn = case(
@@ -46,10 +54,8 @@ def of_payments(connection: Connection, payment_ids: Sequence[int]) -> dict[int,
         )
         .join(Package, Package.id == Purchase.package_id)
         .outerjoin(AccessGrant, AccessGrant.purchase_id == Purchase.id)
-        .where(Purchase.payment_id.in_(payment_ids))
-        .order_by(Purchase.id)
     )  # fmt: skip
-    return {row.payment_id: row for row in connection.execute(bought)}
+    return bought.where(Purchase.payment_id.in_(bindparam("payments", expanding=True))).order_by(Purchase.id)
 
 
 def open_all(
@@ -66,7 +72,8 @@ def open_all(
     if not wanted:
         return frozenset()
     with_device = [one.id for one in wanted if one.turn_id is not None]
-    busy_until = {row[0]: row[1] for row in connection.execute(_busy(with_device, now))} if with_device else {}
+    asked = {"purchases": with_device, "now": now}
+    busy_until = {row[0]: row[1] for row in connection.execute(_busy(), asked)} if with_device else {}
     taken = _taken(connection, [buyers[one.payment_id] for one in wanted])
     until: dict[int, datetime] = {}  # of a device that buys twice in one set
     ids = bulk.new_ids(connection, grants=(AccessGrant, len(wanted)))["grants"]
@@ -102,20 +109,21 @@ def _take_turns(connection: Connection, first_ids: set[int]) -> set[int]:
     return set(connection.scalars(rows.with_for_update(key_share=True, skip_locked=True)))
 
 
-def _busy(purchase_ids: Sequence[int], now: datetime) -> Select[Any]:
+@cache
+def _busy() -> Select[Any]:
     """(purchase, when the last other access of its device is over), None where there is none."""
     other = aliased(Purchase)
     latest = (
         select(func.max(AccessGrant.expires_at))
         .join(other, other.id == AccessGrant.purchase_id)
         .where(other.tenant_id == Purchase.tenant_id, other.id != Purchase.id)
-        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > now)
+        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > bindparam("now", type_=Instant()))
     )
     until = case(
         (Purchase.mac != "", latest.where(other.mac == Purchase.mac).scalar_subquery()),
         (Purchase.browser_hash != "", latest.where(other.browser_hash == Purchase.browser_hash).scalar_subquery()),
     )
-    return select(Purchase.id, until).where(Purchase.id.in_(purchase_ids))
+    return select(Purchase.id, until).where(Purchase.id.in_(bindparam("purchases", expanding=True)))
 
 
 def _taken(connection: Connection, buyers: Sequence[Buyer]) -> set[tuple[int, str]]:

@@ -58,20 +58,17 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_values(value: object) -> None:
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        if any(isinstance(child, float | Decimal) and not Decimal(child).is_finite() for child in level):
+def _check_values(value: object, level: int = 1) -> None:
+    if isinstance(value, float | Decimal):
+        if not Decimal(value).is_finite():
             raise Malformed("A number is infinite or none at all.")
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, Mapping | list)
-            for child in (parent.values() if isinstance(parent, Mapping) else parent)
-        ]
-        if not level:
-            return
-    raise Malformed(f"The body is nested over {MAX_DEPTH} levels.")
+        return
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for child in children:
+        if level >= MAX_DEPTH:
+            raise Malformed(f"The body is nested over {MAX_DEPTH} levels.")
+        if type(child) is not str and type(child) is not int:  # most are
+            _check_values(child, level + 1)
 
 
 def key_of(name: object) -> str:
@@ -103,6 +100,8 @@ def entries_of(value: object, name: str) -> Iterator[Mapping[str, Any]]:
 
 def text_of(value: object, *, limit: int = 160, strip: bool = True) -> str:
     """Text that any database takes: no control characters, no half characters. Numbers become text."""
+    if type(value) is str and len(value) <= limit and value.isprintable():  # as nearly all of it is
+        return value.strip() if strip else value
     if value is None or isinstance(value, bool | Mapping | list):
         return ""
     if isinstance(value, Decimal):

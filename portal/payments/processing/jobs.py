@@ -29,7 +29,7 @@ from portal.payments.webhook import unverified_reports
 PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
 QUERY_THREADS, QUERIES_OF_ONE = 8, 2
 SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
-SET_ROWS = 100  # of a transaction that takes whole sets
+SET_ROWS = 200  # of a transaction that takes whole sets: some tens of milliseconds
 CAREFUL_ROWS, CAREFUL_ROWS_SQLITE = 50, 10
 RUSH = timedelta(seconds=1)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)

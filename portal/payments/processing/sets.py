@@ -20,13 +20,13 @@ Decided: once a payment, or a receipt, has an odd row, its later rows of the sam
 in the order in which they came.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from portal.audit import chain
@@ -66,6 +66,55 @@ class Delivered:
     payments: frozenset[int] = frozenset()
     opened: frozenset[int] = frozenset()
 
+
+# Built once: to build a statement anew for each set costs as much as to run it.
+_GATEWAYS = (
+    select(
+        Gateway.id, Gateway.tenant_id, Gateway.environment, Gateway.shortcode, Gateway.store_number,
+        Tenant.name.label("business"),
+    )
+    .join(Tenant, Tenant.id == Gateway.tenant_id)
+    .where(Gateway.id.in_(bindparam("ids", expanding=True)))
+)  # fmt: skip
+_BY_TOKEN = select(Push.id, Push.gateway_id, Push.token, Push.payment_id).where(
+    Push.token.in_(bindparam("tokens", expanding=True))
+)
+_BY_NAME = select(Push.id, Push.tenant_id, Push.reference, Push.payment_id).where(
+    Push.tenant_id.in_(bindparam("tenants", expanding=True)), Push.reference.in_(bindparam("names", expanding=True))
+)
+_NAMED = select(Payment.id, Payment.tenant_id, Payment.reference).where(
+    Payment.tenant_id.in_(bindparam("tenants", expanding=True)),
+    Payment.reference.in_(bindparam("names", expanding=True)),
+)
+_LOCKED = (
+    select(
+        Payment.id, Payment.tenant_id, Payment.environment, Payment.purpose, Payment.reference, Payment.amount_cents,
+        Payment.allocated_cents, Payment.state, Payment.version, Payment.phone_sealed, Payment.paid_at,
+        Payment.fulfilled_at, Payment.withdraw_at,
+    )
+    .where(Payment.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Payment.id)
+    .with_for_update(skip_locked=True)
+)  # fmt: skip
+_PUSHES = select(
+    Push.id, Push.tenant_id, Push.gateway_id, Push.payment_id, Push.reference, Push.amount_cents, Push.phone_sealed,
+    Push.phone_hash, Push.state, Push.checkout_hash,
+).where(Push.id.in_(bindparam("ids", expanding=True)))  # fmt: skip
+_MONEY = select(
+    Transaction.id, Transaction.tenant_id, Transaction.environment, Transaction.receipt, Transaction.push_id,
+    Transaction.channel, Transaction.amount_cents, Transaction.unallocated_cents, Transaction.phone_hash,
+)  # fmt: skip
+_MONEY_OF_RECEIPTS = _MONEY.where(
+    Transaction.tenant_id.in_(bindparam("tenants", expanding=True)),
+    Transaction.environment.in_(bindparam("environments", expanding=True)),
+    Transaction.receipt.in_(bindparam("receipts", expanding=True)),
+)
+_MONEY_OF_PUSHES = _MONEY.where(Transaction.push_id.in_(bindparam("pushes", expanding=True)))
+_CLAIMED = select(Claim.tenant_id, Claim.environment, Claim.receipt).where(
+    Claim.tenant_id.in_(bindparam("tenants", expanding=True)),
+    Claim.environment.in_(bindparam("environments", expanding=True)),
+    Claim.receipt.in_(bindparam("receipts", expanding=True)),
+)
 
 Deliver = Callable[[Connection, Sequence[Paid], datetime], Delivered]
 
@@ -152,8 +201,10 @@ class _Set:
 
     # --- reading
 
-    def _things(self, statement: Any) -> list[Thing]:
-        return [SimpleNamespace(**row._mapping) for row in self.connection.execute(statement)]
+    def _things(self, statement: Any, **given: Collection[Any]) -> list[Thing]:
+        result = self.connection.execute(statement, {name: list(values) for name, values in given.items()})
+        names = tuple(result.keys())
+        return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in result]
 
     def _take(self, limit: int) -> list[_Word]:
         due = (
@@ -169,34 +220,23 @@ class _Set:
         rows = self._things(due)
         if not rows:
             return []
-        of_rows = (
-            select(
-                Gateway.id, Gateway.tenant_id, Gateway.environment, Gateway.shortcode, Gateway.store_number,
-                Tenant.name.label("business"),
-            )
-            .join(Tenant, Tenant.id == Gateway.tenant_id)
-            .where(Gateway.id.in_({row.gateway_id for row in rows}))
-        )  # fmt: skip
-        self.gateways = {one.id: one for one in self._things(of_rows)}
+        self.gateways = {one.id: one for one in self._things(_GATEWAYS, ids={row.gateway_id for row in rows})}
         return [_read(row) for row in rows]
 
     def _find_payments(self, words: Sequence[_Word]) -> None:
         """Which payment each row is about, before anything is locked."""
         tokens = {word.row.push_token for word in words if word.row.kind == "stk" and word.row.push_token}
         if tokens:
-            of_token = select(Push.id, Push.gateway_id, Push.token, Push.payment_id).where(Push.token.in_(tokens))
-            for push in self._things(of_token):
+            for push in self._things(_BY_TOKEN, tokens=tokens):
                 self.by_token[push.gateway_id, push.token] = push.id
                 self.pushes[push.id] = push
         names = {(word.row.tenant_id, word.account) for word in words if word.account}
         if names:
             tenants, accounts_typed = {tenant_id for tenant_id, _name in names}, {name for _tenant_id, name in names}
-            of_name = select(Push.id, Push.tenant_id, Push.reference, Push.payment_id)
-            for push in self._things(of_name.where(Push.tenant_id.in_(tenants), Push.reference.in_(accounts_typed))):
+            for push in self._things(_BY_NAME, tenants=tenants, names=accounts_typed):
                 self.by_name[push.tenant_id, push.reference] = push.id
                 self.pushes[push.id] = push
-            named = select(Payment.id, Payment.tenant_id, Payment.reference)
-            for one in self._things(named.where(Payment.tenant_id.in_(tenants), Payment.reference.in_(accounts_typed))):
+            for one in self._things(_NAMED, tenants=tenants, names=accounts_typed):
                 self.payment_of_name[one.tenant_id, one.reference] = one.id
         for word in words:
             if word.row.kind == "stk":
@@ -211,56 +251,31 @@ class _Set:
         """Lock the payments that nobody else holds, in the order of their ids, and read what is known of them."""
         wanted = {word.payment_id for word in words if word.payment_id is not None}
         if wanted:
-            locked = (
-                select(
-                    Payment.id, Payment.tenant_id, Payment.environment, Payment.purpose, Payment.reference,
-                    Payment.amount_cents, Payment.allocated_cents, Payment.state, Payment.version, Payment.phone_sealed,
-                    Payment.paid_at, Payment.fulfilled_at, Payment.withdraw_at,
-                )
-                .where(Payment.id.in_(wanted))
-                .order_by(Payment.id)
-                .with_for_update(skip_locked=True)
-            )  # fmt: skip
-            for one in self._things(locked):
+            for one in self._things(_LOCKED, ids=wanted):
                 one.due_cents = one.amount_cents - one.allocated_cents
                 self.payments[one.id] = one
         mine = {push_id for push_id, push in self.pushes.items() if push.payment_id in self.payments}
         self.pushes = {}
         if mine:
-            fresh = select(
-                Push.id, Push.tenant_id, Push.gateway_id, Push.payment_id, Push.reference, Push.amount_cents,
-                Push.phone_sealed, Push.phone_hash, Push.state, Push.checkout_hash,
-            ).where(Push.id.in_(mine))  # fmt: skip
-            self.pushes = {push.id: push for push in self._things(fresh)}
+            self.pushes = {push.id: push for push in self._things(_PUSHES, ids=mine)}
         self._read_money(words)
 
     def _read_money(self, words: Sequence[_Word]) -> None:
         receipts = {word.receipt for word in words if word.receipt}
-        columns = (
-            Transaction.id, Transaction.tenant_id, Transaction.environment, Transaction.receipt, Transaction.push_id,
-            Transaction.channel, Transaction.amount_cents, Transaction.unallocated_cents, Transaction.phone_hash,
-        )  # fmt: skip
         tenants = {gateway.tenant_id for gateway in self.gateways.values()}
         environments = {gateway.environment for gateway in self.gateways.values()}
         found: list[Thing] = []
         if receipts:
-            found += self._things(
-                select(*columns).where(
-                    Transaction.tenant_id.in_(tenants),
-                    Transaction.environment.in_(environments),
-                    Transaction.receipt.in_(receipts),
-                )
-            )
+            of_tenants = {"tenants": tenants, "environments": environments}
+            found += self._things(_MONEY_OF_RECEIPTS, receipts=receipts, **of_tenants)
         if self.pushes:
-            found += self._things(select(*columns).where(Transaction.push_id.in_(self.pushes)))
+            found += self._things(_MONEY_OF_PUSHES, pushes=self.pushes.keys())
         for money in {one.id: one for one in found}.values():
             self._remember(money)
         by_hand = {word.receipt for word in words if word.row.kind == "c2b" and word.receipt}
         if by_hand:
-            queued = select(Claim.tenant_id, Claim.environment, Claim.receipt).where(
-                Claim.tenant_id.in_(tenants), Claim.environment.in_(environments), Claim.receipt.in_(by_hand)
-            )
-            self.claimed = {(one.tenant_id, one.environment, one.receipt) for one in self._things(queued)}
+            queued = self._things(_CLAIMED, tenants=tenants, environments=environments, receipts=by_hand)
+            self.claimed = {(one.tenant_id, one.environment, one.receipt) for one in queued}
 
     def _remember(self, money: Thing) -> None:
         if money.receipt:
