@@ -53,7 +53,7 @@ def create_app(config: Config | None = None) -> Flask:
     _add_extensions(app, config)
     for shared in (language, security, filters, assets, errors):
         shared.set_up(app)
-    _open_doors(app)
+    _register_routes(app)
     if config.simulator_url:
         _show_demo(app, config)
     return app
@@ -104,7 +104,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     limits.set_up(app)
 
 
-def _open_doors(app: Flask) -> None:
+def _register_routes(app: Flask) -> None:
     from portal import api, staff
     from portal.callbacks import routes
     from portal.operations import health

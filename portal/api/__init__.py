@@ -1,7 +1,7 @@
 """The JSON API: the public contract, for the tenants' own programs and for the captive portal.
 
 Bearer tokens or API keys; never cookies, so nothing here can be forged from another page. Every door names the
-permission it needs, or that it is open to everybody: a door that names neither does not start (`doors.add`).
+permission it needs, or that it is open to everybody: a door that names neither does not start (`router.add`).
 Amounts are KES, times RFC 3339, names camelCase, errors `{"error", "message", "fields"?}`.
 """
 
@@ -22,10 +22,10 @@ from portal.api import (
     transactions,
     webhooks,
 )
-from portal.api.guard import Doors
+from portal.api.guard import Router
 
 bp = Blueprint("api", __name__, url_prefix="/api")
-_doors = Doors(bp)
+router = Router(bp)
 for _module in (
     auth,
     gateways,
@@ -41,4 +41,4 @@ for _module in (
     clinic,
     openapi,
 ):
-    _module.open_doors(_doors)
+    _module.register_routes(router)

@@ -3,7 +3,7 @@
 from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import EVERYBODY, Doors, body, text_of
+from portal.api.guard import EVERYBODY, Router, body, text_of
 from portal.api.schemas import contract
 from portal.kernel.db import db
 from portal.users import tokens
@@ -12,9 +12,9 @@ from portal.web.limits import SIGN_INS, network, shared
 from portal.web.signin import enter
 
 
-def open_doors(doors: Doors) -> None:
+def register_routes(router: Router) -> None:
     counted = shared(SIGN_INS, per=lambda: f"network:{network()}")(token)
-    doors.add("POST", "/auth/token", counted, who=EVERYBODY, limits=())
+    router.add("POST", "/auth/token", counted, who=EVERYBODY, limits=())
 
 
 @contract("Token", takes="Credentials")

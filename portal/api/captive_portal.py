@@ -8,7 +8,7 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from portal.api import packages as api_packages
-from portal.api.guard import EVERYBODY, Doors, body, text_of
+from portal.api.guard import EVERYBODY, Router, body, text_of
 from portal.api.schemas import contract, page_of
 from portal.fulfilment import receipt_of
 from portal.gateways import client_factory, settings
@@ -30,16 +30,16 @@ from portal.web.language import said
 from portal.web.limits import network, refuse_guessers, wrong_guess
 
 
-def open_doors(doors: Doors) -> None:
+def register_routes(router: Router) -> None:
     for path, look in (
         ("packages", on_sale),
         ("mpesa/check", check),
         ("mpesa/validate", validate),
         ("mpesa/status", poll),
     ):
-        doors.add("GET", f"/portal/{path}", look, who=EVERYBODY, limits=())
-    doors.add("POST", "/portal/mpesa/initiate", initiate, who=EVERYBODY, limits=())
-    doors.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limits=())
+        router.add("GET", f"/portal/{path}", look, who=EVERYBODY, limits=())
+    router.add("POST", "/portal/mpesa/initiate", initiate, who=EVERYBODY, limits=())
+    router.add("POST", "/portal/mpesa/verify-sms", verify_sms, who=EVERYBODY, limits=())
 
 
 @contract(page_of("PackageOnSale"), query=("tenant",))

@@ -7,7 +7,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal.api.guard import Doors, Fields, body, body_if_any, principal, read_cursor, text_of
+from portal.api.guard import Fields, Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment, Invoice
@@ -22,19 +22,19 @@ from portal.web.links import pay_url
 PAGE_ROWS = 50
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/patients", patients, who=SEE_CLINIC)
-    doors.add("POST", "/patients", register_patient, who=WORK_CLINIC)
-    doors.add("GET", "/clinicians", clinicians, who=SEE_CLINIC)
-    doors.add("GET", "/appointments", appointment_list, who=SEE_CLINIC)
-    doors.add("POST", "/appointments", book, who=WORK_CLINIC)
-    doors.add("GET", "/appointments/<uid>", appointment, who=SEE_CLINIC)
-    doors.add("POST", "/appointments/<uid>/approve", approve, who=APPROVE_APPOINTMENTS)
-    doors.add("POST", "/appointments/<uid>/decline", decline, who=APPROVE_APPOINTMENTS)
-    doors.add("POST", "/appointments/<uid>/cancel", cancel, who=WORK_CLINIC)
-    doors.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
-    doors.add("POST", "/invoices", issue, who=WORK_CLINIC)
-    doors.add("GET", "/invoices/<number>", invoice, who=SEE_CLINIC)
+def register_routes(router: Router) -> None:
+    router.add("GET", "/patients", patients, who=SEE_CLINIC)
+    router.add("POST", "/patients", register_patient, who=WORK_CLINIC)
+    router.add("GET", "/clinicians", clinicians, who=SEE_CLINIC)
+    router.add("GET", "/appointments", appointment_list, who=SEE_CLINIC)
+    router.add("POST", "/appointments", book, who=WORK_CLINIC)
+    router.add("GET", "/appointments/<uid>", appointment, who=SEE_CLINIC)
+    router.add("POST", "/appointments/<uid>/approve", approve, who=APPROVE_APPOINTMENTS)
+    router.add("POST", "/appointments/<uid>/decline", decline, who=APPROVE_APPOINTMENTS)
+    router.add("POST", "/appointments/<uid>/cancel", cancel, who=WORK_CLINIC)
+    router.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
+    router.add("POST", "/invoices", issue, who=WORK_CLINIC)
+    router.add("GET", "/invoices/<number>", invoice, who=SEE_CLINIC)
 
 
 def _clinic() -> Tenant:

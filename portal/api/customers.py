@@ -5,7 +5,7 @@ from typing import Any
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import Doors, body, principal, read_cursor, text_of
+from portal.api.guard import Router, body, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.audit import chain
 from portal.gateways import client_factory
@@ -22,12 +22,12 @@ from portal.users.permissions import PLACE_MONEY, REQUEST_PAYMENT, SEE_MONEY
 LONGEST_NAME = 80
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/customers", list_customers, who=SEE_MONEY)
-    doors.add("POST", "/customers", add, who=REQUEST_PAYMENT)
-    doors.add("GET", "/customers/<uid>", show_customer, who=SEE_MONEY)
-    doors.add("POST", "/customers/<uid>/pay", pay, who=PLACE_MONEY)
-    doors.add("POST", "/customers/<uid>/put-back", put_back, who=PLACE_MONEY)
+def register_routes(router: Router) -> None:
+    router.add("GET", "/customers", list_customers, who=SEE_MONEY)
+    router.add("POST", "/customers", add, who=REQUEST_PAYMENT)
+    router.add("GET", "/customers/<uid>", show_customer, who=SEE_MONEY)
+    router.add("POST", "/customers/<uid>/pay", pay, who=PLACE_MONEY)
+    router.add("POST", "/customers/<uid>/put-back", put_back, who=PLACE_MONEY)
 
 
 def to_json(customer: Customer, balance_cents: int, environment: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from portal.api.gateways import to_json
-from portal.api.guard import Doors, body, principal, text_of
+from portal.api.guard import Router, body, principal, text_of
 from portal.api.schemas import contract
 from portal.gateways import initiator, settings
 from portal.kernel import queue
@@ -17,13 +17,13 @@ from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
 
 
-def open_doors(doors: Doors) -> None:
+def register_routes(router: Router) -> None:
     base = "/payment-gateways/<uid>"
-    doors.add("POST", f"{base}/balance", balance, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/pull", pull, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/register-pull", register_pull, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/rotate-hooks", rotate, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/release-initiator", release, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/balance", balance, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/pull", pull, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/register-pull", register_pull, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/rotate-hooks", rotate, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/release-initiator", release, who=MANAGE_GATEWAYS)
 
 
 @contract("Done", answers=(202,))

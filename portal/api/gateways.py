@@ -5,7 +5,7 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import Doors, body, body_if_any, principal, text_of
+from portal.api.guard import Router, body, body_if_any, principal, text_of
 from portal.api.schemas import contract, page_of
 from portal.gateways import c2b_registration, client_factory, connection_test, settings
 from portal.gateways.models import Gateway
@@ -16,17 +16,17 @@ from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
 
 
-def open_doors(doors: Doors) -> None:
+def register_routes(router: Router) -> None:
     base = "/payment-gateways"
-    doors.add("GET", base, list_gateways, who=MANAGE_GATEWAYS)
-    doors.add("POST", base, created, who=MANAGE_GATEWAYS)
-    doors.add("GET", f"{base}/<uid>", show_gateway, who=MANAGE_GATEWAYS)
-    doors.add("PUT", f"{base}/<uid>", changed, who=MANAGE_GATEWAYS)
-    doors.add("DELETE", f"{base}/<uid>", removed, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/<uid>/default", made_default, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/<uid>/test", tested, who=MANAGE_GATEWAYS)
-    doors.add("POST", f"{base}/<uid>/register-urls", registered, who=MANAGE_GATEWAYS)
-    doors.add("POST", "/mpesa/test-connection", connection_tested, who=MANAGE_GATEWAYS)
+    router.add("GET", base, list_gateways, who=MANAGE_GATEWAYS)
+    router.add("POST", base, created, who=MANAGE_GATEWAYS)
+    router.add("GET", f"{base}/<uid>", show_gateway, who=MANAGE_GATEWAYS)
+    router.add("PUT", f"{base}/<uid>", changed, who=MANAGE_GATEWAYS)
+    router.add("DELETE", f"{base}/<uid>", removed, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/<uid>/default", made_default, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/<uid>/test", tested, who=MANAGE_GATEWAYS)
+    router.add("POST", f"{base}/<uid>/register-urls", registered, who=MANAGE_GATEWAYS)
+    router.add("POST", "/mpesa/test-connection", connection_tested, who=MANAGE_GATEWAYS)
 
 
 def to_json(gateway: Gateway) -> dict[str, Any]:

@@ -29,8 +29,8 @@ LONGEST_TEXTS = {"certificate": 20_000}  # PEM, perhaps with its chain
 
 
 @dataclass(frozen=True)
-class Door:
-    """All that is known of one door. who: see `Doors.add`."""
+class Route:
+    """All that is known of one route. who: see `Router.add`."""
 
     method: str
     path: str
@@ -39,22 +39,22 @@ class Door:
     contract: Contract
 
 
-class Doors:
-    """Adds doors to the API's blueprint, each with who may pass it."""
+class Router:
+    """Adds routes to the API's blueprint, each with who may pass it."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self.opened: list[Door] = []
+        self.routes: list[Route] = []
 
     def add(self, method: str, path: str, view: View, *, who: str, limits: tuple[str, ...] = (STANDARD,)) -> None:
-        """Open one door. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limits: none where polls must pass."""
+        """Add one route. who: a permission, EVERYBODY or ANYONE_SIGNED_IN. limits: none where polls must pass."""
         if who not in permissions.ALL | {EVERYBODY, ANYONE_SIGNED_IN}:
-            raise PortalError(f"The door {method} {path} names {who!r}, which is no permission.")
+            raise PortalError(f"The route {method} {path} names {who!r}, which is no permission.")
         name = f"{view.__module__.rsplit('.', 1)[-1]}_{view.__name__}"
         guarded = self._guard(view, who)
         for limit in limits:
             guarded = shared(limit, per=_counted_as)(guarded)
-        self.opened.append(Door(method, path, who, (view.__doc__ or "").strip(), contract_of(view)))
+        self.routes.append(Route(method, path, who, (view.__doc__ or "").strip(), contract_of(view)))
         self._blueprint.add_url_rule(path, endpoint=name, view_func=guarded, methods=[method])
 
     @staticmethod

@@ -6,7 +6,7 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal.api.guard import Doors, body, body_if_any, principal, read_cursor, text_of
+from portal.api.guard import Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
@@ -18,11 +18,11 @@ from portal.payments.wallets import customers
 from portal.users.permissions import RECORD_MANUAL, SEE_MONEY, VOID_MANUAL
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/payments/manual", list_manual_payments, who=SEE_MONEY)
-    doors.add("POST", "/payments/manual", record, who=RECORD_MANUAL)
-    doors.add("DELETE", "/payments/manual/<uid>", void, who=VOID_MANUAL)
-    doors.add("DELETE", "/payments/manual", void_many, who=VOID_MANUAL)
+def register_routes(router: Router) -> None:
+    router.add("GET", "/payments/manual", list_manual_payments, who=SEE_MONEY)
+    router.add("POST", "/payments/manual", record, who=RECORD_MANUAL)
+    router.add("DELETE", "/payments/manual/<uid>", void, who=VOID_MANUAL)
+    router.add("DELETE", "/payments/manual", void_many, who=VOID_MANUAL)
 
 
 def to_json(record: manual.Record) -> dict[str, Any]:

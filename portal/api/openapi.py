@@ -7,7 +7,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 
 from portal.api import schemas
-from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY, Door, Doors
+from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY, Route, Router
 
 _SIGNED_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 _REFUSED = {
@@ -23,20 +23,20 @@ _REFUSED = {
 }
 
 
-def open_doors(doors: Doors) -> None:
+def register_routes(router: Router) -> None:
     @schemas.contract({"type": "object"})
     def describe() -> ResponseReturnValue:
         """This description."""
-        return jsonify(_description(doors))
+        return jsonify(_description(router))
 
     describe.__module__ = __name__
-    doors.add("GET", "/openapi.json", describe, who=EVERYBODY, limits=())
+    router.add("GET", "/openapi.json", describe, who=EVERYBODY, limits=())
 
 
-def _description(doors: Doors) -> dict[str, Any]:
+def _description(router: Router) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
-    for door in doors.opened:
-        paths.setdefault(path_of(door), {})[door.method.lower()] = _operation(door)
+    for route in router.routes:
+        paths.setdefault(path_of(route), {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,44 +55,46 @@ def _description(doors: Doors) -> dict[str, Any]:
     }
 
 
-def path_of(door: Door) -> str:
-    """A door's path as the description writes it, such as `/api/mpesa/{checkoutRequestId}/refund`."""
-    return "/api" + re.sub(r"<(?:path:)?(\w+)>", lambda found: "{" + _camel(found.group(1)) + "}", door.path)
+def path_of(route: Route) -> str:
+    """A route's path as the description writes it, such as `/api/mpesa/{checkoutRequestId}/refund`."""
+    return "/api" + re.sub(r"<(?:path:)?(\w+)>", lambda found: "{" + _camel(found.group(1)) + "}", route.path)
 
 
-def _operation(door: Door) -> dict[str, Any]:
-    summary, _, more = door.summary.partition("\n")
-    media = "text/csv" if door.path.endswith(".csv") else "application/json"
+def _operation(route: Route) -> dict[str, Any]:
+    summary, _, more = route.summary.partition("\n")
+    media = "text/csv" if route.path.endswith(".csv") else "application/json"
     return {
-        "operationId": _camel(re.sub(r"\W+", "_", f"{door.method.lower()}_{door.path}").strip("_")),
+        "operationId": _camel(re.sub(r"\W+", "_", f"{route.method.lower()}_{route.path}").strip("_")),
         "summary": summary,
         **({"description": " ".join(more.split())} if more.strip() else {}),
-        "tags": [door.path.split("/")[1]],
-        "security": [] if door.who == EVERYBODY else _SIGNED_IN,
-        **({} if door.who in (EVERYBODY, ANYONE_SIGNED_IN) else {"x-permission": door.who}),
-        "parameters": _parameters(door),
-        **_body(door),
+        "tags": [route.path.split("/")[1]],
+        "security": [] if route.who == EVERYBODY else _SIGNED_IN,
+        **({} if route.who in (EVERYBODY, ANYONE_SIGNED_IN) else {"x-permission": route.who}),
+        "parameters": _parameters(route),
+        **_body(route),
         "responses": {
-            **{str(code): _answer("Done.", door.contract.gives, media) for code in door.contract.answers},
+            **{str(code): _answer("Done.", route.contract.gives, media) for code in route.contract.answers},
             **{code: _answer(why, schemas.ref("Error")) for code, why in _REFUSED.items()},
         },
     }
 
 
-def _parameters(door: Door) -> list[dict[str, Any]]:
+def _parameters(route: Route) -> list[dict[str, Any]]:
     in_path = [
         {"name": _camel(name), "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"<(?:path:)?(\w+)>", door.path)
+        for name in re.findall(r"<(?:path:)?(\w+)>", route.path)
     ]
-    return in_path + [{"name": name, "in": "query", "schema": schemas.PARAMETERS[name]} for name in door.contract.query]
+    return in_path + [
+        {"name": name, "in": "query", "schema": schemas.PARAMETERS[name]} for name in route.contract.query
+    ]
 
 
-def _body(door: Door) -> dict[str, Any]:
-    if door.contract.takes is None:
+def _body(route: Route) -> dict[str, Any]:
+    if route.contract.takes is None:
         return {}
-    described = schemas.COMPONENTS[door.contract.takes["$ref"].rpartition("/")[2]]
+    described = schemas.COMPONENTS[route.contract.takes["$ref"].rpartition("/")[2]]
     is_needed = bool(described.get("required"))
-    return {"requestBody": {"required": is_needed, "content": {"application/json": {"schema": door.contract.takes}}}}
+    return {"requestBody": {"required": is_needed, "content": {"application/json": {"schema": route.contract.takes}}}}
 
 
 def _answer(why: str, schema: schemas.Schema, media: str = "application/json") -> dict[str, Any]:

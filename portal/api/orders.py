@@ -6,7 +6,7 @@ from flask import jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy import or_, select
 
-from portal.api.guard import ANYONE_SIGNED_IN, Doors, blaming, body, principal, text_of
+from portal.api.guard import ANYONE_SIGNED_IN, Router, blaming, body, principal, text_of
 from portal.api.schemas import answered, contract, found, ref
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.fulfilment import receipt_of
@@ -32,11 +32,11 @@ from portal.web.language import said
 MOST_DETAILS, LONGEST_DETAILS = 20, 4_000
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("POST", "/mpesa/initiate", initiate, who=ANYONE_SIGNED_IN)
-    doors.add("GET", "/mpesa/query/<checkout_request_id>", query, who=ANYONE_SIGNED_IN)
-    doors.add("GET", "/mpesa/order/<path:order_id>", order, who=ANYONE_SIGNED_IN)
-    doors.add("GET", "/mpesa/status/<appointment_id>", appointment_status, who=ANYONE_SIGNED_IN)
+def register_routes(router: Router) -> None:
+    router.add("POST", "/mpesa/initiate", initiate, who=ANYONE_SIGNED_IN)
+    router.add("GET", "/mpesa/query/<checkout_request_id>", query, who=ANYONE_SIGNED_IN)
+    router.add("GET", "/mpesa/order/<path:order_id>", order, who=ANYONE_SIGNED_IN)
+    router.add("GET", "/mpesa/status/<appointment_id>", appointment_status, who=ANYONE_SIGNED_IN)
 
 
 def to_json(payment: Payment, push: Push | None, *, knows_checkout_id: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import Doors, Fields, body, principal, text_of
+from portal.api.guard import Fields, Router, body, principal, text_of
 from portal.api.schemas import contract, page_of
 from portal.hotspot import packages
 from portal.hotspot.models import Package
@@ -19,9 +19,9 @@ from portal.users.permissions import MANAGE_PACKAGES
 LONGEST_NUMBER = 18  # digits: what 64 bits hold
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/packages", list_packages, who=MANAGE_PACKAGES)
-    doors.add("POST", "/packages", create_package, who=MANAGE_PACKAGES)
+def register_routes(router: Router) -> None:
+    router.add("GET", "/packages", list_packages, who=MANAGE_PACKAGES)
+    router.add("POST", "/packages", create_package, who=MANAGE_PACKAGES)
 
 
 def for_customers(package: Package) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
-from portal.api.guard import Doors, body_if_any, principal, read_cursor, text_of
+from portal.api.guard import Router, body_if_any, principal, read_cursor, text_of
 from portal.api.orders import find_payment
 from portal.api.schemas import answered, contract, page_of, ref
 from portal.kernel import clock, money, queue
@@ -20,11 +20,11 @@ from portal.web.limits import REFUNDS, STANDARD
 PUBLIC_STATES = {"done": "refunded", "failed": "failed"}
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limits=(STANDARD, REFUNDS))
-    doors.add("GET", "/refunds", list_refunds, who=REFUND)
-    doors.add("GET", "/refunds/<uid>", show_refund, who=REFUND)
-    doors.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limits=(STANDARD, REFUNDS))
+def register_routes(router: Router) -> None:
+    router.add("POST", "/mpesa/<checkout_request_id>/refund", refund, who=REFUND, limits=(STANDARD, REFUNDS))
+    router.add("GET", "/refunds", list_refunds, who=REFUND)
+    router.add("GET", "/refunds/<uid>", show_refund, who=REFUND)
+    router.add("POST", "/refunds/<uid>/approve", approve, who=REFUND, limits=(STANDARD, REFUNDS))
 
 
 def to_json(one_refund: Refund) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal.api.guard import Doors, principal, read_cursor
+from portal.api.guard import Router, principal, read_cursor
 from portal.api.schemas import FILTERS, contract, page_of
 from portal.audit import chain
 from portal.audit.models import AuditEntry
@@ -21,13 +21,13 @@ from portal.users.permissions import SEE_AUDIT, SEE_MONEY
 from portal.web.downloads import csv_file
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("GET", "/transactions", list_transactions, who=SEE_MONEY)
-    doors.add("GET", "/transactions.csv", as_csv, who=SEE_MONEY)
-    doors.add("GET", "/transactions/<uid>", show_transaction, who=SEE_MONEY)
-    doors.add("GET", "/payments/electronic", electronic, who=SEE_MONEY)
-    doors.add("GET", "/payments/mpesa/stats", stats, who=SEE_MONEY)
-    doors.add("GET", "/audit", audit, who=SEE_AUDIT)
+def register_routes(router: Router) -> None:
+    router.add("GET", "/transactions", list_transactions, who=SEE_MONEY)
+    router.add("GET", "/transactions.csv", as_csv, who=SEE_MONEY)
+    router.add("GET", "/transactions/<uid>", show_transaction, who=SEE_MONEY)
+    router.add("GET", "/payments/electronic", electronic, who=SEE_MONEY)
+    router.add("GET", "/payments/mpesa/stats", stats, who=SEE_MONEY)
+    router.add("GET", "/audit", audit, who=SEE_AUDIT)
 
 
 def to_json(item: Transaction, reference: str) -> dict[str, Any]:

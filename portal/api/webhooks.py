@@ -10,7 +10,7 @@ from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from portal.api.guard import EVERYBODY, Doors
+from portal.api.guard import EVERYBODY, Router
 from portal.api.schemas import contract
 from portal.gateways import client_factory
 from portal.kernel import queue, vault
@@ -27,8 +27,8 @@ ACCEPTED = b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
 LONGEST_KEY = 200
 
 
-def open_doors(doors: Doors) -> None:
-    doors.add("POST", "/webhooks/mpesa", take, who=EVERYBODY, limits=())  # the key is looked up before anything
+def register_routes(router: Router) -> None:
+    router.add("POST", "/webhooks/mpesa", take, who=EVERYBODY, limits=())  # the key is looked up before anything
 
 
 @contract("Accepted", takes="Callback", query=("key",))

@@ -43,4 +43,4 @@ for _module in (
     gateways,
     people,
 ):
-    _module.open_doors(bp)
+    _module.register_routes(bp)

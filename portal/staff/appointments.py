@@ -14,7 +14,7 @@ from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
 from portal.web.links import pay_url
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/appointments", "appointments", list_appointments)
     bp.add_url_rule("/appointments/<uid>/approve", "approve", approve, methods=["POST"])
     bp.add_url_rule("/appointments/<uid>/decline", "decline", decline, methods=["POST"])

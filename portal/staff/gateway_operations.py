@@ -21,7 +21,7 @@ from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     for name, view in (
         ("register", register_gateway),
         ("rotate", rotate),

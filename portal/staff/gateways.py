@@ -111,7 +111,7 @@ class SwitchForm(GatewayForm):
         return form
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/gateways", "gateways", list_gateways)
     bp.add_url_rule("/gateways/new", "new_gateway", new_gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>", "gateway", gateway, methods=["GET", "POST"])
@@ -119,7 +119,7 @@ def open_doors(bp: Blueprint) -> None:
     bp.add_url_rule("/gateways/<uid>/money", "switch_gateway", switch_gateway, methods=["GET", "POST"])
     bp.add_url_rule("/gateways/<uid>/remove", "remove_gateway", remove_gateway, methods=["POST"])
     bp.add_url_rule("/gateways/<uid>/default", "default_gateway", default_gateway, methods=["POST"])
-    gateway_operations.open_doors(bp)
+    gateway_operations.register_routes(bp)
 
 
 @needs(MANAGE_GATEWAYS)

@@ -35,7 +35,7 @@ class WalkInForm(StaffForm):
     amount = DecimalField(_l("Amount in KES"), [InputRequired(_l("Enter the amount."))], places=None)
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/invoices", "invoices", list_invoices)
     bp.add_url_rule("/invoices/new", "new_invoice", new_invoice, methods=["GET", "POST"])
 

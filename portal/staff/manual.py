@@ -60,7 +60,7 @@ class CustomerForm(StaffForm):
     phone = PhoneField(_l("M-Pesa number"), [InputRequired(_l("Enter the M-Pesa number."))])
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/manual", "manual", list_manual_payments)
     bp.add_url_rule("/manual/new", "manual_new", new, methods=["GET", "POST"])
     bp.add_url_rule("/manual/<uid>/void", "manual_void", void, methods=["POST"])

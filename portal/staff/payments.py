@@ -49,7 +49,7 @@ CHANNELS = {
 FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/payments", "payments", list_transactions)
     bp.add_url_rule("/payments.csv", "payments_csv", as_csv)
     bp.add_url_rule("/payments/<uid>", "payment", show_transaction)

@@ -49,7 +49,7 @@ class InviteForm(StaffForm):
     role = SelectField(_l("Role"), choices=[SelectChoice(*one) for one in ROLES.items()], default="receptionist")
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/people", "people", list_people)
     bp.add_url_rule("/people", "people_invite", invite, methods=["POST"])
     bp.add_url_rule("/people/<int:member_id>/role", "people_role", give_role, methods=["POST"])

@@ -60,7 +60,7 @@ class UploadForm(StaffForm):
     file = FileField(_l("Statement (CSV or Excel, at most 20 MB)"), [FileRequired(_l("Choose the statement."))])
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.url_value_preprocessor(_let_statements_in)
     bp.add_url_rule("/reconcile", "reconcile", list_reconciliations)
     bp.add_url_rule("/reconcile", "reconcile_upload", upload, methods=["POST"])

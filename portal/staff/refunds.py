@@ -47,7 +47,7 @@ class RefundForm(StaffForm):
     left = HiddenField()  # what could go back when the page was made: a form sent twice finds less
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/refunds", "refunds", list_refunds)
     bp.add_url_rule("/refunds/of/<token>", "refund_new", _limited(of_payment), methods=["GET", "POST"])
     bp.add_url_rule("/refunds/unplaced/<uid>", "refund_unplaced", _limited(of_unplaced), methods=["GET", "POST"])

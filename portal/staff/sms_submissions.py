@@ -21,7 +21,7 @@ from portal.staff.guard import actor, needs, read_id
 from portal.users.permissions import RECORD_MANUAL, SEE_MONEY
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/claims", "claims", list_sms_submissions)
     bp.add_url_rule("/claims/<uid>/accept", "claim_accept", accept, methods=["POST"])
     bp.add_url_rule("/claims/<uid>/refuse", "claim_refuse", refuse, methods=["POST"])

@@ -36,7 +36,7 @@ CALLBACKS = {
 }  # fmt: skip
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/stuck", "stuck", list_stuck)
     bp.add_url_rule("/stuck/callbacks/<int:item_id>", "stuck_replay", replay, methods=["POST"])
     bp.add_url_rule("/stuck/messages/<int:item_id>", "stuck_send", send, methods=["POST"])

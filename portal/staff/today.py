@@ -28,7 +28,7 @@ from portal.users.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
 LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/", "today", today)
     bp.add_url_rule("/live", "live", live)
     bp.add_url_rule("/notices", "notices_read", notices_read, methods=["POST"])

@@ -38,7 +38,7 @@ WHY_SHOWN = {
 SUGGESTIONS = 3
 
 
-def open_doors(bp: Blueprint) -> None:
+def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/attempts/<token>/close", "attempt_close", close, methods=["POST"])
     bp.add_url_rule("/attempts/<token>/put-back", "put_back", put_back, methods=["POST"])
     bp.add_url_rule("/unmatched", "unmatched", unmatched)

@@ -18,7 +18,7 @@ from tests.support.product import Product
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-DOORS = {f"{door.method} {path_of(door)}": door for door in api._doors.opened}
+DOORS = {f"{door.method} {path_of(door)}": door for door in api.router.routes}
 
 
 @pytest.fixture(scope="module")
