@@ -90,3 +90,17 @@ def test_the_command_line_loads_nothing_before_a_command_needs_it() -> None:
     look = "import sys, portal.cli; print([name for name in ('flask', 'sqlalchemy', 'redis') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_what_tests_share_stands_in_support_and_no_test_imports_from_another() -> None:
+    """house.md: about twenty did."""
+    found = []
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            room = (
+                "tests.chaos" if "chaos" in file.parts else "tests.support"
+            )  # the chaos proof is a program of its own
+            if module.startswith("tests") and not f"{module}.".startswith(("tests.support.", f"{room}.")):
+                found.append(f"{file.relative_to(ROOT)} imports from {module}")
+    assert found == []
