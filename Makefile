@@ -64,24 +64,27 @@ bench: $(TOOLS)
 
 # Exact versions with hashes for every system; no addresses, so that the registry is the reader's own choice. One
 # resolution, the tests' one: what the product needs is taken from it, so both agree. ARGS="--upgrade" for newer versions.
-RESOLVE = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+RESOLVE = PATH="$(CURDIR)/$(BIN):$$PATH" uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 lock: $(PRODUCT)
 	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/pip install -qq --disable-pip-version-check uv
-	$(RESOLVE) --extra dev --output-file tests/requirements.lock $(ARGS) >/dev/null
+	$(RESOLVE) pyproject.toml --extra dev --output-file tests/requirements.lock $(ARGS) >/dev/null
 	@rm requirements.lock  # what it says now must not count
-	$(RESOLVE) --no-annotate --constraint tests/requirements.lock --output-file requirements.lock >/dev/null
-	@if grep -nE '[a-z]+://' requirements.lock tests/requirements.lock; then \
+	$(RESOLVE) pyproject.toml --no-annotate --constraint tests/requirements.lock --output-file requirements.lock >/dev/null
+	echo uv | $(RESOLVE) - --no-annotate --output-file deploy/installer.lock $(ARGS) >/dev/null
+	@if grep -nE '[a-z]+://' requirements.lock tests/requirements.lock deploy/installer.lock; then \
 		echo "The locks must contain no addresses." >&2; exit 1; fi
 
 clean:
 	rm -rf .venv .venv-peer .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip, because uv would be a download of half the size of all the rest; uncompiled, because most of it is never imported
-INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes
+# by uv, which needs a tenth of pip's time, where it can be had; uncompiled, because most of it is never imported
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes
+UV = $${PIP_INDEX_URL:+env UV_DEFAULT_INDEX="$$PIP_INDEX_URL"} $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
+INSTALL = install() { $(UV) "$$@" 2>/dev/null || $(PIP) "$$@"; }; install
 
-$(PRODUCT): requirements.lock
+$(PRODUCT): requirements.lock deploy/installer.lock
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Mlango needs Python 3.11 or later; here is $$(python3 --version 2>/dev/null || echo none)." >&2; \
 		echo "Install one (Debian, Ubuntu: sudo apt-get install -y python3 python3-venv)," >&2; \
@@ -93,6 +96,7 @@ $(PRODUCT): requirements.lock
 	@# a .venv whose Python has gone or was moved is made anew
 	@$(BIN)/python -c 'import pip' >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@echo "Installing into .venv/ ..."
+	@$(PIP) -r deploy/installer.lock 2>/dev/null || true
 	@$(INSTALL) -r requirements.lock
 	@# the product itself lies here already: Python is told where, and there is nothing to build
 	@$(BIN)/python -c 'import sysconfig; open(sysconfig.get_path("purelib") + "/mlango.pth", "w").write("$(CURDIR)\n")'

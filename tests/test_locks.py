@@ -31,6 +31,11 @@ def test_both_locks_hold_every_package_with_version_and_hashes_and_no_address() 
         assert "://" not in (ROOT / file).read_text()
 
 
+def test_the_installer_is_pinned_as_well() -> None:
+    ((wanted, hashes),) = pins("deploy/installer.lock").values()
+    assert wanted.startswith("uv==") and hashes and "://" not in (ROOT / "deploy" / "installer.lock").read_text()
+
+
 def test_the_product_and_its_tests_agree_on_every_version() -> None:
     product, tests = pins("requirements.lock"), pins("tests/requirements.lock")
     assert product.items() <= tests.items()
