@@ -29,6 +29,7 @@ from portal.payments.payment import touch
 from portal.payments.processing import jobs
 from portal.payments.processing.jobs import TURN_S, careful_rows, give_way
 from portal.payments.processing.sets import Delivered, Paid
+from portal.payments.states import PaymentState
 
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
 
@@ -86,7 +87,9 @@ def deliver_now(payment_id: int) -> None:
     """Deliver one payment at once, where its payer waits for the answer. The job finds it if this fails."""
     with transaction():
         payment = db.session.scalars(select(Payment).where(Payment.id == payment_id).with_for_update()).one()
-        told = _deliver_guarded(payment.id) if payment.state == "paid" and payment.fulfilled_at is None else []
+        told = (
+            _deliver_guarded(payment.id) if payment.state == PaymentState.PAID and payment.fulfilled_at is None else []
+        )
     for channel, message in told:
         queue.publish(channel, message)
     if told:
@@ -163,10 +166,10 @@ def _withdraw(payment: Payment) -> list[tuple[str, str]]:
     """What this payment bought ends, unless it is paid (again). A confirmed appointment stays: staff see it unpaid."""
     payment.withdraw_at = None
     is_sent_back = payment.refunded_cents >= payment.amount_cents
-    if payment.state == "paid" and not is_sent_back:
+    if payment.state == PaymentState.PAID and not is_sent_back:
         return []
     # paid again, it is delivered again; sent back before it was delivered, it never is
-    payment.fulfilled_at = None if payment.state != "paid" else payment.fulfilled_at or clock.now()
+    payment.fulfilled_at = None if payment.state != PaymentState.PAID else payment.fulfilled_at or clock.now()
     opened = purchases.grant_of(payment.id)
     why = "Its money was sent back." if is_sent_back else "Its money was taken back."
     if opened is None or not access.end(opened, why=why, actor="fulfilment"):

@@ -22,7 +22,8 @@ from portal.kernel.phone import for_screens, without_phone
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
 from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, Witness
-from portal.payments.payment import lock_payment, touch
+from portal.payments.payment import change_state, lock_payment, touch
+from portal.payments.states import REFUND_TOLD, PaymentState, RefundState
 from portal.payments.stk.push_states import State
 
 REVERSED, VOIDED = "reversed", "voided"
@@ -124,7 +125,7 @@ class Home:
 
     def takes_cents(self, environment: str, amount_cents: int) -> int:
         """How much of this money it is due."""
-        is_due = self.payment.state == "open" and self.payment.environment == environment
+        is_due = self.payment.state == PaymentState.OPEN and self.payment.environment == environment
         return min(amount_cents, self.payment.due_cents) if is_due else 0
 
 
@@ -230,7 +231,7 @@ def lines_in(amount_cents: int, given_cents: int, purpose: str) -> dict[str, int
 def paid_columns(payment: Payment, given_cents: int, now: datetime) -> dict[str, Any]:
     """What changes of an open payment with this much money more, but its version."""
     is_paid = given_cents == payment.due_cents
-    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    state = {"state": PaymentState.PAID, "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
     return {"allocated_cents": payment.allocated_cents + given_cents, **state}
 
 
@@ -326,7 +327,7 @@ def _give(booked: Transaction, payment: Payment, given: int, now: datetime) -> N
 
 
 def _add_to(payment: Payment, given: int, now: datetime) -> None:
-    paid = update(Payment).where(Payment.id == payment.id, Payment.state == "open")
+    paid = update(Payment).where(Payment.id == payment.id, Payment.state == PaymentState.OPEN)
     paid = paid.values(version=Payment.version + 1, **paid_columns(payment, given, now))
     db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
 
@@ -378,7 +379,7 @@ def _restore(booked: Transaction, arrival: Arrival) -> None:
     """
     now = clock.now()
     for back in db.session.scalars(
-        select(Refund).where(Refund.transaction_id == booked.id, Refund.state != "failed")
+        select(Refund).where(Refund.transaction_id == booked.id, Refund.state != RefundState.FAILED)
     ).all():
         back.payment_id = None
     kept = booked.amount_cents - booked.refunded_cents
@@ -441,12 +442,12 @@ def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
     """
     if booked.environment != payment.environment:
         raise Conflict("Test money cannot pay a real payment, nor real money a test.")
-    given = min(booked.unallocated_cents, payment.due_cents) if payment.state == "open" else 0
+    given = min(booked.unallocated_cents, payment.due_cents) if payment.state == PaymentState.OPEN else 0
     if given:
         with db.session.no_autoflush:  # nothing inside reads what it writes: one flush below, not four
             _move_out_of_suspense(booked, payment, given, actor)
     if booked.unallocated_cents and (given or booked.unplaced_why != OVERPAID):  # told again, it is still the rest
-        booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == "paid" else CLOSED)
+        booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == PaymentState.PAID else CLOSED)
     db.session.flush()
     return given
 
@@ -485,7 +486,7 @@ def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor:
     amount_cents: at most what this money gave it. The caller commits, holding the payment's and the money's locks.
     """
     given = _given_before(booked, payment)
-    if payment.state == "paid" or given is None or not 0 < amount_cents <= given.amount_cents:
+    if payment.state == PaymentState.PAID or given is None or not 0 < amount_cents <= given.amount_cents:
         raise Conflict(f"{amount_cents} cents cannot be taken off payment {payment.id}.")
     if amount_cents == given.amount_cents:
         given.taken_back_at = clock.now()
@@ -521,7 +522,7 @@ def take_all_off(payment: Payment, *, actor: str) -> None:
     ).all()
     for booked in locked:
         held = sum(one.amount_cents for one in given if one.transaction_id == booked.id)
-        if left := held - _refunded_of(booked, payment, Refund.state != "failed"):
+        if left := held - _refunded_of(booked, payment, Refund.state != RefundState.FAILED):
             take_off(booked, payment, left, actor=actor)
             booked.unplaced_why = CLOSED
 
@@ -547,15 +548,18 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
         payment = lock_payment(given.payment_id)
         given.taken_back_at = now
         account = post.revenue(payment.purpose)
-        promised_cents = _refunded_of(booked, payment, Refund.state != "failed")
+        promised_cents = _refunded_of(booked, payment, Refund.state != RefundState.FAILED)
         lines[account] = lines.get(account, 0) + given.amount_cents - promised_cents
-        touch(
-            payment.id,
-            allocated_cents=Payment.allocated_cents - given.amount_cents,
-            refunded_cents=Payment.refunded_cents - _refunded_of(booked, payment, Refund.state == "done"),
-            state="open" if payment.state == "paid" else payment.state,
-            withdraw_at=now,
-        )
+        sent_back_cents = _refunded_of(booked, payment, Refund.state == RefundState.DONE)
+        columns = {
+            "allocated_cents": Payment.allocated_cents - given.amount_cents,
+            "refunded_cents": Payment.refunded_cents - sent_back_cents,
+            "withdraw_at": now,
+        }
+        if payment.state == PaymentState.PAID:
+            change_state(payment, PaymentState.OPEN, **columns)
+        else:
+            touch(payment.id, **columns)
         chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
     if gap := sum(lines.values()):
         lines[post.REFUNDS_DUE] = -gap  # promised, and owed no more; or sent back before: owed to us by the payer
@@ -589,7 +593,7 @@ def is_reversed_by_us(booked: Transaction) -> bool:
     ours = select(Refund.id).where(
         Refund.transaction_id == booked.id,
         Refund.method == "reversal",
-        Refund.state.in_(("sending", "sent", "unknown", "done")),
+        Refund.state.in_({*REFUND_TOLD, RefundState.DONE}),
     )
     return db.session.scalar(ours.limit(1)) is not None
 

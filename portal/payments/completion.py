@@ -13,6 +13,7 @@ from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import Claim, InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.sms import submissions
+from portal.payments.states import InboxState, PaymentState
 from portal.payments.stk.push_states import CORRECTIONS, State, move
 from portal.payments.wallets import wallets
 
@@ -54,7 +55,7 @@ def give(booked: Transaction, payment: Payment, *, actor: str) -> None:
         if booked.unallocated_cents:
             booked.unplaced_why = booking.OTHER_ENVIRONMENT
         return
-    if payment.state == "open":
+    if payment.state == PaymentState.OPEN:
         wallets.free(booked, actor=actor)
     if booked.unallocated_cents:
         allocate(booked, payment, actor=actor)
@@ -94,12 +95,12 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.push_id is not None:
         book(gateway, arrival)
-        return Outcome("done", SECOND_WORD.format(receipt=paid.receipt), known.push_id)
+        return Outcome(InboxState.DONE, SECOND_WORD.format(receipt=paid.receipt), known.push_id)
     echoed = matching.push_of(gateway, paid)
     asked_for_ids = {push.payment_id for push in echoed}
     if len(asked_for_ids) > 1 and known is not None:
         book(gateway, arrival)
-        return Outcome("done", SECOND_WORD.format(receipt=paid.receipt))
+        return Outcome(InboxState.DONE, SECOND_WORD.format(receipt=paid.receipt))
     if len(asked_for_ids) > 1:
         return _of_several(gateway, arrival, echoed)
     if len(echoed) > 1:
@@ -107,7 +108,9 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
     if len(echoed) > 1:  # all of them asked for the same: whichever it answers, it pays that
         asked_for = lock_payment(asked_for_ids.pop())
         give(book_for(Home(asked_for, actor), gateway, arrival)[0], asked_for, actor=actor)
-        return Outcome("done", f"Receipt {paid.receipt} for {asked_for.reference}, by one of its prompts or by hand.")
+        return Outcome(
+            InboxState.DONE, f"Receipt {paid.receipt} for {asked_for.reference}, by one of its prompts or by hand."
+        )
     if echoed:
         push = echoed[0]
         asked_for = lock_payment(push.payment_id)
@@ -116,14 +119,14 @@ def place(gateway: Gateway, paid: messages.C2bPayment, arrival: Arrival, *, acto
             db.session.refresh(push)
             why = CONFIRMED.format(channel=arrival.channel)
             succeed(push, asked_for, push.gateway, arrival, why=why, actor=actor)
-            return Outcome("done", f"Paid, receipt {paid.receipt}.", push.id)
+            return Outcome(InboxState.DONE, f"Paid, receipt {paid.receipt}.", push.id)
     payment = matching.payment_of(gateway, paid.account)
     if payment is not None:
         payment = lock_payment(payment.id)
     if payment is None:
         return _without_payment(gateway, paid, book(gateway, arrival), claim, actor=actor)
     give(book_for(Home(payment, actor), gateway, arrival)[0], payment, actor=actor)
-    return Outcome("done", FOR_PAYMENT.format(receipt=paid.receipt, reference=payment.reference))
+    return Outcome(InboxState.DONE, FOR_PAYMENT.format(receipt=paid.receipt, reference=payment.reference))
 
 
 def _without_receipt(pushes: list[Push]) -> list[Push]:
@@ -141,11 +144,11 @@ def _of_several(gateway: Gateway, arrival: Arrival, echoed: list[Push]) -> Outco
     Where one is paid and waits for its receipt, this may be that receipt: booked, it would count twice.
     """
     if _without_receipt(echoed):
-        return Outcome("waiting", "More than one push could be its origin; staff decide.")
+        return Outcome(InboxState.WAITING, "More than one push could be its origin; staff decide.")
     booked = book(gateway, arrival)
     if booked.unallocated_cents:
         booked.unplaced_why = booking.SEVERAL_FIT
-    return Outcome("done", f"Receipt {arrival.receipt} fits several prompts: it waits to be placed.")
+    return Outcome(InboxState.DONE, f"Receipt {arrival.receipt} fits several prompts: it waits to be placed.")
 
 
 def _without_payment(
@@ -153,11 +156,11 @@ def _without_payment(
 ) -> Outcome:
     """Money whose account is no payment's: of a pasted message, of a customer's wallet, or for staff to place."""
     if claim is not None and submissions.settled(claim, booked, actor=actor):
-        return Outcome("done", f"Receipt {paid.receipt} settles the message that claimed it.")
+        return Outcome(InboxState.DONE, f"Receipt {paid.receipt} settles the message that claimed it.")
     customer = wallets.find_by_account(gateway.tenant_id, messages.normalise_account(paid.account))
     if customer is not None and booked.unallocated_cents and not booked.credited_cents:
         wallets.credit(booked, customer, actor=actor)
-        return Outcome("done", f"Receipt {paid.receipt} credited to {customer.account_number}.")
+        return Outcome(InboxState.DONE, f"Receipt {paid.receipt} credited to {customer.account_number}.")
     if booked.unallocated_cents:
         booked.unplaced_why = booking.UNKNOWN_ACCOUNT
-    return Outcome("done", f"Receipt {paid.receipt} waits to be placed.")
+    return Outcome(InboxState.DONE, f"Receipt {paid.receipt} waits to be placed.")

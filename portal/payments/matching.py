@@ -13,6 +13,7 @@ from portal.kernel.db import db
 from portal.kernel.errors import NotFound
 from portal.payments.booking import SEVERAL_FIT, UNKNOWN_ACCOUNT
 from portal.payments.models import Allocation, Payment, Push, Transaction
+from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State
 
 TILL_WINDOW, CLOCKS_DIFFER = timedelta(minutes=10), timedelta(minutes=1)
@@ -193,7 +194,7 @@ def _of_several(money: Transaction, most: int) -> list[Payment]:
     if money.unplaced_why != SEVERAL_FIT or money.gateway is None:
         return []
     pushes = _alike(money.gateway, amount_cents=money.amount_cents, at=money.occurred_at, payer=_payer_of(money))
-    asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == "open"}
+    asked_for = {push.payment_id: push.payment for push in pushes if push.payment.state == PaymentState.OPEN}
     return list(asked_for.values())[:most]
 
 

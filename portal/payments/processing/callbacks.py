@@ -12,7 +12,7 @@ from sqlalchemy import select
 from portal.audit import chain
 from portal.gateways import messages, result_codes
 from portal.gateways.models import Gateway
-from portal.kernel import clock, personal, vault
+from portal.kernel import clock, personal, states, vault
 from portal.kernel.db import db
 from portal.payments import booking, completion, matching, provisional
 from portal.payments.booking import Arrival
@@ -20,6 +20,7 @@ from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.processing import results as results_in
+from portal.payments.states import InboxState
 from portal.payments.stk.push_states import State, move
 from portal.payments.webhook import webhook
 
@@ -44,8 +45,8 @@ def settle(item: InboxItem, body: str) -> Outcome:
         if item.kind == "timeout":
             return results_in.settle_timeout(item, gateway, body)
     except messages.Malformed as error:
-        return Outcome("rejected", f"Not the shape of an M-Pesa callback: {error}")
-    return Outcome("rejected", f"Nothing here takes callbacks of kind {item.kind}.")
+        return Outcome(InboxState.REJECTED, f"Not the shape of an M-Pesa callback: {error}")
+    return Outcome(InboxState.REJECTED, f"Nothing here takes callbacks of kind {item.kind}.")
 
 
 def payments_of(items: Sequence[InboxItem]) -> dict[int, int]:
@@ -89,16 +90,16 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
     if push.checkout_hash is None:
         twin = select(Push.id).where(Push.gateway_id == gateway.id, Push.checkout_hash == named_hash)
         if db.session.scalar(twin) is not None:
-            return Outcome("rejected", "Its CheckoutRequestID belongs to another push.", push.id)
+            return Outcome(InboxState.REJECTED, "Its CheckoutRequestID belongs to another push.", push.id)
         push.name_checkout(callback.checkout_request_id)
         push.merchant_request_id = callback.merchant_request_id
         db.session.flush()
     elif push.checkout_hash != named_hash:
-        return Outcome("rejected", "Its CheckoutRequestID is not this push's.", push.id, asks=True)
+        return Outcome(InboxState.REJECTED, "Its CheckoutRequestID is not this push's.", push.id, asks=True)
     if callback.result_code == "0":
         return _stk_success(item, gateway, payment, push, callback)
     if item.is_foreign and push.state != State.SUCCEEDED:
-        return Outcome("waiting", "It came from an address that is not Safaricom's.", push.id, asks=True)
+        return Outcome(InboxState.WAITING, "It came from an address that is not Safaricom's.", push.id, asks=True)
     return _stk_failure(push, callback.result_code, callback.result_desc, actor="stk callback")
 
 
@@ -111,7 +112,7 @@ def _stk_success(
         return odd
     arrival = arrival_of(callback, push, item)
     completion.succeed(push, payment, gateway, arrival, why=CALLED_BACK, actor="stk callback", before=before)
-    return Outcome("done", PAID.format(receipt=callback.receipt), push.id)
+    return Outcome(InboxState.DONE, PAID.format(receipt=callback.receipt), push.id)
 
 
 def judged(
@@ -126,15 +127,15 @@ def judged(
     known: the money of its receipt; answered: the money that answers the push already.
     """
     if callback.receipt is None or callback.amount_cents is None:
-        return Outcome("rejected", "A success without receipt or amount.", push.id, asks=True)
+        return Outcome(InboxState.REJECTED, "A success without receipt or amount.", push.id, asks=True)
     if known is not None and known.push_id not in (None, push.id):
-        return Outcome("rejected", f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
+        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
     if known is not None and known.push_id is None and known.amount_cents != callback.amount_cents:
-        return Outcome("rejected", f"Receipt {callback.receipt} is known with another amount.", push.id)
+        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} is known with another amount.", push.id)
     if known is None or known.channel == webhook.CHANNEL:  # else M-Pesa has told of this very money
         if why := _oddity(item, push, callback, answered):
             is_unsettled = push.state != State.SUCCEEDED
-            return Outcome("waiting", why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
+            return Outcome(InboxState.WAITING, why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
     return None
 
 
@@ -174,13 +175,15 @@ def ending_of(code: str) -> State | None:
 
 def changes_nothing(code: str, state: State, push_id: int) -> Outcome:
     """A failure of a push that has ended."""
-    return Outcome("done", f"Result {code} changes nothing: the push has {state}.", push_id)
+    return Outcome(InboxState.DONE, f"Result {code} changes nothing: the push has {state}.", push_id)
 
 
 def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
     state = State(push.state)
     if state == State.SUCCEEDED and provisional.contradict(push, f"M-Pesa: {code} {description}"):
-        return Outcome("done", f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id)
+        return Outcome(
+            InboxState.DONE, f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id
+        )
     if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
         return changes_nothing(code, state, push.id)
     new = ending_of(code)
@@ -194,7 +197,7 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
             result_code=code,
             failure=f"{code} {description}"[:300],
         )
-        return Outcome("done", f"Result {code}.", push.id)
+        return Outcome(InboxState.DONE, f"Result {code}.", push.id)
     if state != State.UNCONFIRMED and result_codes.explain(code).kind == "unclear":
         move(
             push,
@@ -205,7 +208,7 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
             result_code=code,
             failure=f"{code} {description}"[:300],
         )
-    return Outcome("done", f"Result {code} settles nothing: M-Pesa is asked.", push.id, asks=True)
+    return Outcome(InboxState.DONE, f"Result {code} settles nothing: M-Pesa is asked.", push.id, asks=True)
 
 
 def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> Outcome:
@@ -214,19 +217,21 @@ def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> O
     if gateway is not None:
         named = named.where(Push.gateway_id == gateway.id)
     push = db.session.scalars(named.limit(1)).first()
-    return Outcome("rejected", why, push.id if push else None, asks=push is not None)
+    return Outcome(InboxState.REJECTED, why, push.id if push else None, asks=push is not None)
 
 
 def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
     if paid.shortcode not in matching.numbers_of(gateway):
-        return Outcome("waiting", f"It names shortcode {paid.shortcode}, which is not this gateway's.")
+        return Outcome(InboxState.WAITING, f"It names shortcode {paid.shortcode}, which is not this gateway's.")
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt) if item.is_foreign else None
     if known is not None and known.amount_cents != paid.amount_cents:
-        return Outcome("rejected", f"Receipt {paid.receipt} is known with another amount.")
+        return Outcome(InboxState.REJECTED, f"Receipt {paid.receipt} is known with another amount.")
     if item.is_foreign and (known is None or known.channel == webhook.CHANNEL):
-        return Outcome("waiting", "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt)
+        return Outcome(
+            InboxState.WAITING, "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt
+        )
     outcome = completion.settle_c2b(item, gateway, paid)
-    if outcome.state == "waiting" and item.received_at > clock.now() - UNDECIDED_FOR:
+    if outcome.state == InboxState.WAITING and item.received_at > clock.now() - UNDECIDED_FOR:
         return Outcome("again", outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
     return outcome
 
@@ -235,8 +240,8 @@ def _claim(gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
     """What came without a token opens nothing: M-Pesa's answer about its receipt does (`results_in`)."""
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.channel != webhook.CHANNEL:
-        return Outcome("done", f"Receipt {paid.receipt} is known.")
-    return Outcome("waiting", "It came without a token: M-Pesa is asked.", asks_receipt=paid.receipt)
+        return Outcome(InboxState.DONE, f"Receipt {paid.receipt} is known.")
+    return Outcome(InboxState.WAITING, "It came without a token: M-Pesa is asked.", asks_receipt=paid.receipt)
 
 
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
@@ -257,11 +262,8 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
                 why="M-Pesa confirmed it when asked.",
                 actor="stk query",
             )
-            item.state, item.outcome, item.done_at = (
-                "done",
-                f"Confirmed by query, receipt {callback.receipt}.",
-                clock.now(),
-            )
+            confirmed = f"Confirmed by query, receipt {callback.receipt}."
+            states.move(item, InboxState.DONE, outcome=confirmed, done_at=clock.now())
             return
     if push.state == State.SUCCEEDED:
         return
@@ -336,10 +338,10 @@ def contradict(push: Push, code: str) -> None:
     But a success that names a receipt: if M-Pesa does not know that either, a person decides.
     """
     for item in _waiting_for(push):
-        item.outcome = f"M-Pesa says {code} when asked."
+        item.outcome = why = f"M-Pesa says {code} when asked."
         if item.receipt is None:
-            item.state, item.done_at = "rejected", clock.now()
-        chain.record(push.tenant_id, "push", push.id, "callback_contradicted", actor="stk query", why=item.outcome)
+            states.move(item, InboxState.REJECTED, done_at=clock.now())
+        chain.record(push.tenant_id, "push", push.id, "callback_contradicted", actor="stk query", why=why)
     push.next_query_at = None
     db.session.flush()
 
@@ -351,7 +353,7 @@ def _waiting_for(push: Push) -> list[InboxItem]:
             .where(
                 InboxItem.tenant_id == push.tenant_id,
                 InboxItem.push_id == push.id,
-                InboxItem.state == "waiting",
+                InboxItem.state == InboxState.WAITING,
             )
             .order_by(InboxItem.id)
         )
