@@ -16,12 +16,12 @@ from werkzeug.datastructures import WWWAuthenticate
 from portal.gateways.models import Gateway
 from portal.kernel import clock, queue
 from portal.kernel.db import db
-from portal.outbox.models import OutboxItem
+from portal.outbox.models import TO_CARRY, OutboxItem
 from portal.payments import search, stuck
 from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
-from portal.payments.models import InboxItem, Push, Refund, Transaction
+from portal.payments.models import TO_SETTLE, InboxItem, Push, Refund, Transaction
 from portal.payments.states import InboxState, RefundState
 from portal.tenants.models import Tenant
 
@@ -106,11 +106,11 @@ def metrics() -> Response:
         pushes.labels(state).set(count)
     waiting = Gauge("mlango_waiting", "Rows that wait for work", ["what"], registry=registry)
     oldest = Gauge("mlango_oldest_seconds", "Age of the oldest waiting row", ["what"], registry=registry)
-    for what, model, at in (
-        ("inbox", InboxItem, InboxItem.received_at),
-        ("outbox", OutboxItem, OutboxItem.created_at),
+    for what, todo, at in (
+        ("inbox", TO_SETTLE, InboxItem.received_at),
+        ("outbox", TO_CARRY, OutboxItem.created_at),
     ):
-        count, first = db.session.execute(select(func.count(), func.min(at)).where(model.state == "new")).one()
+        count, first = db.session.execute(select(func.count(), func.min(at)).where(todo.waits)).one()
         waiting.labels(what).set(count)
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
     dead = db.session.scalar(select(func.count()).where(InboxItem.state == InboxState.DEAD)) or 0

@@ -24,7 +24,7 @@ from portal.payments import booking, completion
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
-from portal.payments.states import InboxState, RefundState
+from portal.payments.states import REFUND_TOLD, InboxState, RefundState
 from portal.reconciliation.statements import CHARGE, COMPLETED, PAYMENT, PAYOUT, REVERSAL, SWEEP, Row
 
 MATCHED, CREATED, DIFFERENT, MISSING_THERE, INTERNAL = (
@@ -39,7 +39,6 @@ FLAGGED = (DIFFERENT, MISSING_THERE)
 SETTLED = "mpesa_settled"  # what M-Pesa moved out of, or into, the organisation's account by itself
 INTERNAL_ACCOUNTS = {CHARGE: "mpesa_charges", SWEEP: "bank", PAYOUT: "mpesa_payouts"}
 _COUNTED_AS = {CHARGE: "as M-Pesa's charges", SWEEP: "as moved to the bank", PAYOUT: "as paid out"}
-_REFUND_UNDER_WAY, _REFUND_LEFT = ("approved", "sending", "sent", "unknown"), ("sending", "sent", "unknown")
 _REFUND_WITHIN = timedelta(days=1)
 
 
@@ -190,11 +189,11 @@ def _reversal(row: Row, known: Known) -> Verdict:
     ours = select(Refund).where(
         Refund.transaction_id == item.id,
         Refund.method == "reversal",
-        Refund.state.in_((*_REFUND_UNDER_WAY, "done")),
+        Refund.state.in_({RefundState.APPROVED, *REFUND_TOLD, RefundState.DONE}),
         Refund.receipt.is_(None),
     )
     if (refund := db.session.scalars(ours.order_by(Refund.id).limit(1)).first()) is not None:
-        if refund.state in _REFUND_LEFT and refund.amount_cents == row.withdrawn_cents:
+        if refund.state in REFUND_TOLD and refund.amount_cents == row.withdrawn_cents:
             return _went(refund, row, known)
         if refund.state != RefundState.DONE:
             return Verdict(DIFFERENT, "Our own reversal, which still waits for M-Pesa's answer.", item.id)
@@ -227,7 +226,7 @@ def _payout(row: Row, known: Known) -> Verdict:
         item = known.transactions[row.receipt]
         return Verdict(DIFFERENT, "Here it came in; at M-Pesa it went out.", item.id)
     alike = _pay_outs_like(row, known)
-    left = [refund for refund in alike if refund.state in _REFUND_LEFT]
+    left = [refund for refund in alike if refund.state in REFUND_TOLD]
     if len(left) == 1 and _is_to(row, left[0]):
         return _went(left[0], row, known)
     if left:
@@ -262,7 +261,7 @@ def _is_to(row: Row, refund: Refund) -> bool:
 def _went(refund: Refund, row: Row, known: Known) -> Verdict:
     """M-Pesa's own record of a refund whose outcome it never told: it is done."""
     locked = refunds.lock(refund.id)
-    if locked.state in _REFUND_LEFT:
+    if locked.state in REFUND_TOLD:
         refunds.done(locked, receipt=row.receipt, actor=known.channel)
     known.refunds[row.receipt] = locked
     return _of_refund(row, locked)

@@ -20,7 +20,7 @@ from portal.payments import booking, export, manual, matching, qr, search, statu
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
-from portal.payments.states import PaymentState
+from portal.payments.states import PaymentState, PushState
 from portal.payments.stk import pushes as stk
 from portal.staff import audit_words, reasons
 from portal.staff import refunds as refund_pages
@@ -169,7 +169,7 @@ def _pushes_of(payment_ids: list[int]) -> list[Push]:
 
 
 def _push_row(push: Push) -> dict[str, Any]:
-    failed = push.result_code if push.state != "succeeded" else None  # what was paid needs no reason
+    failed = push.result_code if push.state != PushState.SUCCEEDED else None  # what was paid needs no reason
     reason = result_codes.explain(failed).for_staff if failed else push.failure
     return {
         "phone": stk.describe(push),

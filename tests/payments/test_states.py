@@ -1,11 +1,14 @@
 """The graphs of the rows of money, whole: every move is here by name, made once, and every other is refused."""
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import portal
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -145,3 +148,52 @@ def test_a_move_that_came_too_late_changes_nothing_and_shows_what_is(product: Pr
             late = {"old": states.ReportState.HELD, "payer_shown": "second"}
             assert not move(row, states.ReportState.REFUSED, **late)
             assert (row.state, row.payer_shown) == ("agreed", "first")
+
+
+# Words that are no row's state: what a query answered, what the API writes, what a transaction is called on a page.
+NO_STATES = {"portal/payments/stk/queries.py", "portal/api/schemas.py", "portal/staff/manual.py"}
+
+
+def _is_word(node: ast.expr) -> bool:
+    return any(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in ast.walk(node))
+
+
+def _spelled(source: str) -> Iterator[int]:
+    """The lines in which a state is compared with a bare word, or set to one."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Compare(left=ast.Attribute(attr="state"), comparators=words) if any(map(_is_word, words)):
+                yield node.lineno
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="state")), args=words) if any(
+                map(_is_word, words)
+            ):
+                yield node.lineno
+            case ast.keyword(arg="state", value=word) if _is_word(word):
+                yield word.lineno
+            case ast.Assign(targets=[ast.Attribute(attr="state")], value=word) if _is_word(word):
+                yield node.lineno
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=words)):
+                pairs = zip(names, words, strict=False)
+                if any(isinstance(name, ast.Attribute) and name.attr == "state" and _is_word(w) for name, w in pairs):
+                    yield node.lineno
+
+
+def test_the_sight_of_bare_words_is_not_blind() -> None:
+    for line in (
+        'x.state == "done"', 'x.state in ("a", "b")', 'X.state.in_(("a",))', 'f(state="new")', 'x.state = "new"',
+        'x.state, x.y = "new", 1',
+    ):  # fmt: skip
+        assert list(_spelled(line)) == [1], line
+    assert list(_spelled("x.state == State.DONE; x.state = State.NEW; f(state=State.NEW)")) == []
+
+
+def test_no_state_is_spelled_outside_its_enumeration() -> None:
+    """house.md: 102 literal uses."""
+    root = Path(portal.__file__).parents[1]
+    files = [file for file in (root / "portal").rglob("*.py") if "simulator" not in file.parts]
+    assert len(files) > 150
+    found = {
+        f"{name}:{line}" for file in files if (name := str(file.relative_to(root))) not in NO_STATES
+        for line in _spelled(file.read_text())
+    }  # fmt: skip
+    assert found == set()

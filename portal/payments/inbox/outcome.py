@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+AGAIN = "again"  # no state: it stays new
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where an inbox row goes: `done`, `waiting`, `rejected` or `again`, and why.
+    """Where an inbox row goes, and why. state: an InboxState, or AGAIN.
 
-    again: it is looked at once more in a minute. asks: M-Pesa is asked about its push now; asks_receipt: and about this
+    AGAIN: it is looked at once more in a minute. asks: M-Pesa is asked about its push now; asks_receipt: and about this
     receipt, now or once the push could have been told of, until M-Pesa has answered.
     """
 

@@ -16,7 +16,7 @@ from portal.kernel import clock, personal, states, vault
 from portal.kernel.db import db
 from portal.payments import booking, completion, matching, provisional
 from portal.payments.booking import Arrival
-from portal.payments.inbox.outcome import Outcome
+from portal.payments.inbox.outcome import AGAIN, Outcome
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.processing import results as results_in
@@ -232,7 +232,7 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcom
         )
     outcome = completion.settle_c2b(item, gateway, paid)
     if outcome.state == InboxState.WAITING and item.received_at > clock.now() - UNDECIDED_FOR:
-        return Outcome("again", outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
+        return Outcome(AGAIN, outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
     return outcome
 
 

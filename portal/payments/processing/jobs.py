@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -18,11 +19,14 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
+from portal.kernel.states import move
 from portal.payments import closing
 from portal.payments.inbox import inbox
+from portal.payments.inbox.outcome import AGAIN
 from portal.payments.inbox.spool import Spool
 from portal.payments.models import TO_SETTLE, InboxItem, Payment
 from portal.payments.processing import callbacks, gateway_pool, sets
+from portal.payments.states import InboxState
 from portal.payments.stk import pushes, queries
 from portal.payments.webhook import unverified_reports
 
@@ -218,7 +222,7 @@ def _settle_due(ids: Sequence[int] | None, *, one_by_one: bool) -> int:
     settled = len(now)
     for item_id in alone:
         with transaction():
-            mine_alone = select(InboxItem).where(InboxItem.id == item_id, InboxItem.state == "new")
+            mine_alone = select(InboxItem).where(InboxItem.id == item_id, InboxItem.state == InboxState.NEW)
             found = db.session.scalars(mine_alone.with_for_update(skip_locked=True)).all()
             hurried += _settle_each(list(found), one_by_one=True)
         settled += len(found)
@@ -260,21 +264,20 @@ def _settle_each(items: list[InboxItem], *, one_by_one: bool) -> list[int]:
 def _settle(item: InboxItem) -> int | None:
     body = personal.open_text(item.body_sealed, item.tenant_id or 0) or ""
     outcome = callbacks.settle(item, body)
-    if outcome.state == "again":
+    if outcome.state == AGAIN:
         item.outcome, item.next_at = outcome.why[:300], clock.now() + LOOK_AGAIN_AFTER
         db.session.flush()
         return None
-    item.state, item.outcome, item.push_id = outcome.state, outcome.why[:300], outcome.push_id
-    if outcome.state in ("waiting", "rejected") and item.tenant_id is not None:
+    settled: dict[str, Any] = {"outcome": outcome.why[:300], "push_id": outcome.push_id, "ask_at": None}
+    if outcome.state in (InboxState.WAITING, InboxState.REJECTED) and item.tenant_id is not None:
         subject = ("push", outcome.push_id) if outcome.push_id else ("inbox", item.id)
         chain.record(item.tenant_id, *subject, f"callback_{outcome.state}", actor="daraja", why=outcome.why)
-    item.ask_at = None
     if outcome.asks_receipt:
-        item.receipt = outcome.asks_receipt  # by which M-Pesa's answer finds it
-        item.ask_at = clock.now() + (ASK_RECEIPT_AFTER if outcome.asks else timedelta())
-    if outcome.state != "waiting":
-        item.done_at = clock.now()
-    db.session.flush()
+        settled["receipt"] = outcome.asks_receipt  # by which M-Pesa's answer finds it
+        settled["ask_at"] = clock.now() + (ASK_RECEIPT_AFTER if outcome.asks else timedelta())
+    if outcome.state != InboxState.WAITING:
+        settled["done_at"] = clock.now()
+    move(item, InboxState(outcome.state), **settled)
     return outcome.push_id if outcome.asks else None
 
 
@@ -284,7 +287,7 @@ def _put_off(item_id: int, error: Exception) -> None:
     item.attempts += 1
     item.outcome = f"{type(error).__name__}: {error}"[:300]
     if item.attempts > len(RETRY_AFTER_S):
-        item.state = "dead"
+        move(item, InboxState.DEAD)
     else:
         item.next_at = clock.now() + timedelta(seconds=RETRY_AFTER_S[item.attempts - 1])
     db.session.flush()

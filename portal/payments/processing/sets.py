@@ -41,6 +41,7 @@ from portal.payments.booking import Arrival, Home
 from portal.payments.inbox.outcome import Outcome
 from portal.payments.models import TO_SETTLE, Allocation, Claim, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.processing import callbacks
+from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State, moved_columns, told_of_move
 from portal.payments.webhook import webhook
 from portal.tenants.models import Tenant
@@ -196,7 +197,7 @@ class _Set:
         odd, held = self._decide(words)
         if self.decided.outcomes:
             self._write(deliver)
-        paid = sum(1 for one in self.decided.bookings if one.home.payment.state == "paid")
+        paid = sum(1 for one in self.decided.bookings if one.home.payment.state == PaymentState.PAID)
         return Taken(len(self.decided.outcomes), tuple(odd), held, paid)
 
     # --- reading
@@ -380,7 +381,7 @@ class _Set:
     def _takes(self, payment: Thing, gateway: Thing, amount_cents: int | None, push: Thing | None) -> bool:
         """Whether this money is exactly what the payment is due, for the first time."""
         return (
-            payment.state == "open"
+            payment.state == PaymentState.OPEN
             and payment.due_cents == amount_cents
             and payment.environment == gateway.environment
             and payment.tenant_id == gateway.tenant_id
@@ -409,7 +410,7 @@ class _Set:
         if push is not None:
             self._move(push, State.SUCCEEDED, result_code="0", failure="")
         changes = booking.paid_columns(payment, given, self.now)
-        payment.state, payment.allocated_cents, payment.due_cents = "paid", payment.amount_cents, 0
+        payment.state, payment.allocated_cents, payment.due_cents = PaymentState.PAID, payment.amount_cents, 0
         self._touch(payment)
         made = _Booking(columns, changes, home, given, arrival.msisdn, money)
         self.decided.bookings.append(made)
