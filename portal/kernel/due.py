@@ -7,7 +7,7 @@ index only where the query says the same words; a bound parameter in place of on
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, Select, and_, literal_column, select, table, text
+from sqlalchemy import ColumnElement, Index, Select, and_, func, literal_column, select, table, text
 
 from portal.kernel import clock
 from portal.kernel.db import Instant, db
@@ -53,6 +53,11 @@ class Due:
     def has_work(self) -> bool:
         """Whether a row's turn has come."""
         return db.session.scalar(self.first) is not None
+
+    @property
+    def count(self) -> Select[Any]:
+        """How many wait, whether or not it is their turn."""
+        return select(func.count()).select_from(table(self.table)).where(self.waits)
 
     @property
     def first(self) -> Select[Any]:

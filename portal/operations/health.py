@@ -21,8 +21,7 @@ from portal.payments import search, stuck
 from portal.payments.c2b import unresolved
 from portal.payments.inbox import inbox
 from portal.payments.inbox.spool import Spool
-from portal.payments.models import TO_SETTLE, InboxItem, Push, Refund, Transaction
-from portal.payments.states import InboxState, RefundState
+from portal.payments.models import CALLBACK_DEAD, REFUND_UNKNOWN, TO_SETTLE, InboxItem, Push, Transaction
 from portal.tenants.models import Tenant
 
 bp = Blueprint("operations", __name__)
@@ -113,7 +112,7 @@ def metrics() -> Response:
         count, first = db.session.execute(select(func.count(), func.min(at)).where(todo.waits)).one()
         waiting.labels(what).set(count)
         oldest.labels(what).set((clock.now() - first).total_seconds() if first else 0)
-    dead = db.session.scalar(select(func.count()).where(InboxItem.state == InboxState.DEAD)) or 0
+    dead = db.session.scalar(CALLBACK_DEAD.count) or 0
     waiting.labels("inbox_dead").set(dead)
     for what, count in stuck.counts().items():
         waiting.labels(f"stuck_{what}").set(count)
@@ -123,8 +122,7 @@ def metrics() -> Response:
     count, contradicted = db.session.execute(unproved).one()
     waiting.labels("paid_without_receipt").set(count)
     waiting.labels("payments_contradicted").set(contradicted)
-    unknown = select(func.count()).where(Refund.state == RefundState.UNKNOWN)
-    waiting.labels("refunds_unknown").set(db.session.scalar(unknown) or 0)
+    waiting.labels("refunds_unknown").set(db.session.scalar(REFUND_UNKNOWN.count) or 0)
     refused = select(func.count()).where(Gateway.refused_at.is_not(None), Gateway.archived_at.is_(None))
     waiting.labels("gateways_refused").set(db.session.scalar(refused) or 0)
     to_place = select(func.count(), func.coalesce(func.sum(Transaction.unallocated_cents), 0))

@@ -57,6 +57,8 @@ REFUND_DUE = Due("refunds", "next_at", ("next_at IS NOT NULL",))
 REQUEST_DUE = Due("mpesa_requests", "next_at", ("next_at IS NOT NULL",))
 # What waits for a person, by tenant.
 TO_APPROVE = Due("refunds", None, ("state = 'requested'",), by=("tenant_id", "id"))
+REFUND_UNKNOWN = Due("refunds", None, ("state = 'unknown'",), by=("tenant_id", "id"))
+CALLBACK_DEAD = Due("inbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
 TO_CHECK = Due("claims", None, ("state = 'queued'",), by=("tenant_id", "id"))
 TO_AGREE = Due("hearsay", None, ("state = 'held'",), by=("tenant_id", "id"))
 
@@ -348,7 +350,7 @@ class Refund(TenantOwned, Model):
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),
         REFUND_DUE.index("ix_refunds_due"),
         TO_APPROVE.index("ix_refunds_requested"),
-        _partial("ix_refunds_unknown", "tenant_id", "id", where="state = 'unknown'"),
+        REFUND_UNKNOWN.index("ix_refunds_unknown"),
         _partial("ix_refunds_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
     )
 
@@ -508,7 +510,7 @@ class InboxItem(Model):
         _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
         _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
         _partial("ix_inbox_overdue", "id", where="overdue_at IS NOT NULL"),
-        _partial("ix_inbox_dead", "tenant_id", "id", where="state = 'dead'"),
+        CALLBACK_DEAD.index("ix_inbox_dead"),
         _partial("ix_inbox_push", "push_id", where="push_id IS NOT NULL"),
         _partial("ix_inbox_receipt", "tenant_id", "receipt", where="receipt IS NOT NULL"),
         TO_CONFIRM.index("ix_inbox_to_ask"),

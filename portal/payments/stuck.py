@@ -23,7 +23,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.states import move
 from portal.outbox.models import OutboxItem, OutboxState
 from portal.payments.inbox import inbox
-from portal.payments.models import InboxItem, Payment, Push
+from portal.payments.models import CALLBACK_DEAD, InboxItem, Payment, Push
 from portal.tenants.models import Tenant
 
 SHOWN = 50
@@ -50,7 +50,7 @@ def _kinds() -> list[tuple[str, type[Any], ColumnElement[bool]]]:
     )
     is_undelivered = _is("payments.state = 'paid' AND payments.fulfilled_at IS NULL AND payments.fulfil_error <> ''")
     return [
-        ("callback", InboxItem, _is("inbox.state = 'dead'")),
+        ("callback", InboxItem, CALLBACK_DEAD.waits),
         ("callback", InboxItem, and_(_is("inbox.state = 'waiting'"), ~is_decided_elsewhere)),
         ("message", OutboxItem, _is("outbox.state = 'dead'")),
         ("delivery", Payment, is_undelivered),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from portal.gateways.models import Gateway, RetiredHook
@@ -26,7 +26,7 @@ from portal.kernel.states import move
 from portal.payments.c2b import tokenless
 from portal.payments.inbox import together
 from portal.payments.inbox.spool import CannotKeep, Envelope, Spool, Unacceptable
-from portal.payments.models import InboxItem
+from portal.payments.models import TO_SETTLE, InboxItem
 from portal.payments.states import InboxState
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -291,4 +291,4 @@ def replay(item_id: int) -> None:
 
 def depth() -> int:
     """Callbacks in the database that nobody has settled yet."""
-    return db.session.scalar(select(func.count()).where(InboxItem.state == InboxState.NEW)) or 0
+    return db.session.scalar(TO_SETTLE.count) or 0

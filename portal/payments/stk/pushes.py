@@ -18,9 +18,9 @@ from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
-from portal.payments.models import TO_SEND, InboxItem, Payment, Push
+from portal.payments.models import TO_SEND, TO_SETTLE, InboxItem, Payment, Push
 from portal.payments.payment import lock_payment, touch
-from portal.payments.states import InboxState, PaymentState
+from portal.payments.states import PaymentState
 from portal.payments.stk import prompt_limits
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.payments.stk.push_states import OPEN, State, move
@@ -319,7 +319,7 @@ def expire(limit: int = 200) -> int:
     """
     now = clock.now()
     moved = 0
-    is_here = exists().where(InboxItem.state == InboxState.NEW, InboxItem.push_token == Push.token)
+    is_here = exists().where(TO_SETTLE.waits, InboxItem.push_token == Push.token)
     late = (
         select(Push)
         .join(Push.payment)
