@@ -4,9 +4,10 @@
     an invoice     -> its appointment confirmed, with a place or a meeting link
     another order  -> nothing here: its owner reads the payment
 
-Runs as a job after the payment is paid, is found again by query (`paid` and not fulfilled) if it was interrupted, and
-gives exactly one of each thing, since what it makes is unique by the payment. What money bought ends here too, once the
-money is gone (`withdraw_at`): access closes, and opens again with its time left if it is paid again.
+What is ordinary is delivered in the set that settles it (`deliver_set`). The rest runs as a job after the payment is
+paid, is found again by query (`paid` and not fulfilled) if it was interrupted, and gives exactly one of each thing,
+since what it makes is unique by the payment. What money bought ends here too, once the money is gone (`withdraw_at`):
+access closes, and opens again with its time left if it is paid again.
 """
 
 import time

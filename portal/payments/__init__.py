@@ -20,6 +20,10 @@ and writing.
 Decided: locks are taken in one order, so that two workers wait for each other, never on each other: the row that told
 us (an inbox row, another system's report), the request to M-Pesa, payments, transactions, refunds; of one kind in the
 order of their ids. A push is written under its payment's lock, or alone.
+Decided: what fits exactly is settled and delivered in sets (`processing.sets`), the rest row by row
+(`processing.callbacks`). Both decide by the same functions and leave the same rows behind.
+Decided: money that goes straight to its home is one journal and one line of the history (`booking.told_of_straight`,
+which pages read as the steps it tells of). Who told of it first stands in the transaction; later ones are witnesses.
 Decided: money that pays more than is due stays in suspense with a reason, instead of becoming credit by itself: a
 person decides whether it is credit, a refund, or another invoice.
 """
