@@ -144,7 +144,11 @@ def _drain_batch(deliver: sets.Deliver | None) -> int:
     taken = _settle_set(deliver)
     if taken is None:
         return _settle_carefully(None)
-    settled = taken.settled + (_settle_carefully(taken.odd) if taken.odd else 0)
+    settled, most = taken.settled, careful_rows()
+    for first in range(0, len(taken.odd), most):
+        settled += _settle_carefully(taken.odd[first : first + most])
+        if first + most < len(taken.odd):
+            give_way()
     if taken.held and not settled:  # another worker holds all that these are about: after it, they are anybody's
         _wait_a_moment()
         queue.ring(queue.DRAIN)
