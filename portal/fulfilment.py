@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
@@ -42,13 +43,19 @@ def drain() -> None:
 
 def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> Delivered:
     """Deliver what these payments bought, where it is ordinary; the job delivers the rest. The caller commits."""
-    by_id = {one.payment.id: one for one in paid}
+    # whose phone is told, where others paid a part of it, the job looks up
+    by_id = {one.payment.id: one for one in paid if one.msisdn or one.is_alone}
     purchased = openings.of_payments(connection, list(by_id))
     buyers = {payment_id: _buyer(by_id[payment_id]) for payment_id in purchased}
     opened = openings.open_all(connection, purchased, buyers, now) if purchased else frozenset[int]()
     others = by_id.keys() - purchased.keys()
-    visits = invoices.with_visits(connection, others) if others else frozenset[int]()
-    return Delivered(opened | (others - visits), opened)
+    issued = invoices.of_payments(connection, others) if others else {}
+    owners = others - {payment_id for payment_id, invoice in issued.items() if invoice.appointment_id is not None}
+    told = [_paid_access(by_id[payment_id].payment) for payment_id in sorted(opened)]
+    for payment_id in sorted(owners):
+        invoice = issued.get(payment_id)
+        told += _paid_other(by_id[payment_id].payment, invoice.patient_id if invoice else None)
+    return Delivered(opened | owners, opened, tuple(told))
 
 
 def _buyer(one: Paid) -> openings.Buyer:
@@ -121,16 +128,23 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
         opened = access.grant(purchase, receipt=_free_code(purchase, receipt))
         if msisdn := _who_paid(payment):
             notifications.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
-        return [(f"hotspot:{payment.tenant_id}", f"paid {payment.token}")]
-    told = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
-    if invoice := invoices.of_payment(payment.id):
-        if invoice.patient_id:
-            told.append((f"patient:{invoice.patient_id}", f"paid {payment.token}"))
-        if appointment := appointments.of_invoice(invoice.id):
-            public_url = ports.settings().public_url
-            appointments.confirm(payment.tenant, appointment, receipt=receipt, public_url=public_url)
-            told.append((f"appointment:{appointment.id}", "confirmed"))
+        return [_paid_access(payment)]
+    invoice = invoices.of_payment(payment.id)
+    told = _paid_other(payment, invoice.patient_id if invoice else None)
+    if invoice and (appointment := appointments.of_invoice(invoice.id)):
+        public_url = ports.settings().public_url
+        appointments.confirm(payment.tenant, appointment, receipt=receipt, public_url=public_url)
+        told.append((f"appointment:{appointment.id}", "confirmed"))
     return told
+
+
+def _paid_access(payment: Any) -> tuple[str, str]:
+    return f"hotspot:{payment.tenant_id}", f"paid {payment.token}"
+
+
+def _paid_other(payment: Any, patient_id: int | None) -> list[tuple[str, str]]:
+    of_clinic = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
+    return of_clinic + ([(f"patient:{patient_id}", f"paid {payment.token}")] if patient_id else [])
 
 
 def _who_paid(payment: Payment) -> str | None:

@@ -188,10 +188,11 @@ def of_payment(payment_id: int) -> Invoice | None:
     return db.session.scalars(select(Invoice).where(Invoice.payment_id == payment_id)).one_or_none()
 
 
-def with_visits(connection: Connection, payment_ids: Collection[int]) -> frozenset[int]:
-    """Those of these payments whose invoice is for an appointment: paid, it is confirmed."""
-    visits = select(Invoice.payment_id).join(Appointment, Appointment.invoice_id == Invoice.id)
-    return frozenset(connection.scalars(visits.where(Invoice.payment_id.in_(payment_ids))))
+def of_payments(connection: Connection, payment_ids: Collection[int]) -> dict[int, Any]:
+    """{payment: (patient_id, appointment_id)} of those that an invoice asks for; each None where there is none."""
+    issued = select(Invoice.payment_id, Invoice.patient_id, Appointment.id.label("appointment_id"))
+    issued = issued.outerjoin(Appointment, Appointment.invoice_id == Invoice.id)
+    return {row.payment_id: row for row in connection.execute(issued.where(Invoice.payment_id.in_(payment_ids)))}
 
 
 def void(invoice: Invoice, *, why: str, actor: str) -> None:

@@ -7,7 +7,7 @@ down first and looks afterwards, so nothing committed before it looks can be mis
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +145,17 @@ def is_leaving() -> bool:
 
 def publish(channel: str, message: str) -> None:
     """Tell whoever listens on a Redis channel (`clinic:7`, `hotspot:3`, …). Never raises."""
+    publish_all([(channel, message)])
+
+
+def publish_all(told: Sequence[tuple[str, str]]) -> None:
+    """The same of many (channel, message) pairs at once."""
+    if not told:
+        return
     try:
-        connection().publish(channel, message)
+        with connection().pipeline(transaction=False) as pipeline:
+            for channel, message in told:
+                pipeline.publish(channel, message)
+            pipeline.execute()
     except redis.RedisError as error:
-        logger.warning("event_not_published", channel=channel, error=type(error).__name__)
+        logger.warning("event_not_published", channel=told[0][0], of=len(told), error=type(error).__name__)

@@ -15,7 +15,7 @@ from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.gateways import messages
 from portal.gateways.models import Gateway
-from portal.kernel import clock, personal
+from portal.kernel import clock, personal, vault
 from portal.kernel.db import AS_WRITTEN, db, new_uid, upsert_nothing
 from portal.kernel.errors import Conflict
 from portal.kernel.phone import for_screens, without_phone
@@ -194,7 +194,7 @@ def columns_of(gateway: Gateway, arrival: Arrival, *, push_id: int | None, now: 
     """What is written of new money that has no home yet. now: of this transaction."""
     tenant_id, msisdn = gateway.tenant_id, arrival.msisdn
     kept = arrival.kept_phone
-    if msisdn and kept is None:
+    if msisdn and (kept is None or not vault.is_current(kept[0])):  # a rotation of keys may have passed here already
         kept = personal.seal_phone(msisdn, tenant_id), personal.phone_hash(msisdn, tenant_id)
     return {
         "tenant_id": tenant_id,

@@ -7,6 +7,7 @@ a callback waits for nobody.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -92,5 +93,6 @@ def keep(row: Row) -> None:
 
 
 def _insert(rows: Sequence[Row]) -> None:
+    in_one_order = sorted(rows, key=itemgetter("dedupe"))  # two processes that bring the same rows wait in no circle
     with hurry(), core_transaction() as connection:
-        bulk.insert(connection, InboxItem, rows, unless="dedupe")
+        bulk.insert(connection, InboxItem, in_one_order, unless="dedupe")

@@ -159,7 +159,9 @@ def _settle_set(deliver: sets.Deliver | None) -> sets.Taken | None:
     """What became of a set; None where it failed as a whole, and its rows go the careful way."""
     for _try in range(TRIES_AT_A_LOCK):
         try:
-            return sets.settle_set(batch_rows(), deliver)
+            taken = sets.settle_set(batch_rows(), deliver)
+            queue.publish_all(taken.told)
+            return taken
         except Exception as error:
             if _is_about_locks(error):
                 _wait_a_moment()

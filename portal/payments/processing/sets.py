@@ -52,20 +52,28 @@ Thing = Any  # a row that was read, as its model has it; what this set changes o
 
 @dataclass(frozen=True)
 class Paid:
-    """A payment that this set paid in full, for who delivers. msisdn: whose money it was, as far as M-Pesa told."""
+    """A payment that this set paid in full, for who delivers. msisdn: whose money it was, as far as M-Pesa told.
+
+    is_alone: whether this money paid all of it.
+    """
 
     payment: Thing
     business: str
     receipt: str
     msisdn: str | None
+    is_alone: bool
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """The ids of payments that were delivered, and of those whose delivery opened access."""
+    """The ids of payments that were delivered, and of those whose delivery opened access.
+
+    told: (channel, message) pairs to publish after the commit.
+    """
 
     payments: frozenset[int] = frozenset()
     opened: frozenset[int] = frozenset()
+    told: tuple[tuple[str, str], ...] = ()
 
 
 # Built once: to build a statement anew for each set costs as much as to run it.
@@ -89,9 +97,9 @@ _NAMED = select(Payment.id, Payment.tenant_id, Payment.reference).where(
 )
 _LOCKED = (
     select(
-        Payment.id, Payment.tenant_id, Payment.environment, Payment.purpose, Payment.reference, Payment.amount_cents,
-        Payment.allocated_cents, Payment.state, Payment.version, Payment.phone_sealed, Payment.paid_at,
-        Payment.fulfilled_at, Payment.withdraw_at,
+        Payment.id, Payment.token, Payment.tenant_id, Payment.environment, Payment.purpose, Payment.reference,
+        Payment.amount_cents, Payment.allocated_cents, Payment.state, Payment.version, Payment.phone_sealed,
+        Payment.paid_at, Payment.fulfilled_at, Payment.withdraw_at,
     )
     .where(Payment.id.in_(bindparam("ids", expanding=True)))
     .order_by(Payment.id)
@@ -122,12 +130,16 @@ Deliver = Callable[[Connection, Sequence[Paid], datetime], Delivered]
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of the rows that a set took. odd: ids to be settled one by one; held: how many others hold."""
+    """What became of the rows that a set took. odd: ids to be settled one by one; held: how many others hold.
+
+    told: of what was delivered, to be published (`Delivered`).
+    """
 
     settled: int = 0
     odd: tuple[int, ...] = ()
     held: int = 0
     paid: int = 0
+    told: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass
@@ -195,10 +207,9 @@ class _Set:
         self._find_payments(words)
         self._lock_and_read(words)
         odd, held = self._decide(words)
-        if self.decided.outcomes:
-            self._write(deliver)
+        told = self._write(deliver) if self.decided.outcomes else ()
         paid = sum(1 for one in self.decided.bookings if one.home.payment.state == PaymentState.PAID)
-        return Taken(len(self.decided.outcomes), tuple(odd), held, paid)
+        return Taken(len(self.decided.outcomes), tuple(odd), held, paid, told)
 
     # --- reading
 
@@ -429,14 +440,15 @@ class _Set:
 
     # --- writing
 
-    def _write(self, deliver: Deliver | None) -> None:
-        """Everything, in one order. What is delivered with it is delivered by `deliver`."""
+    def _write(self, deliver: Deliver | None) -> tuple[tuple[str, str], ...]:
+        """Everything, in one order. What is delivered with it is delivered by `deliver`; what is to be told of that."""
         paid = [
             Paid(
-                one.home.payment, self.gateways[one.columns["gateway_id"]].business, one.columns["receipt"], one.msisdn
+                one.home.payment, self.gateways[one.columns["gateway_id"]].business, one.columns["receipt"], one.msisdn,
+                one.given_cents == one.home.payment.amount_cents,
             )
             for one in self.decided.bookings
-        ]
+        ]  # fmt: skip
         delivered = deliver(self.connection, paid, self.now) if deliver and paid else Delivered()
         self._write_payments(delivered)
         bulk.update(self.connection, Push, list(self.decided.pushes.values()))
@@ -450,6 +462,7 @@ class _Set:
             for row_id, outcome in self.decided.outcomes
         ]  # fmt: skip
         bulk.update(self.connection, InboxItem, settled)
+        return delivered.told
 
     def _write_payments(self, delivered: Delivered) -> None:
         paid = {one.home.payment.id for one in self.decided.bookings}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from portal.kernel import clock
+from portal.kernel import bulk, clock
 from portal.kernel.db import db
 from portal.payments.inbox import inbox, together
 from portal.payments.inbox.together import Row, Together
@@ -140,3 +140,41 @@ def test_a_row_at_fault_is_refused_and_its_neighbours_are_kept(
         Together(together._insert)._write_each(brought)
         assert [type(one.error).__name__ for one in brought] == ["NoneType", "IntegrityError"] * 2
         assert db.session.query(InboxItem).count() == 2
+
+
+def test_two_processes_that_bring_the_same_callbacks_wait_in_no_circle(
+    postgresql_product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M-Pesa tells twice, and each process has both words at once: a deadlock sent all of it to the disk."""
+    product, rows, errors = postgresql_product, list[Row](), list[Exception]()
+    monkeypatch.setattr(together, "keep", rows.append)
+    for number in range(3):
+        product.client().post(f"{product.hook()}/stk/{number:040x}", json={"n": number})
+    one, between, other = sorted(rows, key=lambda row: str(row["dedupe"]))
+
+    def bring(brought: list[Row]) -> None:
+        with product.app.app_context():
+            try:
+                together._insert(brought)
+            except OperationalError as error:
+                errors.append(error)
+
+    orders = [[one, between, other], [other, between, one]]
+    threads = [threading.Thread(target=bring, args=(order,)) for order in orders]
+    with product.app.app_context(), db.engine.connect() as third, db.engine.connect() as looker:
+        bulk.insert(third, InboxItem, [between], unless="dedupe")  # and holds both up in the middle
+        for thread in threads:
+            thread.start()
+
+        def both_wait() -> bool:
+            waiting = looker.exec_driver_sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            ).scalar_one()
+            looker.rollback()
+            return waiting == 2
+
+        wait_until(both_wait)
+        third.rollback()
+        for thread in threads:
+            thread.join()
+        assert errors == [] and db.session.query(InboxItem).count() == 3

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from sqlalchemy import event, select, update
 
 from portal import fulfilment
 from portal.audit.models import AuditEntry
+from portal.clinic import invoices
+from portal.clinic.models import Patient
 from portal.gateways.daraja import StkAccepted
 from portal.gateways.models import Gateway
 from portal.hotspot import purchases
@@ -23,13 +25,14 @@ from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.kernel import bulk, clock, personal, vault
 from portal.kernel.db import db, transaction
 from portal.ledger.models import Journal, Line
+from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
 from portal.payments.payment import open_payment
 from portal.payments.processing import jobs, sets
 from portal.payments.stk import pushes
 from portal.tenants.models import Tenant
-from tests.support.application import closed, config_for, opened
+from tests.support.application import KEYS, closed, config_for, opened
 from tests.support.daraja import Pushed, c2b_body, receipt, stk_body
 from tests.support.product import Product
 
@@ -509,3 +512,58 @@ def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(product: Prod
     with product.inside():
         payment = db.session.query(Payment).filter_by(token=token).one()
         assert (payment.state, payment.fulfilled_at) == ("paid", None) and payment.next_fulfil_at is not None
+
+
+# --- what else is told, and to whom
+
+
+@pytest.mark.parametrize("way", ["sets", "row_by_row"])
+def test_who_listens_on_redis_hears_of_what_was_paid_whichever_way_it_was_settled(product: Product, way: str) -> None:
+    """N2: of each payment on its business' channel, and on its patient's."""
+    with product.app.app_context(), transaction():
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        patient = db.session.query(Patient).filter_by(tenant_id=tenant.id).one()
+        line = {"kind": "other", "description": "Visit", "amount": 70}
+        of_patient = invoices.issue(tenant, lines=[line], patient=patient, actor="test").payment.token
+        patient_id, tenant_id = patient.id, tenant.id
+    of_stranger, internet = product.invoice(50)[1], ticket(product, "254711000001", mac=MACS[0])
+    for at, token in enumerate((of_patient, of_stranger, internet)):
+        product.callback(product.pushed(token, f"25471100000{at}"), receipt=receipt(at))
+    listener = product.app.extensions["redis"].pubsub(ignore_subscribe_messages=True)
+    listener.psubscribe("*:*")
+    listener.get_message(timeout=5)  # that it listens now
+    with row_by_row() if way == "row_by_row" else nullcontext():
+        settled_and_delivered(product)
+    heard = [listener.get_message(timeout=5) for _message in range(4)]
+    listener.close()
+    assert sorted((one["channel"].decode(), one["data"].decode()) for one in heard) == sorted(
+        [
+            (f"clinic:{tenant_id}", f"paid {of_patient}"), (f"patient:{patient_id}", f"paid {of_patient}"),
+            (f"clinic:{tenant_id}", f"paid {of_stranger}"), (f"hotspot:{tenant_id}", f"paid {internet}"),
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["sets", "row_by_row"])
+def test_the_way_in_goes_to_who_paid_also_where_the_last_part_shows_no_number(product: Product, way: str) -> None:
+    token = ticket(product, "254711000001", mac=MACS[0])
+    with product.inside():
+        reference = db.session.query(Payment.reference).filter_by(token=token).scalar()
+    for number, amount, msisdn in ((1, 20, "254722000002"), (2, 30, "2547 ***** 002")):
+        body = c2b_body(receipt=receipt(number), amount=amount, account=reference, msisdn=msisdn)
+        product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+        with row_by_row() if way == "row_by_row" else nullcontext():
+            settled_and_delivered(product)
+    with product.inside():
+        assert write.payload_of(db.session.query(OutboxItem).one())["to"] == "254722000002"
+
+
+def test_money_settled_while_keys_are_rotated_is_sealed_by_the_new_key(product: Product) -> None:
+    """Its number is copied from the prompt; a rotation that has been through the money does not come back for it."""
+    product.callback(product.pushed(product.invoice(50)[1], "254711000001"), receipt=receipt(1))
+    vault.use(vault.KeyRing(f"newer:{'11' * 32},{KEYS}"))
+    drain(product)
+    with product.inside():
+        money = db.session.query(Transaction).one()
+        assert money.phone_sealed is not None and vault.is_current(money.phone_sealed)
+        assert personal.open_phone(money.phone_sealed, money.tenant_id) == "254711000001"
