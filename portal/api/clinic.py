@@ -10,8 +10,8 @@ from sqlalchemy import select
 from portal.api.guard import Fields, Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
 from portal.clinic import appointments, invoices, people
-from portal.clinic.models import Appointment, Invoice
-from portal.kernel import clock, money, queue
+from portal.clinic.models import Appointment, Clinician, Invoice, Patient
+from portal.kernel import clock, money, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payments import status
@@ -44,7 +44,22 @@ def _clinic() -> Tenant:
     return tenant
 
 
-def shown_appointment(one: Appointment) -> dict[str, Any]:
+def patient_to_json(person: Patient) -> dict[str, Any]:
+    """A patient as the contract writes them."""
+    return {
+        "id": person.uid,
+        "name": people.name_of(person),
+        "phone": personal.open_phone(person.phone_sealed, person.tenant_id),
+        "email": personal.open_text(person.email_sealed, person.tenant_id),
+    }
+
+
+def clinician_to_json(person: Clinician) -> dict[str, Any]:
+    """A clinician as the contract writes them."""
+    return {"id": person.uid, "name": person.name, "title": person.title, "fee": money.kes(person.fee_cents)}
+
+
+def appointment_to_json(one: Appointment) -> dict[str, Any]:
     """An appointment as the contract writes it."""
     payment = one.invoice.payment if one.invoice else None
     is_over = one.status in ("cancelled", "declined")
@@ -66,7 +81,7 @@ def shown_appointment(one: Appointment) -> dict[str, Any]:
     }
 
 
-def shown_invoice(one: Invoice) -> dict[str, Any]:
+def invoice_to_json(one: Invoice) -> dict[str, Any]:
     """An invoice as the contract writes it."""
     payment = one.payment
     return {
@@ -89,7 +104,7 @@ def shown_invoice(one: Invoice) -> dict[str, Any]:
 def patients() -> ResponseReturnValue:
     """Patients, newest first."""
     found = people.patients(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
-    return jsonify(items=[people.for_api(one) for one in found], nextCursor=_next(found))
+    return jsonify(items=[patient_to_json(one) for one in found], nextCursor=_next(found))
 
 
 def _next(found: list[Any]) -> str | None:
@@ -109,21 +124,21 @@ def register_patient() -> ResponseReturnValue:
             email=text_of(given, "email", required=False),
             actor=principal().actor,
         )
-        answer = people.for_api(patient)
+        answer = patient_to_json(patient)
     return jsonify(answer), 201
 
 
 @contract(page_of("Clinician"))
 def clinicians() -> ResponseReturnValue:
     """Clinicians."""
-    return jsonify(items=[people.clinician_for_api(one) for one in people.clinicians(_clinic().id)], nextCursor=None)
+    return jsonify(items=[clinician_to_json(one) for one in people.clinicians(_clinic().id)], nextCursor=None)
 
 
 @contract(page_of("Appointment"), query=("cursor",))
 def appointment_list() -> ResponseReturnValue:
     """Appointments, newest first."""
     found = appointments.latest(_clinic().id, limit=PAGE_ROWS, before_id=read_cursor())
-    return jsonify(items=[shown_appointment(one) for one in found], nextCursor=_next(found))
+    return jsonify(items=[appointment_to_json(one) for one in found], nextCursor=_next(found))
 
 
 @contract("Appointment", takes="NewAppointment", answers=(201,))
@@ -151,7 +166,7 @@ def book() -> ResponseReturnValue:
             price_cents=price_cents,
             actor=principal().actor,
         )
-        answer = shown_appointment(booked)
+        answer = appointment_to_json(booked)
     queue.ring(queue.OUTBOX)
     return jsonify(answer), 201
 
@@ -159,7 +174,7 @@ def book() -> ResponseReturnValue:
 @contract("Appointment")
 def appointment(uid: str) -> ResponseReturnValue:
     """One appointment."""
-    return jsonify(shown_appointment(appointments.get_by_uid(_clinic().id, uid)))
+    return jsonify(appointment_to_json(appointments.get_by_uid(_clinic().id, uid)))
 
 
 @contract("Appointment")
@@ -169,7 +184,7 @@ def approve(uid: str) -> ResponseReturnValue:
         tenant = _clinic()
         one = appointments.get_by_uid(tenant.id, uid)
         appointments.approve(tenant, one, actor=principal().actor, pay_url_of=pay_url)
-        answer = shown_appointment(one)
+        answer = appointment_to_json(one)
     queue.ring(queue.OUTBOX)
     return jsonify(answer)
 
@@ -181,7 +196,7 @@ def decline(uid: str) -> ResponseReturnValue:
     with transaction():
         one = appointments.get_by_uid(_clinic().id, uid)
         appointments.decline(one, why=why, actor=principal().actor)
-        answer = shown_appointment(one)
+        answer = appointment_to_json(one)
     queue.ring(queue.OUTBOX)
     return jsonify(answer)
 
@@ -193,7 +208,7 @@ def cancel(uid: str) -> ResponseReturnValue:
     with transaction():
         one = appointments.get_by_uid(_clinic().id, uid)
         appointments.cancel(one, why=why, actor=principal().actor)
-        answer = shown_appointment(one)
+        answer = appointment_to_json(one)
     queue.ring(queue.OUTBOX)
     return jsonify(answer)
 
@@ -205,7 +220,7 @@ def invoice_list() -> ResponseReturnValue:
     if (before_id := read_cursor()) is not None:
         mine = mine.where(Invoice.id < before_id)
     found = list(db.session.scalars(mine.order_by(Invoice.id.desc()).limit(PAGE_ROWS)))
-    return jsonify(items=[shown_invoice(one) for one in found], nextCursor=_next(found))
+    return jsonify(items=[invoice_to_json(one) for one in found], nextCursor=_next(found))
 
 
 @contract("Invoice", takes="NewInvoice", answers=(201,))
@@ -231,7 +246,7 @@ def issue() -> ResponseReturnValue:
         )
         if appointment_uid := given.get("appointmentId"):
             _attach(tenant, str(appointment_uid), one)
-        answer = shown_invoice(one)
+        answer = invoice_to_json(one)
     return jsonify(answer), 201
 
 
@@ -253,4 +268,4 @@ def _attach(tenant: Tenant, appointment_uid: str, one: Invoice) -> None:
 @contract("Invoice")
 def invoice(number: str) -> ResponseReturnValue:
     """One invoice by its number."""
-    return jsonify(shown_invoice(invoices.by_number(_clinic().id, number)))
+    return jsonify(invoice_to_json(invoices.by_number(_clinic().id, number)))

@@ -1,13 +1,11 @@
 """Patients and clinicians."""
 
-from typing import Any
-
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 
 from portal.audit import chain
 from portal.clinic.models import Clinician, Patient
-from portal.kernel import money, personal
+from portal.kernel import personal
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused, Text
 from portal.kernel.phone import normalise_msisdn
@@ -94,18 +92,3 @@ def clinicians(tenant_id: int) -> list[Clinician]:
 def name_of(person: Patient) -> str:
     """The patient's name, for staff and for the patient."""
     return personal.open_text(person.name_sealed, person.tenant_id) or "Anonymised patient"
-
-
-def for_api(person: Patient) -> dict[str, Any]:
-    """The JSON API's patient."""
-    return {
-        "id": person.uid,
-        "name": name_of(person),
-        "phone": personal.open_phone(person.phone_sealed, person.tenant_id),
-        "email": personal.open_text(person.email_sealed, person.tenant_id),
-    }
-
-
-def clinician_for_api(person: Clinician) -> dict[str, Any]:
-    """The JSON API's clinician."""
-    return {"id": person.uid, "name": person.name, "title": person.title, "fee": money.kes(person.fee_cents)}
