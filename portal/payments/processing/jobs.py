@@ -35,7 +35,7 @@ QUERY_THREADS, QUERIES_OF_ONE = 8, 2
 SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
 SET_ROWS = 200  # of a transaction that takes whole sets: some tens of milliseconds
 CAREFUL_ROWS, CAREFUL_ROWS_SQLITE = 50, 10
-RUSH = timedelta(seconds=1)
+RUSH = timedelta(milliseconds=300)  # longer than a set takes
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
 ASK_RECEIPT_AFTER = timedelta(minutes=2)  # where an answer about the push may tell sooner
 GIVE_WAY_S = 0.03  # longer than most of SQLite's naps between two tries for the lock
