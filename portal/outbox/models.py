@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, String, UniqueConstraint, text
+from sqlalchemy import String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import clock, vault
@@ -29,6 +29,7 @@ OUTBOX = Graph(
 )
 
 
+MESSAGE_DEAD = Due("outbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
 TO_CARRY = Due("outbox", "next_at", ("state = 'new'",))
 
 
@@ -39,13 +40,7 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
     GRAPH = OUTBOX
     __table_args__ = (
         UniqueConstraint("tenant_id", "key"),
-        Index(
-            "ix_outbox_dead",
-            "tenant_id",
-            "id",
-            sqlite_where=text("state = 'dead'"),
-            postgresql_where=text("state = 'dead'"),
-        ),
+        MESSAGE_DEAD.index("ix_outbox_dead"),
         TO_CARRY.index("ix_outbox_due"),
     )
 

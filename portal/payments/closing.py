@@ -8,7 +8,7 @@ from portal.audit import chain
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments import booking
-from portal.payments.models import Payment
+from portal.payments.models import OFFERED, Payment
 from portal.payments.payment import change_state
 from portal.payments.states import PAYMENT, PaymentState
 from portal.payments.wallets import wallets
@@ -38,8 +38,7 @@ def close_forgotten() -> None:
     forgotten = (
         select(Payment.id)
         .where(
-            Payment.state == PaymentState.OPEN,
-            Payment.purpose == "hotspot",
+            OFFERED.waits,
             Payment.allocated_cents == 0,
             Payment.paid_at.is_(None),  # what was paid once, and is owed again, is for staff to close
             Payment.created_at < clock.now() - UNPAID_FOR,

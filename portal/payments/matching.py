@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
-from sqlalchemy import literal_column, or_, select
+from sqlalchemy import or_, select
 
 from portal.gateways import messages
 from portal.gateways.models import Gateway
@@ -12,7 +12,7 @@ from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound
 from portal.payments.booking import SEVERAL_FIT, UNKNOWN_ACCOUNT
-from portal.payments.models import Allocation, Payment, Push, Transaction
+from portal.payments.models import OWING, Allocation, Payment, Push, Transaction
 from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State
 
@@ -184,7 +184,7 @@ def _newest_open(tenant_id: int, environment: str) -> list[Payment]:
     open_here = select(Payment).where(
         Payment.tenant_id == tenant_id,
         Payment.environment == environment,
-        literal_column("payments.state = 'open' AND payments.purpose <> 'hotspot'"),  # spelt as the index has it
+        OWING.waits,
     )
     return list(db.session.scalars(open_here.order_by(Payment.id.desc()).limit(SUGGESTED_FROM)))
 

@@ -55,9 +55,17 @@ TO_CONFIRM = Due("inbox", "ask_at", ("ask_at IS NOT NULL",))
 RECEIPT_UNKNOWN = Due("transactions", "ask_next_at", ("ask_next_at IS NOT NULL",))
 REFUND_DUE = Due("refunds", "next_at", ("next_at IS NOT NULL",))
 REQUEST_DUE = Due("mpesa_requests", "next_at", ("next_at IS NOT NULL",))
+RINGING = Due("stk_pushes", "sent_at", ("state IN ('sending', 'awaiting_pin')",))
+OFFERED = Due("payments", "created_at", ("state = 'open'", "purpose = 'hotspot'"))
 # What waits for a person, by tenant.
 TO_APPROVE = Due("refunds", None, ("state = 'requested'",), by=("tenant_id", "id"))
 REFUND_UNKNOWN = Due("refunds", None, ("state = 'unknown'",), by=("tenant_id", "id"))
+CALLBACK_WAITING = Due("inbox", None, ("state = 'waiting'",), by=("tenant_id", "push_id"))
+UNCONFIRMED = Due("stk_pushes", None, ("state = 'unconfirmed'",), by=("tenant_id", "id"))
+UNDELIVERED = Due(
+    "payments", None, ("state = 'paid'", "fulfilled_at IS NULL", "fulfil_error <> ''"), by=("tenant_id", "id")
+)
+OWING = Due("payments", None, ("state = 'open'", "purpose <> 'hotspot'"), by=("tenant_id", "id"))
 CALLBACK_DEAD = Due("inbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
 TO_CHECK = Due("claims", None, ("state = 'queued'",), by=("tenant_id", "id"))
 TO_AGREE = Due("hearsay", None, ("state = 'held'",), by=("tenant_id", "id"))
@@ -83,15 +91,10 @@ class Payment(TenantOwned, Model):
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         TO_DELIVER.index("ix_payments_to_fulfil"),
-        _partial(
-            "ix_payments_undelivered",
-            "tenant_id",
-            "id",
-            where="state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''",
-        ),
+        UNDELIVERED.index("ix_payments_undelivered"),
         TO_WITHDRAW.index("ix_payments_to_withdraw"),
-        _partial("ix_payments_offered", "created_at", where="state = 'open' AND purpose = 'hotspot'"),
-        _partial("ix_payments_owing", "tenant_id", "id", where="state = 'open' AND purpose <> 'hotspot'"),
+        OFFERED.index("ix_payments_offered"),
+        OWING.index("ix_payments_owing"),
     )
 
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
@@ -153,8 +156,8 @@ class Push(TenantOwned, Model, is_paged=False):
         _partial("uq_stk_pushes_one_open", "payment_id", where=OPEN_PUSH, unique=True),
         TO_SEND.index("ix_stk_pushes_to_send"),
         TO_QUERY.index("ix_stk_pushes_to_query"),
-        _partial("ix_stk_pushes_waiting", "sent_at", where="state IN ('sending', 'awaiting_pin')"),
-        _partial("ix_stk_pushes_unconfirmed", "tenant_id", "id", where="state = 'unconfirmed'"),
+        RINGING.index("ix_stk_pushes_waiting"),
+        UNCONFIRMED.index("ix_stk_pushes_unconfirmed"),
     )
 
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
@@ -507,7 +510,7 @@ class InboxItem(Model):
         CheckConstraint("push_token IS NULL OR kind = 'stk'", name="push_token"),
         CheckConstraint("request_token IS NULL OR kind IN ('result', 'timeout')", name="request_token"),
         TO_SETTLE.index("ix_inbox_new"),
-        _partial("ix_inbox_waiting", "tenant_id", "push_id", where="state = 'waiting'"),
+        CALLBACK_WAITING.index("ix_inbox_waiting"),
         _partial("ix_inbox_emptied", "id", where="body_sealed = ''"),
         _partial("ix_inbox_overdue", "id", where="overdue_at IS NOT NULL"),
         CALLBACK_DEAD.index("ix_inbox_dead"),

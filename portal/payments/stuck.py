@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from portal.audit import chain
 from portal.kernel import clock
@@ -21,9 +21,9 @@ from portal.kernel.db import Model, TenantOwned, db
 from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
 from portal.kernel.states import move
-from portal.outbox.models import OutboxItem, OutboxState
+from portal.outbox.models import MESSAGE_DEAD, OutboxItem, OutboxState
 from portal.payments.inbox import inbox
-from portal.payments.models import CALLBACK_DEAD, InboxItem, Payment, Push
+from portal.payments.models import CALLBACK_DEAD, CALLBACK_WAITING, UNCONFIRMED, UNDELIVERED, InboxItem, Payment, Push
 from portal.tenants.models import Tenant
 
 SHOWN = 50
@@ -44,28 +44,23 @@ class Stuck:
 
 
 def _kinds() -> list[tuple[str, type[Any], ColumnElement[bool]]]:
-    """(kind, table, which rows): the states spelt as the partial indexes have them, so that these are used."""
+    """(kind, table, which rows): found by the index of each."""
     is_decided_elsewhere = InboxItem.kind.in_(("c2b", "claim")) | (
         (InboxItem.kind == "stk") & InboxItem.receipt.is_not(None)
     )
-    is_undelivered = _is("payments.state = 'paid' AND payments.fulfilled_at IS NULL AND payments.fulfil_error <> ''")
     return [
         ("callback", InboxItem, CALLBACK_DEAD.waits),
-        ("callback", InboxItem, and_(_is("inbox.state = 'waiting'"), ~is_decided_elsewhere)),
-        ("message", OutboxItem, _is("outbox.state = 'dead'")),
-        ("delivery", Payment, is_undelivered),
+        ("callback", InboxItem, and_(CALLBACK_WAITING.waits, ~is_decided_elsewhere)),
+        ("message", OutboxItem, MESSAGE_DEAD.waits),
+        ("delivery", Payment, UNDELIVERED.waits),
         ("prompt", Push, is_without_end()),
     ]
-
-
-def _is(spelt: str) -> ColumnElement[bool]:
-    return literal_column(spelt)
 
 
 def is_without_end() -> ColumnElement[bool]:
     """Whether a push's outcome is unknown and nobody asks for it any more."""
     return and_(
-        _is("stk_pushes.state = 'unconfirmed'"),
+        UNCONFIRMED.waits,
         Push.next_query_at.is_(None),
         Push.sent_at < clock.now() - STILL_RINGING_FOR,
         Push.created_at > clock.now() - LISTED_FOR,

@@ -37,6 +37,13 @@ FOR_A_PERSON = {
     "portal.payments.models.CALLBACK_DEAD": "ix_inbox_dead",
     "portal.payments.models.TO_CHECK": "ix_claims_queued",
     "portal.payments.models.TO_AGREE": "ix_hearsay_held",
+    "portal.payments.models.CALLBACK_WAITING": "ix_inbox_waiting",
+    "portal.payments.models.UNCONFIRMED": "ix_stk_pushes_unconfirmed",
+    "portal.payments.models.UNDELIVERED": "ix_payments_undelivered",
+    "portal.outbox.models.MESSAGE_DEAD": "ix_outbox_dead",
+    "portal.payments.models.OWING": "ix_payments_owing",
+    "portal.payments.models.OFFERED": "ix_payments_offered",
+    "portal.payments.models.RINGING": "ix_stk_pushes_waiting",
 }
 
 

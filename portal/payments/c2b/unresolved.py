@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, case, literal_column, select
+from sqlalchemy import ColumnElement, case, select
 
 from portal.audit import chain
 from portal.gateways import messages
@@ -22,7 +22,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.states import move
 from portal.payments import booking, completion, matching
 from portal.payments.inbox import inbox
-from portal.payments.models import InboxItem, Push, Transaction
+from portal.payments.models import CALLBACK_WAITING, InboxItem, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.states import InboxState
 from portal.payments.wallets import wallets
@@ -34,7 +34,7 @@ M_PESA_ANSWERS_WITHIN = timedelta(minutes=2)
 def waits() -> ColumnElement[bool]:
     """The condition of an inbox row that waits for a person: money that somebody told of, and nobody could place."""
     is_asked = InboxItem.kind.in_(("claim", "stk")) & InboxItem.receipt.is_not(None)
-    is_waiting: ColumnElement[bool] = literal_column("inbox.state = 'waiting'")  # spelt as the index has it
+    is_waiting = CALLBACK_WAITING.waits
     return is_waiting & (
         (InboxItem.kind == "c2b") | (is_asked & (InboxItem.received_at < clock.now() - M_PESA_ANSWERS_WITHIN))
     )

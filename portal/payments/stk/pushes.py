@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, literal_column, select
+from sqlalchemy import exists, select
 
 from portal.audit import chain
 from portal.gateways import client_factory, daraja, refusals, result_codes
@@ -18,7 +18,7 @@ from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
-from portal.payments.models import TO_SEND, TO_SETTLE, InboxItem, Payment, Push
+from portal.payments.models import RINGING, TO_SEND, TO_SETTLE, InboxItem, Payment, Push
 from portal.payments.payment import lock_payment, touch
 from portal.payments.states import PaymentState
 from portal.payments.stk import prompt_limits
@@ -30,9 +30,6 @@ RESEND_AFTER = timedelta(seconds=30)  # once, and only what certainly was not se
 SAME_PHONE_WAIT = timedelta(seconds=60)  # Safaricom: at least a minute between two pushes to one phone
 STUCK_SENDING = timedelta(seconds=120)  # longer than every timeout of the client together, which are 105 s
 SIGNED_IN = AskedFrom()
-_RINGING: list[ColumnElement[str]] = [
-    literal_column(f"'{state}'") for state in (State.SENDING, State.AWAITING_PIN)
-]  # spelt as the index has it
 _CODES_TO_WAIT_FOR = ("17", "26", "1001")
 
 
@@ -324,7 +321,7 @@ def expire(limit: int = 200) -> int:
         select(Push)
         .join(Push.payment)
         .where(
-            Push.state.in_(_RINGING),
+            RINGING.waits,
             Push.sent_at < now - min(ANSWER_WITHIN, STUCK_SENDING),
             ((Push.state == State.AWAITING_PIN) & (Push.sent_at < now - ANSWER_WITHIN))
             | ((Push.state == State.SENDING) & (Push.sent_at < now - STUCK_SENDING)),
