@@ -89,7 +89,7 @@ WORDS = st.builds(
         [
             *["success"] * 6, *["echo"] * 5, *["by name"] * 2, "reworded", "cancelled", "declined", "timed out",
             "unclear", "other amount", "foreign", "other id", "other gateway", "garbage", "part by name",
-            "too much by name", "unknown name", "echo of another amount", "payer shown", "other number",
+            "too much by name", "unknown name", "echo of another amount", "payer shown", "other number", "foreign by name",
         ]
     ),
     of=st.integers(0, 4),
@@ -146,10 +146,14 @@ def tell(story: Story, told: Told, number: int) -> None:
         "part by name": {"amount": 20, "account": name},
         "too much by name": {"amount": 80, "account": name.lower()},
         "unknown name": {"amount": 50, "account": "NOBODY"},
+        "foreign by name": {"amount": 50, "account": name},
         "other number": {"amount": 50, "account": name, "shortcode": "999999"},
     }
     if told.kind in by_c2b:
-        product.client().post(c2b, json=c2b_body(receipt=code, **by_c2b[told.kind]))
+        said_by_c2b = c2b_body(receipt=code, **by_c2b[told.kind]) | {"LastName": told.kind}
+        product.client().post(c2b, json=said_by_c2b)
+        if told.kind == "foreign by name":
+            from_afar(product)
         return
     body = stk_body(pushed, receipt=code, code=failed.get(told.kind, 0))
     said = body["Body"]["stkCallback"]
@@ -167,9 +171,14 @@ def tell(story: Story, told: Told, number: int) -> None:
         said["ResultDesc"] = "From afar."
     product.client().post(stk, data=json.dumps(body), content_type="application/json")
     if told.kind == "foreign":
-        with product.app.app_context(), transaction():
-            newest = select(InboxItem.id).order_by(InboxItem.id.desc()).limit(1).scalar_subquery()
-            db.session.execute(update(InboxItem).where(InboxItem.id == newest).values(is_foreign=True))
+        from_afar(product)
+
+
+def from_afar(product: Product) -> None:
+    """What was kept last came from an address that is not Safaricom's."""
+    with product.app.app_context(), transaction():
+        newest = select(InboxItem.id).order_by(InboxItem.id.desc()).limit(1).scalar_subquery()
+        db.session.execute(update(InboxItem).where(InboxItem.id == newest).values(is_foreign=True))
 
 
 RANDOM = {"token", "uid", "created_at", "hash", "prev_hash", "seq", "request_id", "push_token", "dedupe"}
