@@ -23,7 +23,7 @@ from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
 from portal.hotspot import access, notifications, openings, purchases
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.kernel import clock, personal, ports, queue
+from portal.kernel import clock, personal, ports, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
 from portal.payments.models import TO_DELIVER, TO_WITHDRAW, Allocation, Payment, Transaction
@@ -46,8 +46,9 @@ def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> 
     # whose phone is told, where others paid a part of it, the job looks up
     by_id = {one.payment.id: one for one in paid if one.msisdn or one.is_alone}
     purchased = openings.of_payments(connection, list(by_id))
-    buyers = {payment_id: _buyer(by_id[payment_id]) for payment_id in purchased}
-    opened = openings.open_all(connection, purchased, buyers, now) if purchased else frozenset[int]()
+    buyers = {payment_id: buyer for payment_id in purchased if (buyer := _buyer(by_id[payment_id]))}
+    readable = {payment_id: purchased[payment_id] for payment_id in buyers}
+    opened = openings.open_all(connection, readable, buyers, now) if readable else frozenset[int]()
     others = by_id.keys() - purchased.keys()
     issued = invoices.of_payments(connection, others) if others else {}
     owners = others - {payment_id for payment_id, invoice in issued.items() if invoice.appointment_id is not None}
@@ -58,9 +59,13 @@ def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> 
     return Delivered(opened | owners, opened, tuple(told))
 
 
-def _buyer(one: Paid) -> openings.Buyer:
+def _buyer(one: Paid) -> openings.Buyer | None:
+    """Who is told; None where no key of ours opens their number, which the job says."""
     payment = one.payment
-    msisdn = one.msisdn or personal.open_phone(payment.phone_sealed, payment.tenant_id)
+    try:
+        msisdn = one.msisdn or personal.open_phone(payment.phone_sealed, payment.tenant_id)
+    except (vault.CannotOpen, ValueError):
+        return None
     is_test = payment.environment == "sandbox"
     return openings.Buyer(payment.tenant_id, one.business, one.receipt, msisdn, is_test)
 

@@ -47,6 +47,7 @@ from portal.payments.webhook import webhook
 from portal.tenants.models import Tenant
 
 ANSWERABLE = frozenset({State.SENDING, State.AWAITING_PIN, State.UNCONFIRMED})
+UNREADABLE = (vault.CannotOpen, ValueError)  # sealed under a key that is gone, or altered; or malformed
 Thing = Any  # a row that was read, as its model has it; what this set changes of it is changed in it, too
 
 
@@ -320,10 +321,13 @@ class _Set:
         gateway = self.gateways.get(word.row.gateway_id)
         if gateway is None or gateway.tenant_id != word.row.tenant_id:
             return None
-        if isinstance(word.told, messages.StkCallback):
-            return self._of_stk(word.row, gateway, word.told)
-        if isinstance(word.told, messages.C2bPayment):
-            return self._of_c2b(word, gateway, word.told)
+        try:
+            if isinstance(word.told, messages.StkCallback):
+                return self._of_stk(word.row, gateway, word.told)
+            if isinstance(word.told, messages.C2bPayment):
+                return self._of_c2b(word, gateway, word.told)
+        except UNREADABLE:  # what is sealed is opened before anything is decided
+            return None
         return None
 
     def _of_stk(self, row: Thing, gateway: Thing, callback: messages.StkCallback) -> Outcome | None:
@@ -539,6 +543,6 @@ def _read(row: Thing) -> _Word:
             body = personal.open_text(row.body_sealed, row.tenant_id) or ""
             paid = messages.parse_c2b(messages.read_json(body.encode()))
             return _Word(row, paid, account=messages.normalise_account(paid.account))
-    except (messages.Malformed, vault.CannotOpen):
+    except UNREADABLE:
         pass
     return _Word(row, None)

@@ -505,6 +505,29 @@ def test_a_set_that_fails_is_settled_row_by_row(either_product: Product, monkeyp
     assert {product.status(token)["status"] for token in paid} == {"paid"} and product.books() == []
 
 
+@pytest.mark.parametrize("spoilt", ["v1.gone.AAAA", "v1.test.A"])
+def test_what_no_key_opens_is_odd_and_costs_no_other_its_set(product: Product, spoilt: str) -> None:
+    """A body, a prompt's phone and a buyer's phone: the first two are a person's, the third is paid all the same."""
+    body, phone, buyer, good = (ticket(product, f"25471100000{at}", mac=f"AA:BB:CC:00:01:{at:02X}") for at in range(4))
+    for at, token in enumerate((body, phone, good)):
+        product.callback(product.pushed(token, f"25472200000{at}"), receipt=receipt(at))
+    with product.app.app_context(), transaction():
+        reference = db.session.query(Payment.reference).filter_by(token=buyer).scalar()
+    by_name = c2b_body(receipt=receipt(9), amount=50, account=reference)
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=by_name)
+    with product.app.app_context(), transaction():
+        first = select(InboxItem.id).order_by(InboxItem.id).limit(1).scalar_subquery()
+        db.session.execute(update(InboxItem).where(InboxItem.id == first).values(body_sealed=spoilt))
+        of_phone = select(Payment.id).where(Payment.token == phone).scalar_subquery()
+        db.session.execute(update(Push).where(Push.payment_id == of_phone).values(phone_sealed=spoilt))
+        db.session.execute(update(Payment).where(Payment.token == buyer).values(phone_sealed=spoilt))
+    with product.inside():
+        taken = sets.settle_set(100, fulfilment.deliver_set)
+        assert (taken.settled, len(taken.odd), taken.paid) == (2, 2, 2)
+        paid = {one.token: one.fulfilled_at for one in db.session.query(Payment).filter_by(state="paid")}
+    assert set(paid) == {buyer, good} and paid[good] is not None and paid[buyer] is None and product.books() == []
+
+
 def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(product: Product) -> None:
     """Paid again after its money was gone: the same code opens again, which is no matter of sets."""
     token = ticket(product, "254711000001", mac=MACS[0])
