@@ -54,6 +54,9 @@ class Together:
             brought, self._waiting = self._waiting, []
         try:
             self._write_each(brought)
+        except Exception as error:  # that nobody foresaw: all have the disk to go to, who wrote for the others as well
+            _end(brought, SQLAlchemyError(f"Written with others: {error!r}"[:300]))
+            return
         except BaseException:
             _end(brought, SQLAlchemyError("Whoever wrote this with others was stopped."))
             raise

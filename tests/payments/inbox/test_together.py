@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 from portal.kernel import bulk, clock
 from portal.kernel.db import db
@@ -73,6 +73,13 @@ def test_who_waits_while_the_database_is_away_need_not_ask_it_again() -> None:
     slow = Slow(fails=lambda _rows: OperationalError("", {}, Exception()))
     told = kept_at_once(slow, 6)
     assert {type(error) for error in told.values()} == {OperationalError} and slow.written == [[0]]
+
+
+def test_a_fault_that_nobody_foresaw_is_told_to_each_in_words_that_send_it_to_the_disk() -> None:
+    """Whoever happens to write for the others is not the one who brought what cannot be written."""
+    slow = Slow(fails=lambda rows: ValueError("half a character") if len(rows) > 1 else None)
+    told = kept_at_once(slow, 5)
+    assert told.pop(0) is None and {type(error) for error in told.values()} == {SQLAlchemyError} and len(told) == 4
 
 
 class _Stopped(BaseException):
