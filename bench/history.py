@@ -17,15 +17,15 @@ from portal.ledger.models import Journal, Line
 from portal.outbox.models import OutboxItem
 from portal.payments.models import (
     Allocation,
-    Claim,
     Customer,
     InboxItem,
     MpesaRequest,
     Payment,
     Push,
     Refund,
+    SmsSubmission,
     Transaction,
-    Witness,
+    TransactionSource,
 )
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.tenants.models import Tenant
@@ -35,8 +35,9 @@ CHAINED_FROM = 10**8  # beside the chain that the product itself makes
 OVER_FOR_DAYS, EVERY_S = 40, 30  # the latest of it, and the pace before
 TILL_EVERY, FEW_EVERY = 5, 8  # every so many was paid by hand; and is one of what happens seldom
 MODELS = (
-    Payment, Push, Transaction, Allocation, Witness, InboxItem, Journal, Line, AuditEntry, OutboxItem, Purchase,
-    AccessGrant, MpesaRequest, Claim, Refund, Customer, Invoice, InvoiceLine, StatementRow, Reconciliation,
+    Payment, Push, Transaction, Allocation, TransactionSource, InboxItem, Journal, Line, AuditEntry, OutboxItem,
+    Purchase, AccessGrant, MpesaRequest, SmsSubmission, Refund, Customer, Invoice, InvoiceLine,
+    StatementRow, Reconciliation,
 )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ class _Writer:
             },
         )  # fmt: skip
         self._insert(Allocation, own | {"transaction_id": by_id, "payment_id": by_id, "amount_cents": "2000"})
-        self._insert(Witness, own | {"transaction_id": by_id, "channel": "'stk'"})
+        self._insert(TransactionSource, own | {"transaction_id": by_id, "channel": "'stk'"})
         self._insert(
             InboxItem, own | {
                 "gateway_id": str(gateway_id), "received_at": at, "next_at": at, "done_at": at, "state": "'done'",
@@ -138,7 +139,7 @@ class _Writer:
             },
         )  # fmt: skip
         self._insert(
-            Claim, of_gateway | {
+            SmsSubmission, of_gateway | {
                 "uid": "'c' || i", "receipt": "'UKA' || i", "payment_id": by_id, "stated_cents": "2000",
                 "text_sealed": "'sealed'", "state": "'accepted'", "device": device, "transaction_id": by_id,
             },

@@ -97,7 +97,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     app.extensions["redis"] = client
     app.extensions["daraja"] = Connections(TokenStore(client), config.development, time.sleep)
     app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
-    app.extensions["drain_ringer"] = queue.Ringer(app.app_context, queue.DRAIN)
+    app.extensions["drain_enqueuer"] = queue.Enqueuer(app.app_context, queue.DRAIN)
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
     login_manager: LoginManager = accounts.login_manager
     login_manager.init_app(app)

@@ -29,7 +29,7 @@ from portal.kernel.logs import logger
 from portal.payments.models import TO_DELIVER, TO_WITHDRAW, Allocation, Payment, Transaction
 from portal.payments.payment import touch
 from portal.payments.processing import jobs
-from portal.payments.processing.jobs import TURN_S, careful_rows, give_way
+from portal.payments.processing.jobs import TURN_S, careful_rows, yield_to_writers
 from portal.payments.processing.sets import Delivered, Paid
 from portal.payments.states import PaymentState
 
@@ -87,13 +87,13 @@ def deliver_paid() -> None:
         for channel, message in told:
             queue.publish(channel, message)
         if told:
-            queue.ring(queue.OUTBOX)
+            queue.enqueue(queue.OUTBOX)
         if len(payments) < careful_rows():
             return
         if time.monotonic() > until:
-            queue.ring(queue.PAID)
+            queue.enqueue(queue.PAID)
             return
-        give_way()
+        yield_to_writers()
 
 
 def deliver_now(payment_id: int) -> None:
@@ -106,7 +106,7 @@ def deliver_now(payment_id: int) -> None:
     for channel, message in told:
         queue.publish(channel, message)
     if told:
-        queue.ring(queue.OUTBOX)
+        queue.enqueue(queue.OUTBOX)
 
 
 def _deliver_guarded(payment_id: int) -> list[tuple[str, str]]:

@@ -44,12 +44,12 @@ TABLES = (  # in the order in which they point at each other
     "invoice_lines",
     "transactions",
     "allocations",
-    "claims",
-    "hearsay",
+    "sms_submissions",
+    "unverified_reports",
     "refunds",
     "mpesa_requests",
     "statement_rows",
-    "witnesses",
+    "transaction_sources",
 )
 APPEND_ONLY = ("ledger_journals", "ledger_lines")
 PG_REFUSE = """
@@ -1089,7 +1089,7 @@ def upgrade() -> None:
         )
 
     op.create_table(
-        "claims",
+        "sms_submissions",
         sa.Column("uid", sa.String(length=24), nullable=False),
         sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("environment", sa.String(length=10), nullable=False),
@@ -1107,31 +1107,33 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_claims_decided_by_id")),
-        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_claims_gateway_id")),
-        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_claims_payment_id")),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_claims_tenant_id")),
-        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_claims_transaction_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_claims")),
-        sa.UniqueConstraint(
-            "tenant_id", "environment", "receipt", name=op.f("uq_claims_tenant_id_environment_receipt")
+        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_sms_submissions_decided_by_id")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_sms_submissions_gateway_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_sms_submissions_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_sms_submissions_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_sms_submissions_transaction_id")
         ),
-        sa.UniqueConstraint("uid", name=op.f("uq_claims_uid")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sms_submissions")),
+        sa.UniqueConstraint(
+            "tenant_id", "environment", "receipt", name=op.f("uq_sms_submissions_tenant_id_environment_receipt")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_sms_submissions_uid")),
     )
-    with op.batch_alter_table("claims", schema=None) as batch_op:
+    with op.batch_alter_table("sms_submissions", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_claims_queued",
+            "ix_sms_submissions_queued",
             ["tenant_id", "id"],
             unique=False,
             sqlite_where=sa.text("state = 'queued'"),
             postgresql_where=sa.text("state = 'queued'"),
         )
-        batch_op.create_index("ix_claims_device", ["tenant_id", "device", "created_at"], unique=False)
-        batch_op.create_index("ix_claims_opened", ["tenant_id", "opened_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_claims_payment_id"), ["payment_id"], unique=False)
+        batch_op.create_index("ix_sms_submissions_device", ["tenant_id", "device", "created_at"], unique=False)
+        batch_op.create_index("ix_sms_submissions_opened", ["tenant_id", "opened_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_sms_submissions_payment_id"), ["payment_id"], unique=False)
 
     op.create_table(
-        "hearsay",
+        "unverified_reports",
         sa.Column("uid", sa.String(length=24), nullable=False),
         sa.Column("gateway_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("environment", sa.String(length=10), nullable=False),
@@ -1148,19 +1150,21 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_hearsay_decided_by_id")),
-        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_hearsay_gateway_id")),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_hearsay_tenant_id")),
-        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_hearsay_transaction_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_hearsay")),
-        sa.UniqueConstraint(
-            "tenant_id", "environment", "receipt", name=op.f("uq_hearsay_tenant_id_environment_receipt")
+        sa.ForeignKeyConstraint(["decided_by_id"], ["users.id"], name=op.f("fk_unverified_reports_decided_by_id")),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_unverified_reports_gateway_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_unverified_reports_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_unverified_reports_transaction_id")
         ),
-        sa.UniqueConstraint("uid", name=op.f("uq_hearsay_uid")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_unverified_reports")),
+        sa.UniqueConstraint(
+            "tenant_id", "environment", "receipt", name=op.f("uq_unverified_reports_tenant_id_environment_receipt")
+        ),
+        sa.UniqueConstraint("uid", name=op.f("uq_unverified_reports_uid")),
     )
-    with op.batch_alter_table("hearsay", schema=None) as batch_op:
+    with op.batch_alter_table("unverified_reports", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_hearsay_held",
+            "ix_unverified_reports_held",
             ["tenant_id", "id"],
             unique=False,
             sqlite_where=sa.text("state = 'held'"),
@@ -1370,18 +1374,20 @@ def upgrade() -> None:
         batch_op.create_index("ix_statement_rows_receipt", ["tenant_id", "receipt"], unique=False)
 
     op.create_table(
-        "witnesses",
+        "transaction_sources",
         sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("channel", sa.String(length=10), nullable=False),
         sa.Column("inbox_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_witnesses_inbox_id")),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_witnesses_tenant_id")),
-        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_witnesses_transaction_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_witnesses")),
-        sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_witnesses_transaction_id_channel")),
+        sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_transaction_sources_inbox_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_transaction_sources_tenant_id")),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_transaction_sources_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_transaction_sources")),
+        sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_transaction_sources_transaction_id_channel")),
     )
     protect()
 

@@ -167,7 +167,7 @@ def book() -> ResponseReturnValue:
             actor=principal().actor,
         )
         answer = appointment_to_json(booked)
-    queue.ring(queue.OUTBOX)
+    queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 201
 
 
@@ -185,7 +185,7 @@ def approve(uid: str) -> ResponseReturnValue:
         one = appointments.get_by_uid(tenant.id, uid)
         appointments.approve(tenant, one, actor=principal().actor, pay_url_of=pay_url)
         answer = appointment_to_json(one)
-    queue.ring(queue.OUTBOX)
+    queue.enqueue(queue.OUTBOX)
     return jsonify(answer)
 
 
@@ -197,7 +197,7 @@ def decline(uid: str) -> ResponseReturnValue:
         one = appointments.get_by_uid(_clinic().id, uid)
         appointments.decline(one, why=why, actor=principal().actor)
         answer = appointment_to_json(one)
-    queue.ring(queue.OUTBOX)
+    queue.enqueue(queue.OUTBOX)
     return jsonify(answer)
 
 
@@ -209,7 +209,7 @@ def cancel(uid: str) -> ResponseReturnValue:
         one = appointments.get_by_uid(_clinic().id, uid)
         appointments.cancel(one, why=why, actor=principal().actor)
         answer = appointment_to_json(one)
-    queue.ring(queue.OUTBOX)
+    queue.enqueue(queue.OUTBOX)
     return jsonify(answer)
 
 

@@ -97,7 +97,7 @@ def pay(uid: str) -> ResponseReturnValue:
         customer_id = customers.by_uid(asking.tenant_id, uid).id
         payment_id = matching.payable(asking.tenant_id, reference).id
         paid_cents = wallets.pay(payment_id, customer_id, actor=asking.actor)
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
     payment = db.session.get_one(Payment, payment_id)
     balance = wallets.balance_cents(db.session.get_one(Customer, customer_id), payment.environment)
     return jsonify(
@@ -119,7 +119,7 @@ def put_back(uid: str) -> ResponseReturnValue:
         customer_id = customers.by_uid(asking.tenant_id, uid).id
         payment_id = matching.payable(asking.tenant_id, reference).id
         put_cents = wallets.put_back(payment_id, actor=asking.actor, customer_id=customer_id)
-    queue.ring(queue.WITHDRAW)
+    queue.enqueue(queue.WITHDRAW)
     payment = db.session.get_one(Payment, payment_id)
     balance = wallets.balance_cents(db.session.get_one(Customer, customer_id), payment.environment)
     return jsonify(

@@ -32,7 +32,7 @@ def balance(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         daraja_requests.ask_balance(settings.get_by_uid(asking.tenant_id, uid), actor=asking.actor)
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.REQUESTS)
     return jsonify(success=True, message="M-Pesa is asked. Read the gateway again in some seconds."), 202
 
 
@@ -74,5 +74,5 @@ def release(uid: str) -> ResponseReturnValue:
     asking = principal()
     with transaction():
         initiator.release_halted(settings.get_by_uid(asking.tenant_id, uid), actor=asking.actor)
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.REQUESTS)
     return jsonify(to_json(settings.get_by_uid(asking.tenant_id, uid)))

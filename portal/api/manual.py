@@ -81,7 +81,7 @@ def record() -> ResponseReturnValue:
             else manual.for_wallet(customers.by_uid(asking.tenant_id, customer_id), taken)
         )
         uid = booked.uid
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
     return jsonify(_all_to_json([search.by_uid(asking.tenant_id, uid)])[0]), 201
 
 
@@ -106,6 +106,6 @@ def _void(uids: list[str]) -> list[dict[str, Any]]:
     asking = principal()
     with transaction():
         ids = [one.id for one in manual.void(asking.tenant_id, uids, why=_reason(), actor=asking.actor)]
-    queue.ring(queue.WITHDRAW)
+    queue.enqueue(queue.WITHDRAW)
     found = select(Transaction).where(Transaction.id.in_(ids)).order_by(Transaction.id)
     return _all_to_json(list(db.session.scalars(found)))

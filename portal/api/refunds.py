@@ -76,7 +76,7 @@ def refund(checkout_request_id: str) -> ResponseReturnValue:
         data = to_json(made[0]) | {"refundAmount": money.kes(sum(one.amount_cents for one in made))}
         data["refundIds"] = [one.uid for one in made]
         waits = any(one.state == RefundState.REQUESTED for one in made)
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.REQUESTS)
     message = (
         "A second administrator must approve a refund of this size."
         if waits
@@ -108,5 +108,5 @@ def approve(uid: str) -> ResponseReturnValue:
         locked = refunds.lock(refunds.get_by_uid(asking.tenant_id, uid).id)
         refunds.approve(locked, user_id=asking.user_id, actor=asking.actor)
         data = to_json(db.session.get_one(Refund, locked.id))
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.REQUESTS)
     return jsonify(success=True, message="Approved.", data=data)

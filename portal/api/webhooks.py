@@ -47,7 +47,7 @@ def take() -> ResponseReturnValue:
         logger.warning("callback_refused", kind=webhook.CHANNEL, why="too large")
         return _accepted()
     gateway = client_factory.choose(tenant_id, "")
-    letter = inbox.envelope(
+    callback = inbox.envelope(
         webhook.CHANNEL,
         gateway_token=gateway.hook_token,
         body=body,
@@ -55,11 +55,11 @@ def take() -> ResponseReturnValue:
     )
     db.session.rollback()
     try:
-        inbox.keep(letter, current_app.extensions["spool"], current_app.config["PORTAL"].callback_addresses)
+        inbox.keep(callback, current_app.extensions["spool"], current_app.config["PORTAL"].callback_addresses)
     except CannotKeep as error:
         logger.error("callback_not_kept", why=str(error))
         return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")
-    queue.ring(queue.DRAIN)
+    queue.enqueue(queue.DRAIN)
     return _accepted()
 
 

@@ -49,7 +49,7 @@ def _keep(
     if body is None or not all(len(one) <= LONGEST_TOKEN and one.isascii() and one.isprintable() for one in tokens):
         logger.warning("callback_refused", kind=kind, why="too large, or an address of nobody's")
         return _accepted()
-    letter = inbox.envelope(
+    callback = inbox.envelope(
         kind,
         gateway_token=gateway_token,
         body=body,
@@ -59,13 +59,13 @@ def _keep(
     )
     spool: Spool = current_app.extensions["spool"]
     try:
-        kept = inbox.keep(letter, spool, current_app.config["PORTAL"].callback_addresses)
+        kept = inbox.keep(callback, spool, current_app.config["PORTAL"].callback_addresses)
     except CannotKeep as error:
         logger.error("callback_not_kept", why=str(error))
         return Response('{"ResultCode": 1, "ResultDesc": "Try again"}', status=503, mimetype="application/json")
     if kept:
-        ringer: queue.Ringer = current_app.extensions["drain_ringer"]
-        ringer.ring()
+        enqueuer: queue.Enqueuer = current_app.extensions["drain_enqueuer"]
+        enqueuer.enqueue()
     elif kind == "stk":
         _ask_about_push(body)
     return _accepted()
@@ -92,7 +92,7 @@ def _ask_about_push(body: bytes) -> None:
         with transaction():
             hurried = [push_id for push_id in push_ids if queries.ask_now(push_id)]
         if hurried:
-            queue.ring(queue.QUERIES)
+            queue.enqueue(queue.QUERIES)
 
 
 @bp.post("/hooks/<gateway_token>/stk/<push_token>")

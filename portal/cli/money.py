@@ -95,7 +95,7 @@ def reconcile_file(file: Path, slug: str, gateway_id: str, is_accepted: bool) ->
         click.echo(f"{bucket:<14}{number:>8}")
     if runs.is_draft(made_id):
         click.echo(f"Nothing was booked. {counts[CREATED]} payments are missing here: book them with --accept.")
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
     if runs.differences_in(counts):
         raise SystemExit(1)
 
@@ -135,7 +135,7 @@ def inbox_replay(item_ids: tuple[int, ...], dead: bool) -> None:
             wanted += db.session.scalars(select(InboxItem.id).where(InboxItem.state == InboxState.DEAD)).all()
         for item_id in wanted:
             replay(item_id)
-    queue.ring(queue.DRAIN)
+    queue.enqueue(queue.DRAIN)
     click.echo(f"{len(wanted)} callbacks are being settled again.")
 
 

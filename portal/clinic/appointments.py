@@ -67,7 +67,7 @@ def book(
     db.session.add(appointment)
     db.session.flush()
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
-    notifications.booked(appointment)
+    notifications.transaction(appointment)
     return appointment
 
 

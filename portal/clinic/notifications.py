@@ -40,7 +40,7 @@ def _tell_clinician(appointment: Appointment, event: str, text: Text) -> None:
         tell.in_app(appointment.tenant_id, key, user_id=clinician.user_id, text=text, locale=locale)
 
 
-def booked(appointment: Appointment) -> None:
+def transaction(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
     _tell_clinician(
         appointment,

@@ -39,7 +39,7 @@ class Message:
     """A pasted message that can be read and suffices, and the package that it is to pay."""
 
     text: str
-    stated: verification.Stated
+    stated: verification.StatedPayment
     package: Package
 
 

@@ -5,12 +5,12 @@ from sqlalchemy import select
 from portal.hotspot import access, purchases
 from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db
-from portal.payments.models import Claim
+from portal.payments.models import SmsSubmission
 from portal.payments.sms import submissions
 from portal.payments.states import PaymentState
 
 
-def open_access(claim: Claim) -> AccessGrant | None:
+def open_access(claim: SmsSubmission) -> AccessGrant | None:
     """The access that this claim opens before anybody looked; None where it has to wait. The caller commits.
 
     When staff accept the claim, fulfilment finds this very grant: same code, same end.
@@ -27,7 +27,7 @@ def open_access(claim: Claim) -> AccessGrant | None:
     return opened
 
 
-def end_access(claim: Claim, *, actor: str) -> None:
+def end_access(claim: SmsSubmission, *, actor: str) -> None:
     """End what a refused claim had opened, now, unless other money paid for it. The caller commits."""
     opened = purchases.grant_of(claim.payment_id)
     if opened is not None and claim.payment.state != PaymentState.PAID:

@@ -28,7 +28,7 @@ BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the
 
 
 @dataclass(frozen=True)
-class Bell:
+class Job:
     """A job that may be wanted many times but needs to run once.
 
     job: dotted name of a function without arguments. waiting: of the to-do lists (`due.Due`) that it works off.
@@ -46,15 +46,15 @@ class Bell:
 
 
 # What stands above this floor is named, not imported.
-SEND_PUSHES = Bell(
+SEND_PUSHES = Job(
     "send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes", ("portal.payments.models.TO_SEND",)
 )
-DRAIN = Bell("drain", MONEY, "portal.fulfilment.drain", ("portal.payments.models.TO_SETTLE",))
-PAID = Bell("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
-WITHDRAW = Bell("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
-OUTBOX = Bell("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
-QUERIES = Bell("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa", ("portal.payments.models.TO_QUERY",))
-REQUESTS = Bell(
+DRAIN = Job("drain", MONEY, "portal.fulfilment.drain", ("portal.payments.models.TO_SETTLE",))
+PAID = Job("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
+WITHDRAW = Job("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
+OUTBOX = Job("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
+QUERIES = Job("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa", ("portal.payments.models.TO_QUERY",))
+REQUESTS = Job(
     "requests",
     OUTSIDE,
     "portal.payments.processing.request_jobs.send_due",
@@ -65,9 +65,9 @@ REQUESTS = Bell(
         "portal.payments.models.RECEIPT_UNKNOWN",
     ),
 )
-PULL = Bell("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
-CHAIN = Bell("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
-BELLS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
+PULL = Job("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
+CHAIN = Job("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
+JOBS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
 
 
 def connection() -> redis.Redis:
@@ -75,7 +75,7 @@ def connection() -> redis.Redis:
     return ports.at_hand("redis", redis.Redis)
 
 
-def ring(bell: Bell) -> None:
+def enqueue(bell: Job) -> None:
     """Ask a worker to look. After the commit; never raises."""
     try:
         if connection().set(f"bell:{bell.name}", "1", nx=True, ex=BELL_SECONDS):
@@ -86,21 +86,21 @@ def ring(bell: Bell) -> None:
         logger.warning("bell_not_rung", bell=bell.name, error=type(error).__name__)
 
 
-class Ringer:
+class Enqueuer:
     """Rings from a thread of its own: a request only says that it should, and a burst of them is rung once.
 
     Said after the commit and cleared before the ring, so nothing committed is left unrung while the process lives;
     if it dies in between, the sweeper finds the row.
     """
 
-    def __init__(self, surroundings: Callable[[], AbstractContextManager[object]], bell: Bell) -> None:
+    def __init__(self, surroundings: Callable[[], AbstractContextManager[object]], bell: Job) -> None:
         """surroundings: opens what the thread rings with (`ports.surroundings`)."""
         self._surroundings, self._bell = surroundings, bell
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
 
-    def ring(self) -> None:
+    def enqueue(self) -> None:
         """Have it rung within a moment. Never waits, never raises."""
         if not self._wanted.is_set():
             self._wanted.set()
@@ -116,15 +116,15 @@ class Ringer:
             self._wanted.clear()
             with self._surroundings():
                 try:
-                    ring(self._bell)
+                    enqueue(self._bell)
                 except Exception as error:  # this thread rings for the whole process: it must not end
-                    logger.error("ringer_failed", bell=self._bell.name, error=repr(error)[:300])
+                    logger.error("enqueuer_failed", bell=self._bell.name, error=repr(error)[:300])
             time.sleep(BETWEEN_RINGS_S)
 
 
 def answer(name: str) -> None:
     """What a worker runs: take the bell down, then look."""
-    bell = next(bell for bell in BELLS if bell.name == name)
+    bell = next(bell for bell in JOBS if bell.name == name)
     connection().delete(f"bell:{name}")
     import_attribute(bell.job)()
 

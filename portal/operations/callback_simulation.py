@@ -42,7 +42,7 @@ def answer_prompt(tenant: Tenant, what: str, *, msisdn: str, code: str = SUCCESS
         push = pushes.request_push(payment.id, msisdn, actor="rehearsal").push
         push_id = push.id
         if push.state == PushState.CREATED:
-            pushes.claim(push_id, hook_url=ports.settings().public_url + "/hooks")
+            pushes.lease(push_id, hook_url=ports.settings().public_url + "/hooks")
             pushes.accepted(push_id, StkAccepted(f"ws_CO_rehearsal_{push_id}", f"rehearsal-{push_id}", ""))
     push = db.session.get_one(Push, push_id)
     receipt = _receipt() if code == SUCCESS else ""
@@ -112,4 +112,4 @@ def _tell(kind: str, gateway: Gateway, push_token: str | None, body: dict[str, A
         remote_address="rehearsal",
     )
     inbox.keep(letter, ports.at_hand("spool", Spool), ports.settings().callback_addresses)
-    queue.ring(queue.DRAIN)
+    queue.enqueue(queue.DRAIN)

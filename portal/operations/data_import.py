@@ -27,7 +27,7 @@ from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import imported_payments, matching
-from portal.payments.booking import Arrival
+from portal.payments.booking import IncomingPayment
 from portal.payments.wallets import wallets
 from portal.tenants.models import Tenant
 
@@ -232,7 +232,7 @@ def _write_invoice(tenant: Tenant, row: Row, actor: str) -> bool:
 
 
 def _write_transaction(tenant: Tenant, row: Row, actor: str) -> bool:
-    arrival = Arrival(
+    incoming = IncomingPayment(
         channel=imported_payments.CHANNEL,
         amount_cents=row["amount"],
         occurred_at=row["time"],
@@ -240,7 +240,7 @@ def _write_transaction(tenant: Tenant, row: Row, actor: str) -> bool:
         account=row["account"] or "",
         msisdn=row["phone"],
     )
-    return imported_payments.record_past(client_factory.choose(tenant.id, ""), arrival, actor=actor)
+    return imported_payments.record_past(client_factory.choose(tenant.id, ""), incoming, actor=actor)
 
 
 _WRITERS: dict[str, Callable[[Tenant, Row, str], bool]] = {

@@ -210,7 +210,7 @@ def buy(slug: str) -> ResponseReturnValue:
     if not begun.is_own:
         return _under_way(tenant, form, payment_id)
     if begun.requested is not None:
-        queue.ring(queue.SEND_PUSHES)
+        queue.enqueue(queue.SEND_PUSHES)
     return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
 
 

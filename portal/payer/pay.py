@@ -94,7 +94,7 @@ def push(token: str) -> ResponseReturnValue:
         form.form_errors.append(said(error.message))
         tell_wait(error)
         return _page(_payment(token), form, error.status)
-    queue.ring(queue.SEND_PUSHES)
+    queue.enqueue(queue.SEND_PUSHES)
     payment = _payment(token)
     given = bought(payment)
     if given.kind == "access":

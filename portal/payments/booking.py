@@ -21,7 +21,7 @@ from portal.kernel.errors import Conflict
 from portal.kernel.phone import for_screens, without_phone
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, Witness
+from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, TransactionSource
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.states import REFUND_TOLD, PaymentState, RefundState
 from portal.payments.stk.push_states import State
@@ -37,7 +37,7 @@ FIRST_ASKED_AFTER = timedelta(minutes=2)  # a callback or an echo mostly brings 
 
 
 @dataclass(frozen=True)
-class Arrival:
+class IncomingPayment:
     """What a witness says of money. receipt: None where only a query speaks. Times UTC, amounts in cents.
 
     msisdn: of who paid, if it is known whole. payer_shown: what may be shown of it, if it is not.
@@ -86,10 +86,10 @@ def of_push(push_id: int) -> Transaction | None:
     ).one_or_none()
 
 
-Before = tuple[Transaction | None, Transaction | None]
+ExistingBookings = tuple[Transaction | None, Transaction | None]
 
 
-def booked_before(gateway: Gateway, receipt: str | None, push: Push | None) -> Before:
+def existing_bookings(gateway: Gateway, receipt: str | None, push: Push | None) -> ExistingBookings:
     """(`by_receipt`, `of_push`) by one select, both locked: every payment passes here."""
     of_receipt = and_(
         Transaction.tenant_id == gateway.tenant_id,
@@ -129,91 +129,93 @@ class Home:
         return min(amount_cents, self.payment.due_cents) if is_due else 0
 
 
-def book(gateway: Gateway, arrival: Arrival, *, push: Push | None = None, before: Before | None = None) -> Transaction:
+def book(
+    gateway: Gateway, incoming: IncomingPayment, *, push: Push | None = None, before: ExistingBookings | None = None
+) -> Transaction:
     """The transaction of this money: a new one, or the one booked before, with this witness added.
 
     push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
     The caller commits, and has locked the push's payment.
     """
-    return book_for(None, gateway, arrival, push=push, before=before)[0]
+    return book_for(None, gateway, incoming, push=push, before=before)[0]
 
 
 def book_for(
     home: Home | None,
     gateway: Gateway,
-    arrival: Arrival,
+    incoming: IncomingPayment,
     *,
     push: Push | None = None,
-    before: Before | None = None,
+    before: ExistingBookings | None = None,
 ) -> tuple[Transaction, bool]:
     """(the transaction, as of `book`; whether it is new and went straight to `home`)."""
     if push is not None:
-        arrival = of_push_asked(push, arrival)
-    known, answered = before or booked_before(gateway, arrival.receipt, push)
-    if known is None and answered is not None and (arrival.receipt is None or answered.receipt is None):
-        known = _learn_receipt(answered, arrival)
+        incoming = of_push_asked(push, incoming)
+    known, answered = before or existing_bookings(gateway, incoming.receipt, push)
+    if known is None and answered is not None and (incoming.receipt is None or answered.receipt is None):
+        known = _learn_receipt(answered, incoming)
     if known is None:
         with db.session.no_autoflush:
-            known, is_new = _insert(gateway, arrival, push if answered is None else None, home)
+            known, is_new = _insert(gateway, incoming, push if answered is None else None, home)
         if is_new:
             return known, home is not None and known.unallocated_cents < known.amount_cents
     elif push is not None and known.push_id is None:
         if answered is None:
             known.push_id = push.id
         elif answered.receipt is None and known.unallocated_cents == known.amount_cents:
-            known = _merge(known, answered, arrival)
-    if known.phone_sealed is None and arrival.msisdn is not None and arrival.channel in KNOWS_PAYER:
-        _learn_payer(known, arrival.msisdn)
-    _witness(known, arrival)
+            known = _merge(known, answered, incoming)
+    if known.phone_sealed is None and incoming.msisdn is not None and incoming.channel in KNOWS_PAYER:
+        _learn_payer(known, incoming.msisdn)
+    _record_source(known, incoming)
     return known, False
 
 
-def of_push_asked(push: Push, arrival: Arrival) -> Arrival:
+def of_push_asked(push: Push, incoming: IncomingPayment) -> IncomingPayment:
     """The same, with the phone that this push rang, if what the witness shows of the payer is of that phone: else
     another may have paid in its name, and a refund would go astray.
     """
-    if arrival.msisdn is not None or arrival.payer is None or push.phone_sealed is None or push.phone_hash is None:
-        return arrival
+    if incoming.msisdn is not None or incoming.payer is None or push.phone_sealed is None or push.phone_hash is None:
+        return incoming
     msisdn = personal.open_phone(push.phone_sealed, push.tenant_id)
-    if not msisdn or not messages.payer_matches(arrival.payer, msisdn):
-        return arrival
-    return replace(arrival, msisdn=msisdn, kept_phone=(push.phone_sealed, push.phone_hash))
+    if not msisdn or not messages.payer_matches(incoming.payer, msisdn):
+        return incoming
+    return replace(incoming, msisdn=msisdn, kept_phone=(push.phone_sealed, push.phone_hash))
 
 
-def _learn_payer(booked: Transaction, msisdn: str) -> None:
+def _learn_payer(transaction: Transaction, msisdn: str) -> None:
     """The number of who paid, where the first witness showed it masked, or not at all."""
-    shown = messages.payer_id(booked.payer_shown)
+    shown = messages.payer_id(transaction.payer_shown)
     if messages.payer_matches(shown, msisdn) is False:
         return
-    booked.phone_sealed = personal.seal_phone(msisdn, booked.tenant_id)
-    booked.phone_hash = personal.phone_hash(msisdn, booked.tenant_id)
-    booked.payer_shown = for_screens(msisdn)
+    transaction.phone_sealed = personal.seal_phone(msisdn, transaction.tenant_id)
+    transaction.phone_hash = personal.phone_hash(msisdn, transaction.tenant_id)
+    transaction.payer_shown = for_screens(msisdn)
 
 
-def columns_of(gateway: Gateway, arrival: Arrival, *, push_id: int | None, now: datetime) -> dict[str, Any]:
+def columns_of(gateway: Gateway, incoming: IncomingPayment, *, push_id: int | None, now: datetime) -> dict[str, Any]:
     """What is written of new money that has no home yet. now: of this transaction."""
-    tenant_id, msisdn = gateway.tenant_id, arrival.msisdn
-    kept = arrival.kept_phone
+    tenant_id, msisdn = gateway.tenant_id, incoming.msisdn
+    kept = incoming.kept_phone
     if msisdn and (kept is None or not vault.is_current(kept[0])):  # a rotation of keys may have passed here already
         kept = personal.seal_phone(msisdn, tenant_id), personal.phone_hash(msisdn, tenant_id)
     return {
         "tenant_id": tenant_id,
         "uid": new_uid(),
         "environment": gateway.environment,
-        "receipt": arrival.receipt,
-        "channel": arrival.channel,
+        "receipt": incoming.receipt,
+        "channel": incoming.channel,
         "gateway_id": gateway.id,
         "push_id": push_id,
-        "inbox_id": arrival.inbox_id,
-        "amount_cents": arrival.amount_cents,
-        "unallocated_cents": arrival.amount_cents,
-        "account": without_phone(arrival.account)[:40],
+        "inbox_id": incoming.inbox_id,
+        "amount_cents": incoming.amount_cents,
+        "unallocated_cents": incoming.amount_cents,
+        "account": without_phone(incoming.account)[:40],
         "phone_sealed": kept[0] if msisdn and kept else None,
         "phone_hash": kept[1] if msisdn and kept else None,
-        "payer_shown": for_screens(msisdn) if msisdn else arrival.payer_shown[:80],
-        "payer_name_sealed": personal.seal_text(arrival.payer_name, tenant_id),
-        "occurred_at": arrival.occurred_at,
-        "ask_next_at": None if arrival.receipt else now + FIRST_ASKED_AFTER,
+        "payer_shown": for_screens(msisdn) if msisdn else incoming.payer_shown[:80],
+        "payer_name_sealed": personal.seal_text(incoming.payer_name, tenant_id),
+        "occurred_at": incoming.occurred_at,
+        "ask_next_at": None if incoming.receipt else now + FIRST_ASKED_AFTER,
         "created_at": now,
     }
 
@@ -274,54 +276,56 @@ def steps_told(row: AuditEntry) -> list[Step]:
 
 
 def _insert(
-    gateway: Gateway, arrival: Arrival, push: Push | None, home: Home | None = None
+    gateway: Gateway, incoming: IncomingPayment, push: Push | None, home: Home | None = None
 ) -> tuple[Transaction, bool]:
     """(the transaction, whether it is new). What `home` is due of it goes there at once."""
     tenant_id, now = gateway.tenant_id, clock.now()
-    unique, where = (["tenant_id", "environment", "receipt"], "") if arrival.receipt else (["push_id"], HAS_PUSH)
-    columns = columns_of(gateway, arrival, push_id=push.id if push else None, now=now)
-    given = home.takes_cents(gateway.environment, arrival.amount_cents) if home else 0
-    rest = arrival.amount_cents - given
+    unique, where = (["tenant_id", "environment", "receipt"], "") if incoming.receipt else (["push_id"], HAS_PUSH)
+    columns = columns_of(gateway, incoming, push_id=push.id if push else None, now=now)
+    given = home.takes_cents(gateway.environment, incoming.amount_cents) if home else 0
+    rest = incoming.amount_cents - given
     columns |= {"unallocated_cents": rest, "unplaced_why": OVERPAID if given and rest else ""}
-    booked = db.session.scalars(
+    transaction = db.session.scalars(
         upsert_nothing(Transaction, unique=unique, where=where, **columns).returning(Transaction)
     ).one_or_none()
-    if booked is None:  # another worker booked it between our look and our insert
-        found = by_receipt(tenant_id, gateway.environment, arrival.receipt) if arrival.receipt else None
+    if transaction is None:  # another worker booked it between our look and our insert
+        found = by_receipt(tenant_id, gateway.environment, incoming.receipt) if incoming.receipt else None
         found = found or (of_push(push.id) if push else None)
         if found is None:
-            raise Conflict(f"The money of receipt {arrival.receipt} was booked and vanished within one transaction.")
+            raise Conflict(f"The money of receipt {incoming.receipt} was booked and vanished within one transaction.")
         return found, False
     post.post(
         tenant_id,
         gateway.environment,
         "money_in",
-        booked.uid,
-        occurred_at=arrival.occurred_at,
-        lines=lines_in(arrival.amount_cents, given, home.payment.purpose if home else ""),
+        transaction.uid,
+        occurred_at=incoming.occurred_at,
+        lines=lines_in(incoming.amount_cents, given, home.payment.purpose if home else ""),
     )
     if home and given:
         is_paid = given == home.payment.due_cents
-        told = told_of_straight(booked.id, booked.receipt, home, given, is_paid=is_paid)
-        _give(booked, home.payment, given, now)
+        told = told_of_straight(transaction.id, transaction.receipt, home, given, is_paid=is_paid)
+        _give(transaction, home.payment, given, now)
         chain.record(tenant_id, **told)
         db.session.flush()
-        return booked, True
+        return transaction, True
     chain.record(
         tenant_id,
         "transaction",
-        booked.id,
+        transaction.id,
         "booked",
-        actor=arrival.channel,
-        new=arrival.receipt or "receipt to follow",
-        details={"amount_cents": arrival.amount_cents},
+        actor=incoming.channel,
+        new=incoming.receipt or "receipt to follow",
+        details={"amount_cents": incoming.amount_cents},
     )
-    return booked, True
+    return transaction, True
 
 
-def _give(booked: Transaction, payment: Payment, given: int, now: datetime) -> None:
+def _give(transaction: Transaction, payment: Payment, given: int, now: datetime) -> None:
     db.session.add(
-        Allocation(tenant_id=booked.tenant_id, transaction_id=booked.id, payment_id=payment.id, amount_cents=given)
+        Allocation(
+            tenant_id=transaction.tenant_id, transaction_id=transaction.id, payment_id=payment.id, amount_cents=given
+        )
     )
     _add_to(payment, given, now)
 
@@ -332,73 +336,77 @@ def _add_to(payment: Payment, given: int, now: datetime) -> None:
     db.session.scalars(paid.returning(Payment).execution_options(**AS_WRITTEN)).all()
 
 
-def _learn_receipt(booked: Transaction, arrival: Arrival) -> Transaction:
+def _learn_receipt(transaction: Transaction, incoming: IncomingPayment) -> Transaction:
     """Fill in what a query could not tell: the receipt, and the amount if it was more than we asked for."""
-    if booked.receipt is None and arrival.receipt is not None:
-        if booked.is_gone:
-            _restore(booked, arrival)
-        booked.receipt = arrival.receipt
-        booked.occurred_at = arrival.occurred_at
-        booked.ask_next_at = booked.contradicted_at = None
-        booked.contradiction = ""
+    if transaction.receipt is None and incoming.receipt is not None:
+        if transaction.is_gone:
+            _restore(transaction, incoming)
+        transaction.receipt = incoming.receipt
+        transaction.occurred_at = incoming.occurred_at
+        transaction.ask_next_at = transaction.contradicted_at = None
+        transaction.contradiction = ""
         why = ""
-        if arrival.amount_cents > booked.amount_cents:
-            extra = arrival.amount_cents - booked.amount_cents
-            booked.amount_cents += extra
-            booked.unallocated_cents += extra
-            booked.unplaced_why = OVERPAID
+        if incoming.amount_cents > transaction.amount_cents:
+            extra = incoming.amount_cents - transaction.amount_cents
+            transaction.amount_cents += extra
+            transaction.unallocated_cents += extra
+            transaction.unplaced_why = OVERPAID
             post.post(
-                booked.tenant_id,
-                booked.environment,
+                transaction.tenant_id,
+                transaction.environment,
                 "amount_learnt",
-                booked.uid,
-                occurred_at=arrival.occurred_at,
+                transaction.uid,
+                occurred_at=incoming.occurred_at,
                 lines={post.CLEARING: extra, post.SUSPENSE: -extra},
             )
-        elif arrival.amount_cents < booked.amount_cents:
-            why = f"{arrival.channel} states {arrival.amount_cents} cents, less than was asked for"
+        elif incoming.amount_cents < transaction.amount_cents:
+            why = f"{incoming.channel} states {incoming.amount_cents} cents, less than was asked for"
         chain.record(
-            booked.tenant_id,
+            transaction.tenant_id,
             "transaction",
-            booked.id,
+            transaction.id,
             "receipt_learnt",
-            actor=arrival.channel,
-            new=arrival.receipt,
+            actor=incoming.channel,
+            new=incoming.receipt,
             why=why,
         )
         db.session.flush()
-        for allocation in booked.allocations:
+        for allocation in transaction.allocations:
             touch(allocation.payment_id)
-    return booked
+    return transaction
 
 
-def _restore(booked: Transaction, arrival: Arrival) -> None:
+def _restore(transaction: Transaction, incoming: IncomingPayment) -> None:
     """A person had found that M-Pesa does not have it, and its receipt came after all: it is money again.
 
     What went back of it meanwhile, or is on its way, is no part of what it may pay.
     """
     now = clock.now()
     for back in db.session.scalars(
-        select(Refund).where(Refund.transaction_id == booked.id, Refund.state != RefundState.FAILED)
+        select(Refund).where(Refund.transaction_id == transaction.id, Refund.state != RefundState.FAILED)
     ).all():
         back.payment_id = None
-    kept = booked.amount_cents - booked.refunded_cents
-    lines = {post.CLEARING: booked.amount_cents, post.SUSPENSE: -kept, post.REFUNDS_DUE: -booked.refunded_cents}
+    kept = transaction.amount_cents - transaction.refunded_cents
+    lines = {
+        post.CLEARING: transaction.amount_cents,
+        post.SUSPENSE: -kept,
+        post.REFUNDS_DUE: -transaction.refunded_cents,
+    }
     lines = {account: cents for account, cents in lines.items() if cents}
-    post.post(booked.tenant_id, booked.environment, "restored", booked.uid, occurred_at=now, lines=lines)
-    booked.unallocated_cents, booked.reversed_at = kept, None
+    post.post(transaction.tenant_id, transaction.environment, "restored", transaction.uid, occurred_at=now, lines=lines)
+    transaction.unallocated_cents, transaction.reversed_at = kept, None
     chain.record(
-        booked.tenant_id, "transaction", booked.id, "restored", actor=arrival.channel, new=arrival.receipt,
+        transaction.tenant_id, "transaction", transaction.id, "restored", actor=incoming.channel, new=incoming.receipt,
         why="M-Pesa told its receipt after a person had found that it was not paid.",
     )  # fmt: skip
 
 
-def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transaction:
+def _merge(second: Transaction, first: Transaction, incoming: IncomingPayment) -> Transaction:
     """One payment booked twice (by query, and by an echo nobody could place): take the second booking back."""
     receipt, second.receipt = second.receipt, None
     second.merged_into_id, second.unallocated_cents = first.id, 0
     db.session.flush()  # the receipt must be free before the first booking takes it
-    _learn_receipt(first, replace(arrival, receipt=receipt, amount_cents=second.amount_cents))
+    _learn_receipt(first, replace(incoming, receipt=receipt, amount_cents=second.amount_cents))
     post.post(
         second.tenant_id,
         second.environment,
@@ -419,92 +427,98 @@ def _merge(second: Transaction, first: Transaction, arrival: Arrival) -> Transac
     return first
 
 
-def _witness(booked: Transaction, arrival: Arrival) -> None:
+def _record_source(transaction: Transaction, incoming: IncomingPayment) -> None:
     """Who told of it after the first, which the transaction itself names."""
-    if arrival.channel == booked.channel:
+    if incoming.channel == transaction.channel:
         return
     db.session.execute(
         upsert_nothing(
-            Witness,
+            TransactionSource,
             unique=["transaction_id", "channel"],
-            tenant_id=booked.tenant_id,
-            transaction_id=booked.id,
-            channel=arrival.channel,
-            inbox_id=arrival.inbox_id,
+            tenant_id=transaction.tenant_id,
+            transaction_id=transaction.id,
+            channel=incoming.channel,
+            inbox_id=incoming.inbox_id,
         )
     )
 
 
-def allocate(booked: Transaction, payment: Payment, *, actor: str) -> int:
+def allocate(transaction: Transaction, payment: Payment, *, actor: str) -> int:
     """Give a payment what it is still due from this money; cents given. What is left stays to be placed.
 
     The caller commits and holds the payment's lock (`lock_payment`).
     """
-    if booked.environment != payment.environment:
+    if transaction.environment != payment.environment:
         raise Conflict("Test money cannot pay a real payment, nor real money a test.")
-    given = min(booked.unallocated_cents, payment.due_cents) if payment.state == PaymentState.OPEN else 0
+    given = min(transaction.unallocated_cents, payment.due_cents) if payment.state == PaymentState.OPEN else 0
     if given:
         with db.session.no_autoflush:  # nothing inside reads what it writes: one flush below, not four
-            _move_out_of_suspense(booked, payment, given, actor)
-    if booked.unallocated_cents and (given or booked.unplaced_why != OVERPAID):  # told again, it is still the rest
-        booked.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == PaymentState.PAID else CLOSED)
+            _move_out_of_suspense(transaction, payment, given, actor)
+    if transaction.unallocated_cents and (
+        given or transaction.unplaced_why != OVERPAID
+    ):  # told again, it is still the rest
+        transaction.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == PaymentState.PAID else CLOSED)
     db.session.flush()
     return given
 
 
-def _move_out_of_suspense(booked: Transaction, payment: Payment, given: int, actor: str) -> None:
-    now, is_paid, reference = clock.now(), given == payment.due_cents, f"{booked.uid}/{payment.id}/{payment.version}"
-    if before := _given_before(booked, payment):
+def _move_out_of_suspense(transaction: Transaction, payment: Payment, given: int, actor: str) -> None:
+    now, is_paid, reference = (
+        clock.now(),
+        given == payment.due_cents,
+        f"{transaction.uid}/{payment.id}/{payment.version}",
+    )
+    if before := _given_before(transaction, payment):
         before.amount_cents += given
         _add_to(payment, given, now)
     else:
-        _give(booked, payment, given, now)
-    booked.unallocated_cents -= given
-    booked.unplaced_why = ""
+        _give(transaction, payment, given, now)
+    transaction.unallocated_cents -= given
+    transaction.unplaced_why = ""
     post.post(
-        booked.tenant_id,
-        booked.environment,
+        transaction.tenant_id,
+        transaction.environment,
         "allocated",
         reference,  # it may give again, once other money is gone
         occurred_at=now,
         lines={post.SUSPENSE: given, post.revenue(payment.purpose): -given},
     )
     chain.record(
-        booked.tenant_id,
+        transaction.tenant_id,
         "payment",
         payment.id,
         "paid" if is_paid else "part_paid",
         actor=actor,
-        new=booked.receipt or "receipt to follow",
+        new=transaction.receipt or "receipt to follow",
         details={"amount_cents": given},
     )
 
 
-def take_off(booked: Transaction, payment: Payment, amount_cents: int, *, actor: str) -> None:
+def take_off(transaction: Transaction, payment: Payment, amount_cents: int, *, actor: str) -> None:
     """Take money off a payment that is not paid in full: it has no home again, and the payment is due that much more.
 
     amount_cents: at most what this money gave it. The caller commits, holding the payment's and the money's locks.
     """
-    given = _given_before(booked, payment)
+    given = _given_before(transaction, payment)
     if payment.state == PaymentState.PAID or given is None or not 0 < amount_cents <= given.amount_cents:
         raise Conflict(f"{amount_cents} cents cannot be taken off payment {payment.id}.")
     if amount_cents == given.amount_cents:
         given.taken_back_at = clock.now()
     else:
         given.amount_cents -= amount_cents
-    booked.unallocated_cents += amount_cents
+    transaction.unallocated_cents += amount_cents
     db.session.flush()
     post.post(
-        booked.tenant_id,
-        booked.environment,
+        transaction.tenant_id,
+        transaction.environment,
         "taken_off",
-        f"{booked.uid}/{payment.id}/{payment.version}",
+        f"{transaction.uid}/{payment.id}/{payment.version}",
         occurred_at=clock.now(),
         lines={post.revenue(payment.purpose): amount_cents, post.SUSPENSE: -amount_cents},
     )
     touch(payment.id, allocated_cents=Payment.allocated_cents - amount_cents)
     chain.record(
-        booked.tenant_id, "payment", payment.id, "taken_off", actor=actor, new=booked.receipt,
+        transaction.tenant_id, "payment", payment.id, "taken_off", actor=actor, new=transaction.receipt,
         details={"amount_cents": amount_cents},
     )  # fmt: skip
 
@@ -520,37 +534,41 @@ def take_all_off(payment: Payment, *, actor: str) -> None:
     locked = db.session.scalars(
         money.order_by(Transaction.id).with_for_update().execution_options(populate_existing=True)
     ).all()
-    for booked in locked:
-        held = sum(one.amount_cents for one in given if one.transaction_id == booked.id)
-        if left := held - _refunded_of(booked, payment, Refund.state != RefundState.FAILED):
-            take_off(booked, payment, left, actor=actor)
-            booked.unplaced_why = CLOSED
+    for transaction in locked:
+        held = sum(one.amount_cents for one in given if one.transaction_id == transaction.id)
+        if left := held - _refunded_of(transaction, payment, Refund.state != RefundState.FAILED):
+            take_off(transaction, payment, left, actor=actor)
+            transaction.unplaced_why = CLOSED
 
 
-def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
+def take_back(transaction: Transaction, *, how: str, why: str, actor: str) -> None:
     """Money that is gone again: reversed by M-Pesa, or recorded by hand in error. What it paid is owed once more.
 
     how: REVERSED or VOIDED. Done once, however often it is asked for; never for what a refund of ours reversed.
     What was delivered for it is withdrawn afterwards, by query (`withdraw_at`). The caller commits.
     """
-    if booked.is_gone or booked.merged_into_id or is_reversed_by_us(booked):
+    if transaction.is_gone or transaction.merged_into_id or is_reversed_by_us(transaction):
         return
     now = clock.now()
-    lines = {(post.CLEARING if booked.provider == "mpesa" else post.drawer(booked.channel)): -booked.amount_cents}
-    if booked.unallocated_cents:
-        lines[post.SUSPENSE] = booked.unallocated_cents
-    if booked.credited_cents:
-        customer = customer_credited(booked)
-        lines[post.wallet(customer)] = booked.credited_cents
+    lines = {
+        (
+            post.CLEARING if transaction.provider == "mpesa" else post.drawer(transaction.channel)
+        ): -transaction.amount_cents
+    }
+    if transaction.unallocated_cents:
+        lines[post.SUSPENSE] = transaction.unallocated_cents
+    if transaction.credited_cents:
+        customer = customer_credited(transaction)
+        lines[post.wallet(customer)] = transaction.credited_cents
     for given in db.session.scalars(
-        select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.taken_back_at.is_(None))
+        select(Allocation).where(Allocation.transaction_id == transaction.id, Allocation.taken_back_at.is_(None))
     ).all():
         payment = lock_payment(given.payment_id)
         given.taken_back_at = now
         account = post.revenue(payment.purpose)
-        promised_cents = _refunded_of(booked, payment, Refund.state != RefundState.FAILED)
+        promised_cents = _refunded_of(transaction, payment, Refund.state != RefundState.FAILED)
         lines[account] = lines.get(account, 0) + given.amount_cents - promised_cents
-        sent_back_cents = _refunded_of(booked, payment, Refund.state == RefundState.DONE)
+        sent_back_cents = _refunded_of(transaction, payment, Refund.state == RefundState.DONE)
         columns = {
             "allocated_cents": Payment.allocated_cents - given.amount_cents,
             "refunded_cents": Payment.refunded_cents - sent_back_cents,
@@ -560,24 +578,26 @@ def take_back(booked: Transaction, *, how: str, why: str, actor: str) -> None:
             change_state(payment, PaymentState.OPEN, **columns)
         else:
             touch(payment.id, **columns)
-        chain.record(booked.tenant_id, "payment", payment.id, how, actor=actor, new=booked.receipt, why=why)
+        chain.record(transaction.tenant_id, "payment", payment.id, how, actor=actor, new=transaction.receipt, why=why)
     if gap := sum(lines.values()):
         lines[post.REFUNDS_DUE] = -gap  # promised, and owed no more; or sent back before: owed to us by the payer
-    post.post(booked.tenant_id, booked.environment, how, booked.uid, occurred_at=now, lines=lines)
-    booked.unallocated_cents = booked.credited_cents = 0
+    post.post(transaction.tenant_id, transaction.environment, how, transaction.uid, occurred_at=now, lines=lines)
+    transaction.unallocated_cents = transaction.credited_cents = 0
     if how == REVERSED:
-        booked.reversed_at = now
+        transaction.reversed_at = now
     else:
-        booked.voided_at, booked.void_why = now, why[:300]
-    chain.record(booked.tenant_id, "transaction", booked.id, how, actor=actor, new=booked.receipt, why=why)
+        transaction.voided_at, transaction.void_why = now, why[:300]
+    chain.record(
+        transaction.tenant_id, "transaction", transaction.id, how, actor=actor, new=transaction.receipt, why=why
+    )
     db.session.flush()
 
 
-def _given_before(booked: Transaction, payment: Payment) -> Allocation | None:
+def _given_before(transaction: Transaction, payment: Payment) -> Allocation | None:
     """What this money gave this payment already: it had more left when other money of the payment was taken back."""
     if not payment.allocated_cents:
         return None
-    same = select(Allocation).where(Allocation.transaction_id == booked.id, Allocation.payment_id == payment.id)
+    same = select(Allocation).where(Allocation.transaction_id == transaction.id, Allocation.payment_id == payment.id)
     return db.session.scalars(same.where(Allocation.taken_back_at.is_(None))).one_or_none()
 
 
@@ -588,20 +608,20 @@ def last_taken_back(payment_id: int) -> Transaction | None:
     return db.session.scalars(gone.order_by(Allocation.id.desc()).limit(1)).first()
 
 
-def is_reversed_by_us(booked: Transaction) -> bool:
+def is_reversed_by_us(transaction: Transaction) -> bool:
     """Whether a refund of ours reversed it, or may have: M-Pesa's records then say `reversed` of it too."""
     ours = select(Refund.id).where(
-        Refund.transaction_id == booked.id,
+        Refund.transaction_id == transaction.id,
         Refund.method == "reversal",
         Refund.state.in_({*REFUND_TOLD, RefundState.DONE}),
     )
     return db.session.scalar(ours.limit(1)) is not None
 
 
-def _refunded_of(booked: Transaction, payment: Payment, is_counted: ColumnElement[bool]) -> int:
+def _refunded_of(transaction: Transaction, payment: Payment, is_counted: ColumnElement[bool]) -> int:
     """How much of what this money paid here was sent back, or promised."""
     total = select(func.coalesce(func.sum(Refund.amount_cents), 0))
-    total = total.where(Refund.transaction_id == booked.id, Refund.payment_id == payment.id, is_counted)
+    total = total.where(Refund.transaction_id == transaction.id, Refund.payment_id == payment.id, is_counted)
     return int(db.session.scalar(total) or 0)
 
 
@@ -623,15 +643,15 @@ def lock_with_payments(transaction_id: int, *also: int) -> Transaction:
     ).one()
 
 
-def customer_credited(booked: Transaction) -> int:
+def customer_credited(transaction: Transaction) -> int:
     """The id of the customer into whose wallet this money went."""
     account = db.session.scalar(
         select(Line.account)
         .join(Journal)
         .where(
-            Line.tenant_id == booked.tenant_id,
+            Line.tenant_id == transaction.tenant_id,
             Journal.kind == "credited",
-            Journal.reference.startswith(f"{booked.uid}/"),
+            Journal.reference.startswith(f"{transaction.uid}/"),
             Line.account.startswith("wallet:"),
         )
         .order_by(Journal.id.desc())  # it may have been in another wallet before

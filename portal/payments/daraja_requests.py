@@ -96,7 +96,7 @@ def is_asking_balance(gateway: Gateway) -> bool:
 
 
 @dataclass(frozen=True)
-class Claimed:
+class Leased:
     """A question that this worker alone may send, as plain values."""
 
     request_id: int
@@ -123,7 +123,7 @@ def put_off(request_id: int) -> None:
     db.session.execute(later.values(next_at=clock.now() + PUT_OFF_FOR))
 
 
-def claim(request_id: int, *, public_url: str) -> Claimed | None:
+def lease(request_id: int, *, public_url: str) -> Leased | None:
     """Take a question for sending; None where another did. The row is `sent` before the call. The caller commits.
 
     public_url: under which M-Pesa finds us to answer.
@@ -138,7 +138,7 @@ def claim(request_id: int, *, public_url: str) -> Claimed | None:
         return None
     gateway = db.session.get_one(Gateway, request.gateway_id)
     base = f"{public_url}/hooks/{gateway.hook_token}"
-    return Claimed(
+    return Leased(
         request.id,
         request.kind,
         Subject.of(request),

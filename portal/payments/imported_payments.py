@@ -5,17 +5,17 @@ from portal.kernel import clock
 from portal.kernel.db import db
 from portal.ledger import post
 from portal.payments import booking
-from portal.payments.booking import Arrival
+from portal.payments.booking import IncomingPayment
 from portal.payments.models import Customer, Payment
 from portal.payments.payment import lock_payment, new_reference
 
 CHANNEL, OPENING = "import", "opening"
 
 
-def record_past(gateway: Gateway, arrival: Arrival, *, actor: str) -> bool:
+def record_past(gateway: Gateway, incoming: IncomingPayment, *, actor: str) -> bool:
     """Book it as paid for and delivered; False where its receipt is known already. The caller commits."""
-    assert arrival.receipt is not None and arrival.channel == CHANNEL  # noqa: S101 - the caller's own words
-    if booking.find(gateway.tenant_id, gateway.environment, arrival.receipt) is not None:
+    assert incoming.receipt is not None and incoming.channel == CHANNEL  # noqa: S101 - the caller's own words
+    if booking.find(gateway.tenant_id, gateway.environment, incoming.receipt) is not None:
         return False
     payment = Payment(
         tenant_id=gateway.tenant_id,
@@ -24,13 +24,13 @@ def record_past(gateway: Gateway, arrival: Arrival, *, actor: str) -> bool:
         reference=new_reference("W"),
         title="Before Mlango",
         gateway_id=gateway.id,
-        amount_cents=arrival.amount_cents,
+        amount_cents=incoming.amount_cents,
         fulfilled_at=clock.now(),
     )
     db.session.add(payment)
     db.session.flush()
-    booked = booking.book(gateway, arrival)
-    booking.allocate(booked, lock_payment(payment.id), actor=actor)
+    transaction = booking.book(gateway, incoming)
+    booking.allocate(transaction, lock_payment(payment.id), actor=actor)
     return True
 
 

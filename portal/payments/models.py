@@ -67,8 +67,8 @@ UNDELIVERED = Due(
 )
 OWING = Due("payments", None, ("state = 'open'", "purpose <> 'hotspot'"), by=("tenant_id", "id"))
 CALLBACK_DEAD = Due("inbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
-TO_CHECK = Due("claims", None, ("state = 'queued'",), by=("tenant_id", "id"))
-TO_AGREE = Due("hearsay", None, ("state = 'held'",), by=("tenant_id", "id"))
+TO_CHECK = Due("sms_submissions", None, ("state = 'queued'",), by=("tenant_id", "id"))
+TO_AGREE = Due("unverified_reports", None, ("state = 'held'",), by=("tenant_id", "id"))
 
 
 class Payment(TenantOwned, Model):
@@ -289,12 +289,12 @@ class Transaction(TenantOwned, Model):
         return "unallocated" if self.unallocated_cents == self.amount_cents else "partly_allocated"
 
 
-class Witness(TenantOwned, Model, is_paged=False):
+class TransactionSource(TenantOwned, Model, is_paged=False):
     """Who told us of a transaction after the first, whom its `channel` names: an STK payment is told twice, by its
     callback and by its C2B echo.
     """
 
-    __tablename__ = "witnesses"
+    __tablename__ = "transaction_sources"
     __table_args__ = (UniqueConstraint("transaction_id", "channel"),)
 
     transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"))
@@ -430,19 +430,19 @@ class MpesaRequest(TenantOwned, Model, is_paged=False):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Claim(TenantOwned, Model, is_paged=False):
+class SmsSubmission(TenantOwned, Model, is_paged=False):
     """A pasted message of a payment to a gateway without API: it waits for the counter, or opened unverified.
 
     `opened_at` where the tenant's policy opened before anybody looked.
     """
 
-    __tablename__ = "claims"
+    __tablename__ = "sms_submissions"
     GRAPH = SUBMISSION
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
-        Index("ix_claims_device", "tenant_id", "device", "created_at"),
-        TO_CHECK.index("ix_claims_queued"),
-        Index("ix_claims_opened", "tenant_id", "opened_at"),
+        Index("ix_sms_submissions_device", "tenant_id", "device", "created_at"),
+        TO_CHECK.index("ix_sms_submissions_queued"),
+        Index("ix_sms_submissions_opened", "tenant_id", "opened_at"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -463,18 +463,18 @@ class Claim(TenantOwned, Model, is_paged=False):
     gateway: Mapped[Gateway] = relationship()
 
 
-class Hearsay(TenantOwned, Model, is_paged=False):
+class UnverifiedReport(TenantOwned, Model, is_paged=False):
     """What another system alone says was paid (the general webhook): held apart, outside the books.
 
     It becomes money, in the wallet of the phone that it names, once M-Pesa or a statement tells of the same receipt,
     or a person agrees.
     """
 
-    __tablename__ = "hearsay"
+    __tablename__ = "unverified_reports"
     GRAPH = REPORT
     __table_args__ = (
         UniqueConstraint("tenant_id", "environment", "receipt"),
-        TO_AGREE.index("ix_hearsay_held"),
+        TO_AGREE.index("ix_unverified_reports_held"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)

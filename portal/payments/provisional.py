@@ -36,12 +36,12 @@ def contradict(push: Push, why: str) -> bool:
 
     The caller holds the payment's lock.
     """
-    booked = booking.of_push(push.id)
-    if booked is None or booked.receipt is not None or booked.is_gone:
+    transaction = booking.of_push(push.id)
+    if transaction is None or transaction.receipt is not None or transaction.is_gone:
         return False
-    if booked.contradicted_at is None:
-        booked.contradicted_at, booked.contradiction = clock.now(), why[:300]
-        chain.record(booked.tenant_id, "transaction", booked.id, "contradicted", actor="daraja", why=why)
+    if transaction.contradicted_at is None:
+        transaction.contradicted_at, transaction.contradiction = clock.now(), why[:300]
+        chain.record(transaction.tenant_id, "transaction", transaction.id, "contradicted", actor="daraja", why=why)
         db.session.flush()
         touch(push.payment_id)
     return True
@@ -87,28 +87,30 @@ def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:
     ).one_or_none()
     if found is None:
         raise NotFound(_("There is no such payment here."))
-    booked = booking.lock_with_payments(found)
-    if booked.receipt is not None or booked.is_gone or booked.merged_into_id is not None:
+    transaction = booking.lock_with_payments(found)
+    if transaction.receipt is not None or transaction.is_gone or transaction.merged_into_id is not None:
         raise Conflict(_("Somebody decided this already."))
     if was_paid:
-        booked.contradicted_at, booked.contradiction = None, ""
-        booked.seen_at = clock.now()
-        chain.record(tenant_id, "transaction", booked.id, "confirmed_by_hand", actor=actor, new="paid")
+        transaction.contradicted_at, transaction.contradiction = None, ""
+        transaction.seen_at = clock.now()
+        chain.record(tenant_id, "transaction", transaction.id, "confirmed_by_hand", actor=actor, new="paid")
         db.session.flush()
         return
-    booking.take_back(booked, how=booking.REVERSED, why="A person found that M-Pesa does not have it.", actor=actor)
-    booked.ask_next_at = None
+    booking.take_back(
+        transaction, how=booking.REVERSED, why="A person found that M-Pesa does not have it.", actor=actor
+    )
+    transaction.ask_next_at = None
 
 
 def ask_due() -> None:
     """Ask M-Pesa about each prompt whose money has no receipt yet and whose turn it is. The caller commits."""
     now = clock.now()
     due = select(Transaction).where(RECEIPT_UNKNOWN.is_due).order_by(Transaction.ask_next_at)
-    for booked in db.session.scalars(due.limit(SHOWN).with_for_update(skip_locked=True)).all():
-        turns = [booked.created_at + after for after in ASK_AFTER if booked.created_at + after > now]
-        is_settled = booked.receipt is not None or booked.is_gone or booked.merged_into_id is not None
-        booked.ask_next_at = turns[0] if turns and not is_settled else None
-        push = booked.push
+    for transaction in db.session.scalars(due.limit(SHOWN).with_for_update(skip_locked=True)).all():
+        turns = [transaction.created_at + after for after in ASK_AFTER if transaction.created_at + after > now]
+        is_settled = transaction.receipt is not None or transaction.is_gone or transaction.merged_into_id is not None
+        transaction.ask_next_at = turns[0] if turns and not is_settled else None
+        push = transaction.push
         if is_settled or push is None or not push.merchant_request_id or not initiator.can_ask(push.gateway):
             continue
         subject = daraja_requests.Subject(push_id=push.id)
@@ -132,7 +134,7 @@ def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> s
     is_ours = to in matching.numbers_of(gateway) and messages.looks_like_receipt(receipt)
     if status != "completed" or not is_ours or not amount_cents or amount_cents != push.amount_cents:
         return f"M-Pesa's answer does not fit this prompt: {status or 'no status'}, to {to[:20] or 'nobody'}."
-    arrival = booking.Arrival(
+    incoming = booking.IncomingPayment(
         channel="status",
         amount_cents=amount_cents,
         occurred_at=result.instant("FinalisedTime") or result.instant("InitiatedTime") or clock.now(),
@@ -143,5 +145,5 @@ def take_status(gateway: Gateway, push_id: int, result: messages.ApiResult) -> s
     known = booking.find(gateway.tenant_id, gateway.environment, receipt)
     if known is not None and known.push_id not in (None, push.id):
         return f"Receipt {receipt} has paid another prompt."
-    completion.succeed(push, payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
+    completion.succeed(push, payment, gateway, incoming, why="M-Pesa told its receipt.", actor="status")
     return f"Receipt {receipt} is of this prompt."

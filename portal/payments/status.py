@@ -11,7 +11,7 @@ from portal.kernel.db import db
 from portal.kernel.errors import Sentence as _
 from portal.kernel.errors import Text
 from portal.payments import booking
-from portal.payments.models import Claim, Payment, Push, Transaction
+from portal.payments.models import Payment, Push, SmsSubmission, Transaction
 from portal.payments.sms import submissions
 from portal.payments.states import PaymentState, SubmissionState
 from portal.payments.stk.push_states import OPEN, State
@@ -110,7 +110,7 @@ def _taken_back(status: str, gone: Transaction, push: Push | None) -> Standing:
     return Standing(status, word, headline, sentence, _("Pay again, or ask the staff."), None, None, True, push)
 
 
-def _claimed(status: str, claim: Claim) -> Standing:
+def _claimed(status: str, claim: SmsSubmission) -> Standing:
     """Paid by hand, says a pasted message: a person looks, and the page waits with the payer."""
     if claim.state == SubmissionState.REFUSED:
         return Standing(

@@ -25,9 +25,9 @@ FORGET_EVERY = 1_800  # an hour
 PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
-def waiting() -> list[queue.Bell]:
+def waiting() -> list[queue.Job]:
     """The bells that have work behind them now."""
-    found = [bell for bell in queue.BELLS if bell.has_work()]
+    found = [bell for bell in queue.JOBS if bell.has_work()]
     db.session.rollback()
     return found
 
@@ -47,7 +47,7 @@ def sweep(turn: int) -> bool:
     if turn % FORGET_EVERY == 0:
         _guarded("let_go_of_old", retention.sweep)
     if turn % PULL_EVERY == 0:
-        queue.ring(queue.PULL)
+        queue.enqueue(queue.PULL)
     return is_well
 
 
@@ -65,12 +65,12 @@ def _guarded(step: str, work: Callable[[], object]) -> bool:
 def _ring_bells(turn: int) -> None:
     for bell in waiting():
         if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
-            queue.ring(bell)
+            queue.enqueue(bell)
 
 
 def _take_in_spool() -> None:
     if jobs.take_in_spool():
-        queue.ring(queue.DRAIN)
+        queue.enqueue(queue.DRAIN)
 
 
 def run(app: Flask) -> None:

@@ -21,7 +21,7 @@ from portal.kernel.money import format_kes
 from portal.kernel.phone import without_phone
 from portal.ledger import post
 from portal.payments import booking, completion
-from portal.payments.inbox.outcome import Outcome
+from portal.payments.inbox.outcome import CallbackOutcome
 from portal.payments.models import MpesaRequest, Refund, Transaction
 from portal.payments.refunds import refunds
 from portal.payments.states import REFUND_TOLD, InboxState, RefundState
@@ -144,15 +144,15 @@ def _missing_here(row: Row, known: Known) -> Verdict:
     outcome = _place(row, known)
     if outcome.state == InboxState.WAITING:
         return Verdict(DIFFERENT, f"{outcome.why} Nothing was booked.")
-    booked = known.transactions[row.receipt]
-    if booked.channel == known.channel:
-        return Verdict(CREATED, f"Booked from M-Pesa's records. {outcome.why}", booked.id)
-    if booked.amount_cents != row.paid_in_cents:
-        return Verdict(DIFFERENT, _amounts(row, booked), booked.id)
-    return Verdict(MATCHED, "It was known without its receipt, which was learnt from here.", booked.id)
+    transaction = known.transactions[row.receipt]
+    if transaction.channel == known.channel:
+        return Verdict(CREATED, f"Booked from M-Pesa's records. {outcome.why}", transaction.id)
+    if transaction.amount_cents != row.paid_in_cents:
+        return Verdict(DIFFERENT, _amounts(row, transaction), transaction.id)
+    return Verdict(MATCHED, "It was known without its receipt, which was learnt from here.", transaction.id)
 
 
-def _place(row: Row, known: Known) -> Outcome:
+def _place(row: Row, known: Known) -> CallbackOutcome:
     """Send the row the way of a payment by hand."""
     gateway = known.gateway
     paid = messages.C2bPayment(
@@ -165,11 +165,11 @@ def _place(row: Row, known: Known) -> Outcome:
         payer=row.payer,
         first_name=row.payer_name,
     )
-    arrival = completion.arrival_by_hand(known.channel, paid, row.completed_at)
-    outcome = completion.place(gateway, paid, arrival, actor=known.channel)
-    booked = booking.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
-    if booked is not None:
-        known.transactions[row.receipt] = booked
+    incoming = completion.incoming_by_hand(known.channel, paid, row.completed_at)
+    outcome = completion.place(gateway, paid, incoming, actor=known.channel)
+    transaction = booking.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
+    if transaction is not None:
+        known.transactions[row.receipt] = transaction
     return outcome
 
 

@@ -35,7 +35,7 @@ from portal.kernel.logs import logger
 from portal.kernel.phone import without_phone
 from portal.payments import matching
 from portal.payments.c2b import pull
-from portal.payments.models import MpesaRequest, Refund, Transaction, Witness
+from portal.payments.models import MpesaRequest, Refund, Transaction, TransactionSource
 from portal.payments.processing.jobs import is_passing
 from portal.payments.refunds import refunds
 from portal.payments.states import RefundState
@@ -458,7 +458,8 @@ class _Run:
         if rows:
             dialect: Any = postgresql if db.engine.dialect.name == "postgresql" else sqlite
             db.session.execute(
-                dialect.insert(Witness).on_conflict_do_nothing(index_elements=["transaction_id", "channel"]), rows
+                dialect.insert(TransactionSource).on_conflict_do_nothing(index_elements=["transaction_id", "channel"]),
+                rows,
             )
 
     def _close(self, reconciliation_id: int) -> None:

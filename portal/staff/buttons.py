@@ -11,7 +11,7 @@ from portal.kernel.errors import NotFound, Refused
 from portal.web.language import said
 
 
-def do(work: Callable[[], str], *, then: str, ring: queue.Bell | None = None) -> ResponseReturnValue:
+def do(work: Callable[[], str], *, then: str, ring: queue.Job | None = None) -> ResponseReturnValue:
     """Do the work in one transaction, ring, say the sentence that it gives, and show the page at `then`.
 
     What is refused is said instead, and nothing is changed. Raises NotFound, which is a page of its own.
@@ -21,7 +21,7 @@ def do(work: Callable[[], str], *, then: str, ring: queue.Bell | None = None) ->
         with transaction():
             sentence = work()
         if ring is not None:
-            queue.ring(ring)
+            queue.enqueue(ring)
         return sentence
 
     return do_outside(whole, then=then)

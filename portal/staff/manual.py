@@ -113,7 +113,7 @@ def new() -> ResponseReturnValue:
         except Refused as error:
             form.form_errors.append(said(error.message))
         else:
-            queue.ring(queue.PAID)
+            queue.enqueue(queue.PAID)
             flash(_("Recorded as %(receipt)s.", receipt=receipt), "success")
             if change_cents:
                 flash(money.format_kes(change_cents), "change")

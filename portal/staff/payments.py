@@ -17,7 +17,7 @@ from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
 from portal.payments import booking, export, manual, matching, qr, search, status
-from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.models import Allocation, InboxItem, Payment, Push, Transaction, TransactionSource
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
 from portal.payments.states import PaymentState, PushState
@@ -159,7 +159,11 @@ def _void_url(item: Transaction) -> str | None:
 
 
 def _witnesses(item: Transaction) -> list[str]:
-    later = select(Witness.channel).where(Witness.transaction_id == item.id).order_by(Witness.id)
+    later = (
+        select(TransactionSource.channel)
+        .where(TransactionSource.transaction_id == item.id)
+        .order_by(TransactionSource.id)
+    )
     channels = dict.fromkeys([item.channel, *db.session.scalars(later)])
     return [str(CHANNELS.get(channel, channel)) for channel in channels]
 
@@ -205,7 +209,9 @@ def _names_of(actors: set[str]) -> dict[str, str]:
 
 
 def _raw(item: Transaction, pushes: list[Push]) -> list[dict[str, Any]]:
-    told = select(Witness.inbox_id).where(Witness.transaction_id == item.id, Witness.inbox_id.is_not(None))
+    told = select(TransactionSource.inbox_id).where(
+        TransactionSource.transaction_id == item.id, TransactionSource.inbox_id.is_not(None)
+    )
     of_pushes = select(InboxItem.id).where(InboxItem.push_id.in_([push.id for push in pushes]))
     first = select(Transaction.inbox_id).where(Transaction.id == item.id, Transaction.inbox_id.is_not(None))
     own = select(InboxItem).where(InboxItem.tenant_id == g.tenant.id, InboxItem.id.in_(union(first, told, of_pushes)))

@@ -149,7 +149,7 @@ def upload() -> ResponseReturnValue:
 
 def _to_report(tenant_id: int, made_id: int, how: str) -> ResponseReturnValue:
     uid = db.session.scalar(select(Reconciliation.uid).where(Reconciliation.id == made_id))
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
     with transaction():
         chain.record(tenant_id, "reconciliation", made_id, how, actor=actor())
     return redirect(url_for("staff.reconcile_report", uid=uid), 303)
@@ -177,7 +177,7 @@ def accept(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         runs.accept(review.by_uid(g.tenant.id, uid).id, user_id=current_user.id, actor=actor())
-        queue.ring(queue.PAID)
+        queue.enqueue(queue.PAID)
         return _("Accepted: what was missing here is booked.")
 
     return buttons.do_outside(work, then=url_for("staff.reconcile_report", uid=uid))

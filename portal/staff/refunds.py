@@ -180,7 +180,7 @@ def _blame(form: RefundForm, error: Refused) -> None:
 
 
 def _asked(waits: bool) -> ResponseReturnValue:
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.REQUESTS)
     sentence = (
         _("A second administrator must approve a refund of this size.")
         if waits

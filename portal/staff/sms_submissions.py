@@ -13,7 +13,7 @@ from portal.audit import chain
 from portal.hotspot import unverified
 from portal.kernel import queue
 from portal.kernel.db import transaction
-from portal.payments.models import Claim, Hearsay
+from portal.payments.models import SmsSubmission, UnverifiedReport
 from portal.payments.sms import submissions
 from portal.payments.webhook import unverified_reports
 from portal.staff import audit_words, buttons
@@ -49,7 +49,7 @@ def list_sms_submissions() -> ResponseReturnValue:
     )
 
 
-def _held(one: Hearsay) -> dict[str, Any]:
+def _held(one: UnverifiedReport) -> dict[str, Any]:
     return {
         "receipt": one.receipt,
         "amount_cents": one.amount_cents,
@@ -60,7 +60,7 @@ def _held(one: Hearsay) -> dict[str, Any]:
     }
 
 
-def _shown(claim: Claim) -> dict[str, Any]:
+def _shown(claim: SmsSubmission) -> dict[str, Any]:
     text, sms = submissions.message_of(claim)
     return {
         "receipt": claim.receipt,

@@ -83,7 +83,7 @@ def send(item_id: int) -> ResponseReturnValue:
     return _set_going(stuck.send_message_again, item_id, queue.OUTBOX)
 
 
-def _set_going(set_going: Callable[..., None], item_id: int, bell: queue.Bell) -> ResponseReturnValue:
+def _set_going(set_going: Callable[..., None], item_id: int, bell: queue.Job) -> ResponseReturnValue:
     def work() -> str:
         set_going(g.tenant.id, item_id, actor=actor())
         return _("It is being tried again. Load this page in a moment.")

@@ -159,7 +159,7 @@ def put_back(token: str) -> ResponseReturnValue:
     payment_id = payment_of(g.tenant.id, token).id
     with transaction():
         put = wallets.put_back(payment_id, actor=actor())
-    queue.ring(queue.WITHDRAW)
+    queue.enqueue(queue.WITHDRAW)
     if put:
         flash(_("%(amount)s is the customer's credit again.", amount=cash.format_kes(put)), "success")
     else:
@@ -167,7 +167,7 @@ def put_back(token: str) -> ResponseReturnValue:
     return redirect(url_for("staff.attempt", token=token), 303)
 
 
-def _undecided(waiting: list[unresolved.Undecided]) -> list[dict[str, Any]]:
+def _undecided(waiting: list[unresolved.UnresolvedPayment]) -> list[dict[str, Any]]:
     """Payments by hand of which nothing is booked until somebody says what they are."""
     return [
         {

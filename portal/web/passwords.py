@@ -129,7 +129,7 @@ def mail_link(email: str) -> None:
             locale=locale(),
             expires_at=clock.now() + links.MAILED_FOR,
         )
-    queue.ring(queue.OUTBOX)
+    queue.enqueue(queue.OUTBOX)
 
 
 def link_for(token: str) -> str:

@@ -39,7 +39,7 @@ def _bought(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn:
         outcome = sms_purchases.pay(tenant, gateway, message, device, msisdn=msisdn, network_hash=network_hash)
     if outcome.paid_id is not None:
         deliver_now(outcome.paid_id)
-        queue.ring(queue.PAID)
+        queue.enqueue(queue.PAID)
     elif outcome.reason == "asking_mpesa":
-        queue.ring(queue.REQUESTS)
+        queue.enqueue(queue.REQUESTS)
     return outcome

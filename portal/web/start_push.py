@@ -20,7 +20,7 @@ def ring_and_wait(push_id: int) -> Push:
 
     At most half of this process's threads wait so; the others answer at once, and the page polls.
     """
-    queue.ring(queue.SEND_PUSHES)
+    queue.enqueue(queue.SEND_PUSHES)
     waiters: threading.BoundedSemaphore = current_app.extensions["waiters"]
     if waiters.acquire(blocking=False):
         try:

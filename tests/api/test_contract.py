@@ -306,7 +306,7 @@ def test_credentials_are_only_for_who_holds_the_payment_id(product: Product) -> 
         from portal.payments.stk import pushes
 
         push = db.session.query(Push).one()
-        pushes.claim(push.id, hook_url="http://test/hooks")
+        pushes.lease(push.id, hook_url="http://test/hooks")
         pushes.accepted(
             push.id, StkAccepted(checkout_request_id="ws_CO_1", merchant_request_id="m-1", customer_message="")
         )

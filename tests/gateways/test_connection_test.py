@@ -11,7 +11,7 @@ from portal.gateways import connection_test
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.payments.models import Hearsay
+from portal.payments.models import UnverifiedReport
 from tests.support.clock import later
 from tests.support.daraja import new_phone
 from tests.support.product import Product
@@ -258,7 +258,7 @@ def test_a_gateway_of_which_only_another_system_reported_money_is_archived(eithe
     uid = amina.post("/api/payment-gateways", new).json["id"]
     with either_product.app.app_context(), transaction():
         second = db.session.query(Gateway).filter_by(uid=uid).one()
-        report = Hearsay(
+        report = UnverifiedReport(
             tenant_id=second.tenant_id, gateway_id=second.id, environment="sandbox", receipt="UKL1234567",
             amount_cents=100, occurred_at=clock.now(), state="refused",
         )  # fmt: skip

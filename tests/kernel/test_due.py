@@ -35,8 +35,8 @@ FOR_A_PERSON = {
     "portal.payments.models.TO_APPROVE": "ix_refunds_requested",
     "portal.payments.models.REFUND_UNKNOWN": "ix_refunds_unknown",
     "portal.payments.models.CALLBACK_DEAD": "ix_inbox_dead",
-    "portal.payments.models.TO_CHECK": "ix_claims_queued",
-    "portal.payments.models.TO_AGREE": "ix_hearsay_held",
+    "portal.payments.models.TO_CHECK": "ix_sms_submissions_queued",
+    "portal.payments.models.TO_AGREE": "ix_unverified_reports_held",
     "portal.payments.models.CALLBACK_WAITING": "ix_inbox_waiting",
     "portal.payments.models.UNCONFIRMED": "ix_stk_pushes_unconfirmed",
     "portal.payments.models.UNDELIVERED": "ix_payments_undelivered",
@@ -48,8 +48,8 @@ FOR_A_PERSON = {
 
 
 def test_every_bell_but_that_of_the_hour_has_a_list() -> None:
-    assert {name for bell in queue.BELLS for name in bell.waiting} == set(LISTS)
-    assert [bell.name for bell in queue.BELLS if not bell.waiting] == ["pull"]
+    assert {name for bell in queue.JOBS for name in bell.waiting} == set(LISTS)
+    assert [bell.name for bell in queue.JOBS if not bell.waiting] == ["pull"]
 
 
 @pytest.mark.parametrize("name", LISTS | FOR_A_PERSON)
@@ -68,7 +68,7 @@ def test_what_is_due_is_read_from_its_partial_index_alone(product: Product, name
     (queue.OUTBOX, lambda at, own: OutboxItem(**own, kind="sms", key="k", payload_sealed="", next_at=at)),
 ])  # fmt: skip
 def test_a_bell_has_work_when_a_rows_turn_has_come(
-    either_product: Product, bell: queue.Bell, make: Callable[..., Any]
+    either_product: Product, bell: queue.Job, make: Callable[..., Any]
 ) -> None:
     product = either_product
     own = {"tenant_id": product.tenant_id()}

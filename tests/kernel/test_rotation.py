@@ -52,7 +52,7 @@ def _ring(product: Product, token: str):  # type: ignore[no-untyped-def]
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():
-            pushes.claim(push_id, hook_url="http://h/hooks")
+            pushes.lease(push_id, hook_url="http://h/hooks")
         named = f"ws_CO_21112026154200{PHONE[3:]}"
         with transaction():
             pushes.accepted(push_id, StkAccepted(named, f"m-{push_id}", ""))

@@ -54,19 +54,19 @@ def test_a_worker_that_is_busy_sending_counts_as_alive_for_as_long_as_that_takes
 def test_the_thread_that_rings_outlives_a_bell_that_cannot_be_rung(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """money.md C30, the same kind: the ringer's thread died of the first error and never rang again."""
+    """money.md C30, the same kind: the enqueuer's thread died of the first error and never rang again."""
     from tests.support.clock import wait_until
 
     rung: list[str] = []
 
-    def ring(bell: queue.Bell) -> None:
+    def ring(bell: queue.Job) -> None:
         rung.append(bell.name)
         if len(rung) == 1:
             raise ValueError("I/O operation on closed file")
 
-    monkeypatch.setattr(queue, "ring", ring)
-    ringer = queue.Ringer(product.app.app_context, queue.DRAIN)
-    ringer.ring()
+    monkeypatch.setattr(queue, "enqueue", ring)
+    enqueuer = queue.Enqueuer(product.app.app_context, queue.DRAIN)
+    enqueuer.enqueue()
     wait_until(lambda: len(rung) == 1)
-    ringer.ring()
+    enqueuer.enqueue()
     wait_until(lambda: len(rung) == 2)

@@ -78,7 +78,7 @@ def test_what_was_booked_before_is_locked(either_product: Product) -> None:
     with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         push = db.session.get_one(Push, pushed.push_id)
-        known, answered = booking.booked_before(gateway, receipt(1), push)
+        known, answered = booking.existing_bookings(gateway, receipt(1), push)
         assert known is not None and known is answered
         if db.engine.dialect.name == "sqlite":  # where one writer is all there is, the whole database is locked
             assert db.session.connection().connection.in_transaction  # type: ignore[attr-defined]

@@ -205,10 +205,10 @@ def test_a_row_that_the_database_could_not_take_is_asked_for_again(
     pay_by_hand(served, other, 50)
     real = pull.completion.place
 
-    def stumble(gateway: Any, paid: Any, arrival: Any, **named: Any) -> Any:
+    def stumble(gateway: Any, paid: Any, incoming: Any, **named: Any) -> Any:
         if paid.account == number:
             raise OperationalError("INSERT", {}, Exception("the server went away"), connection_invalidated=True)
-        return real(gateway, paid, arrival, **named)
+        return real(gateway, paid, incoming, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(pull.completion, "place", stumble)

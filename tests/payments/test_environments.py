@@ -220,7 +220,7 @@ def test_a_prompt_that_was_not_sent_at_the_switch_is_not_sent(product: Product) 
         push_id = pushes.request_push(payment.id, new_phone(), actor="test").push.id
     switch(product)
     with product.app.app_context(), transaction():
-        assert pushes.claim(push_id, hook_url="http://test/hooks") is None
+        assert pushes.lease(push_id, hook_url="http://test/hooks") is None
         assert db.session.get_one(Push, push_id).state == "cancelled"
 
 

@@ -191,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         with self.product.app.app_context():
             for push_id, _gateway_id in pushes.due_to_send()[:1]:
                 with transaction():
-                    pushes.claim(push_id, hook_url=f"{self.product.url}/hooks")
+                    pushes.lease(push_id, hook_url=f"{self.product.url}/hooks")
             db.session.remove()
 
     @rule(back=st.integers(1, 6))

@@ -15,7 +15,16 @@ from portal.kernel.db import db, transaction
 from portal.kernel.states import IllegalMove, move
 from portal.outbox.models import OUTBOX, OutboxItem
 from portal.payments import states
-from portal.payments.models import Claim, Hearsay, InboxItem, MpesaRequest, Payment, Push, Refund, Transaction
+from portal.payments.models import (
+    InboxItem,
+    MpesaRequest,
+    Payment,
+    Push,
+    Refund,
+    SmsSubmission,
+    Transaction,
+    UnverifiedReport,
+)
 from tests.support.daraja import receipt
 from tests.support.product import Product
 
@@ -102,10 +111,10 @@ def rows(product: Product) -> dict[str, Callable[[], Any]]:
             "inbox": InboxItem(**at, kind="c2b", dedupe="x", body_sealed=""),
             "request": MpesaRequest(**at, kind="status", receipt=receipt(1)),
             "refund": Refund(**of_money, transaction_id=paid.id, method="b2c", amount_cents=500, requested_by_id=1),
-            "submission": Claim(
+            "submission": SmsSubmission(
                 **of_money, receipt=receipt(2), payment_id=payment.id, stated_cents=500, text_sealed=""
             ),
-            "report": Hearsay(**of_money, receipt=receipt(3), amount_cents=500, occurred_at=clock.now()),
+            "report": UnverifiedReport(**of_money, receipt=receipt(3), amount_cents=500, occurred_at=clock.now()),
             "outbox": OutboxItem(**own, kind="sms", key="k", payload_sealed=""),
         }  # fmt: skip
         db.session.add_all(made.values())

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.payments.models import InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.models import InboxItem, Payment, Push, Transaction, TransactionSource
 from portal.payments.processing import callbacks
 from tests.support.clock import later, wait_until
 from tests.support.daraja import c2b_body, new_phone
@@ -102,7 +102,7 @@ def test_a_till_is_paid_by_a_prompt_and_its_echo_is_the_same_money(served: Produ
     def channels() -> set[str]:
         served.work(rounds=1)
         with served.inside():
-            first, later = db.session.query(Transaction.channel), db.session.query(Witness.channel)
+            first, later = db.session.query(Transaction.channel), db.session.query(TransactionSource.channel)
             return {channel for (channel,) in first.union_all(later)}
 
     wait_until(lambda: channels() >= {"stk", "c2b"})

@@ -263,12 +263,12 @@ def test_a_row_that_cannot_be_taken_is_listed_by_its_number_and_stops_no_other(
     ]  # fmt: skip
     book = booking._insert
 
-    def refuse(gateway: Any, arrival: Any, *more: Any) -> Any:
-        if arrival.receipt == receipt(3) and fault == "conflict":
+    def refuse(gateway: Any, incoming: Any, *more: Any) -> Any:
+        if incoming.receipt == receipt(3) and fault == "conflict":
             raise Conflict("Test money cannot pay a real payment.")
-        if arrival.receipt == receipt(3):
+        if incoming.receipt == receipt(3):
             db.session.execute(text("INSERT INTO transactions (id) VALUES (1)"))  # lacks all that it needs
-        return book(gateway, arrival, *more)
+        return book(gateway, incoming, *more)
 
     monkeypatch.setattr(booking, "_insert", refuse)
     counts = accept(product, drafted(product, table(lines, "legacy")))
@@ -342,8 +342,8 @@ def test_another_gateways_money_is_not_missing_in_this_ones_statement(product: P
         second = settings.create(tenant.id, given, actor="test")
         tenant_id, second_id = tenant.id, second.id
     with product.app.app_context(), transaction():
-        arrival = booking.Arrival("c2b", 9_000, clock.now() - timedelta(seconds=1), receipt=receipt(2))
-        booking.book(db.session.get_one(Gateway, second_id), arrival)
+        incoming = booking.IncomingPayment("c2b", 9_000, clock.now() - timedelta(seconds=1), receipt=receipt(2))
+        booking.book(db.session.get_one(Gateway, second_id), incoming)
     lines: list[Line] = [(receipt(7), ago(60), SWEEP, -1, "", ""), (receipt(8), ago(-1), SWEEP, -1, "", "")]
     accept(product, drafted(product, table(lines, "legacy")))
     assert [row.receipt for row in rows(product, "missing_there")] == [own]

@@ -18,7 +18,7 @@ from portal.kernel.spreadsheets import harmless
 from portal.payments import booking, export, matching, search
 from portal.payments.c2b import pull
 from portal.payments.integrity import problems
-from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
+from portal.payments.models import InboxItem, Payment, Refund, SmsSubmission, Transaction, UnverifiedReport
 from portal.users.models import User
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
@@ -30,8 +30,8 @@ def homeless(product: Product, first: int, last: int, *, account: str = "NOBODY"
     with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for number in range(first, last + 1):
-            arrival = booking.Arrival("c2b", 5_000 + number, clock.now(), receipt(number), account)
-            booking.book(gateway, arrival).unplaced_why = booking.UNKNOWN_ACCOUNT
+            incoming = booking.IncomingPayment("c2b", 5_000 + number, clock.now(), receipt(number), account)
+            booking.book(gateway, incoming).unplaced_why = booking.UNKNOWN_ACCOUNT
 
 
 def walked(client: Any, path: str, pattern: str, by: str = "after|cursor|decide_after") -> list[str]:
@@ -102,7 +102,7 @@ def test_messages_to_check_are_paged_to_their_end(product: Product) -> None:
             payment_id = db.session.query(Payment.id).filter_by(token=token).scalar()
             said = personal.seal_text("UKL Confirmed.", gateway.tenant_id)
             db.session.add(
-                Claim(
+                SmsSubmission(
                     tenant_id=gateway.tenant_id, gateway_id=gateway.id, environment="sandbox", receipt=receipt(number),
                     payment_id=payment_id, stated_cents=100, text_sealed=said,
                 )
@@ -121,7 +121,7 @@ def test_what_another_system_told_is_paged_to_its_end(product: Product) -> None:
         for number in MANY:
             told = {"receipt": receipt(number), "amount_cents": 5_000, "occurred_at": clock.now(), "state": "held"}
             whose = {"tenant_id": gateway.tenant_id, "gateway_id": gateway.id, "environment": "sandbox"}
-            db.session.add(Hearsay(**whose, **told))
+            db.session.add(UnverifiedReport(**whose, **told))
     client = product.browser_of("amina")
     assert "Told by another system (60)" in client.get("/staff/claims").text
     assert walked(client, "/staff/claims", r"UKL\d{7}", by="held_after") == [receipt(number) for number in MANY]
@@ -153,7 +153,7 @@ def test_money_without_a_receipt_is_paged_to_its_end(product: Product, is_contra
     with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for _number in MANY:
-            one = booking.book(gateway, booking.Arrival("query", 5_000, clock.now()))
+            one = booking.book(gateway, booking.IncomingPayment("query", 5_000, clock.now()))
             one.contradicted_at = clock.now() if is_contradicted else None
     with product.inside():
         uids = [uid for (uid,) in db.session.query(Transaction.uid).order_by(Transaction.id)]
@@ -170,7 +170,7 @@ def test_what_is_owed_again_is_paged_to_its_end(product: Product) -> None:
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
         for nth, number in enumerate(numbers, 1):
             payment = booking.lock_payment(db.session.query(Payment.id).filter_by(reference=number).scalar())
-            came = booking.book(gateway, booking.Arrival("c2b", 5_000, clock.now(), receipt(nth), number))
+            came = booking.book(gateway, booking.IncomingPayment("c2b", 5_000, clock.now(), receipt(nth), number))
             booking.allocate(came, payment, actor="test")
             booking.take_back(came, how=booking.REVERSED, why="M-Pesa reversed it.", actor="test")
     shown = walked(product.browser_of("amina"), "/staff/unmatched", r"M-Pesa reversed (UKL\d{7})", by="owed_before")
@@ -262,10 +262,10 @@ def test_a_row_of_m_pesas_list_that_cannot_be_taken_is_shown_and_stops_no_other(
     number, token = product.invoice(1_500)
     book = booking._insert
 
-    def refuse(gateway: Any, arrival: Any, *more: Any) -> Any:
-        if arrival.receipt == receipt(2):
+    def refuse(gateway: Any, incoming: Any, *more: Any) -> Any:
+        if incoming.receipt == receipt(2):
             raise Conflict("Test money cannot pay a real payment.")
-        return book(gateway, arrival, *more)
+        return book(gateway, incoming, *more)
 
     monkeypatch.setattr(booking, "_insert", refuse)
     payer = PayerId("masked", "2547****126")

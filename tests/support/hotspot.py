@@ -14,7 +14,7 @@ def prompt_sent(product: Product, token: str) -> Pushed:
         push = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
         push_id = push.id
         with transaction():
-            pushes.claim(push_id, hook_url="http://h/hooks")
+            pushes.lease(push_id, hook_url="http://h/hooks")
         with transaction():
             pushes.accepted(
                 push_id,

@@ -133,7 +133,7 @@ class Product(Visitors, Workers):
                 push = pushes.request_push(payment.id, msisdn, actor="test").push
                 push_id = push.id
             with transaction():
-                pushes.claim(push_id, hook_url="http://test/hooks")
+                pushes.lease(push_id, hook_url="http://test/hooks")
             if checkout_id is not None:
                 from portal.gateways.daraja import StkAccepted
 

@@ -22,7 +22,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
-from portal.payments.models import Claim, Hearsay, InboxItem, Payment, Refund, Transaction
+from portal.payments.models import InboxItem, Payment, Refund, SmsSubmission, Transaction, UnverifiedReport
 from portal.reconciliation.models import Reconciliation, StatementRow
 from portal.users import credentials
 from portal.users.models import ApiKey, User
@@ -149,7 +149,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         person = db.session.query(User).filter_by(email="amina@mlima.test").one()
         refund = Refund(**common, transaction_id=paid.id, method="b2c", amount_cents=100, requested_by_id=person.id)
         text = personal.seal_text("SKL1ABCD23 Confirmed.", gateway.tenant_id)
-        claim = Claim(**common, receipt="SKL1ABCD23", stated_cents=5_000, text_sealed=text)
+        claim = SmsSubmission(**common, receipt="SKL1ABCD23", stated_cents=5_000, text_sealed=text)
         whose = {"tenant_id": gateway.tenant_id}
         told = {"environment": "sandbox", "source": "statement", "digest": "d" * 64}
         compared = Reconciliation(**whose, gateway_id=gateway.id, **told)
@@ -157,7 +157,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         member = credentials.add_role(helper, gateway.tenant_id, "receptionist")
         new_api_key(gateway.tenant_id, "shop")
         told = {**whose, "receipt": receipt(9), "amount_cents": 500, "occurred_at": clock.now()}
-        hearsay = Hearsay(**told, gateway_id=gateway.id, environment="sandbox", state="held")
+        hearsay = UnverifiedReport(**told, gateway_id=gateway.id, environment="sandbox", state="held")
         db.session.add_all([refund, claim, compared, hearsay])
         db.session.flush()
         row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")

@@ -10,7 +10,7 @@ import structlog
 
 from portal.gateways.daraja.encoding import Answer, as_number, clean, is_zero, stk_password, whole_shillings, word_of
 from portal.gateways.daraja.errors import ConfigurationRefused, DarajaError, OutcomeUnknown, Rejected, Throttled
-from portal.gateways.daraja.transport import Line
+from portal.gateways.daraja.transport import DarajaTransport
 from portal.gateways.daraja.types import ConnectionOk, RequestAccepted, StkAccepted, StkAnswer, StkPrompt
 from portal.gateways.messages import PulledTransaction, parse_pulled
 from portal.gateways.result_codes import explain
@@ -21,7 +21,7 @@ PUSH_READ_S = 30.0
 REFERENCE_LENGTH, DESCRIPTION_LENGTH, BANK_ACCOUNT_LENGTH, REMARKS_LENGTH = 12, 13, 20, 100
 
 
-class DarajaClient(Line):
+class DarajaClient(DarajaTransport):
     """Daraja for one gateway. session: the process's shared one if left out; sleep: between repeats."""
 
     def stk_push(self, prompt: StkPrompt) -> StkAccepted:

@@ -54,7 +54,7 @@ UNSURE_4XX = frozenset({408, 409, 425, 499})  # a proxy may say these after it p
 _T = TypeVar("_T")
 
 
-class Line:
+class DarajaTransport:
     """One gateway's line. session: the process's shared one if left out; sleep: between repeats."""
 
     def __init__(

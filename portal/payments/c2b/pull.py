@@ -24,7 +24,7 @@ from portal.kernel.logs import logger
 from portal.kernel.phone import without_phone
 from portal.payments import booking, completion
 from portal.payments.c2b import unresolved
-from portal.payments.models import Transaction, Witness
+from portal.payments.models import Transaction, TransactionSource
 from portal.payments.processing import gateway_pool
 from portal.payments.processing.jobs import is_passing
 from portal.payments.states import InboxState
@@ -141,7 +141,7 @@ def pull(gateway_id: int) -> Pulled:
             db.session.get_one(Gateway, gateway_id).pulled_until = now
     if brought.rows:
         logger.info("pulled", gateway=gateway_id, rows=brought.rows, new=brought.new, failed=brought.failed)
-        queue.ring(queue.PAID)
+        queue.enqueue(queue.PAID)
     return brought
 
 
@@ -219,13 +219,13 @@ def _take(gateway: Gateway, row: messages.PulledTransaction, occurred_at: dateti
     if _NOT_PAID_IN.search(row.transaction_type.lower()):
         return False  # charges, sweeps and pay-outs are the statement's
     paid = _as_payment(gateway, row, occurred_at)
-    arrival = completion.arrival_by_hand("pull", paid, occurred_at)
+    incoming = completion.incoming_by_hand("pull", paid, occurred_at)
     known = booking.by_receipt(gateway.tenant_id, gateway.environment, row.receipt)
     if known is not None and not _may_learn_its_home(known):
         _note_difference(known, row)
-        booking.book(gateway, arrival)
+        booking.book(gateway, incoming)
         return False
-    outcome = completion.place(gateway, paid, arrival, actor="pull")
+    outcome = completion.place(gateway, paid, incoming, actor="pull")
     if outcome.state == InboxState.WAITING:
         unresolved.leave(gateway, paid, why=f"From M-Pesa's list. {outcome.why}")
     elif known is not None and row.account and not known.account:
@@ -252,7 +252,9 @@ def _may_learn_its_home(known: Transaction) -> bool:
 
 
 def _note_difference(known: Transaction, row: messages.PulledTransaction) -> None:
-    told = select(Witness.id).where(Witness.transaction_id == known.id, Witness.channel == "pull")
+    told = select(TransactionSource.id).where(
+        TransactionSource.transaction_id == known.id, TransactionSource.channel == "pull"
+    )
     if known.amount_cents == row.amount_cents or known.channel == "pull" or db.session.scalar(told) is not None:
         return
     why = f"M-Pesa's list states {money.format_kes(row.amount_cents)}."

@@ -41,7 +41,7 @@ def waits() -> ColumnElement[bool]:
 
 
 @dataclass(frozen=True)
-class Undecided:
+class UnresolvedPayment:
     """One such payment. candidates: the requests that it may answer."""
 
     item: InboxItem
@@ -49,14 +49,14 @@ class Undecided:
     candidates: list[Push]
 
 
-def of_tenant(tenant_id: int, *, skipped: int = 0) -> list[Undecided]:
+def of_tenant(tenant_id: int, *, skipped: int = 0) -> list[UnresolvedPayment]:
     """What waits, oldest first, SHOWN at once; what anybody could have sent comes last, so that it hides nothing."""
     mine = select(InboxItem).where(InboxItem.tenant_id == tenant_id, waits())
     by_trust = case((InboxItem.kind == "claim", 1), else_=0)
     found = []
     for item in db.session.scalars(mine.order_by(by_trust, InboxItem.id).offset(skipped).limit(SHOWN)):
         paid = _read(item)
-        found.append(Undecided(item, paid, _candidates(item, paid)))
+        found.append(UnresolvedPayment(item, paid, _candidates(item, paid)))
     return found
 
 
@@ -128,7 +128,7 @@ def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> No
     item = _lock(tenant_id, item_id)
     gateway, paid = db.session.get_one(Gateway, item.gateway_id), _read(item)
     channel = "stk" if item.kind == "stk" else "c2b"
-    arrival = completion.arrival_by_hand(channel, paid, paid.occurred_at or item.received_at, inbox_id=item.id)
+    incoming = completion.incoming_by_hand(channel, paid, paid.occurred_at or item.received_at, inbox_id=item.id)
     push = None
     if push_id is not None:
         push = next((one for one in _candidates(item, paid) if one.id == push_id), None)
@@ -141,9 +141,9 @@ def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> No
         why = "Its receipt is known already."
     elif push is not None and asked_for is not None:
         db.session.refresh(push)
-        completion.succeed(push, asked_for, gateway, arrival, why="A person said that it was paid.", actor=actor)
+        completion.succeed(push, asked_for, gateway, incoming, why="A person said that it was paid.", actor=actor)
     else:
-        _book(gateway, paid, arrival, actor=actor)
+        _book(gateway, paid, incoming, actor=actor)
     _end(item, InboxState.DONE, why, actor=actor)
 
 
@@ -156,14 +156,14 @@ def _may_yet_be_of(known: Transaction, push: Push, paid: messages.C2bPayment) ->
     return is_free and is_unclaimed and known.amount_cents == paid.amount_cents
 
 
-def _book(gateway: Gateway, paid: messages.C2bPayment, arrival: booking.Arrival, *, actor: str) -> None:
+def _book(gateway: Gateway, paid: messages.C2bPayment, incoming: booking.IncomingPayment, *, actor: str) -> None:
     payment = matching.payment_of(gateway, paid.account)
     asked_for = lock_payment(payment.id) if payment is not None else None
-    booked = booking.book(gateway, arrival)
+    transaction = booking.book(gateway, incoming)
     if asked_for is not None:
-        completion.give(booked, asked_for, actor=actor)
-    elif booked.unallocated_cents:
-        booked.unplaced_why = booking.UNKNOWN_ACCOUNT
+        completion.give(transaction, asked_for, actor=actor)
+    elif transaction.unallocated_cents:
+        transaction.unplaced_why = booking.UNKNOWN_ACCOUNT
 
 
 def refuse(tenant_id: int, item_id: int, *, actor: str) -> None:

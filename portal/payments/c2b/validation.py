@@ -33,18 +33,18 @@ def validate(gateway_token: str, body: bytes) -> dict[str, str]:
 
 
 def _validate(gateway_token: str, body: bytes) -> dict[str, str]:
-    door = inbox.door_of(gateway_token)
-    if door is None:
+    hook_gateway = inbox.gateway_by_token(gateway_token)
+    if hook_gateway is None:
         return ACCEPTED
     asked = messages.parse_c2b(messages.read_json(body))
-    gateway = db.session.get_one(Gateway, door.gateway_id)
+    gateway = db.session.get_one(Gateway, hook_gateway.gateway_id)
     if asked.shortcode not in matching.numbers_of(gateway):
         return _refuse(INVALID_SHORTCODE, "This number is not ours")
-    strict = db.session.scalar(select(Tenant.refuses_unknown_accounts).where(Tenant.id == door.tenant_id))
+    strict = db.session.scalar(select(Tenant.refuses_unknown_accounts).where(Tenant.id == hook_gateway.tenant_id))
     payment = matching.payment_of(gateway, asked.account)
     if not strict or (gateway.sub_kind == "BUYGOODS" and not asked.account.strip()):
         return ACCEPTED
-    if payment is None and wallets.find_by_account(door.tenant_id, messages.normalise_account(asked.account)):
+    if payment is None and wallets.find_by_account(hook_gateway.tenant_id, messages.normalise_account(asked.account)):
         return ACCEPTED
     if payment is None:
         return _refuse(INVALID_ACCOUNT, "There is no such account")

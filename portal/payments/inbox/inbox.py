@@ -37,7 +37,7 @@ AWAY_S = 3.0  # after the database failed to answer, callbacks go to disk at onc
 
 
 @dataclass(frozen=True)
-class Door:
+class HookGateway:
     """The gateway behind a hook token: all that intake needs to know of it."""
 
     gateway_id: int
@@ -46,11 +46,11 @@ class Door:
     is_retired: bool = False  # by two rotations: what comes there proves nothing by its address
 
 
-_doors: dict[str, tuple[float, Door | None]] = {}
+_doors: dict[str, tuple[float, HookGateway | None]] = {}
 _away_until = 0.0
 
 
-def door_of(gateway_token: str) -> Door | None:
+def gateway_by_token(gateway_token: str) -> HookGateway | None:
     """The gateway that this token opens, or None. Remembered for half a minute."""
     known = _doors.get(gateway_token)
     if known is not None and known[0] > time.monotonic():
@@ -60,43 +60,43 @@ def door_of(gateway_token: str) -> Door | None:
             or_(Gateway.hook_token == gateway_token, Gateway.previous_hook_token == gateway_token)
         )
     ).one_or_none()
-    found = Door(row[0], row[1], row[2] == "production") if row else _retired(gateway_token)
+    found = HookGateway(row[0], row[1], row[2] == "production") if row else _retired(gateway_token)
     if found is not None:  # strangers' guesses are not worth remembering
         _doors[gateway_token] = (time.monotonic() + REMEMBERED_S, found)
     return found
 
 
-def _retired(gateway_token: str) -> Door | None:
+def _retired(gateway_token: str) -> HookGateway | None:
     row = db.session.execute(
         select(Gateway.id, Gateway.tenant_id, Gateway.environment)
         .join(RetiredHook, RetiredHook.gateway_id == Gateway.id)
         .where(RetiredHook.token == gateway_token)
     ).one_or_none()
-    return Door(row[0], row[1], row[2] == "production", is_retired=True) if row else None
+    return HookGateway(row[0], row[1], row[2] == "production", is_retired=True) if row else None
 
 
-def _door_for(letter: Envelope) -> Door | None:
+def _gateway_for(callback: Envelope) -> HookGateway | None:
     """The gateway that this callback is for: by its token, or for a claim by the number that it names."""
-    if letter.kind != "claim":
-        return door_of(letter.gateway_token)
-    paid = tokenless.read(base64.b64decode(letter.body_base64))
+    if callback.kind != "claim":
+        return gateway_by_token(callback.gateway_token)
+    paid = tokenless.read(base64.b64decode(callback.body_base64))
     gateway = tokenless.gateway_of(paid) if paid is not None else None
-    return Door(gateway.id, gateway.tenant_id, not gateway.is_sandbox) if gateway is not None else None
+    return HookGateway(gateway.id, gateway.tenant_id, not gateway.is_sandbox) if gateway is not None else None
 
 
-def _take(letter: Envelope, door: Door, listed: Addresses) -> None:
+def _take(callback: Envelope, hook_gateway: HookGateway, listed: Addresses) -> None:
     """Insert and commit. Raises CannotKeep where a stranger has left too many claims, and SQLAlchemyError."""
-    if door.is_retired and letter.kind == "c2b":
-        letter = replace(letter, kind="claim")
-    if letter.kind != "claim":
-        insert(letter, door, listed)
-    elif paid := tokenless.read(base64.b64decode(letter.body_base64)):
-        is_bounded = not (door.is_production and is_listed(letter.remote_address, listed))
-        address, is_real = letter.remote_address, door.is_production
-        if is_bounded and tokenless.is_too_much(door.gateway_id, address, paid.receipt, is_production=is_real):
-            logger.error("claim_refused", gateway=door.gateway_id, address=address)
+    if hook_gateway.is_retired and callback.kind == "c2b":
+        callback = replace(callback, kind="claim")
+    if callback.kind != "claim":
+        insert(callback, hook_gateway, listed)
+    elif paid := tokenless.read(base64.b64decode(callback.body_base64)):
+        is_bounded = not (hook_gateway.is_production and is_listed(callback.remote_address, listed))
+        address, is_real = callback.remote_address, hook_gateway.is_production
+        if is_bounded and tokenless.is_too_much(hook_gateway.gateway_id, address, paid.receipt, is_production=is_real):
+            logger.error("claim_refused", gateway=hook_gateway.gateway_id, address=address)
             raise CannotKeep("Too many confirmations without a token wait already.")
-        insert(letter, door, listed, receipt=paid.receipt)
+        insert(callback, hook_gateway, listed, receipt=paid.receipt)
 
 
 def forget_doors() -> None:
@@ -130,16 +130,16 @@ def envelope(
     )
 
 
-def is_foreign(letter: Envelope, door: Door, listed: Addresses) -> bool:
+def is_foreign(callback: Envelope, hook_gateway: HookGateway, listed: Addresses) -> bool:
     """Whether it came to a retired token, or a production gateway was called from an address that is not on the list.
 
     Kept all the same.
     """
-    if door.is_retired:
+    if hook_gateway.is_retired:
         return True
-    if not door.is_production or letter.kind not in FROM_SAFARICOM:
+    if not hook_gateway.is_production or callback.kind not in FROM_SAFARICOM:
         return False
-    return not is_listed(letter.remote_address, listed)
+    return not is_listed(callback.remote_address, listed)
 
 
 def is_listed(address: str, listed: Addresses) -> bool:
@@ -157,30 +157,30 @@ def _networks(listed: Addresses) -> list[ipaddress.IPv4Network | ipaddress.IPv6N
     return [ipaddress.ip_network(one, strict=False) for one in listed]
 
 
-def insert(letter: Envelope, door: Door, listed: Addresses, *, receipt: str | None = None) -> None:
+def insert(callback: Envelope, hook_gateway: HookGateway, listed: Addresses, *, receipt: str | None = None) -> None:
     """Insert and commit, unless the very same callback is kept already. Raises SQLAlchemyError.
 
     receipt: that a claim names.
     """
-    content = base64.b64decode(letter.body_base64).decode("utf-8", "replace")
-    named = letter.push_token or letter.request_token or ""
-    digest = hashlib.sha256(f"{letter.kind}\0{door.gateway_id}\0{named}\0{content}".encode()).hexdigest()
-    is_odd = is_foreign(letter, door, listed)
+    content = base64.b64decode(callback.body_base64).decode("utf-8", "replace")
+    named = callback.push_token or callback.request_token or ""
+    digest = hashlib.sha256(f"{callback.kind}\0{hook_gateway.gateway_id}\0{named}\0{content}".encode()).hexdigest()
+    is_odd = is_foreign(callback, hook_gateway, listed)
     if is_odd:
-        logger.error("callback_from_foreign_address", address=letter.remote_address, gateway=door.gateway_id)
+        logger.error("callback_from_foreign_address", address=callback.remote_address, gateway=hook_gateway.gateway_id)
     together.keep(
         {
-            "kind": letter.kind,
+            "kind": callback.kind,
             "dedupe": digest,
-            "tenant_id": door.tenant_id,
-            "gateway_id": door.gateway_id,
-            "push_token": letter.push_token,
-            "request_token": letter.request_token,
-            "body_sealed": vault.seal(content, context=vault.context(vault.TEXT, door.tenant_id)),
-            "remote_address": letter.remote_address,
+            "tenant_id": hook_gateway.tenant_id,
+            "gateway_id": hook_gateway.gateway_id,
+            "push_token": callback.push_token,
+            "request_token": callback.request_token,
+            "body_sealed": vault.seal(content, context=vault.context(vault.TEXT, hook_gateway.tenant_id)),
+            "remote_address": callback.remote_address,
             "is_foreign": is_odd,
             "receipt": receipt,
-            "received_at": datetime.fromisoformat(letter.received_at),
+            "received_at": datetime.fromisoformat(callback.received_at),
             "next_at": clock.now(),
         }
     )
@@ -218,34 +218,34 @@ def set_aside(
     )
 
 
-def keep(letter: Envelope, spool: Spool, listed: Addresses) -> bool:
+def keep(callback: Envelope, spool: Spool, listed: Addresses) -> bool:
     """Keep a callback durably; False where neither its token nor what it names is ours. Raises CannotKeep.
 
     True means that it may be acknowledged. While the database does not answer, one callback in AWAY_S waits for it.
     """
     global _away_until
     if time.monotonic() < _away_until:
-        return _spool(letter, spool, listed)
+        return _spool(callback, spool, listed)
     try:
         with hurry():
-            door = _door_for(letter)
-            if door is None:
+            hook_gateway = _gateway_for(callback)
+            if hook_gateway is None:
                 return False
-            _take(letter, door, listed)
+            _take(callback, hook_gateway, listed)
     except SQLAlchemyError as error:
         if not isinstance(error, DataError | IntegrityError):
             _away_until = time.monotonic() + AWAY_S
         logger.error("inbox_away", error=type(error).__name__)
         db.session.rollback()
-        return _spool(letter, spool, listed)
+        return _spool(callback, spool, listed)
     return True
 
 
-def _spool(letter: Envelope, spool: Spool, listed: Addresses) -> bool:
+def _spool(callback: Envelope, spool: Spool, listed: Addresses) -> bool:
     """Keep it on disk; but a claim only of an address that is Safaricom's, or strangers would fill the disk."""
-    if letter.kind == "claim" and listed and not is_listed(letter.remote_address, listed):
+    if callback.kind == "claim" and listed and not is_listed(callback.remote_address, listed):
         raise CannotKeep("A confirmation without a token, from an unlisted address, while the database is away.")
-    spool.append(letter)
+    spool.append(callback)
     return True
 
 
@@ -257,13 +257,13 @@ def take_in(spool: Spool, listed: Addresses) -> int:
     return spool.take_in(partial(_take_spooled, listed=listed))
 
 
-def _take_spooled(letter: Envelope, *, listed: Addresses) -> None:
+def _take_spooled(callback: Envelope, *, listed: Addresses) -> None:
     try:
-        door = _door_for(letter)
-        if door is None:
+        hook_gateway = _gateway_for(callback)
+        if hook_gateway is None:
             logger.warning("spooled_callback_refused", why="unknown gateway token")
             return
-        _take(letter, door, listed)
+        _take(callback, hook_gateway, listed)
     except (DataError, IntegrityError) as error:
         db.session.rollback()
         raise Unacceptable(type(error.orig).__name__) from error

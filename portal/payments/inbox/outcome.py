@@ -6,7 +6,7 @@ AGAIN = "again"  # no state: it stays new
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallbackOutcome:
     """Where an inbox row goes, and why. state: an InboxState, or AGAIN.
 
     AGAIN: it is looked at once more in a minute. asks: M-Pesa is asked about its push now; asks_receipt: and about this

@@ -65,9 +65,9 @@ class Spool:
         self._aside = self._directory / "set-aside.jsonl"
         self._limit_bytes = limit_bytes
 
-    def append(self, letter: Envelope) -> None:
+    def append(self, callback: Envelope) -> None:
         """Keep one callback, flushed to disk. Raises CannotKeep."""
-        line = vault.seal(json.dumps(asdict(letter)), context=CONTEXT).encode()
+        line = vault.seal(json.dumps(asdict(callback)), context=CONTEXT).encode()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with self._locked("writing"):
@@ -147,12 +147,12 @@ class Spool:
     def _take(self, line: bytes, take: Callable[[Envelope], None]) -> None:
         try:
             given = json.loads(vault.unseal(line.decode(), context=CONTEXT))
-            letter = Envelope(**{name: value for name, value in given.items() if name in _FIELDS})
+            callback = Envelope(**{name: value for name, value in given.items() if name in _FIELDS})
         except (vault.CannotOpen, ValueError, TypeError, AttributeError) as error:
             self._set_aside(line, error)
             return
         try:
-            take(letter)
+            take(callback)
         except Unacceptable as error:
             self._set_aside(line, error)
 

@@ -15,8 +15,8 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock, personal, states, vault
 from portal.kernel.db import db
 from portal.payments import booking, completion, matching, provisional
-from portal.payments.booking import Arrival
-from portal.payments.inbox.outcome import AGAIN, Outcome
+from portal.payments.booking import IncomingPayment
+from portal.payments.inbox.outcome import AGAIN, CallbackOutcome
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.processing import results as results_in
@@ -28,7 +28,7 @@ UNDECIDED_FOR = timedelta(minutes=2)
 PAID, CALLED_BACK = "Paid, receipt {receipt}.", "M-Pesa called back: paid."
 
 
-def settle(item: InboxItem, body: str) -> Outcome:
+def settle(item: InboxItem, body: str) -> CallbackOutcome:
     """Take one callback in. The caller commits. Raises nothing that its sender caused."""
     gateway = db.session.get_one(Gateway, item.gateway_id)
     try:
@@ -45,8 +45,8 @@ def settle(item: InboxItem, body: str) -> Outcome:
         if item.kind == "timeout":
             return results_in.settle_timeout(item, gateway, body)
     except messages.Malformed as error:
-        return Outcome(InboxState.REJECTED, f"Not the shape of an M-Pesa callback: {error}")
-    return Outcome(InboxState.REJECTED, f"Nothing here takes callbacks of kind {item.kind}.")
+        return CallbackOutcome(InboxState.REJECTED, f"Not the shape of an M-Pesa callback: {error}")
+    return CallbackOutcome(InboxState.REJECTED, f"Nothing here takes callbacks of kind {item.kind}.")
 
 
 def payments_of(items: Sequence[InboxItem]) -> dict[int, int]:
@@ -79,7 +79,7 @@ def _account_of(item: InboxItem) -> str:
         return ""
 
 
-def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> Outcome:
+def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> CallbackOutcome:
     named = (Push.gateway_id == gateway.id, Push.token == item.push_token)
     payment_id = db.session.scalar(select(Push.payment_id).where(*named))
     if payment_id is None:
@@ -90,29 +90,31 @@ def _stk(item: InboxItem, gateway: Gateway, callback: messages.StkCallback) -> O
     if push.checkout_hash is None:
         twin = select(Push.id).where(Push.gateway_id == gateway.id, Push.checkout_hash == named_hash)
         if db.session.scalar(twin) is not None:
-            return Outcome(InboxState.REJECTED, "Its CheckoutRequestID belongs to another push.", push.id)
+            return CallbackOutcome(InboxState.REJECTED, "Its CheckoutRequestID belongs to another push.", push.id)
         push.name_checkout(callback.checkout_request_id)
         push.merchant_request_id = callback.merchant_request_id
         db.session.flush()
     elif push.checkout_hash != named_hash:
-        return Outcome(InboxState.REJECTED, "Its CheckoutRequestID is not this push's.", push.id, asks=True)
+        return CallbackOutcome(InboxState.REJECTED, "Its CheckoutRequestID is not this push's.", push.id, asks=True)
     if callback.result_code == "0":
         return _stk_success(item, gateway, payment, push, callback)
     if item.is_foreign and push.state != State.SUCCEEDED:
-        return Outcome(InboxState.WAITING, "It came from an address that is not Safaricom's.", push.id, asks=True)
+        return CallbackOutcome(
+            InboxState.WAITING, "It came from an address that is not Safaricom's.", push.id, asks=True
+        )
     return _stk_failure(push, callback.result_code, callback.result_desc, actor="stk callback")
 
 
 def _stk_success(
     item: InboxItem, gateway: Gateway, payment: Payment, push: Push, callback: messages.StkCallback
-) -> Outcome:
-    before = booking.booked_before(gateway, callback.receipt, push) if callback.receipt else None
+) -> CallbackOutcome:
+    before = booking.existing_bookings(gateway, callback.receipt, push) if callback.receipt else None
     known, answered = before or (None, None)
     if odd := judged(item, push, callback, known, answered):
         return odd
-    arrival = arrival_of(callback, push, item)
-    completion.succeed(push, payment, gateway, arrival, why=CALLED_BACK, actor="stk callback", before=before)
-    return Outcome(InboxState.DONE, PAID.format(receipt=callback.receipt), push.id)
+    incoming = incoming_payment_of(callback, push, item)
+    completion.succeed(push, payment, gateway, incoming, why=CALLED_BACK, actor="stk callback", before=before)
+    return CallbackOutcome(InboxState.DONE, PAID.format(receipt=callback.receipt), push.id)
 
 
 def judged(
@@ -121,21 +123,25 @@ def judged(
     callback: messages.StkCallback,
     known: Transaction | None,
     answered: Transaction | None,
-) -> Outcome | None:
+) -> CallbackOutcome | None:
     """Where a success goes that may not be believed as it stands; None where it may. Decides on values alone.
 
     known: the money of its receipt; answered: the money that answers the push already.
     """
     if callback.receipt is None or callback.amount_cents is None:
-        return Outcome(InboxState.REJECTED, "A success without receipt or amount.", push.id, asks=True)
+        return CallbackOutcome(InboxState.REJECTED, "A success without receipt or amount.", push.id, asks=True)
     if known is not None and known.push_id not in (None, push.id):
-        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} has paid another push.", push.id, asks=True)
+        return CallbackOutcome(
+            InboxState.REJECTED, f"Receipt {callback.receipt} has paid another push.", push.id, asks=True
+        )
     if known is not None and known.push_id is None and known.amount_cents != callback.amount_cents:
-        return Outcome(InboxState.REJECTED, f"Receipt {callback.receipt} is known with another amount.", push.id)
+        return CallbackOutcome(
+            InboxState.REJECTED, f"Receipt {callback.receipt} is known with another amount.", push.id
+        )
     if known is None or known.channel == webhook.CHANNEL:  # else M-Pesa has told of this very money
         if why := _oddity(item, push, callback, answered):
             is_unsettled = push.state != State.SUCCEEDED
-            return Outcome(InboxState.WAITING, why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
+            return CallbackOutcome(InboxState.WAITING, why, push.id, asks=is_unsettled, asks_receipt=callback.receipt)
     return None
 
 
@@ -153,10 +159,10 @@ def _oddity(item: InboxItem, push: Push, callback: messages.StkCallback, answere
     return ""
 
 
-def arrival_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> Arrival:
+def incoming_payment_of(callback: messages.StkCallback, push: Push, item: InboxItem) -> IncomingPayment:
     """What a successful STK callback says of money."""
     asked, hashed = personal.open_phone(push.phone_sealed, push.tenant_id), push.phone_hash
-    return Arrival(
+    return IncomingPayment(
         channel="stk",
         amount_cents=callback.amount_cents or 0,
         occurred_at=callback.occurred_at or item.received_at,
@@ -173,15 +179,15 @@ def ending_of(code: str) -> State | None:
     return {"declined": State.DECLINED, "cancelled": State.CANCELLED}.get(result_codes.explain(code).kind)
 
 
-def changes_nothing(code: str, state: State, push_id: int) -> Outcome:
+def changes_nothing(code: str, state: State, push_id: int) -> CallbackOutcome:
     """A failure of a push that has ended."""
-    return Outcome(InboxState.DONE, f"Result {code} changes nothing: the push has {state}.", push_id)
+    return CallbackOutcome(InboxState.DONE, f"Result {code} changes nothing: the push has {state}.", push_id)
 
 
-def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outcome:
+def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> CallbackOutcome:
     state = State(push.state)
     if state == State.SUCCEEDED and provisional.contradict(push, f"M-Pesa: {code} {description}"):
-        return Outcome(
+        return CallbackOutcome(
             InboxState.DONE, f"Result {code} contradicts M-Pesa's answer to our query: a person decides.", push.id
         )
     if state in (State.SUCCEEDED, State.DECLINED, State.CANCELLED):
@@ -197,7 +203,7 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
             result_code=code,
             failure=f"{code} {description}"[:300],
         )
-        return Outcome(InboxState.DONE, f"Result {code}.", push.id)
+        return CallbackOutcome(InboxState.DONE, f"Result {code}.", push.id)
     if state != State.UNCONFIRMED and result_codes.explain(code).kind == "unclear":
         move(
             push,
@@ -208,40 +214,40 @@ def _stk_failure(push: Push, code: str, description: str, *, actor: str) -> Outc
             result_code=code,
             failure=f"{code} {description}"[:300],
         )
-    return Outcome(InboxState.DONE, f"Result {code} settles nothing: M-Pesa is asked.", push.id, asks=True)
+    return CallbackOutcome(InboxState.DONE, f"Result {code} settles nothing: M-Pesa is asked.", push.id, asks=True)
 
 
-def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> Outcome:
+def _ask_about(checkout_request_id: str, gateway: Gateway | None, why: str) -> CallbackOutcome:
     """A callback that proves nothing may still be right: ask M-Pesa about the push that it names."""
     named = select(Push).where(Push.checkout_hash == personal.checkout_hash(checkout_request_id))
     if gateway is not None:
         named = named.where(Push.gateway_id == gateway.id)
     push = db.session.scalars(named.limit(1)).first()
-    return Outcome(InboxState.REJECTED, why, push.id if push else None, asks=push is not None)
+    return CallbackOutcome(InboxState.REJECTED, why, push.id if push else None, asks=push is not None)
 
 
-def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> CallbackOutcome:
     if paid.shortcode not in matching.numbers_of(gateway):
-        return Outcome(InboxState.WAITING, f"It names shortcode {paid.shortcode}, which is not this gateway's.")
+        return CallbackOutcome(InboxState.WAITING, f"It names shortcode {paid.shortcode}, which is not this gateway's.")
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt) if item.is_foreign else None
     if known is not None and known.amount_cents != paid.amount_cents:
-        return Outcome(InboxState.REJECTED, f"Receipt {paid.receipt} is known with another amount.")
+        return CallbackOutcome(InboxState.REJECTED, f"Receipt {paid.receipt} is known with another amount.")
     if item.is_foreign and (known is None or known.channel == webhook.CHANNEL):
-        return Outcome(
+        return CallbackOutcome(
             InboxState.WAITING, "It came from an address that is not Safaricom's.", asks_receipt=paid.receipt
         )
     outcome = completion.settle_c2b(item, gateway, paid)
     if outcome.state == InboxState.WAITING and item.received_at > clock.now() - UNDECIDED_FOR:
-        return Outcome(AGAIN, outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
+        return CallbackOutcome(AGAIN, outcome.why)  # the callbacks of those prompts may tell them apart meanwhile
     return outcome
 
 
-def _claim(gateway: Gateway, paid: messages.C2bPayment) -> Outcome:
+def _claim(gateway: Gateway, paid: messages.C2bPayment) -> CallbackOutcome:
     """What came without a token opens nothing: M-Pesa's answer about its receipt does (`results_in`)."""
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.channel != webhook.CHANNEL:
-        return Outcome(InboxState.DONE, f"Receipt {paid.receipt} is known.")
-    return Outcome(InboxState.WAITING, "It came without a token: M-Pesa is asked.", asks_receipt=paid.receipt)
+        return CallbackOutcome(InboxState.DONE, f"Receipt {paid.receipt} is known.")
+    return CallbackOutcome(InboxState.WAITING, "It came without a token: M-Pesa is asked.", asks_receipt=paid.receipt)
 
 
 def confirmed_by_query(push: Push, gateway: Gateway) -> None:
@@ -258,7 +264,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
                 push,
                 payment,
                 gateway,
-                arrival_of(callback, push, item),
+                incoming_payment_of(callback, push, item),
                 why="M-Pesa confirmed it when asked.",
                 actor="stk query",
             )
@@ -268,7 +274,7 @@ def confirmed_by_query(push: Push, gateway: Gateway) -> None:
     if push.state == State.SUCCEEDED:
         return
     refused_with = push.result_code if push.state in (State.DECLINED, State.CANCELLED) else None
-    unknown_receipt = Arrival(
+    unknown_receipt = IncomingPayment(
         channel="query",
         amount_cents=push.amount_cents,
         occurred_at=clock.now(),
@@ -309,7 +315,7 @@ def _is_borne_out(item: InboxItem, push: Push, gateway: Gateway, callback: messa
         return False
     if item.is_foreign and callback.amount_cents != push.amount_cents:
         return False
-    known, answered = booking.booked_before(gateway, callback.receipt, push)
+    known, answered = booking.existing_bookings(gateway, callback.receipt, push)
     is_others = known is not None and known.push_id not in (None, push.id)
     return not is_others and (answered is None or answered.receipt in (None, callback.receipt))
 

@@ -48,7 +48,7 @@ def send_pushes() -> None:
     """Send every waiting push, several at once, for as long as there are some."""
     errand = gateway_pool.Errand(pushes.due_to_send, send_push, _cannot_send, _most_prompts_of)
     gateway_pool.run(errand, threads=PUSH_THREADS, lasting=SENDING_SESSION)
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
 
 
 def _most_prompts_of(gateway_id: int) -> int:
@@ -66,7 +66,7 @@ def _cannot_send(push_id: int, error: Exception) -> None:
 def send_push(push_id: int) -> None:
     """Send one prompt. The loser of the first move returns; a kill after it leaves `sending`, which is asked about."""
     with transaction():
-        claimed = pushes.claim(push_id, hook_url=ports.settings().public_url + "/hooks")
+        claimed = pushes.lease(push_id, hook_url=ports.settings().public_url + "/hooks")
     if claimed is None:
         return
     try:
@@ -110,7 +110,7 @@ def careful_rows() -> int:
     return CAREFUL_ROWS_SQLITE if db.engine.dialect.name == "sqlite" else CAREFUL_ROWS
 
 
-def give_way() -> None:
+def yield_to_writers() -> None:
     """Between two full batches: where one writer is all there is, let callbacks in while they are coming."""
     if db.engine.dialect.name != "sqlite":
         return
@@ -129,14 +129,14 @@ def drain_inbox(deliver: sets.Deliver | None = None) -> None:
     until = time.monotonic() + TURN_S
     while settled := _drain_batch(deliver):
         if time.monotonic() > until:
-            queue.ring(queue.DRAIN)
+            queue.enqueue(queue.DRAIN)
             break
         if settled >= batch_rows():
-            give_way()
+            yield_to_writers()
     unverified_reports.compare()
-    queue.ring(queue.PAID)
-    queue.ring(queue.OUTBOX)
-    queue.ring(queue.REQUESTS)
+    queue.enqueue(queue.PAID)
+    queue.enqueue(queue.OUTBOX)
+    queue.enqueue(queue.REQUESTS)
 
 
 def _drain_batch(deliver: sets.Deliver | None) -> int:
@@ -148,10 +148,10 @@ def _drain_batch(deliver: sets.Deliver | None) -> int:
     for first in range(0, len(taken.odd), most):
         settled += _settle_carefully(taken.odd[first : first + most])
         if first + most < len(taken.odd):
-            give_way()
+            yield_to_writers()
     if taken.held and not settled:  # another worker holds all that these are about: after it, they are anybody's
         _wait_a_moment()
-        queue.ring(queue.DRAIN)
+        queue.enqueue(queue.DRAIN)
     return settled
 
 
@@ -236,10 +236,10 @@ def _settle_due(ids: Sequence[int] | None, *, one_by_one: bool) -> int:
         with transaction():
             queries.ask_now(push_id)
     if hurried:
-        queue.ring(queue.QUERIES)
+        queue.enqueue(queue.QUERIES)
     if items and not settled:  # another worker holds all that these are about: after it, they are anybody's
         _wait_a_moment()
-        queue.ring(queue.DRAIN)
+        queue.enqueue(queue.DRAIN)
     return settled
 
 
@@ -303,7 +303,7 @@ def ask_mpesa() -> None:
     """Query every push whose turn it is."""
     errand = gateway_pool.Errand(queries.due, ask_about, _ask_later, lambda _gateway_id: QUERIES_OF_ONE)
     if gateway_pool.run(errand, threads=QUERY_THREADS, lasting=ASKING_SESSION):
-        queue.ring(queue.PAID)
+        queue.enqueue(queue.PAID)
 
 
 def _ask_later(push_id: int, _error: Exception) -> None:
@@ -314,7 +314,7 @@ def _ask_later(push_id: int, _error: Exception) -> None:
 def ask_about(push_id: int) -> None:
     """Ask M-Pesa about one push. No answer, and an answer that is none, change nothing: its next turn comes."""
     with transaction():
-        claimed = queries.claim(push_id)
+        claimed = queries.lease(push_id)
     if claimed is None:
         return
     try:

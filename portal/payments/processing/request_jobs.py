@@ -35,14 +35,14 @@ def send_due() -> None:
                 refunds.put_off(refund_id)
     errand = gateway_pool.Errand(daraja_requests.due, send_request, _send_later, lambda _gateway_id: 1)
     gateway_pool.run(errand, threads=THREADS, lasting=SENDING_SESSION)
-    queue.ring(queue.PAID)
+    queue.enqueue(queue.PAID)
 
 
 def _ask_about_receipts() -> None:
     with transaction():
         looked_at = transaction_status.ask_due()
     if looked_at:
-        queue.ring(queue.DRAIN)
+        queue.enqueue(queue.DRAIN)
 
 
 def _send_later(request_id: int, _error: Exception) -> None:
@@ -84,7 +84,7 @@ def send_request(request_id: int) -> None:
             if request.state == RequestState.CREATED:  # else another worker sent it meanwhile
                 daraja_requests.close(request, RequestState.FAILED, answer="Its refund was ended before it was sent.")
             return
-        claimed = daraja_requests.claim(request_id, public_url=ports.settings().public_url)
+        claimed = daraja_requests.lease(request_id, public_url=ports.settings().public_url)
         gateway_id, is_halted = request.gateway_id, not initiator.can_ask(request.gateway)
     if claimed is None:
         return
@@ -112,12 +112,12 @@ def send_request(request_id: int) -> None:
             refunds.sent(_refund_of(claimed))
 
 
-def _refund_of(claimed: daraja_requests.Claimed) -> Refund:
+def _refund_of(claimed: daraja_requests.Leased) -> Refund:
     """The refund whose money this request moves, locked."""
     return refunds.lock(claimed.subject.refund_id or 0)
 
 
-def _call_for(claimed: daraja_requests.Claimed, client: daraja.DarajaClient):  # type: ignore[no-untyped-def]
+def _call_for(claimed: daraja_requests.Leased, client: daraja.DarajaClient):  # type: ignore[no-untyped-def]
     """The call to make, its values read now and its network later."""
     doors: dict[str, Any] = {"result_url": claimed.result_url, "timeout_url": claimed.timeout_url}
     try:
@@ -127,7 +127,7 @@ def _call_for(claimed: daraja_requests.Claimed, client: daraja.DarajaClient):  #
 
 
 def _call_about(  # type: ignore[no-untyped-def]
-    claimed: daraja_requests.Claimed, client: daraja.DarajaClient, doors: dict[str, Any]
+    claimed: daraja_requests.Leased, client: daraja.DarajaClient, doors: dict[str, Any]
 ):
     if claimed.kind == daraja_requests.BALANCE:
         return lambda: client.account_balance(**doors)
@@ -168,7 +168,7 @@ def _status_call(  # type: ignore[no-untyped-def]
     return lambda: client.transaction_status(originator_conversation_id=originator, is_pay_out=True, **doors)
 
 
-def _not_sent(claimed: daraja_requests.Claimed, error: daraja.NotSent) -> None:
+def _not_sent(claimed: daraja_requests.Leased, error: daraja.NotSent) -> None:
     request = db.session.get_one(MpesaRequest, claimed.request_id)
     may_retry = isinstance(error, daraja.Unreachable | daraja.Throttled | daraja.SubscriberBusy)
     logger.warning("mpesa_request_not_sent", kind=claimed.kind, error=error.message)
@@ -179,7 +179,7 @@ def _not_sent(claimed: daraja_requests.Claimed, error: daraja.NotSent) -> None:
         daraja_requests.close(request, RequestState.FAILED, answer=error.message)
 
 
-def _unknown(claimed: daraja_requests.Claimed, error: daraja.DarajaError) -> None:
+def _unknown(claimed: daraja_requests.Leased, error: daraja.DarajaError) -> None:
     request = db.session.get_one(MpesaRequest, claimed.request_id)
     logger.warning("mpesa_request_unknown", kind=claimed.kind, error=error.message)
     if claimed.kind not in refunds.METHODS:

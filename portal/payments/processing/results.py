@@ -16,7 +16,7 @@ from portal.kernel.db import db
 from portal.kernel.states import move
 from portal.payments import booking, completion, daraja_requests, matching, provisional, transaction_status  # fmt: skip
 from portal.payments.c2b import unresolved
-from portal.payments.inbox.outcome import Outcome
+from portal.payments.inbox.outcome import CallbackOutcome
 from portal.payments.models import InboxItem, MpesaRequest, Push
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refund_results, refunds
@@ -25,16 +25,16 @@ from portal.payments.states import InboxState, RefundState, RequestState
 ABOUT_WHO_ASKS = {"11", "20", "21", "29", "2001", "8006"}
 
 
-def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
+def settle_result(item: InboxItem, gateway: Gateway, body: str) -> CallbackOutcome:
     """Take one result in. The caller commits."""
     result = messages.parse_result(messages.read_json(body.encode()))
     request = daraja_requests.of_result(
         gateway.id, item.request_token, result.conversation_id, result.originator_conversation_id
     )
     if request is None:
-        return Outcome(InboxState.REJECTED, "No question of this gateway has that address.")
+        return CallbackOutcome(InboxState.REJECTED, "No question of this gateway has that address.")
     if request.state == RequestState.ANSWERED and not _overturns(request, result):
-        return Outcome(InboxState.DONE, "This question was answered already.")
+        return CallbackOutcome(InboxState.DONE, "This question was answered already.")
     if request.refund_id is not None:
         refund = refunds.lock(request.refund_id)
         if request.kind == "status":
@@ -47,12 +47,12 @@ def settle_result(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
         why = _balance(gateway, result)
     elif _cannot_tell(result) and daraja_requests.put_back(request, f"{result.result_code} {result.result_desc}"):
         initiator.note(gateway, result.result_code, result.result_desc)
-        return Outcome(InboxState.DONE, f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
+        return CallbackOutcome(InboxState.DONE, f"M-Pesa cannot tell now ({result.result_code}); it is asked again.")
     else:
         why = _receipt(gateway, request.receipt, result)
     initiator.note(gateway, result.result_code, result.result_desc)
     daraja_requests.close(request, RequestState.ANSWERED, code=result.result_code, answer=why)
-    return Outcome(InboxState.DONE, why)
+    return CallbackOutcome(InboxState.DONE, why)
 
 
 def _cannot_tell(result: messages.ApiResult) -> bool:
@@ -68,15 +68,17 @@ def _overturns(request: MpesaRequest, result: messages.ApiResult) -> bool:
     return refunds.lock(request.refund_id).state == RefundState.FAILED
 
 
-def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> Outcome:
+def settle_timeout(item: InboxItem, gateway: Gateway, body: str) -> CallbackOutcome:
     """M-Pesa gave up in its own queue: the outcome is unknown, and is asked for. The caller commits."""
     request = daraja_requests.of_result(gateway.id, item.request_token, *_ids_of_timeout(body))
     if request is None or request.state == RequestState.ANSWERED:
-        return Outcome(InboxState.DONE if request else "rejected", "No open question of this gateway has that address.")
+        return CallbackOutcome(
+            InboxState.DONE if request else "rejected", "No open question of this gateway has that address."
+        )
     daraja_requests.close(request, RequestState.UNKNOWN, answer="M-Pesa gave up waiting in its queue.")
     if request.refund_id is not None and request.kind in refunds.METHODS:
         refunds.unknown(refunds.lock(request.refund_id), "M-Pesa gave up waiting in its queue.")
-    return Outcome(InboxState.DONE, "The outcome is unknown: M-Pesa is asked.")
+    return CallbackOutcome(InboxState.DONE, "The outcome is unknown: M-Pesa is asked.")
 
 
 def _ids_of_timeout(body: str) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
         _disbelieve(gateway, receipt)
         return f"Receipt {receipt} is not money for us: {status or 'no status'}, to {to[:20] or 'nobody'}."
     payer = messages.payer_id((result.text("DebitPartyName") or "").split("-")[0].strip())
-    arrival = booking.Arrival(
+    incoming = booking.IncomingPayment(
         channel="status",
         amount_cents=amount_cents,
         occurred_at=result.instant("FinalisedTime") or result.instant("InitiatedTime") or clock.now(),
@@ -132,23 +134,23 @@ def _receipt(gateway: Gateway, receipt: str, result: messages.ApiResult) -> str:
         msisdn=payer.text if payer.kind == "full" else None,
         payer_shown=payer.text if payer.kind == "masked" else "",
     )
-    if told := _told_before(gateway, receipt, amount_cents, arrival, payer):
+    if told := _told_before(gateway, receipt, amount_cents, incoming, payer):
         return told
-    if known is None and (told := _learnt(gateway, arrival, payer)):
+    if known is None and (told := _learnt(gateway, incoming, payer)):
         return told
-    booked = booking.book(gateway, arrival)
-    if booked.unallocated_cents and not booked.unplaced_why:
-        booked.unplaced_why = booking.UNKNOWN_ACCOUNT
+    transaction = booking.book(gateway, incoming)
+    if transaction.unallocated_cents and not transaction.unplaced_why:
+        transaction.unplaced_why = booking.UNKNOWN_ACCOUNT
     return f"Receipt {receipt} is booked."
 
 
-def _learnt(gateway: Gateway, arrival: booking.Arrival, payer: messages.PayerId) -> str:
+def _learnt(gateway: Gateway, incoming: booking.IncomingPayment, payer: messages.PayerId) -> str:
     """The receipt of money that was known by query only: never a second booking. Empty where it is other money."""
     paid = messages.C2bPayment(
         transaction_type="",
-        receipt=arrival.receipt or "",
-        amount_cents=arrival.amount_cents,
-        occurred_at=arrival.occurred_at,
+        receipt=incoming.receipt or "",
+        amount_cents=incoming.amount_cents,
+        occurred_at=incoming.occurred_at,
         shortcode=gateway.shortcode,
         account="",
         payer=payer,
@@ -161,12 +163,12 @@ def _learnt(gateway: Gateway, arrival: booking.Arrival, payer: messages.PayerId)
         return f"Receipt {paid.receipt}: more than one push could be its origin; staff decide."
     payment = lock_payment(pushes[0].payment_id)
     db.session.refresh(pushes[0])
-    completion.succeed(pushes[0], payment, gateway, arrival, why="M-Pesa told its receipt.", actor="status")
+    completion.succeed(pushes[0], payment, gateway, incoming, why="M-Pesa told its receipt.", actor="status")
     return f"Receipt {paid.receipt} is of money that was known without it."
 
 
 def _told_before(
-    gateway: Gateway, receipt: str, amount_cents: int, arrival: booking.Arrival, payer: messages.PayerId
+    gateway: Gateway, receipt: str, amount_cents: int, incoming: booking.IncomingPayment, payer: messages.PayerId
 ) -> str:
     """A confirmation of this receipt that waited for M-Pesa's word: it knows the account. Empty where none waits.
 
@@ -177,7 +179,7 @@ def _told_before(
         owner = db.session.get_one(Gateway, item.gateway_id)
         body = personal.open_text(item.body_sealed, owner.tenant_id) or ""
         if item.kind == "stk":
-            if told := _of_prompt(item, messages.parse_stk_callback(body.encode()), arrival, payer):
+            if told := _of_prompt(item, messages.parse_stk_callback(body.encode()), incoming, payer):
                 return told
             continue
         paid = messages.parse_c2b(messages.read_json(body.encode()))
@@ -186,7 +188,7 @@ def _told_before(
             continue
         is_hearsay = item.kind == "claim" and owner.urls_registered_at is not None
         if is_hearsay and not _is_payers_own(owner, paid, payer):
-            _suggest(owner, arrival, paid.account)
+            _suggest(owner, incoming, paid.account)
             _end(item, InboxState.DONE, "M-Pesa has the money, and says nothing of its account: staff place it.")
             return item.outcome
         outcome = completion.settle_c2b(item, owner, paid)
@@ -219,21 +221,21 @@ def _end(item: InboxItem, state: InboxState, why: str) -> None:
 
 
 def _of_prompt(
-    item: InboxItem, callback: messages.StkCallback, arrival: booking.Arrival, payer: messages.PayerId
+    item: InboxItem, callback: messages.StkCallback, incoming: booking.IncomingPayment, payer: messages.PayerId
 ) -> str:
     """A prompt's success that waited, because of its amount or where it came from: M-Pesa's amount is booked for it."""
     push = db.session.get_one(Push, item.push_id)
     asked = personal.open_phone(push.phone_sealed, push.tenant_id)
-    if callback.receipt != arrival.receipt or (asked and messages.payer_matches(payer, asked) is False):
+    if callback.receipt != incoming.receipt or (asked and messages.payer_matches(payer, asked) is False):
         _end(item, InboxState.REJECTED, "M-Pesa names another payer when asked.")
         return ""
     payment = lock_payment(push.payment_id)
     db.session.refresh(push)
-    arrival = replace(arrival, account=push.reference, msisdn=asked, inbox_id=item.id)
+    incoming = replace(incoming, account=push.reference, msisdn=asked, inbox_id=item.id)
     why = "M-Pesa confirmed its receipt when asked."
-    completion.succeed(push, payment, push.gateway, arrival, why=why, actor="status")
+    completion.succeed(push, payment, push.gateway, incoming, why=why, actor="status")
     _end(item, InboxState.DONE, why)
-    return f"Receipt {arrival.receipt} is that of {push.reference}."
+    return f"Receipt {incoming.receipt} is that of {push.reference}."
 
 
 def _is_payers_own(gateway: Gateway, paid: messages.C2bPayment, payer: messages.PayerId) -> bool:
@@ -249,11 +251,11 @@ def _is_payers_own(gateway: Gateway, paid: messages.C2bPayment, payer: messages.
     return False
 
 
-def _suggest(gateway: Gateway, arrival: booking.Arrival, account: str) -> None:
+def _suggest(gateway: Gateway, incoming: booking.IncomingPayment, account: str) -> None:
     """Book money whose account only a stranger states: shown to staff with it, and placed by nobody else."""
-    booked = booking.book(gateway, replace(arrival, account=account))
-    if booked.unallocated_cents:
-        booked.unplaced_why = booking.UNKNOWN_ACCOUNT
+    transaction = booking.book(gateway, replace(incoming, account=account))
+    if transaction.unallocated_cents:
+        transaction.unplaced_why = booking.UNKNOWN_ACCOUNT
 
 
 def _disbelieve(gateway: Gateway, receipt: str, *, is_unknown: bool = False) -> None:

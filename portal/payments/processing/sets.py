@@ -37,9 +37,18 @@ from portal.kernel import bulk, clock, personal, vault
 from portal.kernel.db import db, transaction
 from portal.ledger.models import Journal, Line
 from portal.payments import booking, completion, matching
-from portal.payments.booking import Arrival, Home
-from portal.payments.inbox.outcome import Outcome
-from portal.payments.models import TO_SETTLE, Allocation, Claim, InboxItem, Payment, Push, Transaction, Witness
+from portal.payments.booking import Home, IncomingPayment
+from portal.payments.inbox.outcome import CallbackOutcome
+from portal.payments.models import (
+    TO_SETTLE,
+    Allocation,
+    InboxItem,
+    Payment,
+    Push,
+    SmsSubmission,
+    Transaction,
+    TransactionSource,
+)
 from portal.payments.processing import callbacks
 from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State, moved_columns, told_of_move
@@ -120,10 +129,10 @@ _MONEY_OF_RECEIPTS = _MONEY.where(
     Transaction.receipt.in_(bindparam("receipts", expanding=True)),
 )
 _MONEY_OF_PUSHES = _MONEY.where(Transaction.push_id.in_(bindparam("pushes", expanding=True)))
-_CLAIMED = select(Claim.tenant_id, Claim.environment, Claim.receipt).where(
-    Claim.tenant_id.in_(bindparam("tenants", expanding=True)),
-    Claim.environment.in_(bindparam("environments", expanding=True)),
-    Claim.receipt.in_(bindparam("receipts", expanding=True)),
+_CLAIMED = select(SmsSubmission.tenant_id, SmsSubmission.environment, SmsSubmission.receipt).where(
+    SmsSubmission.tenant_id.in_(bindparam("tenants", expanding=True)),
+    SmsSubmission.environment.in_(bindparam("environments", expanding=True)),
+    SmsSubmission.receipt.in_(bindparam("receipts", expanding=True)),
 )
 
 Deliver = Callable[[Connection, Sequence[Paid], datetime], Delivered]
@@ -178,7 +187,7 @@ class _Decided:
     told: list[tuple[int, dict[str, Any] | _Booking]] = field(default_factory=list)  # (tenant, line of the history)
     pushes: dict[int, dict[str, Any]] = field(default_factory=dict)
     touched: dict[int, Thing] = field(default_factory=dict)
-    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    outcomes: list[tuple[int, CallbackOutcome]] = field(default_factory=list)
 
 
 def settle_set(limit: int, deliver: Deliver | None = None) -> Taken:
@@ -316,7 +325,7 @@ class _Set:
                 self.decided.outcomes.append((word.row.id, outcome))
         return odd, held
 
-    def _outcome_of(self, word: _Word) -> Outcome | None:
+    def _outcome_of(self, word: _Word) -> CallbackOutcome | None:
         """Where this row goes; None where it is odd, and nothing is decided."""
         gateway = self.gateways.get(word.row.gateway_id)
         if gateway is None or gateway.tenant_id != word.row.tenant_id:
@@ -330,7 +339,7 @@ class _Set:
             return None
         return None
 
-    def _of_stk(self, row: Thing, gateway: Thing, callback: messages.StkCallback) -> Outcome | None:
+    def _of_stk(self, row: Thing, gateway: Thing, callback: messages.StkCallback) -> CallbackOutcome | None:
         push = self.pushes.get(self.by_token.get((gateway.id, row.push_token), 0))
         if push is None or push.checkout_hash != personal.checkout_hash(callback.checkout_request_id):
             return None
@@ -340,18 +349,18 @@ class _Set:
         answered = self.by_push.get(push.id)
         if callbacks.judged(row, push, callback, known, answered) is not None:
             return None
-        outcome = Outcome("done", callbacks.PAID.format(receipt=callback.receipt), push.id)
+        outcome = CallbackOutcome("done", callbacks.PAID.format(receipt=callback.receipt), push.id)
         if known is not None:
             is_settled = known.push_id == push.id and push.state == State.SUCCEEDED
             return outcome if is_settled and self._again(known, "stk", row) else None
         payment = self.payments[push.payment_id]
         if answered is not None or not self._takes(payment, gateway, callback.amount_cents, push):
             return None
-        arrival = callbacks.arrival_of(callback, push, row)
-        self._book(gateway, arrival, payment, push, why=callbacks.CALLED_BACK, actor="stk callback")
+        incoming = callbacks.incoming_payment_of(callback, push, row)
+        self._book(gateway, incoming, payment, push, why=callbacks.CALLED_BACK, actor="stk callback")
         return outcome
 
-    def _of_failure(self, row: Thing, push: Thing, callback: messages.StkCallback) -> Outcome | None:
+    def _of_failure(self, row: Thing, push: Thing, callback: messages.StkCallback) -> CallbackOutcome | None:
         code, old = callback.result_code, State(push.state)
         has_receipt = push.id in self.by_push and self.by_push[push.id].receipt is not None
         if old in (State.DECLINED, State.CANCELLED) or (old == State.SUCCEEDED and has_receipt):
@@ -363,9 +372,9 @@ class _Set:
         self._move(push, ending, result_code=code, failure=f"{code} {callback.result_desc}"[:300])
         told = told_of_move(push.id, old, ending, why=why, actor="stk callback")
         self.decided.told.append((push.tenant_id, told))
-        return Outcome("done", f"Result {code}.", push.id)
+        return CallbackOutcome("done", f"Result {code}.", push.id)
 
-    def _of_c2b(self, word: _Word, gateway: Thing, paid: messages.C2bPayment) -> Outcome | None:
+    def _of_c2b(self, word: _Word, gateway: Thing, paid: messages.C2bPayment) -> CallbackOutcome | None:
         row, receipt = word.row, (gateway.tenant_id, gateway.environment, paid.receipt)
         if row.is_foreign or paid.shortcode not in matching.numbers_of(gateway) or receipt in self.claimed:
             return None
@@ -373,25 +382,27 @@ class _Set:
         if known is not None:
             is_again = known.push_id is not None and self._again(known, "c2b", row)
             return (
-                Outcome("done", completion.SECOND_WORD.format(receipt=paid.receipt), known.push_id)
+                CallbackOutcome("done", completion.SECOND_WORD.format(receipt=paid.receipt), known.push_id)
                 if is_again
                 else None
             )
         if word.payment_id is None:
             return None
         payment = self.payments[word.payment_id]
-        arrival = completion.arrival_by_hand("c2b", paid, paid.occurred_at or row.received_at, inbox_id=row.id)
+        incoming = completion.incoming_by_hand("c2b", paid, paid.occurred_at or row.received_at, inbox_id=row.id)
         push = self.pushes.get(self.by_name.get((gateway.tenant_id, word.account), 0))
         if not self._takes(payment, gateway, paid.amount_cents, push):
             return None
         if push is None:
-            self._book(gateway, arrival, payment, None, why="", actor="c2b confirmation")
-            return Outcome("done", completion.FOR_PAYMENT.format(receipt=paid.receipt, reference=payment.reference))
+            self._book(gateway, incoming, payment, None, why="", actor="c2b confirmation")
+            return CallbackOutcome(
+                "done", completion.FOR_PAYMENT.format(receipt=paid.receipt, reference=payment.reference)
+            )
         if push.gateway_id != gateway.id or push.amount_cents != paid.amount_cents or push.id in self.by_push:
             return None
         why = completion.CONFIRMED.format(channel="c2b")
-        self._book(gateway, booking.of_push_asked(push, arrival), payment, push, why=why, actor="c2b confirmation")
-        return Outcome("done", callbacks.PAID.format(receipt=paid.receipt), push.id)
+        self._book(gateway, booking.of_push_asked(push, incoming), payment, push, why=why, actor="c2b confirmation")
+        return CallbackOutcome("done", callbacks.PAID.format(receipt=paid.receipt), push.id)
 
     def _takes(self, payment: Thing, gateway: Thing, amount_cents: int | None, push: Thing | None) -> bool:
         """Whether this money is exactly what the payment is due, for the first time."""
@@ -413,12 +424,12 @@ class _Set:
         return True
 
     def _book(
-        self, gateway: Thing, arrival: Arrival, payment: Thing, push: Thing | None, *, why: str, actor: str
+        self, gateway: Thing, incoming: IncomingPayment, payment: Thing, push: Thing | None, *, why: str, actor: str
     ) -> None:
         was = push.state if push is not None else None
         home = Home(payment, actor, why, moved_from=was)
         given = payment.due_cents
-        columns = booking.columns_of(gateway, arrival, push_id=push.id if push else None, now=self.now)
+        columns = booking.columns_of(gateway, incoming, push_id=push.id if push else None, now=self.now)
         columns |= {"unallocated_cents": 0}
         money = SimpleNamespace(**columns)
         self._remember(money)
@@ -427,7 +438,7 @@ class _Set:
         changes = booking.paid_columns(payment, given, self.now)
         payment.state, payment.allocated_cents, payment.due_cents = PaymentState.PAID, payment.amount_cents, 0
         self._touch(payment)
-        made = _Booking(columns, changes, home, given, arrival.msisdn, money)
+        made = _Booking(columns, changes, home, given, incoming.msisdn, money)
         self.decided.bookings.append(made)
         self.decided.told.append((gateway.tenant_id, made))
 
@@ -517,7 +528,7 @@ class _Set:
             }
             for money, channel, row_id in self.decided.second_words
         ]  # fmt: skip
-        bulk.insert(self.connection, Witness, witnesses, unless="transaction_id, channel")
+        bulk.insert(self.connection, TransactionSource, witnesses, unless="transaction_id, channel")
 
     def _write_history(self, delivered: Delivered) -> None:
         rows = []

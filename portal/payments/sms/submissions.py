@@ -22,12 +22,12 @@ from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.states import move
 from portal.payments import search
-from portal.payments.booking import Arrival, allocate, book
+from portal.payments.booking import IncomingPayment, allocate, book
 from portal.payments.closing import close_payment
-from portal.payments.models import TO_CHECK, Claim, Payment, Transaction
+from portal.payments.models import TO_CHECK, Payment, SmsSubmission, Transaction
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.sms.parser import MAX_TEXT, MpesaSms, parse_sms
-from portal.payments.sms.verification import Stated, stated_in
+from portal.payments.sms.verification import StatedPayment, stated_in
 from portal.payments.states import PaymentState, SubmissionState
 from portal.tenants.models import Tenant
 
@@ -43,10 +43,10 @@ def takes(gateway: Gateway) -> bool:
     return gateway.kind == "MPESA_NO_API"
 
 
-def of_payment(payment_id: int) -> Claim | None:
+def of_payment(payment_id: int) -> SmsSubmission | None:
     """The claim that would pay this payment, or None."""
     return db.session.scalars(
-        select(Claim).where(Claim.payment_id == payment_id).order_by(Claim.id.desc()).limit(1)
+        select(SmsSubmission).where(SmsSubmission.payment_id == payment_id).order_by(SmsSubmission.id.desc()).limit(1)
     ).first()
 
 
@@ -61,14 +61,14 @@ class _Lost(Exception):
 
 def queue(
     gateway: Gateway,
-    stated: Stated,
+    stated: StatedPayment,
     text: str,
     *,
     device: str,
     network_hash: str,
     open_payment: Callable[[], Payment],
     is_own: Callable[[Payment], bool] = lambda _payment: False,
-) -> Claim:
+) -> SmsSubmission:
     """The claim of this message, new or this sender's own. Raises Refused; its code is the reason.
 
     stated: what the text says (`sms_claim.read`). is_own: whether the sender showed that they began a payment.
@@ -88,10 +88,12 @@ def queue(
     return made
 
 
-def _insert(gateway: Gateway, stated: Stated, text: str, device: str, network_hash: str, payment: Payment) -> Claim:
+def _insert(
+    gateway: Gateway, stated: StatedPayment, text: str, device: str, network_hash: str, payment: Payment
+) -> SmsSubmission:
     row_id = db.session.execute(
         upsert_nothing(
-            Claim,
+            SmsSubmission,
             unique=["tenant_id", "environment", "receipt"],
             tenant_id=gateway.tenant_id,
             uid=new_uid(),
@@ -103,7 +105,7 @@ def _insert(gateway: Gateway, stated: Stated, text: str, device: str, network_ha
             text_sealed=personal.seal_text(text[:MAX_TEXT], gateway.tenant_id),
             device=device[:64],
             network_hash=network_hash,
-        ).returning(Claim.id)
+        ).returning(SmsSubmission.id)
     ).scalar()
     if row_id is None:
         raise _Lost
@@ -116,20 +118,20 @@ def _insert(gateway: Gateway, stated: Stated, text: str, device: str, network_ha
         new=stated.receipt,
         details={"amount_cents": stated.amount_cents},
     )
-    return db.session.get_one(Claim, row_id)
+    return db.session.get_one(SmsSubmission, row_id)
 
 
-def _of_receipt(gateway: Gateway, receipt: str) -> Claim | None:
+def _of_receipt(gateway: Gateway, receipt: str) -> SmsSubmission | None:
     return db.session.scalars(
-        select(Claim).where(
-            Claim.tenant_id == gateway.tenant_id,
-            Claim.environment == gateway.environment,
-            Claim.receipt == receipt,
+        select(SmsSubmission).where(
+            SmsSubmission.tenant_id == gateway.tenant_id,
+            SmsSubmission.environment == gateway.environment,
+            SmsSubmission.receipt == receipt,
         )
     ).one_or_none()
 
 
-def _again(before: Claim, device: str, text: str, is_own: Callable[[Payment], bool]) -> Claim:
+def _again(before: SmsSubmission, device: str, text: str, is_own: Callable[[Payment], bool]) -> SmsSubmission:
     if before.state == SubmissionState.REFUSED:
         raise Refused(_("The staff did not find this payment. Show them your M-Pesa message."), code="refused_by_staff")
     is_repeat = bool(device) and before.device == device and _text(before).split() == text[:MAX_TEXT].split()
@@ -138,7 +140,7 @@ def _again(before: Claim, device: str, text: str, is_own: Callable[[Payment], bo
     return before
 
 
-def may_open(claim: Claim) -> bool:
+def may_open(claim: SmsSubmission) -> bool:
     """Whether the tenant's policy lets this claim open before anybody looked. Holds the tenant's row until the commit.
 
     A device without MAC and phone cannot be counted, and several messages in one are for a person to judge: both
@@ -154,17 +156,17 @@ def may_open(claim: Claim) -> bool:
     if policy != "open" or parse_sms(_text(claim)).kind == "multiple":
         return False
     today = search.date_start(clock.nairobi(clock.now()).date())
-    opened = select(func.count()).where(Claim.tenant_id == claim.tenant_id, Claim.opened_at >= today)
-    unproved = opened.where(Claim.state != SubmissionState.ACCEPTED)
+    opened = select(func.count()).where(SmsSubmission.tenant_id == claim.tenant_id, SmsSubmission.opened_at >= today)
+    unproved = opened.where(SmsSubmission.state != SubmissionState.ACCEPTED)
     counts = (
-        (opened.where(Claim.device == claim.device), most),
-        (unproved.where(Claim.network_hash == claim.network_hash), most * NETWORK_TIMES),
+        (opened.where(SmsSubmission.device == claim.device), most),
+        (unproved.where(SmsSubmission.network_hash == claim.network_hash), most * NETWORK_TIMES),
         (unproved, most * TENANT_TIMES),
     )
     return all((db.session.scalar(count) or 0) < limit for count, limit in counts)
 
 
-def opened(claim: Claim) -> None:
+def opened(claim: SmsSubmission) -> None:
     """Mark it as opened unverified. The caller commits."""
     claim.opened_at = clock.now()
     touch(claim.payment_id)
@@ -180,32 +182,34 @@ def is_open_unverified(payment: Payment) -> bool:
     return claim is not None and claim.opened_at is not None and claim.state == SubmissionState.QUEUED
 
 
-def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) -> list[Claim]:
+def waiting(tenant_id: int, *, after_id: int | None = None, limit: int = SHOWN) -> list[SmsSubmission]:
     """Claims that staff have to look at, oldest first."""
-    queued = select(Claim).where(Claim.tenant_id == tenant_id, TO_CHECK.waits)
+    queued = select(SmsSubmission).where(SmsSubmission.tenant_id == tenant_id, TO_CHECK.waits)
     if after_id is not None:
-        queued = queued.where(Claim.id > after_id)
-    return list(db.session.scalars(queued.order_by(Claim.id).limit(limit)))
+        queued = queued.where(SmsSubmission.id > after_id)
+    return list(db.session.scalars(queued.order_by(SmsSubmission.id).limit(limit)))
 
 
 def waiting_count(tenant_id: int) -> int:
     """How many claims wait for staff."""
-    queued = select(func.count()).where(Claim.tenant_id == tenant_id, TO_CHECK.waits)
+    queued = select(func.count()).where(SmsSubmission.tenant_id == tenant_id, TO_CHECK.waits)
     return db.session.scalar(queued) or 0
 
 
-def _text(claim: Claim) -> str:
+def _text(claim: SmsSubmission) -> str:
     return personal.open_text(claim.text_sealed, claim.tenant_id) or ""
 
 
-def message_of(claim: Claim) -> tuple[str, MpesaSms]:
+def message_of(claim: SmsSubmission) -> tuple[str, MpesaSms]:
     """(the message as it was pasted, what it says), for the person who checks it."""
     text = _text(claim)
     return text, parse_sms(text)
 
 
-def _locked(tenant_id: int, uid: str) -> tuple[Claim, Payment]:
-    claim = db.session.scalars(select(Claim).where(Claim.tenant_id == tenant_id, Claim.uid == uid)).one_or_none()
+def _locked(tenant_id: int, uid: str) -> tuple[SmsSubmission, Payment]:
+    claim = db.session.scalars(
+        select(SmsSubmission).where(SmsSubmission.tenant_id == tenant_id, SmsSubmission.uid == uid)
+    ).one_or_none()
     if claim is None:
         raise NotFound(_("There is no such message here."))
     payment = lock_payment(claim.payment_id)
@@ -213,7 +217,7 @@ def _locked(tenant_id: int, uid: str) -> tuple[Claim, Payment]:
     return claim, payment
 
 
-def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Claim:
+def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> SmsSubmission:
     """Staff have seen the money: book it from the message and pay with it; once, however often it is asked for.
 
     Raises Conflict where it was refused before, or its money is used. The caller commits, then rings PAID.
@@ -226,9 +230,9 @@ def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Clai
     if payment.state == PaymentState.CLOSED:  # nobody looked for days, and the offer ran out meanwhile
         change_state(payment, PaymentState.OPEN)
     stated = stated_in(_text(claim))
-    booked = book(
+    transaction = book(
         claim.gateway,
-        Arrival(
+        IncomingPayment(
             channel=CHANNEL,
             amount_cents=claim.stated_cents,
             occurred_at=stated.occurred_at if stated else claim.created_at,
@@ -237,19 +241,19 @@ def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Clai
             msisdn=personal.open_phone(payment.phone_sealed, tenant_id),
         ),
     )
-    if not booked.unallocated_cents:
+    if not transaction.unallocated_cents:
         raise Conflict(
             _(
                 "The money of receipt %(receipt)s has been used already. Refuse this message.",
                 receipt=claim.receipt,
             )
         )
-    allocate(booked, payment, actor=actor)
-    _decide(claim, SubmissionState.ACCEPTED, booked, user_id=user_id, actor=actor)
+    allocate(transaction, payment, actor=actor)
+    _decide(claim, SubmissionState.ACCEPTED, transaction, user_id=user_id, actor=actor)
     return claim
 
 
-def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: str) -> Claim:
+def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: str) -> SmsSubmission:
     """Staff have not found the money: the offer is closed. Raises Conflict where it was accepted before.
 
     The caller ends what it opened, and commits.
@@ -269,13 +273,19 @@ def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: st
 
 
 def _decide(
-    claim: Claim, state: SubmissionState, booked: Transaction | None, *, actor: str, user_id: int | None, why: str = ""
+    claim: SmsSubmission,
+    state: SubmissionState,
+    transaction: Transaction | None,
+    *,
+    actor: str,
+    user_id: int | None,
+    why: str = "",
 ) -> None:
-    of_money = booked.id if booked else None
+    of_money = transaction.id if transaction else None
     if not move(claim, state, decided_at=clock.now(), decided_by_id=user_id, transaction_id=of_money):
         raise Conflict(_("Somebody decided this already."))
     # what it had opened ends, if its money came and was not enough
-    touch(claim.payment_id, **({"withdraw_at": clock.now()} if booked and claim.opened_at else {}))
+    touch(claim.payment_id, **({"withdraw_at": clock.now()} if transaction and claim.opened_at else {}))
     chain.record(
         claim.tenant_id,
         "payment",
@@ -289,12 +299,14 @@ def _decide(
     db.session.flush()
 
 
-def awaiting(tenant_id: int, environment: str, receipt: str) -> Claim | None:
+def awaiting(tenant_id: int, environment: str, receipt: str) -> SmsSubmission | None:
     """The claim that waits for money of this receipt, with its payment, both locked; or None.
 
     For whoever learns of money from M-Pesa: call it before `book`, then `settled` after it.
     """
-    mine = select(Claim).where(Claim.tenant_id == tenant_id, Claim.environment == environment, Claim.receipt == receipt)
+    mine = select(SmsSubmission).where(
+        SmsSubmission.tenant_id == tenant_id, SmsSubmission.environment == environment, SmsSubmission.receipt == receipt
+    )
     claim = db.session.scalars(mine).one_or_none()
     if claim is None or claim.state != SubmissionState.QUEUED:
         return None
@@ -303,9 +315,9 @@ def awaiting(tenant_id: int, environment: str, receipt: str) -> Claim | None:
     return claim if claim.state == SubmissionState.QUEUED else None
 
 
-def settled(claim: Claim, booked: Transaction, *, actor: str) -> int:
+def settled(claim: SmsSubmission, transaction: Transaction, *, actor: str) -> int:
     """M-Pesa's own word came: its money pays what the message claimed; cents given. The caller commits."""
-    given = allocate(booked, lock_payment(claim.payment_id), actor=actor) if booked.unallocated_cents else 0
+    given = allocate(transaction, lock_payment(claim.payment_id), actor=actor) if transaction.unallocated_cents else 0
     if given:
-        _decide(claim, SubmissionState.ACCEPTED, booked, user_id=None, actor=actor)
+        _decide(claim, SubmissionState.ACCEPTED, transaction, user_id=None, actor=actor)
     return given

@@ -30,7 +30,7 @@ SHORTEST_PREFIX = 6  # M-Pesa cuts and lengthens business names; less than this 
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedPayment:
     """What a message that may be a payment to us says."""
 
     receipt: str
@@ -40,7 +40,7 @@ class Stated:
 
 
 @dataclass(frozen=True)
-class Claim:
+class SmsCheck:
     """What a message comes to. reason: verified, already_used or unproven; money: only where it holds.
 
     contradicts: M-Pesa told us of this receipt, and of something else. Never for the eyes of who pasted it.
@@ -51,16 +51,16 @@ class Claim:
     contradicts: bool = False
 
 
-def stated_in(text: str) -> Stated | None:
+def stated_in(text: str) -> StatedPayment | None:
     """Receipt, amount, business, date and time, all of them, or None."""
     sms = parse_sms(text)
     if not (sms.receipt and sms.amount_cents and sms.paid_to and sms.date and sms.time):
         return None
     at = datetime.combine(sms.date, sms.time, tzinfo=clock.NAIROBI)
-    return Stated(sms.receipt, sms.amount_cents, at, sms.account or "")
+    return StatedPayment(sms.receipt, sms.amount_cents, at, sms.account or "")
 
 
-def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int, least_cents: int) -> Stated:
+def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int, least_cents: int) -> StatedPayment:
     """What the message says, if it may be a payment to us for this price. Raises Refused; its code is the reason.
 
     least_cents: the price of the cheapest thing on sale, so that nobody is sent to look for a cheaper one.
@@ -105,20 +105,20 @@ def read(tenant: Tenant, gateway: Gateway, text: str, *, price_cents: int, least
     return stated
 
 
-def examine(gateway: Gateway, stated: Stated, *, msisdn: str | None) -> Claim:
+def examine(gateway: Gateway, stated: StatedPayment, *, msisdn: str | None) -> SmsCheck:
     """Hold what a message says against the money we know. Inside the transaction that will use the money.
 
     msisdn: the number that its sender says paid; compared where M-Pesa told us of one.
     """
     money = by_receipt(gateway.tenant_id, gateway.environment, stated.receipt)
     if money is None or not _is_told_by(money, stated, msisdn):
-        return Claim("unproven", contradicts=money is not None)
+        return SmsCheck("unproven", contradicts=money is not None)
     if money.unallocated_cents < money.amount_cents or money.merged_into_id:
-        return Claim("already_used")
-    return Claim("verified", money)
+        return SmsCheck("already_used")
+    return SmsCheck("verified", money)
 
 
-def _is_told_by(money: Transaction, stated: Stated, msisdn: str | None) -> bool:
+def _is_told_by(money: Transaction, stated: StatedPayment, msisdn: str | None) -> bool:
     typed = messages.normalise_account(without_phone(stated.account)[:40])  # as `book` keeps it
     known = messages.normalise_account(money.account)
     payer = personal.phone_hash(msisdn, money.tenant_id) if msisdn and money.phone_hash else money.phone_hash

@@ -170,7 +170,7 @@ def may_push_again_at(push: Push) -> datetime | None:
 
 
 @dataclass(frozen=True)
-class Claimed:
+class Leased:
     """A push that this worker alone may send: plain values, readable without a transaction."""
 
     push_id: int
@@ -178,7 +178,7 @@ class Claimed:
     prompt: daraja.StkPrompt
 
 
-def claim(push_id: int, *, hook_url: str) -> Claimed | None:
+def lease(push_id: int, *, hook_url: str) -> Leased | None:
     """Take a created push for sending; None where another did, or there is nothing left to ask for.
 
     hook_url: the address of hooks, `https://host/hooks`. The caller commits before sending.
@@ -219,7 +219,7 @@ def claim(push_id: int, *, hook_url: str) -> Claimed | None:
     ):
         return None
     gateway = push.gateway
-    return Claimed(
+    return Leased(
         push.id,
         gateway.id,
         daraja.StkPrompt(

@@ -62,7 +62,7 @@ def expedite(payment_id: int) -> None:
     with transaction():
         is_put_first = ask_now(push.id)
     if is_put_first:
-        queue.ring(queue.QUERIES)
+        queue.enqueue(queue.QUERIES)
 
 
 def ask_now(push_id: int) -> bool:
@@ -82,7 +82,7 @@ def ask_now(push_id: int) -> bool:
     return result.rowcount == 1
 
 
-def claim(push_id: int) -> tuple[int, str] | None:
+def lease(push_id: int) -> tuple[int, str] | None:
     """(gateway id, CheckoutRequestID) of a push to ask about; None where another worker asks. The caller commits."""
     push = db.session.get(Push, push_id)
     now = clock.now()

@@ -71,28 +71,30 @@ def balance_cents(customer: Customer, environment: str) -> int:
     return -post.balance(customer.tenant_id, environment, post.wallet(customer.id))
 
 
-def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
+def credit(transaction: Transaction, customer: Customer, *, actor: str) -> int:
     """Put all of this money that has no home into a wallet; cents put. The caller commits."""
-    if booked.tenant_id != customer.tenant_id:
+    if transaction.tenant_id != customer.tenant_id:
         raise NotFound(_("There is no such customer here."))
-    if booked.credited_cents:
+    if transaction.credited_cents:
         raise Conflict(_("A part of this payment is in a wallet already; place the rest on an invoice, or refund it."))
-    put = booked.unallocated_cents
+    put = transaction.unallocated_cents
     if not put:
         return 0
     lines = {post.SUSPENSE: put, post.wallet(customer.id): -put}
     for again in ("", "/again"):  # what `free` took out of this wallet, put back into it
-        reference = f"{booked.uid}/{customer.id}{again}"
-        if post.post(booked.tenant_id, booked.environment, "credited", reference, occurred_at=clock.now(), lines=lines):
+        reference = f"{transaction.uid}/{customer.id}{again}"
+        if post.post(
+            transaction.tenant_id, transaction.environment, "credited", reference, occurred_at=clock.now(), lines=lines
+        ):
             break
     else:
         raise Conflict(_("This payment was in this wallet twice already; place it on an invoice, or refund it."))
-    booked.credited_cents += put
-    booked.unallocated_cents, booked.unplaced_why = 0, ""
+    transaction.credited_cents += put
+    transaction.unallocated_cents, transaction.unplaced_why = 0, ""
     chain.record(
-        booked.tenant_id,
+        transaction.tenant_id,
         "transaction",
-        booked.id,
+        transaction.id,
         "credited",
         actor=actor,
         new=f"customer:{customer.id}",
@@ -102,28 +104,28 @@ def credit(booked: Transaction, customer: Customer, *, actor: str) -> int:
     return put
 
 
-def free(booked: Transaction, *, actor: str) -> None:
+def free(transaction: Transaction, *, actor: str) -> None:
     """Take money out of the wallet that it was put into on another system's word: M-Pesa says what it was for.
 
     What its owner has spent of it meanwhile cannot be: then all of it stays, for staff to settle. The caller commits.
     """
-    if booked.channel != GUESSED or not booked.credited_cents:
+    if transaction.channel != GUESSED or not transaction.credited_cents:
         return
-    customer = lock_customer(customer_credited(booked))
-    taken = booked.credited_cents
-    if balance_cents(customer, booked.environment) < taken:
+    customer = lock_customer(customer_credited(transaction))
+    taken = transaction.credited_cents
+    if balance_cents(customer, transaction.environment) < taken:
         return
     lines = {post.wallet(customer.id): taken, post.SUSPENSE: -taken}
-    reference = f"{booked.uid}/{customer.id}"
+    reference = f"{transaction.uid}/{customer.id}"
     if not post.post(
-        booked.tenant_id, booked.environment, "credit_undone", reference, occurred_at=clock.now(), lines=lines
+        transaction.tenant_id, transaction.environment, "credit_undone", reference, occurred_at=clock.now(), lines=lines
     ):
         return
-    booked.credited_cents, booked.unallocated_cents = 0, taken
+    transaction.credited_cents, transaction.unallocated_cents = 0, taken
     chain.record(
-        booked.tenant_id,
+        transaction.tenant_id,
         "transaction",
-        booked.id,
+        transaction.id,
         "credit_undone",
         actor=actor,
         old=f"customer:{customer.id}",

@@ -18,8 +18,8 @@ from portal.kernel.logs import logger
 from portal.kernel.phone import for_screens
 from portal.kernel.states import move
 from portal.payments import booking
-from portal.payments.booking import Arrival
-from portal.payments.models import TO_AGREE, Customer, Hearsay, InboxItem, Transaction
+from portal.payments.booking import IncomingPayment
+from portal.payments.models import TO_AGREE, Customer, InboxItem, Transaction, UnverifiedReport
 from portal.payments.states import ReportState
 from portal.payments.wallets import wallets
 
@@ -31,7 +31,7 @@ def hold(item: InboxItem, gateway: Gateway, told: messages.StkCallback, receipt:
     """Write another system's word down; False where a word of this receipt is held already. The caller commits."""
     tenant_id = gateway.tenant_id
     insert = upsert_nothing(
-        Hearsay,
+        UnverifiedReport,
         unique=["tenant_id", "environment", "receipt"],
         tenant_id=tenant_id,
         uid=new_uid(),
@@ -43,7 +43,7 @@ def hold(item: InboxItem, gateway: Gateway, told: messages.StkCallback, receipt:
         phone_hash=personal.phone_hash(told.msisdn, tenant_id) if told.msisdn else None,
         payer_shown=for_screens(told.msisdn) if told.msisdn else "",
         occurred_at=told.occurred_at or item.received_at,
-    ).returning(Hearsay.id)
+    ).returning(UnverifiedReport.id)
     held_id = db.session.execute(insert).scalar()
     if held_id is None:
         return False
@@ -53,13 +53,13 @@ def hold(item: InboxItem, gateway: Gateway, told: messages.StkCallback, receipt:
     return True
 
 
-def of_receipt(gateway: Gateway, receipt: str) -> Hearsay | None:
+def of_receipt(gateway: Gateway, receipt: str) -> UnverifiedReport | None:
     """What was held of this receipt, whatever became of it, or None."""
     return db.session.scalars(
-        select(Hearsay).where(
-            Hearsay.tenant_id == gateway.tenant_id,
-            Hearsay.environment == gateway.environment,
-            Hearsay.receipt == receipt,
+        select(UnverifiedReport).where(
+            UnverifiedReport.tenant_id == gateway.tenant_id,
+            UnverifiedReport.environment == gateway.environment,
+            UnverifiedReport.receipt == receipt,
         )
     ).one_or_none()
 
@@ -69,14 +69,14 @@ def compare() -> None:
     told_of = (
         select(Transaction.id)
         .where(
-            Transaction.tenant_id == Hearsay.tenant_id,
-            Transaction.environment == Hearsay.environment,
-            Transaction.receipt == Hearsay.receipt,
+            Transaction.tenant_id == UnverifiedReport.tenant_id,
+            Transaction.environment == UnverifiedReport.environment,
+            Transaction.receipt == UnverifiedReport.receipt,
         )
         .scalar_subquery()  # each held word looks its receipt up; a join might begin with all the money there is
     )
-    told = select(Hearsay.id, told_of).where(TO_AGREE.waits, told_of.is_not(None))
-    told = told.order_by(Hearsay.id).limit(BATCH)
+    told = select(UnverifiedReport.id, told_of).where(TO_AGREE.waits, told_of.is_not(None))
+    told = told.order_by(UnverifiedReport.id).limit(BATCH)
     for held_id, transaction_id in db.session.execute(told).all():
         try:
             with transaction():
@@ -86,7 +86,9 @@ def compare() -> None:
 
 
 def _settle(held_id: int, transaction_id: int) -> None:
-    held = db.session.get_one(Hearsay, held_id, with_for_update=True)  # before the money, as a person's decision does
+    held = db.session.get_one(
+        UnverifiedReport, held_id, with_for_update=True
+    )  # before the money, as a person's decision does
     booked = booking.lock_with_payments(transaction_id)
     fits = held.amount_cents == booked.amount_cents and _may_be_of(held, booked)
     if not _decide(held, ReportState.AGREED if fits else ReportState.REFUSED, booked, actor=booked.channel):
@@ -95,7 +97,7 @@ def _settle(held_id: int, transaction_id: int) -> None:
         wallets.credit(booked, customer, actor=CHANNEL)
 
 
-def _may_be_of(held: Hearsay, booked: Transaction) -> bool:
+def _may_be_of(held: UnverifiedReport, booked: Transaction) -> bool:
     """Whether M-Pesa does not name another payer, as far as it shows one."""
     if booked.phone_hash is not None:
         return booked.phone_hash == held.phone_hash
@@ -112,7 +114,7 @@ def _has_no_home(booked: Transaction) -> bool:
     )
 
 
-def _named_by(held: Hearsay) -> Customer | None:
+def _named_by(held: UnverifiedReport) -> Customer | None:
     if held.phone_hash is None:
         return None
     mine = select(Customer).where(Customer.tenant_id == held.tenant_id, Customer.phone_hash == held.phone_hash)
@@ -120,7 +122,7 @@ def _named_by(held: Hearsay) -> Customer | None:
 
 
 def _decide(
-    held: Hearsay,
+    held: UnverifiedReport,
     state: ReportState,
     booked: Transaction | None,
     *,
@@ -139,7 +141,7 @@ def _decide(
     return True
 
 
-def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Hearsay:
+def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> UnverifiedReport:
     """A person has found the money: it is booked, and goes into the wallet of who paid, or waits to be placed.
 
     Raises Conflict where it was decided otherwise. The caller commits.
@@ -148,7 +150,7 @@ def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Hears
     if held.state == ReportState.HELD:
         booked = booking.book(
             held.gateway,
-            Arrival(
+            IncomingPayment(
                 channel=CHANNEL,
                 amount_cents=held.amount_cents,
                 occurred_at=held.occurred_at,
@@ -169,7 +171,7 @@ def agree(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> Hears
     return held
 
 
-def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: str) -> Hearsay:
+def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: str) -> UnverifiedReport:
     """A person has not found the money. Raises Conflict where it was agreed to. The caller commits."""
     why = why.replace("\0", "").strip()
     if not why:
@@ -183,25 +185,29 @@ def refuse(tenant_id: int, uid: str, *, why: str, user_id: int | None, actor: st
     return held
 
 
-def _of_tenant(tenant_id: int, uid: str) -> Hearsay:
+def _of_tenant(tenant_id: int, uid: str) -> UnverifiedReport:
     held = db.session.scalars(
-        select(Hearsay).where(Hearsay.tenant_id == tenant_id, Hearsay.uid == uid).with_for_update()
+        select(UnverifiedReport)
+        .where(UnverifiedReport.tenant_id == tenant_id, UnverifiedReport.uid == uid)
+        .with_for_update()
     ).one_or_none()
     if held is None:
         raise NotFound(_("There is no such message here."))
     return held
 
 
-def waiting(tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN) -> tuple[list[Hearsay], int | None]:
+def waiting(
+    tenant_id: int, *, after_id: int | None = None, rows: int = SHOWN
+) -> tuple[list[UnverifiedReport], int | None]:
     """(words that wait for M-Pesa, a statement or a person, oldest first, the id to go on after or None)."""
-    held = select(Hearsay).where(Hearsay.tenant_id == tenant_id, TO_AGREE.waits)
+    held = select(UnverifiedReport).where(UnverifiedReport.tenant_id == tenant_id, TO_AGREE.waits)
     if after_id is not None:
-        held = held.where(Hearsay.id > after_id)
-    found = list(db.session.scalars(held.order_by(Hearsay.id).limit(rows + 1)))
+        held = held.where(UnverifiedReport.id > after_id)
+    found = list(db.session.scalars(held.order_by(UnverifiedReport.id).limit(rows + 1)))
     return found[:rows], found[rows - 1].id if len(found) > rows else None
 
 
 def waiting_count(tenant_id: int) -> int:
     """How many of them wait."""
-    held = select(func.count()).where(Hearsay.tenant_id == tenant_id, TO_AGREE.waits)
+    held = select(func.count()).where(UnverifiedReport.tenant_id == tenant_id, TO_AGREE.waits)
     return db.session.scalar(held) or 0

@@ -88,7 +88,7 @@ def test_after_one_callback_found_the_database_away_the_next_ones_do_not_wait_fo
         asked.append(token)
         raise OperationalError("SELECT", {}, Exception("silent"))
 
-    monkeypatch.setattr(inbox, "door_of", away)
+    monkeypatch.setattr(inbox, "gateway_by_token", away)
     for _time in range(3):
         answer = product.client().post("/hooks/abc/c2b/confirmation", data=b"{}")
         assert answer.status_code == 200

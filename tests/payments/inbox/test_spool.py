@@ -183,7 +183,7 @@ def test_whatever_stops_one_step_of_the_sweep_stops_no_other(
 
     for step in ("expire_pushes", "take_in_spool", "close_forgotten"):
         monkeypatch.setattr(jobs, step, fail if step == at_fault else lambda step=step: done.append(step))
-    monkeypatch.setattr(queue, "ring", lambda bell: done.append(bell.name))
+    monkeypatch.setattr(queue, "enqueue", lambda bell: done.append(bell.name))
     with product.inside():
         assert scheduler.sweep(0) is True
     expected = {"expire_pushes", "take_in_spool", "close_forgotten", "drain", "pull"} - {at_fault}

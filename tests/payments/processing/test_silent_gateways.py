@@ -250,7 +250,7 @@ def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(prod
     ask(product, "mlima")
     with product.app.app_context(), transaction():
         push_id = db.session.query(Push).one().id
-        assert stk.claim(push_id, hook_url="http://h/hooks") is not None
+        assert stk.lease(push_id, hook_url="http://h/hooks") is not None
     later(110)
     with product.inside():
         jobs.expire_pushes()
@@ -284,7 +284,7 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
     """money.md C30: the loop took the same push up again and again for two minutes."""
     ask(product, "mlima"), ask(product, "bahari")
     tries: list[int] = []
-    real = stk.claim
+    real = stk.lease
 
     def claim(push_id: int, **named: Any) -> Any:
         tries.append(push_id)
@@ -292,7 +292,7 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
             raise error
         return real(push_id, **named)
 
-    monkeypatch.setattr(stk, "claim", claim)
+    monkeypatch.setattr(stk, "lease", claim)
     if error is None:
         with product.app.app_context(), transaction():
             first = db.session.query(Push).order_by(Push.id).first()
@@ -374,7 +374,7 @@ def test_a_question_that_fails_unforeseen_is_put_off(product: Product, monkeypat
     def claim(_request_id: int) -> None:
         raise ValueError(json.dumps({"a": "bad row"}))
 
-    monkeypatch.setattr(questions, "claim", claim)
+    monkeypatch.setattr(questions, "lease", claim)
     with product.inside():
         request_jobs.send_due()
         put_off = db.session.get_one(MpesaRequest, asked)

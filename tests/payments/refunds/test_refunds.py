@@ -560,5 +560,5 @@ def test_an_hour_without_a_word_begins_when_a_refund_truly_leaves(product: Produ
             assert refunds.may_be_resolved(refunds.lock(refund_id))
         with transaction():
             assert refunds.may_still_go(db.session.get_one(MpesaRequest, request_id))
-            assert daraja_requests.claim(request_id, public_url="https://mlango.example") is not None
+            assert daraja_requests.lease(request_id, public_url="https://mlango.example") is not None
             assert not refunds.may_be_resolved(refunds.lock(refund_id))

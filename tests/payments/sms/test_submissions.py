@@ -11,7 +11,7 @@ from portal import fulfilment
 from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
-from portal.payments.models import Claim, Payment, Transaction
+from portal.payments.models import Payment, SmsSubmission, Transaction
 from portal.payments.processing import jobs
 from portal.payments.sms import submissions
 from portal.tenants.models import Tenant
@@ -90,7 +90,7 @@ def test_what_is_no_payment_to_us_is_refused_at_once(product: Product, text: Any
     said = paste(product, text())
     assert (said["status"], said["reason"]) == ("rejected", reason) and grants(product) == []
     with product.inside():
-        assert db.session.query(Claim).count() == 0 and db.session.query(Payment).count() == 0
+        assert db.session.query(SmsSubmission).count() == 0 and db.session.query(Payment).count() == 0
 
 
 def test_another_device_cannot_use_the_message(product: Product) -> None:
@@ -181,7 +181,7 @@ def test_m_pesas_own_word_settles_the_claim_without_a_second_booking(product: Pr
     with product.inside():
         money = db.session.query(Transaction).one()
         assert (money.channel, money.unallocated_cents) == ("c2b", (amount - 50) * 100)
-        assert db.session.query(Claim).one().transaction_id == money.id
+        assert db.session.query(SmsSubmission).one().transaction_id == money.id
     assert product.books() == []
 
 
@@ -211,7 +211,7 @@ def test_the_queue_belongs_to_one_business_and_its_counter(product: Product) -> 
     without_api(product)
     paste(product, message(receipt(8)))
     with product.inside():
-        uid = db.session.query(Claim.uid).scalar()
+        uid = db.session.query(SmsSubmission.uid).scalar()
     for name, status in (("chege", 404), ("wanjiru", 403), ("njeri", 403)):
         browser = product.browser_of(name)
         form = {"csrf_token": csrf_of(browser, "/staff/customers"), "reason": "x"}
@@ -219,7 +219,7 @@ def test_the_queue_belongs_to_one_business_and_its_counter(product: Product) -> 
             assert browser.post(f"/staff/claims/{uid}/{verb}", data=form).status_code == status
     assert receipt(8) not in product.browser_of("chege").get("/staff/claims").text
     with product.inside():
-        assert db.session.query(Claim.state).scalar() == "queued"
+        assert db.session.query(SmsSubmission.state).scalar() == "queued"
 
 
 def test_a_claim_is_accepted_once_however_many_click(either_product: Product) -> None:
@@ -227,7 +227,7 @@ def test_a_claim_is_accepted_once_however_many_click(either_product: Product) ->
     without_api(product)
     token, tenant_id = paste(product, message(receipt(1)))["paymentId"], product.tenant_id()
     with product.inside():
-        uid = db.session.query(Claim.uid).scalar()
+        uid = db.session.query(SmsSubmission.uid).scalar()
 
     def accept() -> str:
         with transaction():
@@ -257,7 +257,7 @@ def test_accepting_refusing_and_m_pesas_word_at_once_agree(either_product: Produ
     for number in range(1, 5):
         token = paste(product, message(receipt(number)))["paymentId"]
         with product.inside():
-            uid = db.session.query(Claim.uid).filter_by(receipt=receipt(number)).scalar()
+            uid = db.session.query(SmsSubmission.uid).filter_by(receipt=receipt(number)).scalar()
         body = c2b_body(receipt=receipt(number), amount=50, account="")
         product.client().post(f"{hook}/c2b/confirmation", json=body)
 
@@ -279,7 +279,7 @@ def test_accepting_refusing_and_m_pesas_word_at_once_agree(either_product: Produ
         together(product, *work)
         product.work()
         with product.inside():
-            claim = db.session.query(Claim).filter_by(receipt=receipt(number)).one()
+            claim = db.session.query(SmsSubmission).filter_by(receipt=receipt(number)).one()
             assert db.session.query(Transaction).filter_by(receipt=receipt(number)).count() == 1
             assert (product_state(token) == "paid") == (claim.state == "accepted")
     assert product.books() == []
@@ -303,7 +303,7 @@ def test_one_message_is_one_claim_however_many_paste_it(either_product: Product,
     first = "unverified_policy" if policy == "open" else "waits_for_staff"
     assert sorted(said) == ["already_used"] * 7 + [first]
     with product.inside():
-        assert db.session.query(Claim).count() == 1 and db.session.query(Payment).count() == 1
+        assert db.session.query(SmsSubmission).count() == 1 and db.session.query(Payment).count() == 1
         assert db.session.query(AccessGrant).count() == (1 if policy == "open" else 0)
 
 
@@ -334,7 +334,7 @@ def test_whatever_happens_to_a_claim_money_is_booked_once(product: Product, step
     token, is_told, state = None, False, None
     for step in ["paste", *steps]:
         with product.inside():
-            uid = db.session.query(Claim.uid).filter_by(receipt=receipt(number)).scalar()
+            uid = db.session.query(SmsSubmission.uid).filter_by(receipt=receipt(number)).scalar()
         if step == "paste":
             token = token or paste(product, message(receipt(number)), mac=mac).get("paymentId")
         elif step == "c2b":
@@ -359,7 +359,7 @@ def test_whatever_happens_to_a_claim_money_is_booked_once(product: Product, step
     with product.inside():
         money = db.session.query(Transaction).filter_by(receipt=receipt(number)).all()
         assert len(money) == int(is_told or state == "accepted")
-        claim = db.session.query(Claim).filter_by(receipt=receipt(number)).one()
+        claim = db.session.query(SmsSubmission).filter_by(receipt=receipt(number)).one()
         assert claim.state == (state or "queued")
     assert token and (product.status(token)["status"] == "paid") == (state == "accepted")
     assert product.books() == []

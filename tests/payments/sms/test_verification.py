@@ -13,7 +13,7 @@ from portal.hotspot.models import Package
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments import daraja_requests, transaction_status
-from portal.payments.models import Claim, MpesaRequest, Transaction
+from portal.payments.models import MpesaRequest, SmsSubmission, Transaction
 from portal.payments.sms import verification
 from portal.payments.sms.parser import parse_sms
 from portal.tenants.models import Tenant
@@ -292,7 +292,7 @@ def test_a_policy_of_open_counts_the_network_and_the_tenant(product: Product) ->
     assert sum(opened(n, "192.0.2.1") for n in range(12)) == 6
     assert sum(opened(n, f"198.51.100.{n}") for n in range(20, 50)) == 14, "20 a day in all"
     with product.app.app_context(), transaction():
-        for claim in db.session.query(Claim).filter(Claim.opened_at.is_not(None)).limit(5):
+        for claim in db.session.query(SmsSubmission).filter(SmsSubmission.opened_at.is_not(None)).limit(5):
             claim.state = "accepted"
     assert opened(60, "203.0.113.9"), "what the staff found is not counted any more"
     assert len(grants(product)) == 21

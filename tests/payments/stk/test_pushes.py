@@ -225,7 +225,7 @@ def test_a_prompt_that_waited_two_minutes_rings_no_more(product: Product, daraja
             waiting = pushes.request_push(payment_id, new_phone(), actor="test").push.id
         later(119)
         with transaction():
-            assert pushes.claim(waiting, hook_url="http://test/hooks") is not None, "within two minutes it rings"
+            assert pushes.lease(waiting, hook_url="http://test/hooks") is not None, "within two minutes it rings"
     other = product.invoice(500)[1]
     with product.app.app_context(), transaction():
         payment_id = db.session.query(Payment.id).filter_by(token=other).scalar()
@@ -371,7 +371,7 @@ def test_a_push_whose_sender_was_killed_is_asked_about_not_sent_again(product: P
     ask(product)
     push_id = push_of(product).id
     with product.app.app_context(), transaction():
-        assert pushes.claim(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
+        assert pushes.lease(push_id, hook_url="http://h/hooks") is not None  # and here the worker dies
     later(121)
     product.work(rounds=1)
     assert push_of(product).state == "unconfirmed" and not any(call.request.url == PUSH for call in daraja.calls)

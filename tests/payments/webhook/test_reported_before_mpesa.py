@@ -9,7 +9,7 @@ from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.c2b import unresolved
-from portal.payments.models import Hearsay, InboxItem, MpesaRequest, Transaction
+from portal.payments.models import InboxItem, MpesaRequest, Transaction, UnverifiedReport
 from portal.payments.webhook import unverified_reports
 from portal.reconciliation import statements
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
@@ -92,7 +92,7 @@ def agree(product: Product) -> None:
     """A person finds the money that another system told of."""
     product.work()
     with product.app.app_context(), transaction():
-        held = db.session.query(Hearsay).one()
+        held = db.session.query(UnverifiedReport).one()
         unverified_reports.agree(held.tenant_id, held.uid, user_id=None, actor="test")
 
 

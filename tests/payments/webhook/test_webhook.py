@@ -13,7 +13,7 @@ from portal import fulfilment
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
 from portal.kernel.logs import mask_text
-from portal.payments.models import Hearsay, InboxItem, Transaction, Witness
+from portal.payments.models import InboxItem, Transaction, TransactionSource, UnverifiedReport
 from portal.payments.processing import jobs
 from portal.payments.webhook import unverified_reports
 from portal.tenants.models import Tenant
@@ -44,7 +44,7 @@ def mpesa_tells(
 
 def held(product: Product) -> list[str]:
     with product.inside():
-        return [one.state for one in db.session.query(Hearsay).order_by(Hearsay.id)]
+        return [one.state for one in db.session.query(UnverifiedReport).order_by(UnverifiedReport.id)]
 
 
 def press(product: Product, verb: str, name: str = "brian", **form: str) -> Any:
@@ -108,7 +108,7 @@ def test_a_held_word_is_not_told_again_with_another_amount(product: Product) -> 
         ("done", f"Receipt {receipt(1)} was told before."),
     ]
     with product.inside():
-        assert [one.amount_cents for one in db.session.query(Hearsay)] == [10_000]
+        assert [one.amount_cents for one in db.session.query(UnverifiedReport)] == [10_000]
 
 
 @pytest.mark.parametrize("shown", ["2547 ***** 126", "254712345126"])
@@ -187,7 +187,7 @@ def test_an_accountant_and_another_business_decide_nothing(product: Product) -> 
     post(product, told(new_phone()))
     product.work()
     with product.inside():
-        uid = db.session.query(Hearsay.uid).scalar()
+        uid = db.session.query(UnverifiedReport.uid).scalar()
     for name, status in (("chege", 404), ("njeri", 403)):
         browser = product.browser_of(name)
         form = {"csrf_token": csrf_of(browser, "/staff/customers"), "reason": "x"}
@@ -205,7 +205,7 @@ def test_agreeing_refusing_and_m_pesas_word_at_once_are_one_decision(either_prod
     product.work()
     tenant_id, hook = product.tenant_id(), product.hook()
     with product.inside():
-        uid = db.session.query(Hearsay.uid).scalar()
+        uid = db.session.query(UnverifiedReport.uid).scalar()
     product.client().post(f"{hook}/c2b/confirmation", json=c2b_body(receipt=receipt(1), amount=100, account="NOBODY"))
 
     def decide(verb: str) -> str:
@@ -266,7 +266,7 @@ def test_a_key_belongs_to_one_business(product: Product) -> None:
     post(product, told(phone), "key-of-bahari")
     product.work()
     with product.inside():
-        assert db.session.query(Hearsay).one().tenant_id == product.tenant_id("bahari")
+        assert db.session.query(UnverifiedReport).one().tenant_id == product.tenant_id("bahari")
     assert receipt(1) not in product.browser_of("brian").get("/staff/claims").text
 
 
@@ -309,7 +309,7 @@ def test_a_receipt_known_from_m_pesa_gets_a_second_witness_and_no_second_credit(
     assert outcomes(product)[-1] == ("rejected", f"Receipt {receipt(1)} is known with another amount.")
     with product.inside():
         assert [row.channel for row in db.session.query(Transaction)] == ["c2b"]
-        assert [row.channel for row in db.session.query(Witness)] == ["webhook"]
+        assert [row.channel for row in db.session.query(TransactionSource)] == ["webhook"]
     assert product.books() == []
 
 
