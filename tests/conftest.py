@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flask import has_app_context
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
@@ -56,11 +57,12 @@ def prepare_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 @pytest.fixture(autouse=True)
 def _true_time() -> Iterator[None]:
-    """Every test starts at the true time, remembering no other test's gateways."""
+    """Every test starts at the true time, remembering no other test's gateways, and leaves no application open."""
     inbox.forget_doors()
     yield
     clock.reset()
     logs.clear()
+    assert not has_app_context(), "this test left an application context open: the next one would read its session"
 
 
 NOBODY_LISTENS = "http://127.0.0.1:9"

@@ -148,7 +148,7 @@ def test_every_sealed_column_says_what_its_values_are_sealed_as(product: Product
         if one.key.endswith("_sealed") or "sealed_as" in one.columns[0].info
     }
     assert None not in said.values() and len(said) == 26
-    assert said["stk_pushes.checkout_sealed"] == "checkout" and said["claims.text_sealed"] == "personal"
+    assert said["stk_pushes.checkout_sealed"] == "checkout" and said["sms_submissions.text_sealed"] == "personal"
     assert said["access_grants.password_sealed"] == said["device_sign_ins.password_sealed"] == "access"
     assert said["gateways.passkey_sealed"] == "gateway.passkey" and said["invoices.payer_phone_sealed"] == "phone"
     assert said["outbox.payload_sealed"] == "outbox" and said["inbox.body_sealed"] == "personal"

@@ -243,7 +243,7 @@ def form_of(fields: dict[str, str], content: bytes, name: str) -> tuple[bytes, s
 
 
 WRITTEN = (
-    "transactions", "allocations", "ledger_journals", "ledger_lines", "statement_rows", "reconciliations", "witnesses",
+    "transactions", "allocations", "ledger_journals", "ledger_lines", "statement_rows", "reconciliations", "transaction_sources",
 )  # fmt: skip
 
 
