@@ -185,4 +185,7 @@ def served(
     made.daraja_url, made.url = simulator.url, serving.url
     yield made
     serving.stop()
+    store = simulator.app.extensions["simulator"].store
+    store.move_clock(None)  # M-Pesa's clock is the next test's too
+    store.run("DELETE FROM faults")
     closed_product(made)
