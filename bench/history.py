@@ -128,8 +128,9 @@ class _Writer:
         self._insert(Purchase, own | {"payment_id": by_id, "package_id": str(package_id), "mac": device})
         self._insert(
             AccessGrant, own | {
-                "purchase_id": by_id, "username": "'UKA' || i", "password_sealed": "'sealed'", "starts_at": at,
-                "expires_at": at,
+                "purchase_id": by_id, "package_id": str(package_id), "leader_id": by_id, "mac": device,
+                "username": "'UKA' || i", "password": "'password'", "starts_at": at, "expires_at": at,
+                "provision_at": "NULL",
             },
         )  # fmt: skip
         self._insert(

@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "sites",
     "users",
     "api_keys",
     "audit_chain_heads",
@@ -29,8 +30,8 @@ TABLES = (  # in the order in which they point at each other
     "notices",
     "outbox",
     "packages",
+    "package_sites",
     "patients",
-    "routers",
     "ledger_lines",
     "payments",
     "reconciliations",
@@ -38,6 +39,8 @@ TABLES = (  # in the order in which they point at each other
     "purchases",
     "stk_pushes",
     "access_grants",
+    "provisionings",
+    "access_sessions",
     "device_sign_ins",
     "appointments",
     "inbox",
@@ -128,6 +131,43 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "sites",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("identity", sa.String(length=60), nullable=False),
+        sa.Column("address", sa.String(length=45), nullable=False),
+        sa.Column("secret", sa.String(length=64), nullable=False),
+        sa.Column("coa_port", sa.Integer(), nullable=False),
+        sa.Column("login_hosts", sa.Text(), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("api_port", sa.Integer(), nullable=False),
+        sa.Column("api_uses_tls", sa.Boolean(), nullable=False),
+        sa.Column("api_username", sa.String(length=60), nullable=False),
+        sa.Column("api_password_sealed", sa.Text(), nullable=True),
+        sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('radius', 'routeros', 'opennds', 'voucher')", name=op.f("ck_sites_kind")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_sites_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
+        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_sites_tenant_id_name")),
+        sa.UniqueConstraint("token", name=op.f("uq_sites_token")),
+        sa.UniqueConstraint("uid", name=op.f("uq_sites_uid")),
+    )
+    op.create_index("ix_sites_tenant_id", "sites", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "uq_sites_radius_address",
+        "sites",
+        ["address"],
+        unique=True,
+        sqlite_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
+        postgresql_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
+    )
+
     op.create_table(
         "users",
         sa.Column("email", sa.String(length=254), nullable=False),
@@ -429,26 +469,52 @@ def upgrade() -> None:
     op.create_table(
         "packages",
         sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("service", sa.String(length=10), nullable=False),
         sa.Column("kind", sa.String(length=10), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("group_name", sa.String(length=40), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("price_cents", sa.BigInteger(), nullable=False),
         sa.Column("duration_s", sa.BigInteger(), nullable=False),
-        sa.Column("rate", sa.String(length=30), nullable=False),
+        sa.Column("lifetime_s", sa.BigInteger(), nullable=False),
+        sa.Column("online_s", sa.BigInteger(), nullable=True),
+        sa.Column("rate", sa.String(length=60), nullable=False),
         sa.Column("data_cap_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("daily_cap_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("at_cap", sa.String(length=10), nullable=False),
+        sa.Column("throttled_rate", sa.String(length=60), nullable=False),
         sa.Column("devices", sa.Integer(), nullable=False),
+        sa.Column("is_trial", sa.Boolean(), nullable=False),
+        sa.Column("is_hidden", sa.Boolean(), nullable=False),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('hotspot', 'pppoe')", name=op.f("ck_packages_kind")),
+        sa.CheckConstraint("at_cap IN ('stop', 'throttle')", name=op.f("ck_packages_at_cap")),
+        sa.CheckConstraint("kind IN ('time', 'online', 'data', 'mixed')", name=op.f("ck_packages_kind")),
+        sa.CheckConstraint("service IN ('hotspot', 'pppoe')", name=op.f("ck_packages_service")),
         sa.CheckConstraint("duration_s > 0", name=op.f("ck_packages_duration_positive")),
-        sa.CheckConstraint("price_cents > 0", name=op.f("ck_packages_price_positive")),
+        sa.CheckConstraint("lifetime_s > 0", name=op.f("ck_packages_lifetime_positive")),
+        sa.CheckConstraint("price_cents > 0 OR is_trial", name=op.f("ck_packages_price_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_packages_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_packages")),
         sa.UniqueConstraint("uid", name=op.f("uq_packages_uid")),
     )
-    with op.batch_alter_table("packages", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_packages_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index("ix_packages_tenant_id", "packages", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "package_sites",
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_package_sites_package_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_package_sites_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_package_sites_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_package_sites")),
+        sa.UniqueConstraint("package_id", "site_id", name=op.f("uq_package_sites_package_id_site_id")),
+    )
+    op.create_index(op.f("ix_package_sites_site_id"), "package_sites", ["site_id"], unique=False)
 
     op.create_table(
         "patients",
@@ -470,20 +536,6 @@ def upgrade() -> None:
     with op.batch_alter_table("patients", schema=None) as batch_op:
         batch_op.create_index("ix_patients_phone", ["tenant_id", "phone_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_patients_tenant_id"), ["tenant_id", "id"], unique=False)
-
-    op.create_table(
-        "routers",
-        sa.Column("identity", sa.String(length=60), nullable=False),
-        sa.Column("login_host", sa.String(length=100), nullable=False),
-        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_routers_tenant_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_routers")),
-        sa.UniqueConstraint("tenant_id", "identity", name=op.f("uq_routers_tenant_id_identity")),
-    )
-    with op.batch_alter_table("routers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_routers_tenant_id"), ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "ledger_lines",
@@ -762,28 +814,123 @@ def upgrade() -> None:
 
     op.create_table(
         "access_grants",
-        sa.Column("purchase_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("purchase_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("origin", sa.String(length=10), nullable=False),
+        sa.Column("phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("mac", sa.String(length=17), nullable=False),
         sa.Column("username", sa.String(length=40), nullable=False),
-        sa.Column("password_sealed", sa.Text(), nullable=False),
+        sa.Column("password", sa.String(length=40), nullable=False),
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("suspended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("provision_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_access_grants_package_id")),
         sa.ForeignKeyConstraint(["purchase_id"], ["purchases.id"], name=op.f("fk_access_grants_purchase_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_access_grants_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_access_grants")),
         sa.UniqueConstraint("purchase_id", name=op.f("uq_access_grants_purchase_id")),
         sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_access_grants_tenant_id_username")),
     )
+    op.create_index("ix_access_grants_device", "access_grants", ["tenant_id", "mac", "expires_at"], unique=False)
+    op.create_index("ix_access_grants_leader", "access_grants", ["leader_id"], unique=False)
+    op.create_index(
+        "ix_access_grants_provision",
+        "access_grants",
+        ["provision_at"],
+        unique=False,
+        sqlite_where=sa.text("provision_at IS NOT NULL"),
+        postgresql_where=sa.text("provision_at IS NOT NULL"),
+    )
+    op.create_table(
+        "provisionings",
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("grant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("wanted", sa.String(length=5), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("wanted IN ('on', 'off')", name=op.f("ck_provisionings_wanted")),
+        sa.ForeignKeyConstraint(["grant_id"], ["access_grants.id"], name=op.f("fk_provisionings_grant_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_provisionings_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_provisionings_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_provisionings")),
+        sa.UniqueConstraint("site_id", "grant_id", name=op.f("uq_provisionings_site_id_grant_id")),
+    )
+    op.create_index(
+        "ix_provisionings_due",
+        "provisionings",
+        ["next_at"],
+        unique=False,
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_provisionings_grant_id"), "provisionings", ["grant_id"], unique=False)
+    op.create_index("ix_provisionings_tenant_id", "provisionings", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "access_sessions",
+        sa.Column("uid", sa.String(length=32), nullable=False),
+        sa.Column("accounting_id", sa.String(length=64), nullable=False),
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("grant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("username", sa.String(length=64), nullable=False),
+        sa.Column("session_id", sa.String(length=64), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("ip", sa.String(length=45), nullable=False),
+        sa.Column("called_station", sa.String(length=64), nullable=False),
+        sa.Column("nas_port", sa.String(length=64), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("online_s", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_in", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_out", sa.BigInteger(), nullable=False),
+        sa.Column("end_cause", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["grant_id"], ["access_grants.id"], name=op.f("fk_access_sessions_grant_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_access_sessions_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_access_sessions_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_sessions")),
+        sa.UniqueConstraint("accounting_id", name=op.f("uq_access_sessions_accounting_id")),
+    )
+    op.create_index("ix_access_sessions_grant", "access_sessions", ["grant_id", "started_at"], unique=False)
+    op.create_index(
+        "ix_access_sessions_open",
+        "access_sessions",
+        ["tenant_id", "username"],
+        unique=False,
+        sqlite_where=sa.text("stopped_at IS NULL"),
+        postgresql_where=sa.text("stopped_at IS NULL"),
+    )
+    op.create_index(
+        "ix_access_sessions_open_site",
+        "access_sessions",
+        ["site_id", "updated_at"],
+        unique=False,
+        sqlite_where=sa.text("stopped_at IS NULL"),
+        postgresql_where=sa.text("stopped_at IS NULL"),
+    )
+    op.create_index("ix_access_sessions_tenant", "access_sessions", ["tenant_id", "started_at"], unique=False)
 
     op.create_table(
         "device_sign_ins",
         sa.Column("grant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("mac", sa.String(length=17), nullable=False),
         sa.Column("username", sa.String(length=40), nullable=False),
-        sa.Column("password_sealed", sa.Text(), nullable=False),
+        sa.Column("password", sa.String(length=40), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -794,8 +941,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_device_sign_ins")),
         sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_device_sign_ins_tenant_id_username")),
     )
-    with op.batch_alter_table("device_sign_ins", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_device_sign_ins_grant_id"), ["grant_id"], unique=False)
+    op.create_index(op.f("ix_device_sign_ins_grant_id"), "device_sign_ins", ["grant_id"], unique=False)
 
     op.create_table(
         "appointments",

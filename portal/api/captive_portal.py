@@ -13,7 +13,7 @@ from portal.api.schemas import contract, page_of
 from portal.fulfilment import receipt_of
 from portal.gateways import client_factory, settings
 from portal.gateways.models import Gateway
-from portal.hotspot import access, packages, purchases
+from portal.hotspot import packages, purchases
 from portal.hotspot.purchases import Device
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
@@ -180,7 +180,7 @@ def credentials_of(payment: Payment) -> dict[str, Any] | None:
         return None
     return {
         "username": grant.username,
-        "password": access.password_of(grant),
+        "password": grant.password,
         "expiresAt": clock.rfc3339(grant.expires_at),
         "loginUrl": grant.purchase.login_url or None,
     }

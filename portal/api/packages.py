@@ -40,9 +40,9 @@ def for_customers(package: Package) -> dict[str, Any]:
 def for_staff(package: Package) -> dict[str, Any]:
     """The same with kind and rate."""
     return for_customers(package) | {
-        "kind": package.kind,
+        "kind": package.service,
         "rate": package.rate,
-        "forPppoe": package.kind == "pppoe",
+        "forPppoe": package.service == "pppoe",
     }
 
 
@@ -83,7 +83,7 @@ def _read_offer(given: dict[str, Any], *, limit_cents: int) -> packages.Offer:
     rate = fields.read("rate", packages.read_rate, "") if has_rate else fields.read("speed", packages.rate_of_speed, "")
     for_pppoe = given.get("forPppoe")
     kind = str(given.get("kind") or ("pppoe" if for_pppoe else "hotspot"))
-    if kind not in packages.KINDS:
+    if kind not in packages.SERVICES:
         fields.wrong["kind"] = "Must be hotspot or pppoe."
     elif for_pppoe is not None and for_pppoe != (kind == "pppoe"):
         fields.wrong["forPppoe"] = f"A package of kind {kind} cannot have it {'true' if for_pppoe else 'false'}."

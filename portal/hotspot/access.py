@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 
 from portal.audit import chain
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase
-from portal.kernel import clock, vault
+from portal.kernel import clock
 from portal.kernel.db import db, upsert_nothing
 
 _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -49,23 +49,23 @@ def grant(purchase: Purchase, *, receipt: str | None) -> AccessGrant:
         unique=["purchase_id"],
         tenant_id=purchase.tenant_id,
         purchase_id=purchase.id,
+        package_id=purchase.package_id,
+        phone_hash=purchase.payment.phone_hash,
+        mac=purchase.mac,
         username=receipt or new_name(),
-        password_sealed=sealed(new_password(), purchase.tenant_id),
+        password=new_password(),
         starts_at=begins,
-        expires_at=begins + timedelta(seconds=purchase.package.duration_s),
+        expires_at=begins + timedelta(seconds=purchase.package.lifetime_s),
+        provision_at=now,
     ).returning(AccessGrant.id)
     is_new = db.session.execute(insert).scalar() is not None
     opened = db.session.query(AccessGrant).filter_by(purchase_id=purchase.id).one()
+    opened.leader_id = opened.leader_id or opened.id
     if is_new:
         chain.record(purchase.tenant_id, "payment", purchase.payment_id, "access_opened", actor="fulfilment")
     elif opened.ended_at is not None:
         _open_again(opened, now)
     return opened
-
-
-def sealed(password: str, tenant_id: int) -> str:
-    """The password as it is kept."""
-    return vault.seal(password, context=vault.context(vault.ACCESS, tenant_id))
 
 
 def _same_device(purchase: Purchase) -> ColumnElement[bool] | None:
@@ -110,7 +110,7 @@ def _open_again(opened: AccessGrant, now: datetime) -> None:
     begins = max(now, _busy_until(opened.purchase) or now)
     if begins > now or opened.starts_at > now:
         opened.starts_at = begins
-    opened.expires_at, opened.ended_at = begins + left, None
+    opened.expires_at, opened.ended_at, opened.provision_at = begins + left, None, now
     purchase = opened.purchase
     chain.record(purchase.tenant_id, "payment", purchase.payment_id, "access_opened_again", actor="fulfilment")
     db.session.flush()
@@ -122,7 +122,7 @@ def end(opened: AccessGrant, *, why: str, actor: str) -> bool:
     db.session.refresh(opened)
     if not opened.is_open:
         return False
-    opened.ended_at = clock.now()
+    opened.ended_at = opened.provision_at = clock.now()
     _move_up(opened, left=opened.expires_at - max(opened.ended_at, opened.starts_at))
     payment_id = opened.purchase.payment_id
     chain.record(opened.tenant_id, "payment", payment_id, "access_ended", actor=actor, new=opened.username, why=why)
@@ -139,6 +139,7 @@ def _move_up(ended: AccessGrant, *, left: timedelta) -> None:
     for waiting in db.session.scalars(behind.where(AccessGrant.ended_at.is_(None))):
         waiting.starts_at -= left
         waiting.expires_at -= left
+        waiting.provision_at = clock.now()
 
 
 def sign_in_once(opened: AccessGrant) -> tuple[str, str]:
@@ -153,14 +154,12 @@ def sign_in_once(opened: AccessGrant) -> tuple[str, str]:
         grant_id=opened.id,
         mac=opened.purchase.mac,
         username="D" + _random(_CODE_LETTERS, 15),
-        password_sealed="",
+        password=_random(_PASSWORD_LETTERS, 16),
         expires_at=now + SIGN_IN_FOR,
     )
-    password = _random(_PASSWORD_LETTERS, 16)
-    made.password_sealed = sealed(password, opened.tenant_id)
     db.session.add(made)
     db.session.flush()
-    return made.username, password
+    return made.username, made.password
 
 
 def admit_once(tenant_id: int, username: str, password: str, *, mac: str) -> AccessGrant | None:
@@ -174,7 +173,7 @@ def admit_once(tenant_id: int, username: str, password: str, *, mac: str) -> Acc
     ).one_or_none()
     if found is None or not mac or found.mac != mac or not found.grant.is_open:
         return None
-    if not secrets.compare_digest(_opened(found.password_sealed, tenant_id), password):
+    if not secrets.compare_digest(found.password.encode(), password.encode()):
         return None
     use = update(DeviceSignIn).where(DeviceSignIn.id == found.id, DeviceSignIn.used_at.is_(None))
     use = use.where(DeviceSignIn.expires_at > now).values(used_at=now).returning(DeviceSignIn.id)
@@ -186,17 +185,8 @@ def is_password(opened: AccessGrant | None, typed: str) -> bool:
 
     None takes as long as a wrong one: the answer's duration must not tell which codes exist.
     """
-    known = password_of(opened) if opened else _opened(sealed("-" * PASSWORD_LENGTH, 0), 0)
+    known = opened.password if opened else "-" * PASSWORD_LENGTH
     return secrets.compare_digest(known.encode(), "".join(typed.lower().split()).encode()) and opened is not None
-
-
-def _opened(sealed: str, tenant_id: int) -> str:
-    return vault.unseal(sealed, context=vault.context(vault.ACCESS, tenant_id))
-
-
-def password_of(opened: AccessGrant) -> str:
-    """The password, for the page of the person who paid."""
-    return _opened(opened.password_sealed, opened.tenant_id)
 
 
 def chap_response(password: str, *, chap_id: str, chap_challenge: str) -> str:

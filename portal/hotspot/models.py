@@ -2,32 +2,55 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portal.kernel import clock, vault
-from portal.kernel.db import Model, TenantOwned, new_uid, sealed
+from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid, sealed
+from portal.kernel.due import Due
 from portal.payments.models import Payment
+
+TO_PROVISION = Due("access_grants", "provision_at", ("provision_at IS NOT NULL",))
 
 
 class Package(TenantOwned, Model):
-    """Internet for sale. `rate`: RouterOS' form, upload/download, such as `2M/5M`. No cap: NULL."""
+    """Internet for sale. What was sold refers to its row, so a row that was sold never changes its terms.
+
+    service: hotspot or pppoe. kind: what is used up: time (from the purchase on), online (time online), data, or mixed
+    (time and data). duration_s: the time that is sold; lifetime_s: how long after it was opened it ends, whatever is
+    left; online_s: the time online, where that is what is sold. rate: RouterOS' form, upload/download with burst, such
+    as `2M/5M`. No cap: NULL. at_cap: what happens at a data cap, stop or throttle (to throttled_rate). price_cents is
+    zero for a trial alone.
+    """
 
     __tablename__ = "packages"
     __table_args__ = (
-        CheckConstraint("price_cents > 0", name="price_positive"),
+        CheckConstraint("price_cents > 0 OR is_trial", name="price_positive"),
         CheckConstraint("duration_s > 0", name="duration_positive"),
-        CheckConstraint("kind IN ('hotspot', 'pppoe')", name="kind"),
+        CheckConstraint("lifetime_s > 0", name="lifetime_positive"),
+        CheckConstraint("service IN ('hotspot', 'pppoe')", name="service"),
+        CheckConstraint("kind IN ('time', 'online', 'data', 'mixed')", name="kind"),
+        CheckConstraint("at_cap IN ('stop', 'throttle')", name="at_cap"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
-    kind: Mapped[str] = mapped_column(String(10), default="hotspot")
+    service: Mapped[str] = mapped_column(String(10), default="hotspot")
+    kind: Mapped[str] = mapped_column(String(10), default="time")
     name: Mapped[str] = mapped_column(String(60))
+    group_name: Mapped[str] = mapped_column(String(40), default="")
+    position: Mapped[int] = mapped_column(default=0)
     price_cents: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[int] = mapped_column(BigInteger)
-    rate: Mapped[str] = mapped_column(String(30), default="")
+    lifetime_s: Mapped[int] = mapped_column(BigInteger)
+    online_s: Mapped[int | None] = mapped_column(BigInteger)
+    rate: Mapped[str] = mapped_column(String(60), default="")
     data_cap_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    daily_cap_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    at_cap: Mapped[str] = mapped_column(String(10), default="stop")
+    throttled_rate: Mapped[str] = mapped_column(String(60), default="")
     devices: Mapped[int] = mapped_column(default=1)
+    is_trial: Mapped[bool] = mapped_column(default=False)
+    is_hidden: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
 
     @property
@@ -37,14 +60,54 @@ class Package(TenantOwned, Model):
         return f"{down[:-1]} Mbps" if down.endswith("M") else down
 
 
-class Router(TenantOwned, Model):
-    """A router of this tenant. `login_host`: the only host its login form may be on, or codes would leak."""
+class Site(TenantOwned, Model):
+    """A place where internet is sold, and the router that lets people in there.
 
-    __tablename__ = "routers"
-    __table_args__ = (UniqueConstraint("tenant_id", "identity"),)
+    kind: how the router learns who may pass: radius (it asks FreeRADIUS), routeros (we write to its API), opennds (it
+    asks us), or voucher (nobody tells it; codes are brought in by hand). address: where its packets come from and our
+    orders go to, in the management network. secret: its RADIUS secret, readable because FreeRADIUS reads it here.
+    login_hosts: the only hosts, by blanks, that its login form may be on, or codes would leak. token: in addresses that
+    only this router is told.
+    """
 
-    identity: Mapped[str] = mapped_column(String(60))
-    login_host: Mapped[str] = mapped_column(String(100))
+    __tablename__ = "sites"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        CheckConstraint("kind IN ('radius', 'routeros', 'opennds', 'voucher')", name="kind"),
+        Index(
+            "uq_sites_radius_address",
+            "address",
+            unique=True,
+            sqlite_where=text("kind = 'radius' AND closed_at IS NULL"),
+            postgresql_where=text("kind = 'radius' AND closed_at IS NULL"),
+        ),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    name: Mapped[str] = mapped_column(String(60))
+    kind: Mapped[str] = mapped_column(String(10), default="radius")
+    identity: Mapped[str] = mapped_column(String(60), default="")
+    address: Mapped[str] = mapped_column(String(45), default="")
+    secret: Mapped[str] = mapped_column(String(64), default="")
+    coa_port: Mapped[int] = mapped_column(default=3799)
+    login_hosts: Mapped[str] = mapped_column(Text, default="")
+    token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    api_port: Mapped[int] = mapped_column(default=8729)
+    api_uses_tls: Mapped[bool] = mapped_column(default=True)
+    api_username: Mapped[str] = mapped_column(String(60), default="")
+    api_password_sealed: Mapped[str | None] = sealed(vault.ACCESS)
+    last_seen_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+
+
+class PackageSite(TenantOwned, Model, is_paged=False):
+    """Where a package is sold and valid; a package without any row is valid at all of its tenant's sites."""
+
+    __tablename__ = "package_sites"
+    __table_args__ = (UniqueConstraint("package_id", "site_id"),)
+
+    package_id: Mapped[int] = mapped_column(ForeignKey("packages.id"))
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"), index=True)
 
 
 class Purchase(TenantOwned, Model, is_paged=False):
@@ -77,22 +140,39 @@ class Purchase(TenantOwned, Model, is_paged=False):
 
 
 class AccessGrant(TenantOwned, Model, is_paged=False):
-    """A username and password that open the internet between `starts_at` and `expires_at`. One a purchase.
+    """A username and password that open the internet between `starts_at` and `expires_at`. At most one a purchase.
 
-    It starts when what ran on the same device before it is over. `ended_at`: closed before its time, because its money
-    was taken back or never came.
+    It starts when what ran on the same device before it is over. leader_id: the grant that it continues, its own id
+    where it continues none: the same package bought again by the same number for the same device is one pass of several
+    grants, whose ends follow on each other and whose caps add up, and each user name of it opens the whole pass.
+    password: readable, because FreeRADIUS has to know it for CHAP; random and short-lived. mac: the device that it is
+    used on now. origin: purchase, voucher, trial, gift or staff. ended_at: closed before its time, because its money
+    was taken back or never came. provision_at: since when routers have to be told of it; None: nothing is to be told.
     """
 
     __tablename__ = "access_grants"
-    __table_args__ = (UniqueConstraint("tenant_id", "username"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "username"),
+        Index("ix_access_grants_leader", "leader_id"),
+        Index("ix_access_grants_device", "tenant_id", "mac", "expires_at"),
+        TO_PROVISION.index("ix_access_grants_provision"),
+    )
 
-    purchase_id: Mapped[int] = mapped_column(ForeignKey("purchases.id"), unique=True)
+    purchase_id: Mapped[int | None] = mapped_column(ForeignKey("purchases.id"), unique=True)
+    package_id: Mapped[int] = mapped_column(ForeignKey("packages.id"))
+    leader_id: Mapped[int | None] = mapped_column(BigId)
+    origin: Mapped[str] = mapped_column(String(10), default="purchase")
+    phone_hash: Mapped[str | None] = mapped_column(String(64))
+    mac: Mapped[str] = mapped_column(String(17), default="")
     username: Mapped[str] = mapped_column(String(40))
-    password_sealed: Mapped[str] = sealed(vault.ACCESS)
+    password: Mapped[str] = mapped_column(String(40))
     starts_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    suspended_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    provision_at: Mapped[datetime | None] = mapped_column(default=clock.now)
     purchase: Mapped[Purchase] = relationship()
+    package: Mapped[Package] = relationship()
 
     @property
     def is_open(self) -> bool:
@@ -117,7 +197,81 @@ class DeviceSignIn(TenantOwned, Model, is_paged=False):
     grant_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"), index=True)
     mac: Mapped[str] = mapped_column(String(17))
     username: Mapped[str] = mapped_column(String(40))
-    password_sealed: Mapped[str] = sealed(vault.ACCESS)
+    password: Mapped[str] = mapped_column(String(40))
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     grant: Mapped[AccessGrant] = relationship()
+
+
+class AccessSession(TenantOwned, Model, is_paged=False):
+    """One stay online of one device, as the router accounts for it. FreeRADIUS writes it, or who asks the router.
+
+    accounting_id: what makes it one, over all routers. grant_id: of the pass (its leader), NULL for who is online
+    without one. Octets are counted from the customer: in is what they sent. updated_at: when the router last told of
+    it; an open session that it stops telling of is over.
+    """
+
+    __tablename__ = "access_sessions"
+    __table_args__ = (
+        Index("ix_access_sessions_tenant", "tenant_id", "started_at"),
+        Index("ix_access_sessions_grant", "grant_id", "started_at"),
+        Index(
+            "ix_access_sessions_open",
+            "tenant_id",
+            "username",
+            sqlite_where=text("stopped_at IS NULL"),
+            postgresql_where=text("stopped_at IS NULL"),
+        ),
+        Index(
+            "ix_access_sessions_open_site",
+            "site_id",
+            "updated_at",
+            sqlite_where=text("stopped_at IS NULL"),
+            postgresql_where=text("stopped_at IS NULL"),
+        ),
+    )
+
+    uid: Mapped[str] = mapped_column(String(32), default="")
+    accounting_id: Mapped[str] = mapped_column(String(64), unique=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    grant_id: Mapped[int | None] = mapped_column(ForeignKey("access_grants.id"))
+    username: Mapped[str] = mapped_column(String(64))
+    session_id: Mapped[str] = mapped_column(String(64), default="")
+    mac: Mapped[str] = mapped_column(String(17), default="")
+    ip: Mapped[str] = mapped_column(String(45), default="")
+    called_station: Mapped[str] = mapped_column(String(64), default="")
+    nas_port: Mapped[str] = mapped_column(String(64), default="")
+    started_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+    online_s: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_in: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_out: Mapped[int] = mapped_column(BigInteger, default=0)
+    end_cause: Mapped[str] = mapped_column(String(40), default="")
+
+
+TO_BRING_ABOUT = Due("provisionings", "next_at", ("next_at IS NOT NULL",))
+
+
+class Provisioning(TenantOwned, Model):
+    """What one router has to know of one grant: wanted, told, and read back from it.
+
+    wanted: on or off. next_at: when it is tried (again); None: as wanted, or given up. version counts what was wanted,
+    so that an answer to something older changes nothing. confirmed_at: when the router was read and had it so.
+    """
+
+    __tablename__ = "provisionings"
+    __table_args__ = (
+        UniqueConstraint("site_id", "grant_id"),
+        CheckConstraint("wanted IN ('on', 'off')", name="wanted"),
+        TO_BRING_ABOUT.index("ix_provisionings_due"),
+    )
+
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    grant_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"), index=True)
+    wanted: Mapped[str] = mapped_column(String(5))
+    version: Mapped[int] = mapped_column(default=1)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime | None] = mapped_column(default=clock.now)
+    last_error: Mapped[str] = mapped_column(String(300), default="")
+    confirmed_at: Mapped[datetime | None]

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from portal.hotspot import access
 from portal.hotspot.models import AccessGrant
 from portal.kernel import clock
 from portal.kernel.errors import Sentence as _
@@ -14,7 +13,7 @@ def opened(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> 
     """User name, password and end, to the phone that paid; told once. The caller commits, then rings OUTBOX."""
     locale = grant.purchase.locale
     text = way_in(
-        business=business, name=grant.username, password=access.password_of(grant), until=grant.expires_at,
+        business=business, name=grant.username, password=grant.password, until=grant.expires_at,
         is_test=is_test, locale=locale,
     )  # fmt: skip
     tell.by_sms(grant.tenant_id, key_of(grant.id), msisdn=msisdn, text=text, locale=locale, expires_at=grant.expires_at)

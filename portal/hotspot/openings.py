@@ -20,6 +20,7 @@ from portal.kernel.db import Instant
 from portal.notifications import tell
 from portal.outbox import write
 from portal.outbox.models import OutboxItem
+from portal.payments.models import Payment
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,17 @@ def _bought() -> Select[Any]:
         (Purchase.mac != "", first.where(other.mac == Purchase.mac).scalar_subquery()),
         (Purchase.browser_hash != "", first.where(other.browser_hash == Purchase.browser_hash).scalar_subquery()),
     )
-    bought = (
-        select(
-            Purchase.id, Purchase.payment_id, Purchase.tenant_id, Purchase.mac, Purchase.browser_hash, Purchase.locale,
-            Package.duration_s, AccessGrant.id.label("grant_id"), turn.label("turn_id"),
-        )
-        .join(Package, Package.id == Purchase.package_id)
-        .outerjoin(AccessGrant, AccessGrant.purchase_id == Purchase.id)
+    columns: tuple[Any, ...] = (
+        Purchase.id, Purchase.payment_id, Purchase.tenant_id, Purchase.mac, Purchase.browser_hash, Purchase.locale,
+        Purchase.package_id, Package.lifetime_s, Payment.phone_hash,
+        AccessGrant.id.label("grant_id"), turn.label("turn_id"),
     )  # fmt: skip
+    bought = (
+        select(*columns)
+        .join(Package, Package.id == Purchase.package_id)
+        .join(Payment, Payment.id == Purchase.payment_id)
+        .outerjoin(AccessGrant, AccessGrant.purchase_id == Purchase.id)
+    )
     return bought.where(Purchase.payment_id.in_(bindparam("payments", expanding=True))).order_by(Purchase.id)
 
 
@@ -81,7 +85,7 @@ def open_all(
     for one, grant_id in zip(wanted, ids, strict=True):
         buyer = buyers[one.payment_id]
         begins = max(now, busy_until.get(one.id) or now, until.get(one.turn_id) or now)
-        ends = begins + timedelta(seconds=one.duration_s)
+        ends = begins + timedelta(seconds=one.lifetime_s)
         if one.turn_id is not None:
             until[one.turn_id] = ends
         name = buyer.receipt if buyer.receipt and (one.tenant_id, buyer.receipt) not in taken else access.new_name()
@@ -89,9 +93,9 @@ def open_all(
         password = access.new_password()
         grants.append(
             {
-                "id": grant_id, "tenant_id": one.tenant_id, "purchase_id": one.id, "username": name,
-                "password_sealed": access.sealed(password, one.tenant_id), "starts_at": begins, "expires_at": ends,
-                "created_at": now,
+                "id": grant_id, "leader_id": grant_id, "tenant_id": one.tenant_id, "purchase_id": one.id,
+                "package_id": one.package_id, "phone_hash": one.phone_hash, "mac": one.mac, "username": name,
+                "password": password, "starts_at": begins, "expires_at": ends, "provision_at": now, "created_at": now,
             }
         )  # fmt: skip
         if buyer.msisdn:

@@ -11,7 +11,7 @@ from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 
-KINDS = ("hotspot", "pppoe")
+SERVICES = ("hotspot", "pppoe")
 LONGEST_NAME = 60
 _LONGEST_S = 366 * 86_400
 # rx/tx, perhaps with burst rates, thresholds, times, priority and limit-at behind it. Source: MikroTik's queue manual.
@@ -21,9 +21,11 @@ _SPEED = re.compile(r"([0-9]{1,5}) ?([kKmMgG])(?:bps|bit/s|b/s)?(?:/[0-9]{1,5} ?
 _LONGEST_RATE = 30
 
 
-def on_sale(tenant_id: int, kind: str = "hotspot") -> list[Package]:
+def on_sale(tenant_id: int, service: str = "hotspot") -> list[Package]:
     """The packages that can be bought, cheapest first."""
-    mine = select(Package).where(Package.tenant_id == tenant_id, Package.kind == kind, Package.withdrawn_at.is_(None))
+    mine = select(Package).where(
+        Package.tenant_id == tenant_id, Package.service == service, Package.withdrawn_at.is_(None)
+    )
     return list(db.session.scalars(mine.order_by(Package.price_cents, Package.id)))
 
 
@@ -39,7 +41,7 @@ def for_sale(tenant_id: int, uid: str) -> Package:
         select(Package).where(
             Package.tenant_id == tenant_id,
             Package.uid == uid,
-            Package.kind == "hotspot",
+            Package.service == "hotspot",
             Package.withdrawn_at.is_(None),
         )
     ).one_or_none()
@@ -50,7 +52,7 @@ def for_sale(tenant_id: int, uid: str) -> Package:
 
 @dataclass(frozen=True)
 class Offer:
-    """A package as it is offered. rate: MikroTik's limit, up/down, empty for none. kind: hotspot or pppoe.
+    """A package as it is offered. rate: MikroTik's limit, up/down, empty for none. service: hotspot or pppoe.
 
     Its values come through the readers below, and the price through `money.payable_cents`.
     """
@@ -61,7 +63,7 @@ class Offer:
     rate: str = ""
     data_cap_bytes: int | None = None
     devices: int = 1
-    kind: str = "hotspot"
+    service: str = "hotspot"
 
 
 def read_name(value: object) -> str:
@@ -120,7 +122,7 @@ def rate_of_speed(value: object) -> str:
 
 def create(tenant_id: int, offer: Offer, *, actor: str) -> Package:
     """Offer a package. The caller commits."""
-    package = Package(tenant_id=tenant_id, **asdict(offer))
+    package = Package(tenant_id=tenant_id, lifetime_s=offer.duration_s, **asdict(offer))
     db.session.add(package)
     db.session.flush()
     details = {"price_cents": offer.price_cents}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, false, or_, select
 
 from portal.gateways.models import Gateway
-from portal.hotspot.models import AccessGrant, Package, Purchase, Router
+from portal.hotspot.models import AccessGrant, Package, Purchase, Site
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict
@@ -73,8 +73,9 @@ def safe_login_url(tenant_id: int, url: str, identity: str) -> str:
         return ""
     if _is_private(address.hostname):
         return url[:300]
-    known = select(Router.id).where(Router.tenant_id == tenant_id, Router.login_host == address.hostname.lower())
-    return url[:300] if db.session.scalar(known.limit(1)) is not None else ""
+    known = select(Site.login_hosts).where(Site.tenant_id == tenant_id, Site.closed_at.is_(None))
+    hosts = {host for listed in db.session.scalars(known) for host in listed.split()}
+    return url[:300] if address.hostname.lower() in hosts else ""
 
 
 def _is_private(host: str) -> bool:

@@ -384,7 +384,7 @@ def redeem(slug: str) -> ResponseReturnValue:
         wrong_guess("code", tenant.id, device.mac)
         form.code.errors = [_("This code and password are not known here, or their time is over.")]
         return _coded(tenant, form, status_code=422)
-    password = access.password_of(grant)
+    password = grant.password
     login: dict[str, Any] = {
         "username": code,
         "password": password,

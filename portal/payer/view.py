@@ -156,7 +156,7 @@ def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any]
 def _access(given: Bought) -> dict[str, Any]:
     grant, purchase = given.grant, given.purchase
     assert grant is not None and purchase is not None  # noqa: S101 - the caller looked
-    password = access.password_of(grant)
+    password = grant.password
     login = None
     if purchase.login_url and grant.is_open and grant.has_begun:
         g.posts_to_router = True

@@ -98,7 +98,7 @@ def test_a_new_key_seals_everything_anew_and_everything_is_read_and_found_as_bef
         assert {
             "gateways.consumer_key_sealed", "gateways.consumer_secret_sealed", "gateways.passkey_sealed",
             "payments.phone_sealed", "stk_pushes.phone_sealed", "stk_pushes.checkout_sealed", "inbox.body_sealed",
-            "transactions.payer_name_sealed", "access_grants.password_sealed", "outbox.payload_sealed",
+            "transactions.payer_name_sealed", "outbox.payload_sealed",
             "patients.name_sealed", "patients.phone_sealed",
         } <= set(kept), sorted(kept)  # fmt: skip
         assert before[:2] == [f"ws_CO_21112026154200{PHONE[3:]}", PHONE]
@@ -147,9 +147,9 @@ def test_every_sealed_column_says_what_its_values_are_sealed_as(product: Product
         for one in inspect(mapper.class_).column_attrs
         if one.key.endswith("_sealed") or "sealed_as" in one.columns[0].info
     }
-    assert None not in said.values() and len(said) == 26
+    assert None not in said.values() and len(said) == 25
     assert said["stk_pushes.checkout_sealed"] == "checkout" and said["sms_submissions.text_sealed"] == "personal"
-    assert said["access_grants.password_sealed"] == said["device_sign_ins.password_sealed"] == "access"
+    assert said["sites.api_password_sealed"] == "access"
     assert said["gateways.passkey_sealed"] == "gateway.passkey" and said["invoices.payer_phone_sealed"] == "phone"
     assert said["outbox.payload_sealed"] == "outbox" and said["inbox.body_sealed"] == "personal"
 

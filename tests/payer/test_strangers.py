@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from portal.hotspot import access
-from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Router
+from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Site
 from portal.hotspot.purchases import is_of_browser, safe_login_url
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -614,7 +614,9 @@ def test_only_the_tenants_own_router_host_gets_codes(product: Product) -> None:
     """tests.md R3."""
     mlima, bahari = product.tenant_id(), product.tenant_id("bahari")
     with product.app.app_context(), transaction():
-        db.session.add(Router(tenant_id=bahari, identity="b1", login_host="wifi.bahari.example"))
+        db.session.add(
+            Site(tenant_id=bahari, name="b1", login_hosts="wifi.bahari.example h.bahari.example", kind="voucher")
+        )
     with product.inside():
         assert safe_login_url(bahari, "https://wifi.bahari.example/login", "b1") == "https://wifi.bahari.example/login"
         assert safe_login_url(mlima, "https://wifi.bahari.example/login", "b1") == ""

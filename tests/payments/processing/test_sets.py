@@ -248,7 +248,7 @@ def facts(product: Product) -> dict[str, Any]:
             ),
             "history": steps,
             "grants": {
-                payments[one.purchase_id]: plain(one, "id", "password_sealed")
+                payments[one.purchase_id]: plain(one, "id", "leader_id", "password")
                 | {"username": one.username if not one.username.startswith("M") else "random"}
                 for one in db.session.query(AccessGrant)
             },
@@ -535,8 +535,8 @@ def test_what_cannot_be_delivered_in_a_set_is_delivered_by_the_job(product: Prod
         payment = db.session.query(Payment).filter_by(token=token).one()
         purchase = db.session.query(Purchase).filter_by(payment_id=payment.id).one()
         made = AccessGrant(
-            tenant_id=payment.tenant_id, purchase_id=purchase.id, username="BEFORE", password_sealed="",
-            starts_at=clock.now(), expires_at=clock.now(),
+            tenant_id=payment.tenant_id, purchase_id=purchase.id, package_id=purchase.package_id,
+            username="BEFORE", password="before", starts_at=clock.now(), expires_at=clock.now(),
         )  # fmt: skip
         db.session.add(made)
     product.callback(product.pushed(token), receipt=receipt(1))
