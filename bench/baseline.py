@@ -1,7 +1,7 @@
 """What the product is compared with: bare Flask views that do the one thing the database must do anyway.
 
 One durable Core insert of the body, and one indexed Core select that answers 204: no token, no dedupe, no
-sealing, no bell, no headers. Same server, same database, same pool and the same pragmas as the product.
+sealing, no job, no headers. Same server, same database, same pool and the same pragmas as the product.
 
 Decided: served by Granian's RSGI, the body read on the event loop and the view run in one of as many threads, because
 that is how the product is served since WSGI let four idle connections stop it. Under WSGI the baseline would be quicker

@@ -300,8 +300,8 @@ class Counted:
         with app.app_context():
             event.listen(db.engine, "before_cursor_execute", self._count)
             try:
-                for bell in (queue.DRAIN, queue.PAID):
-                    import_attribute(bell.job)()
+                for job in (queue.DRAIN, queue.PAID):
+                    import_attribute(job.job)()
             finally:
                 event.remove(db.engine, "before_cursor_execute", self._count)
                 db.session.remove()

@@ -17,7 +17,7 @@ AN_HOUR_S = 3_600.0
 
 
 def ingest(*, quick: bool) -> Section:
-    """The callback's door: token, dedupe, sealing, durable insert, bell."""
+    """The callback's door: token, dedupe, sealing, durable insert, job."""
     section = _section("Callback ingest")
     for kind in KINDS:
         with stage(kind) as on:

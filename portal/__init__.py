@@ -18,12 +18,12 @@ contract in pyproject.toml, and a test holds them against each other. Who knows 
     headers, CSRF, error pages, sign-in    web/
     what `portal ...` does                 cli/, one file a subject
     a page for payers, for staff           payer/, staff/; its templates under the same name in templates/
-    a setting, a log line, a bell          kernel/config.py, kernel/logs.py, kernel/queue.py
+    a setting, a log line, a job           kernel/config.py, kernel/logs.py, kernel/queue.py
 
 Two habits over the floors. Rooms are plain functions over `db.session` that take tenant, actor and money as arguments
 and never commit; doors (views, callbacks, jobs, commands) open `transaction()`, and none is open while we wait on a
 network: a room that asks one opens its own around it, and says so. And every piece of waiting work can be found by a
-query: Redis only rings the bell.
+query: Redis only says that there is some.
 
 Decided: four doors (`staff`, `api`, `payer`, `callbacks`) on one floor, each only finding, asking and showing, over
 rooms that do the work for all of them; instead of doors that call each other's views, as they had begun to.

@@ -18,8 +18,7 @@ from portal.kernel.config import Config
 from portal.kernel.paths import ROOT
 from portal.payments.inbox.spool import Spool
 from portal.users.tokens import FRESH_FOR
-from portal.web import assets, errors, filters, home, language, limits, security
-from portal.web import signin as accounts
+from portal.web import assets, errors, filters, home, language, limits, security, signin
 from portal.web.limits import storage_url
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -99,7 +98,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
     app.extensions["spool"] = Spool(config.data_dir, limit_bytes=config.spool_limit_bytes)
     app.extensions["drain_enqueuer"] = queue.Enqueuer(app.app_context, queue.DRAIN)
     app.extensions["waiters"] = threading.BoundedSemaphore(max(1, config.web_threads // 2))
-    login_manager: LoginManager = accounts.login_manager
+    login_manager: LoginManager = signin.login_manager
     login_manager.init_app(app)
     limits.set_up(app)
 
@@ -118,7 +117,7 @@ def _register_routes(app: Flask) -> None:
     app.register_blueprint(hotspot.bp)  # nobody signs in
     app.register_blueprint(pay.bp)  # the token is all there is
     app.register_blueprint(clinic.bp)  # nobody signs in
-    app.register_blueprint(accounts.bp)
+    app.register_blueprint(signin.bp)
     app.register_blueprint(passwords.bp)
     app.register_blueprint(account.bp)  # patients
     app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request

@@ -16,7 +16,7 @@ from portal.gateways import messages
 from portal.kernel import personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
-from portal.payments.c2b import validation as c2b
+from portal.payments.c2b import validation
 from portal.payments.inbox import inbox
 from portal.payments.inbox.inbox import BODY_LIMIT_BYTES
 from portal.payments.inbox.spool import CannotKeep, Spool
@@ -108,11 +108,11 @@ def confirmation(gateway_token: str) -> Response:
 
 
 @bp.post("/hooks/<gateway_token>/c2b/validation")
-def validation(gateway_token: str) -> Response:
+def c2b_validation(gateway_token: str) -> Response:
     """May this account be paid? From the database alone."""
     body = _body()
-    answer = c2b.validate(gateway_token, body) if body is not None else c2b.ACCEPTED
-    return _accepted() if answer == c2b.ACCEPTED else jsonify(answer)
+    answer = validation.validate(gateway_token, body) if body is not None else validation.ACCEPTED
+    return _accepted() if answer == validation.ACCEPTED else jsonify(answer)
 
 
 @bp.post("/hooks/<gateway_token>/result/<token>")

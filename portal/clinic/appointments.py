@@ -48,7 +48,7 @@ def book(
     price_cents: int,
     actor: str,
 ) -> Appointment:
-    """A new appointment, pending approval; the clinician is told. The caller commits, then rings OUTBOX.
+    """A new appointment, pending approval; the clinician is told. The caller commits, then enqueues OUTBOX.
 
     Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`.
     """
@@ -112,7 +112,7 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
 
 
 def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of: Any) -> Invoice:
-    """Approve: the invoice is issued and the patient told how to pay. The caller commits, then rings OUTBOX.
+    """Approve: the invoice is issued and the patient told how to pay. The caller commits, then enqueues OUTBOX.
 
     pay_url_of: payment -> the address where it is paid.
     """
@@ -129,13 +129,13 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
 
 
 def decline(appointment: Appointment, *, why: str, actor: str) -> None:
-    """Decline; the patient is told. The caller commits, then rings OUTBOX."""
+    """Decline; the patient is told. The caller commits, then enqueues OUTBOX."""
     _move(appointment, "declined", actor=actor, why=why)
     notifications.declined(appointment)
 
 
 def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
-    """Cancel; what is not paid in full is no longer offered. The caller commits, then rings WITHDRAW.
+    """Cancel; what is not paid in full is no longer offered. The caller commits, then enqueues WITHDRAW.
 
     A part that was paid waits to be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
     """

@@ -198,7 +198,7 @@ def of_payments(connection: Connection, payment_ids: Collection[int]) -> dict[in
 def void(invoice: Invoice, *, why: str, actor: str) -> None:
     """Take an unpaid invoice back. What wallets paid is in them again.
 
-    Raises Conflict while other money is on it. The caller commits, then rings WITHDRAW.
+    Raises Conflict while other money is on it. The caller commits, then enqueues WITHDRAW.
     """
     payment = lock_payment(invoice.payment_id)
     wallets.put_back(payment.id, actor=actor)

@@ -46,7 +46,7 @@ def note(gateway: Gateway, code: str, why: str) -> None:
 
 
 def release_halted(gateway: Gateway, *, actor: str) -> None:
-    """An administrator has looked: it is used again. The caller commits, then rings REQUESTS.
+    """An administrator has looked: it is used again. The caller commits, then enqueues REQUESTS.
 
     Raises Conflict where it was not halted.
     """

@@ -10,7 +10,7 @@ from portal.notifications import tell
 
 
 def opened(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> None:
-    """User name, password and end, to the phone that paid; told once. The caller commits, then rings OUTBOX."""
+    """User name, password and end, to the phone that paid; told once. The caller commits, then enqueues OUTBOX."""
     locale = grant.purchase.locale
     text = way_in(
         business=business, name=grant.username, password=grant.password, until=grant.expires_at,

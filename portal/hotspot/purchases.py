@@ -109,7 +109,7 @@ def buy(
 ) -> Begun:
     """Open the purchase and ask the phone to pay for it, where the caller may. network: whose limits it counts to.
 
-    The caller commits, then rings SEND_PUSHES. Raises Refused where the phone may not be asked now, and Conflict.
+    The caller commits, then enqueues SEND_PUSHES. Raises Refused where the phone may not be asked now, and Conflict.
     """
     begun = open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=idempotency_key)
     if not begun.is_own or begun.payment.state != PaymentState.OPEN:

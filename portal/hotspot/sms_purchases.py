@@ -69,7 +69,7 @@ def pay(
 ) -> Outcome:
     """Pay with the message's money, or ask who can tell of it. network_hash: of where it was pasted.
 
-    The caller commits; then delivers what is paid, or rings REQUESTS.
+    The caller commits; then delivers what is paid, or enqueues REQUESTS.
     """
     examined = verification.examine(gateway, message.stated, msisdn=msisdn)
     if examined.money is not None:

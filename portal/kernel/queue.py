@@ -1,8 +1,8 @@
-"""The doorbell. A job carries no state: it says "look at the database", and the sweeper would find it anyway.
+"""The queues. A job carries no state: it says "look at the database", and the sweeper would find it anyway.
 
-`ring` is called after a commit. It never fails a request: with Redis away the row is found by the sweep. A bell that
-is already ringing is not rung again, so a burst of callbacks makes one job, not thousands: the job takes the bell
-down first and looks afterwards, so nothing committed before it looks can be missed.
+`enqueue` is called after a commit. It never fails a request: with Redis away the row is found by the sweep. A job that
+waits already is not enqueued again, so a burst of callbacks makes one, not thousands: what runs it takes its mark
+away first and looks afterwards, so nothing committed before it looks can be missed.
 """
 
 import threading
@@ -23,8 +23,8 @@ from portal.kernel.logs import logger
 PUSH, MONEY, OUTSIDE = "push", "money", "outside"  # push carries nothing but pushes; outside waits on others
 QUEUES = (PUSH, MONEY, OUTSIDE)
 JOB_TIMEOUT_S = 600
-BETWEEN_RINGS_S = 0.02  # in a burst: else it would ring as fast as callbacks come, beside them
-BELL_SECONDS = 15  # a bell whose worker died is rung again after this long; the sweeper is quicker
+PAUSE_S = 0.02  # in a burst: else one would be enqueued as fast as callbacks come, beside them
+WAITS_S = 15  # a job whose worker died is enqueued again after this long; the sweeper is quicker
 
 
 @dataclass(frozen=True)
@@ -75,39 +75,39 @@ def connection() -> redis.Redis:
     return ports.at_hand("redis", redis.Redis)
 
 
-def enqueue(bell: Job) -> None:
+def enqueue(job: Job) -> None:
     """Ask a worker to look. After the commit; never raises."""
     try:
-        if connection().set(f"bell:{bell.name}", "1", nx=True, ex=BELL_SECONDS):
-            Queue(bell.queue, connection=connection(), serializer=JSONSerializer).enqueue(
-                "portal.kernel.queue.answer", bell.name, job_timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=86_400
+        if connection().set(f"waits:{job.name}", "1", nx=True, ex=WAITS_S):
+            Queue(job.queue, connection=connection(), serializer=JSONSerializer).enqueue(
+                "portal.kernel.queue.run", job.name, job_timeout=JOB_TIMEOUT_S, result_ttl=0, failure_ttl=86_400
             )
     except redis.RedisError as error:
-        logger.warning("bell_not_rung", bell=bell.name, error=type(error).__name__)
+        logger.warning("job_not_enqueued", job=job.name, error=type(error).__name__)
 
 
 class Enqueuer:
-    """Rings from a thread of its own: a request only says that it should, and a burst of them is rung once.
+    """Enqueues from a thread of its own: a request only says that it should, and a burst of them does so once.
 
-    Said after the commit and cleared before the ring, so nothing committed is left unrung while the process lives;
-    if it dies in between, the sweeper finds the row.
+    Said after the commit and cleared before it is done, so nothing committed is left alone while the process lives; if
+    it dies in between, the sweeper finds the row.
     """
 
-    def __init__(self, surroundings: Callable[[], AbstractContextManager[object]], bell: Job) -> None:
-        """surroundings: opens what the thread rings with (`ports.surroundings`)."""
-        self._surroundings, self._bell = surroundings, bell
+    def __init__(self, surroundings: Callable[[], AbstractContextManager[object]], job: Job) -> None:
+        """surroundings: opens what the thread does it in (`ports.surroundings`)."""
+        self._surroundings, self._job = surroundings, job
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
 
     def enqueue(self) -> None:
-        """Have it rung within a moment. Never waits, never raises."""
+        """Have it enqueued within a moment. Never waits, never raises."""
         if not self._wanted.is_set():
             self._wanted.set()
         if self._thread is None:
             with self._guard:
                 if self._thread is None:  # lazily: a server may fork after the application is made
-                    self._thread = threading.Thread(target=self._run, name=f"ring-{self._bell.name}", daemon=True)
+                    self._thread = threading.Thread(target=self._run, name=f"enqueue-{self._job.name}", daemon=True)
                     self._thread.start()
 
     def _run(self) -> None:
@@ -116,17 +116,17 @@ class Enqueuer:
             self._wanted.clear()
             with self._surroundings():
                 try:
-                    enqueue(self._bell)
-                except Exception as error:  # this thread rings for the whole process: it must not end
-                    logger.error("enqueuer_failed", bell=self._bell.name, error=repr(error)[:300])
-            time.sleep(BETWEEN_RINGS_S)
+                    enqueue(self._job)
+                except Exception as error:  # this thread works for the whole process: it must not end
+                    logger.error("enqueuer_failed", job=self._job.name, error=repr(error)[:300])
+            time.sleep(PAUSE_S)
 
 
-def answer(name: str) -> None:
-    """What a worker runs: take the bell down, then look."""
-    bell = next(bell for bell in JOBS if bell.name == name)
-    connection().delete(f"bell:{name}")
-    import_attribute(bell.job)()
+def run(name: str) -> None:
+    """What a worker runs: take the mark away, then look."""
+    job = next(job for job in JOBS if job.name == name)
+    connection().delete(f"waits:{name}")
+    import_attribute(job.job)()
 
 
 _is_leaving = False

@@ -10,7 +10,7 @@ from portal.outbox.models import OutboxItem
 
 
 def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None) -> bool:
-    """Ask for an effect, once; False where `key` was asked for already. The caller commits, then rings OUTBOX.
+    """Ask for an effect, once; False where `key` was asked for already. The caller commits, then enqueues OUTBOX.
 
     kind: a name in `deliver.CARRIERS`. expires_at: after this it is worthless and is skipped.
     """

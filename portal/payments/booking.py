@@ -134,7 +134,7 @@ def book(
 ) -> Transaction:
     """The transaction of this money: a new one, or the one booked before, with this witness added.
 
-    push: the push it answers, if that is known; before: what `booked_before` said of both, if it was asked already.
+    push: the push it answers, if that is known; before: what `existing_bookings` said of both, if it was asked already.
     The caller commits, and has locked the push's payment.
     """
     return book_for(None, gateway, incoming, push=push, before=before)[0]

@@ -58,7 +58,7 @@ def ask(
     originator_conversation_id: str | None = None,
     network_hash: str = "",
 ) -> MpesaRequest:
-    """Write a question down for a worker to send. The caller commits, then rings REQUESTS.
+    """Write a question down for a worker to send. The caller commits, then enqueues REQUESTS.
 
     kind: b2c, reversal, status or balance. Raises Conflict where this gateway may not ask.
     """
@@ -80,7 +80,7 @@ def ask(
 
 
 def ask_balance(gateway: Gateway, *, actor: str) -> None:
-    """Ask for the gateway's balances, unless that is under way. The caller commits, then rings REQUESTS.
+    """Ask for the gateway's balances, unless that is under way. The caller commits, then enqueues REQUESTS.
 
     Raises Conflict where this gateway has no API, or its initiator may not ask.
     """

@@ -1,7 +1,7 @@
 """Money taken by hand: cash, a bank transfer, a card machine; recorded, and voided with a reason.
 
 It lies in a drawer of the ledger instead of with M-Pesa; everything after that is the same as for any money. Nothing
-is ever erased: a mistake is voided through `money_in.take_back`, and what it paid is owed again.
+is ever erased: a mistake is voided through `booking.take_back`, and what it paid is owed again.
 
 Decided: a form's key becomes the row's public id (through a keyed hash), because the unique id then makes a form that
 was sent twice one record, without a column for it.
@@ -107,7 +107,7 @@ def for_payment(tenant_id: int, reference: str, taken: Taken) -> Transaction:
 def for_wallet(customer: Customer, taken: Taken) -> Transaction:
     """Record money that a customer keeps with the tenant, whose default gateway says whether it is test money.
 
-    The caller commits, then rings PAID.
+    The caller commits, then enqueues PAID.
     """
     customer = wallets.lock_customer(customer.id)
     if before := _recorded(customer.tenant_id, customer.account_number, taken):

@@ -45,7 +45,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
     return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
-# The to-do lists of the jobs: index, job and sweeper (`queue.Bell.waiting`) mean the same rows.
+# The to-do lists of the jobs: index, job and sweeper (`queue.Job.waiting`) mean the same rows.
 TO_DELIVER = Due("payments", "next_fulfil_at", ("state = 'paid'", "fulfilled_at IS NULL"))
 TO_WITHDRAW = Due("payments", "withdraw_at", ("withdraw_at IS NOT NULL",))
 TO_SEND = Due("stk_pushes", "next_send_at", ("state = 'created'",))

@@ -17,9 +17,10 @@ PLACED_ALREADY = Sentence("This money has been placed already.")
 
 
 def place(tenant_id: int, uid: str, reference: str, *, actor: str) -> int:
-    """Give this transaction's money to the payment of that reference; the cents given. The caller commits, rings PAID.
+    """Give this transaction's money to the payment of that reference; the cents given.
 
-    Raises NotFound where there is no such transaction, Refused where nothing can be given.
+    Raises NotFound where there is no such transaction, Refused where nothing can be given. The caller commits, then
+    enqueues PAID.
     """
     search.by_uid(tenant_id, uid)
     payment = matching.named(tenant_id, reference)

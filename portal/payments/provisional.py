@@ -78,7 +78,7 @@ def _page(mine: Select[Transaction], after_id: int | None, rows: int) -> Page:
 
 
 def decide(tenant_id: int, uid: str, *, was_paid: bool, actor: str) -> None:
-    """A person says, by M-Pesa's statement or portal, whether it was paid. The caller commits, then rings WITHDRAW.
+    """A person says, by M-Pesa's statement or portal, whether it was paid. The caller commits, then enqueues WITHDRAW.
 
     Not paid: what it paid is owed again, and what it bought ends. Raises NotFound, Conflict.
     """

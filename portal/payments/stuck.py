@@ -5,7 +5,7 @@
     delivery   something paid that could not be given out; it is tried again by itself
     prompt     a request whose outcome M-Pesa never told, after the last question about it
 
-Money that somebody told of, and that waits, is not here: it is decided where money is placed (`undecided`).
+Money that somebody told of, and that waits, is not here: it is decided where money is placed (`c2b.unresolved`).
 """
 
 from collections import Counter
@@ -109,7 +109,7 @@ def _token_of(push_id: int | None) -> str | None:
 
 
 def replay_callback(tenant_id: int, item_id: int, *, actor: str) -> None:
-    """Settle it again, believed whatever address it came from. The caller commits, then rings DRAIN.
+    """Settle it again, believed whatever address it came from. The caller commits, then enqueues DRAIN.
 
     Raises NotFound, Conflict.
     """
@@ -122,7 +122,7 @@ def replay_callback(tenant_id: int, item_id: int, *, actor: str) -> None:
 
 
 def send_message_again(tenant_id: int, item_id: int, *, actor: str) -> None:
-    """Try a message from the start, whenever it was to be there. The caller commits, then rings OUTBOX.
+    """Try a message from the start, whenever it was to be there. The caller commits, then enqueues OUTBOX.
 
     Raises NotFound, Conflict.
     """

@@ -2,7 +2,7 @@
 
 Whoever names a receipt makes us ask, so the questions are bounded: one at a time for a receipt, and so many open ones a
 gateway; callbacks, which are asked about until M-Pesa answers, leave room for pasted messages, which are asked about a
-few times in all. What M-Pesa answers is booked by `results_in`; until then nothing opens.
+few times in all. What M-Pesa answers is booked by `processing.results`; until then nothing opens.
 """
 
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ HOURLY, DAILY = timedelta(hours=1), timedelta(days=1)
 
 def ask(gateway: Gateway, receipt: str, *, network_hash: str = "") -> bool:
     """Whether M-Pesa is being asked about the receipt that somebody pasted; asks where it may be. The caller commits,
-    then rings REQUESTS.
+    then enqueues REQUESTS.
 
     network_hash: of who named the receipt; so many open questions come from one network. False where this gateway
     cannot ask, where M-Pesa was asked often enough and knows nothing, or where too many questions are open.
@@ -92,7 +92,7 @@ def ask_due(limit: int = 50) -> int:
     """Ask about the receipts of callbacks that wait for M-Pesa's word; how many callbacks were looked at.
 
     Again and again, until M-Pesa has answered or a person has decided: soon at first, then once a day. Where its
-    gateway cannot ask, it waits for the person, and for an initiator. The caller commits, then rings DRAIN.
+    gateway cannot ask, it waits for the person, and for an initiator. The caller commits, then enqueues DRAIN.
     """
     due = select(InboxItem).where(TO_CONFIRM.is_due).order_by(InboxItem.ask_at)
     items = db.session.scalars(due.limit(limit).with_for_update(skip_locked=True)).all()

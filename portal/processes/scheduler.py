@@ -1,4 +1,4 @@
-"""The scheduler: finds by query what a lost bell, a crash or a restart left behind, every few seconds and at start.
+"""The scheduler: finds by query what a lost job, a crash or a restart left behind, every few seconds and at start.
 
 Several machines may run one each: everything it does is safe to do twice.
 """
@@ -26,18 +26,18 @@ PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
 def waiting() -> list[queue.Job]:
-    """The bells that have work behind them now."""
-    found = [bell for bell in queue.JOBS if bell.has_work()]
+    """The jobs that have work now."""
+    found = [job for job in queue.JOBS if job.has_work()]
     db.session.rollback()
     return found
 
 
 def sweep(turn: int) -> bool:
-    """One round: every bell with work behind it rings, time passes for pushes, and the spool is taken in.
+    """One round: every job with work is enqueued, time passes for pushes, and the spool is taken in.
 
-    Each step for itself: whatever stops one of them stops no other. False where not even the bells could be rung.
+    Each step for itself: whatever stops one of them stops no other. False where not even the jobs could be enqueued.
     """
-    is_well = _guarded("ring_bells", lambda: _ring_bells(turn))
+    is_well = _guarded("enqueue_jobs", lambda: _enqueue_waiting(turn))
     _guarded("expire_pushes", jobs.expire_pushes)
     _guarded("take_in_spool", _take_in_spool)
     if turn % CLOSE_EVERY == 0:
@@ -62,10 +62,10 @@ def _guarded(step: str, work: Callable[[], object]) -> bool:
         db.session.remove()
 
 
-def _ring_bells(turn: int) -> None:
-    for bell in waiting():
-        if bell is not queue.CHAIN or turn % CHAIN_EVERY == 0:
-            queue.enqueue(bell)
+def _enqueue_waiting(turn: int) -> None:
+    for job in waiting():
+        if job is not queue.CHAIN or turn % CHAIN_EVERY == 0:
+            queue.enqueue(job)
 
 
 def _take_in_spool() -> None:

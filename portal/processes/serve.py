@@ -103,7 +103,7 @@ def preload(config: Config | None = None) -> Flask:
     """The application and every module that its programs need, made ready to be shared by copies of this process."""
     gc.disable()  # what it frees would leave gaps in shared memory, which each copy then fills for itself
     app = create_app(config)
-    for name in [*(bell.job for bell in queue.JOBS), *CARRIERS.values()]:
+    for name in [*(job.job for job in queue.JOBS), *CARRIERS.values()]:
         import_attribute(name)
     configure_mappers()
     return app

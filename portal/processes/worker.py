@@ -43,7 +43,7 @@ class AppWorker(SimpleWorker):
 
 
 def work(app: Flask, names: list[str]) -> None:
-    """Answer the bells of these queues until told to stop."""
+    """Run the jobs of these queues until told to stop."""
     unknown = [name for name in names if name not in queue.QUEUES]
     if unknown:
         raise SystemExit(f"There is no queue {unknown[0]}. Queues: {', '.join(queue.QUEUES)}.")

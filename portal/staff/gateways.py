@@ -10,8 +10,7 @@ from flask_wtf.file import FileField
 from wtforms import BooleanField, PasswordField, SelectChoice, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
 
-from portal.gateways import connection_test, settings
-from portal.gateways import security_credential as credential
+from portal.gateways import connection_test, security_credential, settings
 from portal.gateways.models import Gateway
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
@@ -170,7 +169,7 @@ def _certificate(form: GatewayForm) -> str:
     if len(content) > LARGEST_CERTIFICATE_BYTES:
         sentence = _("This file is too large for a certificate.")
         raise Refused(sentence, code="invalid_credential", fields={"certificate": sentence})
-    return credential.as_pem(content)
+    return security_credential.as_pem(content)
 
 
 def _blame(form: GatewayForm, error: Refused) -> None:

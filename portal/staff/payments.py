@@ -21,7 +21,7 @@ from portal.payments.models import Allocation, InboxItem, Payment, Push, Transac
 from portal.payments.payment import payment_of
 from portal.payments.refunds import refunds
 from portal.payments.states import PaymentState, PushState
-from portal.payments.stk import pushes as stk
+from portal.payments.stk.pushes import describe
 from portal.staff import audit_words, reasons
 from portal.staff import refunds as refund_pages
 from portal.staff.guard import actor, needs
@@ -176,7 +176,7 @@ def _push_row(push: Push) -> dict[str, Any]:
     failed = push.result_code if push.state != PushState.SUCCEEDED else None  # what was paid needs no reason
     reason = result_codes.explain(failed).for_staff if failed else push.failure
     return {
-        "phone": stk.describe(push),
+        "phone": describe(push),
         "state": push.state,
         "result_code": failed,
         "reason": reason,

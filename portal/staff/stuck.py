@@ -83,9 +83,9 @@ def send(item_id: int) -> ResponseReturnValue:
     return _set_going(stuck.send_message_again, item_id, queue.OUTBOX)
 
 
-def _set_going(set_going: Callable[..., None], item_id: int, bell: queue.Job) -> ResponseReturnValue:
+def _set_going(set_going: Callable[..., None], item_id: int, job: queue.Job) -> ResponseReturnValue:
     def work() -> str:
         set_going(g.tenant.id, item_id, actor=actor())
         return _("It is being tried again. Load this page in a moment.")
 
-    return buttons.do(work, then=url_for("staff.stuck"), ring=bell)
+    return buttons.do(work, then=url_for("staff.stuck"), ring=job)

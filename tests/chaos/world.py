@@ -68,7 +68,7 @@ class World:
         return f"{name} killed"
 
     def flush_redis(self) -> str:
-        """Forget all bells, jobs, tokens and counts."""
+        """Forget all jobs, tokens and counts."""
         with suppress(redis.RedisError), redis.Redis.from_url(self.redis_url, socket_timeout=2) as client:
             client.flushall()
         return "Redis emptied"

@@ -48,8 +48,8 @@ FOR_A_PERSON = {
 
 
 def test_every_bell_but_that_of_the_hour_has_a_list() -> None:
-    assert {name for bell in queue.JOBS for name in bell.waiting} == set(LISTS)
-    assert [bell.name for bell in queue.JOBS if not bell.waiting] == ["pull"]
+    assert {name for job in queue.JOBS for name in job.waiting} == set(LISTS)
+    assert [job.name for job in queue.JOBS if not job.waiting] == ["pull"]
 
 
 @pytest.mark.parametrize("name", LISTS | FOR_A_PERSON)
@@ -62,26 +62,26 @@ def test_what_is_due_is_read_from_its_partial_index_alone(product: Product, name
         assert (LISTS | FOR_A_PERSON)[name] in " ".join(row.detail for row in plan)
 
 
-@pytest.mark.parametrize("bell, make", [
+@pytest.mark.parametrize("job, make", [
     (queue.DRAIN, lambda at, own: InboxItem(kind="c2b", dedupe="x", body_sealed="", next_at=at)),
     (queue.REQUESTS, lambda at, own: InboxItem(kind="c2b", dedupe="x", body_sealed="", state="waiting", ask_at=at)),
     (queue.OUTBOX, lambda at, own: OutboxItem(**own, kind="sms", key="k", payload_sealed="", next_at=at)),
 ])  # fmt: skip
-def test_a_bell_has_work_when_a_rows_turn_has_come(
-    either_product: Product, bell: queue.Job, make: Callable[..., Any]
+def test_a_job_has_work_when_a_rows_turn_has_come(
+    either_product: Product, job: queue.Job, make: Callable[..., Any]
 ) -> None:
     product = either_product
     own = {"tenant_id": product.tenant_id()}
     with product.app.app_context():
-        assert bell not in scheduler.waiting()
+        assert job not in scheduler.waiting()
         with transaction():
             db.session.add(make(clock.now() + timedelta(minutes=1), own))
-        assert bell not in scheduler.waiting(), "its turn has not come"
+        assert job not in scheduler.waiting(), "its turn has not come"
         with transaction():
             db.session.query(InboxItem).delete()
             db.session.query(OutboxItem).delete()
             db.session.add(make(clock.now() - timedelta(minutes=1), own))
-        assert bell in scheduler.waiting()
+        assert job in scheduler.waiting()
 
 
 def test_what_is_in_another_state_is_no_work(either_product: Product) -> None:

@@ -79,14 +79,14 @@ def test_who_paid_is_mailed_within_30_seconds_even_where_every_bell_is_lost(post
     posted.app.extensions["redis"].flushall()
     assert posted.callback(push, receipt=receipt(5)).status_code == 200
     paid_at = clock.now()
-    for bell, work in (
+    for job, work in (
         (queue.DRAIN, fulfilment.drain),
         (queue.PAID, fulfilment.deliver_paid),
         (queue.OUTBOX, deliver_due),
     ):
         later(2)  # the scheduler's round
         with posted.app.app_context():
-            if bell in scheduler.waiting():
+            if job in scheduler.waiting():
                 work()
             db.session.remove()
     smtp_sink.wait_for(before + 1)

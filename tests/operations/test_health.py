@@ -57,16 +57,16 @@ def test_the_thread_that_rings_outlives_a_bell_that_cannot_be_rung(
     """money.md C30, the same kind: the enqueuer's thread died of the first error and never rang again."""
     from tests.support.clock import wait_until
 
-    rung: list[str] = []
+    enqueued: list[str] = []
 
-    def ring(bell: queue.Job) -> None:
-        rung.append(bell.name)
-        if len(rung) == 1:
+    def enqueue(job: queue.Job) -> None:
+        enqueued.append(job.name)
+        if len(enqueued) == 1:
             raise ValueError("I/O operation on closed file")
 
-    monkeypatch.setattr(queue, "enqueue", ring)
+    monkeypatch.setattr(queue, "enqueue", enqueue)
     enqueuer = queue.Enqueuer(product.app.app_context, queue.DRAIN)
     enqueuer.enqueue()
-    wait_until(lambda: len(rung) == 1)
+    wait_until(lambda: len(enqueued) == 1)
     enqueuer.enqueue()
-    wait_until(lambda: len(rung) == 2)
+    wait_until(lambda: len(enqueued) == 2)

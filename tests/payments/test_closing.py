@@ -88,7 +88,7 @@ def test_a_payment_that_is_being_settled_is_not_closed(
 
     monkeypatch.setattr(way, name, slow)
     if not in_sets:
-        monkeypatch.setattr(jobs, "_settle_set", lambda _deliver: None)
+        monkeypatch.setattr(jobs, "_settle_set", lambda *_given: None)
 
     def drain() -> None:
         with product.inside():

@@ -144,9 +144,9 @@ def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_accoun
     paid = pay_by_hand(served, number, 700)
     lost = pay_by_hand(served, "no idea", 80)
     with served.inside():
-        queue.connection().delete("bell:pull")
+        queue.connection().delete("waits:pull")
         scheduler.sweep(0)
-        queue.answer("pull")
+        queue.run("pull")
     served.settle()
     assert served.status(token)["status"] == "paid" and served.status(token)["receipt"] == paid
     items = served.api("amina").get(f"/api/transactions?receipt={lost}").json["items"]
@@ -156,7 +156,7 @@ def test_money_by_hand_is_found_by_the_schedulers_bell_and_goes_where_its_accoun
     before = state_of_books(served)
     with served.inside():
         pull.pull_due()
-    assert gateway_of(served)["pulledUntil"] == gateway["pulledUntil"], "one ring in five minutes is enough"
+    assert gateway_of(served)["pulledUntil"] == gateway["pulledUntil"], "once in five minutes is enough"
     later(900)
     with served.inside():
         pull.pull_due()

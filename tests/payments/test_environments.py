@@ -10,8 +10,7 @@ import requests
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.kernel.db import db, transaction
-from portal.payments import booking
-from portal.payments import daraja_requests as questions
+from portal.payments import booking, daraja_requests
 from portal.payments.models import InboxItem, Payment, Push, Refund, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.processing import request_jobs
@@ -191,7 +190,7 @@ def test_m_pesas_answer_about_a_test_prompt_or_receipt_is_never_real_money(produ
     push, hook = product.pushed(token), product.hook()
     with product.app.app_context(), transaction():
         gateway = db.session.query(Gateway).filter_by(shortcode="600111").one()
-        question = questions.ask(gateway, "status", questions.Subject(receipt=receipt(7)))
+        question = daraja_requests.ask(gateway, "status", daraja_requests.Subject(receipt=receipt(7)))
         address = f"{hook}/result/{question.token}"
     switch(product)
     with product.app.app_context(), transaction():

@@ -30,7 +30,7 @@ def a_dead_callback(product: Product, monkeypatch: pytest.MonkeyPatch) -> tuple[
     token = product.invoice(100)[1]
     product.callback(product.pushed(token), receipt=receipt(1))
 
-    def fail(*_given: Any) -> Any:
+    def fail(*_given: Any, **_named: Any) -> Any:
         raise ZeroDivisionError("a mistake of ours")
 
     with monkeypatch.context() as patch:
@@ -144,7 +144,7 @@ def test_what_was_paid_and_not_given_out_is_listed_until_it_is(
     token = product.invoice(100)[1]
     product.callback(product.pushed(token), receipt=receipt(1))
 
-    def fail(*_given: Any) -> Any:
+    def fail(*_given: Any, **_named: Any) -> Any:
         raise RuntimeError("the router's codes are used up")
 
     with monkeypatch.context() as patch:

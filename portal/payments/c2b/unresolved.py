@@ -121,7 +121,7 @@ def _lock(tenant_id: int, item_id: int) -> InboxItem:
 
 
 def take(tenant_id: int, item_id: int, push_id: int | None, *, actor: str) -> None:
-    """It is money that we got: for this request, or for none of them. The caller commits, then rings PAID.
+    """It is money that we got: for this request, or for none of them. The caller commits, then enqueues PAID.
 
     Raises NotFound, Conflict.
     """

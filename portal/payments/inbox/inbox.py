@@ -276,7 +276,7 @@ def _take_spooled(callback: Envelope, *, listed: Addresses) -> None:
 
 
 def replay(item_id: int) -> None:
-    """Put a callback back to the start, whatever became of it. The caller commits, then rings DRAIN.
+    """Put a callback back to the start, whatever became of it. The caller commits, then enqueues DRAIN.
 
     Whoever asks for this has looked at it: that it came from an unlisted address counts no more.
     """

@@ -19,7 +19,7 @@ from portal.payments.booking import IncomingPayment
 from portal.payments.inbox.outcome import AGAIN, CallbackOutcome
 from portal.payments.models import InboxItem, Payment, Push, Transaction
 from portal.payments.payment import lock_payment
-from portal.payments.processing import results as results_in
+from portal.payments.processing import results
 from portal.payments.states import InboxState
 from portal.payments.stk.push_states import State, move
 from portal.payments.webhook import webhook
@@ -41,9 +41,9 @@ def settle(item: InboxItem, body: str) -> CallbackOutcome:
         if item.kind == "webhook":
             return webhook.settle(item, gateway, messages.parse_stk_callback(body.encode()))
         if item.kind == "result":
-            return results_in.settle_result(item, gateway, body)
+            return results.settle_result(item, gateway, body)
         if item.kind == "timeout":
-            return results_in.settle_timeout(item, gateway, body)
+            return results.settle_timeout(item, gateway, body)
     except messages.Malformed as error:
         return CallbackOutcome(InboxState.REJECTED, f"Not the shape of an M-Pesa callback: {error}")
     return CallbackOutcome(InboxState.REJECTED, f"Nothing here takes callbacks of kind {item.kind}.")
@@ -243,7 +243,7 @@ def _c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> Callba
 
 
 def _claim(gateway: Gateway, paid: messages.C2bPayment) -> CallbackOutcome:
-    """What came without a token opens nothing: M-Pesa's answer about its receipt does (`results_in`)."""
+    """What came without a token opens nothing: M-Pesa's answer about its receipt does (`results`)."""
     known = booking.find(gateway.tenant_id, gateway.environment, paid.receipt)
     if known is not None and known.channel != webhook.CHANNEL:
         return CallbackOutcome(InboxState.DONE, f"Receipt {paid.receipt} is known.")

@@ -5,13 +5,13 @@ Everything here is safe to run twice and at once with itself, and safe to be kil
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from portal.audit import chain
 from portal.gateways import breaker, client_factory, daraja, refusals
@@ -30,6 +30,7 @@ from portal.payments.states import InboxState
 from portal.payments.stk import pushes, queries
 from portal.payments.webhook import unverified_reports
 
+T = TypeVar("T")
 PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
 QUERY_THREADS, QUERIES_OF_ONE = 8, 2
 SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
@@ -139,11 +140,13 @@ def drain_inbox(deliver: sets.Deliver | None = None) -> None:
     queue.enqueue(queue.REQUESTS)
 
 
-def _drain_batch(deliver: sets.Deliver | None) -> int:
-    """One batch; how many rows were settled."""
-    taken = _settle_set(deliver)
+def _drain_batch(deliver: sets.Deliver | None, after: int = 0) -> int:
+    """One batch; how many rows were settled. after: the id of the row behind which it begins."""
+    taken = _settle_set(deliver, after)
     if taken is None:
         return _settle_carefully(None)
+    if taken.next_after is not None and not (taken.settled or taken.odd):  # what others hold hides none behind it
+        return _drain_batch(deliver, taken.next_after)
     settled, most = taken.settled, careful_rows()
     for first in range(0, len(taken.odd), most):
         settled += _settle_carefully(taken.odd[first : first + most])
@@ -155,22 +158,26 @@ def _drain_batch(deliver: sets.Deliver | None) -> int:
     return settled
 
 
-def _settle_set(deliver: sets.Deliver | None) -> sets.Taken | None:
+def _settle_set(deliver: sets.Deliver | None, after: int) -> sets.Taken | None:
     """What became of a set; None where it failed as a whole, and its rows go the careful way."""
-    for _try in range(TRIES_AT_A_LOCK):
-        try:
-            taken = sets.settle_set(batch_rows(), deliver)
+    try:
+        taken = _past_locks(lambda: _settle_what_is_left(deliver, after))
+        if taken is not None:
             queue.publish_all(taken.told)
-            return taken
-        except Exception as error:
-            if _is_about_locks(error):
-                _wait_a_moment()
-            elif is_passing(error):
-                raise
-            else:
-                logger.error("set_not_settled", error=repr(error)[:300])
-                return None
-    return None
+        return taken
+    except Exception as error:
+        if is_passing(error):
+            raise
+        logger.error("set_not_settled", error=repr(error)[:300])
+        return None
+
+
+def _settle_what_is_left(deliver: sets.Deliver | None, after: int) -> sets.Taken:
+    """A set; once more where another worker was quicker with a row of it, which is known by then and leaves the set."""
+    try:
+        return sets.settle_set(batch_rows(), deliver, after=after)
+    except IntegrityError:
+        return sets.settle_set(batch_rows(), deliver, after=after)
 
 
 def _settle_carefully(ids: Sequence[int] | None) -> int:
@@ -178,17 +185,25 @@ def _settle_carefully(ids: Sequence[int] | None) -> int:
 
     ids: of the rows that are odd; None: whatever waits.
     """
+    try:
+        settled = _past_locks(lambda: _settle_due(ids, one_by_one=False))
+    except Exception as error:
+        if is_passing(error):
+            raise
+        settled = None
+    return _settle_due(ids, one_by_one=True) if settled is None else settled
+
+
+def _past_locks(work: Callable[[], T]) -> T | None:
+    """What the work gives, tried again where two workers met; None where they met each time."""
     for _try in range(TRIES_AT_A_LOCK):
         try:
-            return _settle_due(ids, one_by_one=False)
-        except Exception as error:
-            if _is_about_locks(error):
-                _wait_a_moment()
-            elif is_passing(error):
+            return work()
+        except DBAPIError as error:
+            if not _is_about_locks(error):
                 raise
-            else:
-                return _settle_due(ids, one_by_one=True)
-    return _settle_due(ids, one_by_one=True)
+            _wait_a_moment()
+    return None
 
 
 def is_passing(error: Exception) -> bool:

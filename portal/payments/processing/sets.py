@@ -142,7 +142,7 @@ Deliver = Callable[[Connection, Sequence[Paid], datetime], Delivered]
 class Taken:
     """What became of the rows that a set took. odd: ids to be settled one by one; held: how many others hold.
 
-    told: of what was delivered, to be published (`Delivered`).
+    told: of what was delivered, to be published (`Delivered`). next_after: the id of its last row, where more may wait.
     """
 
     settled: int = 0
@@ -150,6 +150,7 @@ class Taken:
     held: int = 0
     paid: int = 0
     told: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    next_after: int | None = None
 
 
 @dataclass
@@ -190,10 +191,13 @@ class _Decided:
     outcomes: list[tuple[int, CallbackOutcome]] = field(default_factory=list)
 
 
-def settle_set(limit: int, deliver: Deliver | None = None) -> Taken:
-    """Take at most so many rows and settle those that fit, in one transaction; deliver what they paid."""
+def settle_set(limit: int, deliver: Deliver | None = None, *, after: int = 0) -> Taken:
+    """Take at most so many rows and settle those that fit, in one transaction; deliver what they paid.
+
+    after: the id of the row behind which it looks.
+    """
     with transaction():
-        return _Set(db.session.connection(), clock.now()).work(limit, deliver)
+        return _Set(db.session.connection(), clock.now()).work(limit, after, deliver)
 
 
 class _Set:
@@ -210,8 +214,8 @@ class _Set:
         self.by_push: dict[int, Thing] = {}
         self.claimed: set[tuple[int, str, str]] = set()
 
-    def work(self, limit: int, deliver: Deliver | None) -> Taken:
-        words = self._take(limit)
+    def work(self, limit: int, after: int, deliver: Deliver | None) -> Taken:
+        words = self._take(limit, after)
         if not words:
             return Taken()
         self._find_payments(words)
@@ -219,7 +223,8 @@ class _Set:
         odd, held = self._decide(words)
         told = self._write(deliver) if self.decided.outcomes else ()
         paid = sum(1 for one in self.decided.bookings if one.home.payment.state == PaymentState.PAID)
-        return Taken(len(self.decided.outcomes), tuple(odd), held, paid, told)
+        next_after = words[-1].row.id if len(words) == limit else None
+        return Taken(len(self.decided.outcomes), tuple(odd), held, paid, told, next_after)
 
     # --- reading
 
@@ -228,13 +233,13 @@ class _Set:
         names = tuple(result.keys())
         return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in result]
 
-    def _take(self, limit: int) -> list[_Word]:
+    def _take(self, limit: int, after: int) -> list[_Word]:
         due = (
             select(
                 InboxItem.id, InboxItem.kind, InboxItem.tenant_id, InboxItem.gateway_id, InboxItem.push_token,
                 InboxItem.body_sealed, InboxItem.is_foreign, InboxItem.received_at,
             )
-            .where(TO_SETTLE.is_due)
+            .where(TO_SETTLE.is_due, *([InboxItem.id > after] if after else []))
             .order_by(InboxItem.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -340,7 +340,7 @@ def _post(refund: Refund, from_account: str, kind: str, sign: int) -> None:
 
 def approve(refund: Refund, *, user_id: int, actor: str) -> None:
     """A second person says yes. Raises Conflict for the one who asked, and for who came by a colleague's word within
-    the last day. The caller commits, then rings REQUESTS.
+    the last day. The caller commits, then enqueues REQUESTS.
     """
     if refund.state != RefundState.REQUESTED:
         raise Conflict(_("This refund was decided already."))

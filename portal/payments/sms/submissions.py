@@ -69,11 +69,10 @@ def queue(
     open_payment: Callable[[], Payment],
     is_own: Callable[[Payment], bool] = lambda _payment: False,
 ) -> SmsSubmission:
-    """The claim of this message, new or this sender's own. Raises Refused; its code is the reason.
+    """The submission of this message, new or this sender's own. Raises Refused; its code is the reason.
 
-    stated: what the text says (`sms_claim.read`). is_own: whether the sender showed that they began a payment.
-    open_payment: makes the payment that it would pay; undone where
-    another request was quicker. The caller commits.
+    stated: what the text says (`verification.read`). is_own: whether the sender showed that they began a payment.
+    open_payment: makes the payment that it would pay; undone where another request was quicker. The caller commits.
     """
     if before := _of_receipt(gateway, stated.receipt):
         return _again(before, device, text, is_own)
@@ -220,7 +219,7 @@ def _locked(tenant_id: int, uid: str) -> tuple[SmsSubmission, Payment]:
 def accept(tenant_id: int, uid: str, *, user_id: int | None, actor: str) -> SmsSubmission:
     """Staff have seen the money: book it from the message and pay with it; once, however often it is asked for.
 
-    Raises Conflict where it was refused before, or its money is used. The caller commits, then rings PAID.
+    Raises Conflict where it was refused before, or its money is used. The caller commits, then enqueues PAID.
     """
     claim, payment = _locked(tenant_id, uid)
     if claim.state == SubmissionState.ACCEPTED:

@@ -66,7 +66,7 @@ def expedite(payment_id: int) -> None:
 
 
 def ask_now(push_id: int) -> bool:
-    """Put a push at the head of the line, at most every five seconds. The caller commits, then rings QUERIES."""
+    """Put a push at the head of the line, at most every five seconds. The caller commits, then enqueues QUERIES."""
     now = clock.now()
     hurried = (
         update(Push)

@@ -13,7 +13,7 @@ from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.ledger import post
-from portal.payments.booking import customer_credited
+from portal.payments.booking import customer_credited, paid_columns
 from portal.payments.models import Allocation, Customer, Payment, Transaction
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.states import PaymentState
@@ -137,7 +137,7 @@ def free(transaction: Transaction, *, actor: str) -> None:
 def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
     """Pay what is due from a wallet, as far as it reaches; cents paid. Raises Conflict for an empty one.
 
-    The caller commits, then rings PAID.
+    The caller commits, then enqueues PAID.
     """
     payment = lock_payment(payment_id)
     customer = lock_customer(customer_id)
@@ -171,8 +171,7 @@ def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
         lines={post.wallet(customer.id): given, post.revenue(payment.purpose): -given},
     )
     is_paid = given == payment.due_cents
-    state = {"state": "paid", "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
-    touch(payment.id, allocated_cents=Payment.allocated_cents + given, **state)
+    touch(payment.id, **paid_columns(payment, given, now))
     chain.record(
         payment.tenant_id,
         "payment",
@@ -190,7 +189,7 @@ def put_back(payment_id: int, *, actor: str, customer_id: int | None = None) -> 
     """Undo what wallets paid here: it is their owners' money again, and due again; cents put back.
 
     customer_id: only what this customer's wallet paid. What was delivered for it is withdrawn afterwards, by query
-    (`withdraw_at`). The caller commits, then rings WITHDRAW.
+    (`withdraw_at`). The caller commits, then enqueues WITHDRAW.
     """
     payment = lock_payment(payment_id)
     paid = select(Allocation).where(

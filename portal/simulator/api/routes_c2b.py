@@ -2,7 +2,7 @@
 
 from flask import Blueprint, request
 
-from portal.simulator.api import validation as checks
+from portal.simulator.api import validation
 from portal.simulator.api.router import Answer, Call, DarajaError, door, invalid
 from portal.simulator.engine import organisations, receipts
 
@@ -20,7 +20,7 @@ blueprint = Blueprint("c2b", __name__)
 def register(call: Call) -> Answer:
     """Keep the addresses; again and again, unlike production."""
     store = call.store
-    number = checks.shortcode(call.body.get("ShortCode"))
+    number = validation.shortcode(call.body.get("ShortCode"))
     organisation = organisations.owned(store, number, consumer_key=call.consumer_key) if number is not None else None
     if number is None or organisation is None:
         raise _bad(call, "ShortCode")
@@ -28,13 +28,13 @@ def register(call: Call) -> Answer:
     if response_type not in ("Completed", "Cancelled"):
         raise _bad(call, "ResponseType")
     is_strict = bool(store.setting("strict", False))
-    confirmation = checks.registered_url(call.body.get("ConfirmationURL"), is_strict=is_strict)
+    confirmation = validation.registered_url(call.body.get("ConfirmationURL"), is_strict=is_strict)
     if confirmation is None:
         raise _bad(call, "ConfirmationURL")
-    validation = ""
+    validation_url = ""
     if call.text("ValidationURL"):
-        validation = checks.registered_url(call.body.get("ValidationURL"), is_strict=is_strict) or ""
-        if not validation:
+        validation_url = validation.registered_url(call.body.get("ValidationURL"), is_strict=is_strict) or ""
+        if not validation_url:
             raise _bad(call, "ValidationURL")
     store.run(
         "INSERT OR REPLACE INTO c2b_urls (organisation_id, shortcode, version,"
@@ -45,7 +45,7 @@ def register(call: Call) -> Answer:
         _version(),
         response_type,
         confirmation,
-        validation,
+        validation_url,
     )
     return _accepted("Success")
 
@@ -53,7 +53,7 @@ def register(call: Call) -> Answer:
 @door(blueprint, "/mpesa/c2b/v1/simulate", "/mpesa/c2b/v2/simulate", name="simulate", token_family="400.003.01")
 def simulate(call: Call) -> Answer:
     """A customer pays by hand half a second from now."""
-    number = checks.shortcode(call.body.get("ShortCode"))
+    number = validation.shortcode(call.body.get("ShortCode"))
     receiver = organisations.owned(call.store, number, consumer_key=call.consumer_key) if number is not None else None
     if number is None or receiver is None:
         raise invalid("ShortCode", code=BAD)
@@ -63,10 +63,10 @@ def simulate(call: Call) -> Answer:
     till = receiver["kind"] == "BUYGOODS" and number == receiver["till"]
     if command == "CustomerBuyGoodsOnline" and not till and call.store.setting("strict", False):
         raise invalid("CommandID", code=BAD)  # a paybill has no till to pay
-    shillings = checks.whole_shillings(call.body.get("Amount"))
+    shillings = validation.whole_shillings(call.body.get("Amount"))
     if shillings is None:
         raise invalid("Amount", code=BAD)
-    msisdn = checks.msisdn(call.body.get("Msisdn"))
+    msisdn = validation.msisdn(call.body.get("Msisdn"))
     if msisdn is None:
         raise invalid("Msisdn", code=BAD)
     account = call.text("BillRefNumber")

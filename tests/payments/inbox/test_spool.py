@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_line_loses_no_other_callback(pr
 
 
 def test_what_a_power_cut_tore_is_set_aside_and_its_neighbours_are_taken_in(product: Product) -> None:
-    """money.md A5: one torn line raised in every sweep, before any bell was rung."""
+    """money.md A5: one torn line raised in every sweep, before any job was enqueued."""
     _number, token = product.invoice(100)
     push = product.pushed(token)
     spool = spool_of(product)
@@ -172,7 +172,7 @@ def test_a_rotation_of_keys_reseals_the_spool_and_what_was_set_aside(product: Pr
 def test_whatever_stops_one_step_of_the_sweep_stops_no_other(
     product: Product, monkeypatch: pytest.MonkeyPatch, at_fault: str
 ) -> None:
-    """money.md A5: the spool stood before the bells, unguarded."""
+    """money.md A5: the spool stood before the jobs, unguarded."""
     _number, token = product.invoice(100)
     push = product.pushed(token)
     product.callback(push, receipt=receipt(1))
@@ -183,14 +183,14 @@ def test_whatever_stops_one_step_of_the_sweep_stops_no_other(
 
     for step in ("expire_pushes", "take_in_spool", "close_forgotten"):
         monkeypatch.setattr(jobs, step, fail if step == at_fault else lambda step=step: done.append(step))
-    monkeypatch.setattr(queue, "enqueue", lambda bell: done.append(bell.name))
+    monkeypatch.setattr(queue, "enqueue", lambda job: done.append(job.name))
     with product.inside():
         assert scheduler.sweep(0) is True
     expected = {"expire_pushes", "take_in_spool", "close_forgotten", "drain", "pull"} - {at_fault}
     assert expected <= set(done)
 
 
-def test_a_sweep_whose_bells_cannot_be_rung_still_takes_the_rest_and_says_so(
+def test_a_sweep_whose_jobs_cannot_be_enqueued_still_takes_the_rest_and_says_so(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money.md A5."""

@@ -274,7 +274,7 @@ def _without_password(item: OutboxItem) -> str:
 def row_by_row() -> Iterator[None]:
     """No set is taken: every row goes the careful way."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(jobs, "_settle_set", lambda _deliver: None)
+        patched.setattr(jobs, "_settle_set", lambda *_given: None)
         yield
 
 
@@ -325,8 +325,8 @@ def test_sets_leave_the_same_rows_behind_as_the_careful_way(
     in_sets = Counter[str]()
     take = sets.settle_set
 
-    def counted(*given: Any) -> sets.Taken:
-        taken = take(*given)
+    def counted(*given: Any, **named: Any) -> sets.Taken:
+        taken = take(*given, **named)
         in_sets.update(settled=taken.settled, odd=len(taken.odd), paid=taken.paid)
         return taken
 

@@ -14,13 +14,12 @@ from portal.gateways import breaker, daraja
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.payments import daraja_requests as questions
+from portal.payments import daraja_requests
 from portal.payments.c2b import pull
 from portal.payments.models import MpesaRequest, Push, Refund
 from portal.payments.processing import gateway_pool, jobs, request_jobs
 from portal.payments.refunds import refunds
-from portal.payments.stk import pushes as stk
-from portal.payments.stk import queries
+from portal.payments.stk import pushes, queries
 from portal.tenants.models import Tenant
 from tests.support.clock import later, wait_until
 from tests.support.daraja import ACCEPTED, DARAJA, new_phone, receipt
@@ -88,7 +87,7 @@ def ask(product: Product, slug: str) -> str:
     return token
 
 
-def pushes(product: Product) -> list[tuple[str, int]]:
+def prompts_of(product: Product) -> list[tuple[str, int]]:
     with product.inside():
         return [(push.state, push.sends) for push in db.session.query(Push).order_by(Push.id)]
 
@@ -123,7 +122,7 @@ def test_a_silent_gateway_holds_up_no_other_tenants_prompts(product: Product, si
         ask(product, "mlima")
     ask(product, "bahari")
     meanwhile(
-        product, silence, jobs.send_pushes, lambda: silence.inside == 8 and pushes(product)[-1][0] == "awaiting_pin"
+        product, silence, jobs.send_pushes, lambda: silence.inside == 8 and prompts_of(product)[-1][0] == "awaiting_pin"
     )
     assert silence.most == 8
 
@@ -135,7 +134,7 @@ def test_a_gateway_that_did_not_answer_is_tried_one_at_a_time(product: Product, 
     for _person in range(4):
         ask(product, "mlima")
     ask(product, "bahari")
-    meanwhile(product, silence, jobs.send_pushes, lambda: pushes(product)[-1][0] == "awaiting_pin")
+    meanwhile(product, silence, jobs.send_pushes, lambda: prompts_of(product)[-1][0] == "awaiting_pin")
     assert silence.most == 1
 
 
@@ -146,8 +145,8 @@ def test_what_a_full_gateway_has_waiting_does_not_fill_the_list(product: Product
     ask(product, "bahari")
     with product.inside():
         ours, others = gateway_of("mlima").id, gateway_of("bahari").id
-        assert [gateway_id for _push, gateway_id in stk.due_to_send()] == [ours, ours, others]
-        assert [gateway_id for _push, gateway_id in stk.due_to_send([ours])] == [others]
+        assert [gateway_id for _push, gateway_id in pushes.due_to_send()] == [ours, ours, others]
+        assert [gateway_id for _push, gateway_id in pushes.due_to_send([ours])] == [others]
 
 
 def test_no_row_of_a_gateway_that_has_enough_to_do_is_looked_for(product: Product) -> None:
@@ -188,7 +187,9 @@ def test_a_silent_gateway_holds_up_no_other_tenants_queries(product: Product, si
         product.pushed(product.invoice(100)[1])
     product.pushed(product.invoice(100, "bahari")[1])
     later(16)
-    meanwhile(product, silence, jobs.ask_mpesa, lambda: silence.inside == 2 and pushes(product)[-1][0] == "cancelled")
+    meanwhile(
+        product, silence, jobs.ask_mpesa, lambda: silence.inside == 2 and prompts_of(product)[-1][0] == "cancelled"
+    )
     assert silence.most == 2
 
 
@@ -200,8 +201,8 @@ def test_a_silent_gateway_holds_up_no_other_tenants_questions(product: Product, 
         other.initiator_name, other.security_credential_sealed = "api", None
         other.keep_secret("security_credential", "ready-made")
         for n in range(3):
-            questions.ask(mine, "status", questions.Subject(receipt=f"UKL1ABCD2{n}"))
-        last = questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26")).id
+            daraja_requests.ask(mine, "status", daraja_requests.Subject(receipt=f"UKL1ABCD2{n}"))
+        last = daraja_requests.ask(other, "status", daraja_requests.Subject(receipt="UKL1ABCD26")).id
 
     def is_asked() -> bool:
         with product.inside():
@@ -250,18 +251,18 @@ def test_a_sender_may_take_as_long_as_its_timeouts_before_it_counts_as_gone(prod
     ask(product, "mlima")
     with product.app.app_context(), transaction():
         push_id = db.session.query(Push).one().id
-        assert stk.lease(push_id, hook_url="http://h/hooks") is not None
+        assert pushes.lease(push_id, hook_url="http://h/hooks") is not None
     later(110)
     with product.inside():
         jobs.expire_pushes()
-    assert pushes(product) == [("sending", 1)]
+    assert prompts_of(product) == [("sending", 1)]
     later(11)
     with product.inside():
         jobs.expire_pushes()
-    assert pushes(product) == [("unconfirmed", 1)]
+    assert prompts_of(product) == [("unconfirmed", 1)]
     with product.app.app_context(), transaction():
-        stk.not_sent(push_id, daraja.Unreachable("No connection. Nothing was sent."))
-    assert pushes(product) == [("declined", 1)], "it certainly was not sent: the payer may try again"
+        pushes.not_sent(push_id, daraja.Unreachable("No connection. Nothing was sent."))
+    assert prompts_of(product) == [("declined", 1)], "it certainly was not sent: the payer may try again"
 
 
 def test_a_prompt_whose_gateway_has_no_readable_secrets_is_declined_at_once(product: Product, silence: Silence) -> None:
@@ -271,7 +272,7 @@ def test_a_prompt_whose_gateway_has_no_readable_secrets_is_declined_at_once(prod
         break_secret("mlima")
     with product.inside():
         jobs.send_pushes()
-    assert pushes(product) == [("declined", 1), ("awaiting_pin", 1)]
+    assert prompts_of(product) == [("declined", 1), ("awaiting_pin", 1)]
     assert product.status(tokens[0])["status"] == "failed"
     with product.inside():
         assert "PORTAL_DATA_KEYS" in db.session.query(Push).order_by(Push.id).all()[0].failure
@@ -284,7 +285,7 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
     """money.md C30: the loop took the same push up again and again for two minutes."""
     ask(product, "mlima"), ask(product, "bahari")
     tries: list[int] = []
-    real = stk.lease
+    real = pushes.lease
 
     def claim(push_id: int, **named: Any) -> Any:
         tries.append(push_id)
@@ -292,7 +293,7 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
             raise error
         return real(push_id, **named)
 
-    monkeypatch.setattr(stk, "lease", claim)
+    monkeypatch.setattr(pushes, "lease", claim)
     if error is None:
         with product.app.app_context(), transaction():
             first = db.session.query(Push).order_by(Push.id).first()
@@ -301,7 +302,7 @@ def test_a_prompt_that_cannot_be_made_is_tried_once_and_stops_no_other(
     with product.inside():
         jobs.send_pushes()
     assert len(tries) == len(set(tries)) == 2
-    assert pushes(product) == [("declined", 0), ("awaiting_pin", 1)]
+    assert prompts_of(product) == [("declined", 0), ("awaiting_pin", 1)]
 
 
 def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(
@@ -313,8 +314,8 @@ def test_a_gateway_without_readable_secrets_stops_no_other_tenants_questions(
         mine, other = gateway_of("mlima"), gateway_of("bahari")
         other.initiator_name = "api"
         other.keep_secret("security_credential", "ready-made")
-        questions.ask(mine, "status", questions.Subject(receipt="UKL1ABCD25"))
-        questions.ask(other, "status", questions.Subject(receipt="UKL1ABCD26"))
+        daraja_requests.ask(mine, "status", daraja_requests.Subject(receipt="UKL1ABCD25"))
+        daraja_requests.ask(other, "status", daraja_requests.Subject(receipt="UKL1ABCD26"))
         break_secret("mlima")
     with product.inside():
         request_jobs.send_due()
@@ -337,7 +338,7 @@ def test_a_query_of_a_gateway_without_readable_secrets_takes_its_turn_and_stops_
         assert queries.due() == []
         mine = db.session.query(Push).order_by(Push.id).first()
         assert mine is not None and mine.queries == 1 and mine.next_query_at is not None
-    assert [state for state, _sends in pushes(product)] == ["awaiting_pin", "cancelled"]
+    assert [state for state, _sends in prompts_of(product)] == ["awaiting_pin", "cancelled"]
 
 
 def test_a_refund_whose_work_fails_is_put_off_and_stops_no_other(
@@ -369,14 +370,14 @@ def test_a_question_that_fails_unforeseen_is_put_off(product: Product, monkeypat
     """money.md C30."""
     with_initiator(product)
     with product.app.app_context(), transaction():
-        asked = questions.ask(gateway_of("mlima"), "status", questions.Subject(receipt="UKL1ABCD25")).id
+        asked = daraja_requests.ask(gateway_of("mlima"), "status", daraja_requests.Subject(receipt="UKL1ABCD25")).id
 
     def claim(_request_id: int) -> None:
         raise ValueError(json.dumps({"a": "bad row"}))
 
-    monkeypatch.setattr(questions, "lease", claim)
+    monkeypatch.setattr(daraja_requests, "lease", claim)
     with product.inside():
         request_jobs.send_due()
         put_off = db.session.get_one(MpesaRequest, asked)
         assert put_off.state == "created" and put_off.next_at is not None and put_off.next_at > clock.now()
-        assert questions.due() == []
+        assert daraja_requests.due() == []

@@ -5,12 +5,13 @@ import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from portal import fulfilment
-from portal.kernel import clock
+from portal.kernel import bulk, clock
 from portal.kernel.db import db
-from portal.payments.models import InboxItem
+from portal.payments.models import InboxItem, Payment, Transaction
 from portal.payments.processing import callbacks, jobs, sets
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
@@ -39,7 +40,7 @@ def drain(product: Product) -> None:
 @pytest.fixture
 def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """No set is taken: every row goes the careful way."""
-    monkeypatch.setattr(jobs, "_settle_set", lambda _deliver: None)
+    monkeypatch.setattr(jobs, "_settle_set", lambda *_given: None)
 
 
 def a_rush(product: Product, payments: int) -> list[str]:
@@ -104,6 +105,63 @@ def test_a_rush_of_callbacks_and_echoes_is_settled_by_several_workers_without_a_
     assert {product.status(token)["status"] for token in tokens} == {"paid"} and product.books() == []
 
 
+def test_what_another_worker_holds_hides_nothing_that_came_after_it(
+    postgresql_product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set that is full of rows about one payment that somebody holds."""
+    product = postgresql_product
+    monkeypatch.setattr(jobs, "SET_ROWS", 2)
+    monkeypatch.setattr(jobs, "_wait_a_moment", lambda: None)
+    popular, popular_token = product.invoice(400)
+    for number in range(4):
+        body = c2b_body(receipt=receipt(number), amount=100, account=popular)
+        product.client().post(f"{product.hook()}/c2b/confirmation", json=body)
+    last = product.invoice(100)[1]
+    product.callback(product.pushed(last), receipt=receipt(9))
+    with product.app.app_context():
+        held = select(Payment.id).where(Payment.token == popular_token).with_for_update()
+        with db.engine.begin() as another:
+            another.execute(held)
+            drain(product)
+            assert product.status(last)["status"] == "paid" and waiting(product) == 4
+        drain(product)
+    assert product.status(popular_token)["status"] == "paid" and waiting(product) == 0 and product.books() == []
+
+
+def test_a_receipt_that_another_worker_booked_meanwhile_costs_no_other_row_its_set(
+    postgresql_product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two payments named by the same receipt, told to two workers: the second one's set met the unique key."""
+    product = postgresql_product
+    tokens = [product.invoice(100)[1] for _n in range(3)]
+    pushes = [product.pushed(token) for token in tokens]
+    product.callback(pushes[0], receipt=receipt(1))
+    product.callback(pushes[1], receipt=receipt(2))
+    real, insert, taken = sets.settle_set, bulk.insert, list[sets.Taken]()
+
+    def meanwhile(connection: Any, model: Any, rows: Any, **named: Any) -> None:
+        if model is Transaction:
+            monkeypatch.setattr(bulk, "insert", insert)
+            worker = threading.Thread(target=by_another)
+            worker.start()
+            worker.join()
+        insert(connection, model, rows, **named)
+
+    def by_another() -> None:
+        product.callback(pushes[2], receipt=receipt(1))
+        drain(product)
+
+    def watched(*given: Any, **named: Any) -> sets.Taken:
+        taken.append(real(*given, **named))
+        return taken[-1]
+
+    monkeypatch.setattr(bulk, "insert", meanwhile)
+    monkeypatch.setattr(sets, "settle_set", watched)
+    drain(product)
+    assert [(one.settled, len(one.odd)) for one in taken if one.settled] == [(1, 0), (1, 1)], "its set, then ours"
+    assert [product.status(token)["status"] for token in tokens[1:]] == ["paid", "paid"] and product.books() == []
+
+
 class _Met(Exception):
     def __init__(self, sqlstate: str) -> None:
         super().__init__("two workers met")
@@ -119,10 +177,10 @@ def test_a_set_that_met_another_worker_is_tried_again_as_a_set(
     real, failures = sets.settle_set, [OperationalError("UPDATE", {}, _Met(sqlstate)) for _time in range(3)]
     taken: list[sets.Taken] = []
 
-    def meet(*given: Any) -> sets.Taken:
+    def meet(*given: Any, **named: Any) -> sets.Taken:
         if failures:
             raise failures.pop()
-        taken.append(real(*given))
+        taken.append(real(*given, **named))
         return taken[-1]
 
     monkeypatch.setattr(sets, "settle_set", meet)

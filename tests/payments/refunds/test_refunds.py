@@ -520,18 +520,23 @@ def _status_answers(product: Product, token: str, *, amount: int, times: int) ->
         return db.session.get_one(Refund, one_id)
 
 
-def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes_back(product: Product) -> None:
-    """Killed between two lines, its request waited; an hour later it was said not to have gone, and then went."""
+def begun(product: Product) -> tuple[int, int]:
+    """(refund, request) of a refund whose request is written, and not yet sent."""
     with_initiator(product)
     number, token = product.invoice(1_000)
     paid_by_hand(product, 1_000, number, receipt(1))
     assert product.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
-    with product.app.app_context():
+    with product.app.app_context(), transaction():
         refund_id = db.session.query(Refund.id).scalar()
-        with transaction():
-            request = refunds.begin(refund_id)
-            assert request is not None
-            request_id = request.id
+        request = refunds.begin(refund_id)
+        assert request is not None
+        return refund_id, request.id
+
+
+def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes_back(product: Product) -> None:
+    """Killed between two lines, its request waited; an hour later it was said not to have gone, and then went."""
+    refund_id, request_id = begun(product)
+    with product.app.app_context():
         later(4_000)
         with transaction():
             refunds.unknown(refunds.lock(refund_id), "No result came in time.")
@@ -544,16 +549,8 @@ def test_a_refund_that_an_administrator_ended_is_not_sent_by_a_worker_that_comes
 
 
 def test_an_hour_without_a_word_begins_when_a_refund_truly_leaves(product: Product) -> None:
-    with_initiator(product)
-    number, token = product.invoice(1_000)
-    paid_by_hand(product, 1_000, number, receipt(1))
-    assert product.api("amina").post(f"/api/mpesa/{token}/refund", json={"amount": 1_000}).status_code == 200
+    refund_id, request_id = begun(product)
     with product.app.app_context():
-        refund_id = db.session.query(Refund.id).scalar()
-        with transaction():
-            request = refunds.begin(refund_id)
-            assert request is not None
-            request_id = request.id
         later(4_000)
         with transaction():
             refunds.unknown(refunds.lock(refund_id), "No result came in time.")
