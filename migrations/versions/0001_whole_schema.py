@@ -15,6 +15,8 @@ depends_on = None
 TABLES = (  # in the order in which they point at each other
     "tenants",
     "sites",
+    "gateway_clients",
+    "router_states",
     "users",
     "api_keys",
     "audit_chain_heads",
@@ -166,6 +168,50 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
         postgresql_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
+    )
+    op.create_table(
+        "gateway_clients",
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("ip", sa.String(length=45), nullable=False),
+        sa.Column("hid", sa.String(length=128), nullable=False),
+        sa.Column("gateway_address", sa.String(length=80), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_gateway_clients_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_gateway_clients_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gateway_clients")),
+        sa.UniqueConstraint("site_id", "mac", name=op.f("uq_gateway_clients_site_id_mac")),
+    )
+    op.create_index("ix_gateway_clients_seen", "gateway_clients", ["site_id", "seen_at"], unique=False)
+
+    op.create_table(
+        "router_states",
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("try_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sweep_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("certificate_sha256", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_router_states_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_router_states_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_router_states")),
+        sa.UniqueConstraint("site_id", name=op.f("uq_router_states_site_id")),
+    )
+    op.create_index(
+        "ix_router_states_sweep",
+        "router_states",
+        ["sweep_at"],
+        unique=False,
+        sqlite_where=sa.text("sweep_at IS NOT NULL"),
+        postgresql_where=sa.text("sweep_at IS NOT NULL"),
     )
 
     op.create_table(

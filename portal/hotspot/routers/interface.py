@@ -66,7 +66,7 @@ def unsupported(what: str) -> Outcome:
 
 @dataclass(frozen=True)
 class Wanted:
-    """All that a router has to know of one grant. A grant that is one of a pass has the pass' end and what is left of it.
+    """All that a router has to know of one grant: a grant that is one of a pass has the end and the rest of the pass.
 
     mac: `AA:BB:CC:DD:EE:FF` of the device it is used on now, or "". starts_at, expires_at: of the whole pass, UTC.
     rate: RouterOS' form, upload/download with burst; "" for no limit. online_s: seconds that may still be spent online
