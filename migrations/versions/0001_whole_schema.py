@@ -148,6 +148,8 @@ def upgrade() -> None:
         sa.Column("api_uses_tls", sa.Boolean(), nullable=False),
         sa.Column("api_username", sa.String(length=60), nullable=False),
         sa.Column("api_password_sealed", sa.Text(), nullable=True),
+        sa.Column("router_version", sa.String(length=40), nullable=False),
+        sa.Column("tunnel_key", sa.String(length=44), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -156,11 +158,18 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('radius', 'routeros', 'opennds', 'voucher')", name=op.f("ck_sites_kind")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_sites_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
-        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_sites_tenant_id_name")),
         sa.UniqueConstraint("token", name=op.f("uq_sites_token")),
         sa.UniqueConstraint("uid", name=op.f("uq_sites_uid")),
     )
     op.create_index("ix_sites_tenant_id", "sites", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "uq_sites_name",
+        "sites",
+        ["tenant_id", "name"],
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
     op.create_index(
         "uq_sites_radius_address",
         "sites",

@@ -13,7 +13,7 @@ from portal.gateways import allowed_servers, client_factory, initiator, security
 from portal.gateways.models import SECRETS, Gateway, RetiredHook
 from portal.kernel import clock
 from portal.kernel.db import db, new_token, new_uid
-from portal.kernel.errors import Conflict, Misconfigured, NotFound, Refused
+from portal.kernel.errors import Conflict, Misconfigured, NotFound, Refused, Text
 
 KINDS, SUB_KINDS, ENVIRONMENTS = (
     ("MPESA_API", "MPESA_NO_API"),
@@ -62,7 +62,7 @@ _NAMES = {
 class StaleSignin(Refused):
     """It needs somebody who signed in within the last quarter of an hour."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: Text) -> None:
         super().__init__(message, code="fresh_signin_required")
 
 

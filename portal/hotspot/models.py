@@ -67,13 +67,21 @@ class Site(TenantOwned, Model):
     asks us), or voucher (nobody tells it; codes are brought in by hand). address: where its packets come from and our
     orders go to, in the management network. secret: its RADIUS secret, readable because FreeRADIUS reads it here.
     login_hosts: the only hosts, by blanks, that its login form may be on, or codes would leak. token: in addresses that
-    only this router is told.
+    only this router is told. last_seen_at: of its last heartbeat; with it came router_version and tunnel_key, the
+    public key of the tunnel that it made itself.
     """
 
     __tablename__ = "sites"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "name"),
         CheckConstraint("kind IN ('radius', 'routeros', 'opennds', 'voucher')", name="kind"),
+        Index(
+            "uq_sites_name",
+            "tenant_id",
+            "name",
+            unique=True,
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
         Index(
             "uq_sites_radius_address",
             "address",
@@ -96,8 +104,20 @@ class Site(TenantOwned, Model):
     api_uses_tls: Mapped[bool] = mapped_column(default=True)
     api_username: Mapped[str] = mapped_column(String(60), default="")
     api_password_sealed: Mapped[str | None] = sealed(vault.ACCESS)
+    router_version: Mapped[str] = mapped_column(String(40), default="")
+    tunnel_key: Mapped[str] = mapped_column(String(44), default="")
     last_seen_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+
+    @property
+    def api_password(self) -> str:
+        """The password of its RouterOS API, or an empty text."""
+        kept = self.api_password_sealed
+        return vault.unseal(kept, context=vault.context(vault.ACCESS, self.tenant_id)) if kept else ""
+
+    @api_password.setter
+    def api_password(self, password: str) -> None:
+        self.api_password_sealed = vault.seal(password, context=vault.context(vault.ACCESS, self.tenant_id))
 
 
 class PackageSite(TenantOwned, Model, is_paged=False):

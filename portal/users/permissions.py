@@ -8,6 +8,7 @@ RECORD_MANUAL, VOID_MANUAL = "money:record", "money:void"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 MANAGE_PEOPLE = "people:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
+MANAGE_SITES, WORK_HOTSPOT = "sites:manage", "hotspot:work"
 SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
 ACCEPT_STATEMENT = "statements:accept"
 
@@ -22,6 +23,8 @@ ALL = frozenset(
         MANAGE_GATEWAYS,
         MANAGE_PACKAGES,
         MANAGE_PEOPLE,
+        MANAGE_SITES,
+        WORK_HOTSPOT,
         SEE_CLINIC,
         WORK_CLINIC,
         APPROVE_APPOINTMENTS,
@@ -41,6 +44,7 @@ OF_ROLE: dict[str, frozenset[str]] = {
             SEE_CLINIC,
             WORK_CLINIC,
             APPROVE_APPOINTMENTS,
+            WORK_HOTSPOT,
         }
     ),
     "clinician": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
