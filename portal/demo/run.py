@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,6 +31,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     web_url, simulator_url = (serve.local_url(HOST, at) for at in (port, simulator_port))
+    smtp_port = _free_port()
     redis = serve.use_data(data)
     environment = {
         "PORTAL_ENV": "development",
@@ -37,6 +39,10 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
         "PUBLIC_URL": web_url,
         "REDIS_URL": os.environ["REDIS_URL"],
         "PORTAL_DEMO_SIMULATOR": simulator_url,
+        "AT_BASE_URL": simulator_url,  # the SMS arrive on the simulator's handsets
+        "AT_USERNAME": "sandbox",
+        "AT_API_KEY": "demo",
+        "SMTP_URL": f"smtp://{HOST}:{smtp_port}",
         **_keys(data / "keys.json"),
     }
     os.environ.update(environment)
@@ -53,6 +59,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
         env={
             "SIMULATOR_DATA": str(data / "simulator"),
             "SIMULATOR_URL": simulator_url,
+            "SIMULATOR_SMTP_PORT": str(smtp_port),
             "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
         },
         is_ready=partial(serve.answers, f"{simulator_url}/healthz"),
@@ -73,6 +80,13 @@ def _sweep(app: Flask, is_over: Callable[[], bool]) -> None:
     with app.app_context():
         meet_simulator(app.config["PORTAL"].simulator_url)
     scheduler.sweep_until(app, is_over)
+
+
+def _free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _keys(file: Path) -> dict[str, str]:
@@ -121,6 +135,7 @@ def _welcome(web_url: str, simulator_url: str, data: Path) -> None:
         f"  The clinic            {web_url}/clinic/upendo/",
         f"  Staff                 {web_url}/staff/",
         f"  Phones and simulator  {simulator_url}/",
+        f"  E-mails that it sent  {simulator_url}/outbox",
         "",
         f"  Sign-ins, all with the password {PASSWORD}:",
         *(f"    {email:<24}{name}" for email, name, _slug, _role in SIGN_INS),

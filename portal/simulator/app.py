@@ -20,6 +20,7 @@ from portal.simulator.engine.organisations import BANKS, FIRST, OrganisationSpec
 from portal.simulator.engine.store import Store
 from portal.simulator.handset import overview
 from portal.simulator.handset import routes as handset
+from portal.simulator.post import mailbox, sms
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src"
@@ -84,6 +85,8 @@ def create_simulator(
         handset,
         control,
         overview,
+        sms,
+        mailbox,
     ):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(DarajaError, error_response)
@@ -97,7 +100,8 @@ def create_simulator(
 def from_environment() -> Flask:
     """The application for a server's factory.
 
-    SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS (a JSON list as in `/control`).
+    SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS (a JSON list as in `/control`),
+    SIMULATOR_SMTP_PORT (where e-mail is taken; empty: nowhere).
     """
     raw = os.environ.get("SIMULATOR_ORGANISATIONS") or "[]"
     try:
@@ -105,12 +109,15 @@ def from_environment() -> Flask:
         specs = [OrganisationSpec.of(item) for item in listed]
     except (ValueError, TypeError, AttributeError, Refused) as problem:
         raise Misconfigured(f"SIMULATOR_ORGANISATIONS must be a JSON list of organisations: {problem}") from None
-    return create_simulator(
+    app = create_simulator(
         data_dir=Path(os.environ.get("SIMULATOR_DATA", "var/simulator")),
         public_url=os.environ.get("SIMULATOR_URL", "http://127.0.0.1:8001"),
         strict=os.environ.get("SIMULATOR_STRICT", "").lower() in ("1", "true", "yes", "on"),
         organisations=specs,
     )
+    if smtp_port := os.environ.get("SIMULATOR_SMTP_PORT"):
+        mailbox.listen(app.extensions["simulator"].store, host="127.0.0.1", port=int(smtp_port))
+    return app
 
 
 def _refuse(problem: Exception) -> Response:

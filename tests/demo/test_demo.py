@@ -125,6 +125,7 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
     wait_until(lambda: "credentials" in demo.status(bought["paymentId"]))
     receipt = demo.status(bought["paymentId"])["receipt"]
     assert any(receipt in message["text"] for message in demo.phone("0712345601")["messages"])
+    wait_until(lambda: any("Password" in message["text"] for message in demo.phone("0712345601")["messages"]))
 
     # an appointment of the clinic, paid by hand at the paybill with the invoice's number as account
     desk = demo.sign_in("reception@upendo.test")

@@ -44,6 +44,9 @@ CREATE INDEX IF NOT EXISTS transactions_linked ON transactions (linked_receipt);
 CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, msisdn TEXT NOT NULL, at REAL NOT NULL, text
 TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS messages_by_phone ON messages (msisdn, id);
+CREATE TABLE IF NOT EXISTS mails (
+  id INTEGER PRIMARY KEY, at REAL NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL,
+  text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS c2b_urls (
   organisation_id INTEGER PRIMARY KEY, shortcode TEXT NOT NULL, version INTEGER NOT NULL, response_type TEXT
   NOT NULL,
