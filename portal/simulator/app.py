@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, jsonify, redirect, request, url_for
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -21,7 +22,11 @@ from portal.simulator.engine.store import Store
 from portal.simulator.handset import overview
 from portal.simulator.handset import routes as handset
 from portal.simulator.post import mailbox, sms
+from portal.simulator.router import control as router_control
+from portal.simulator.router.fleet import Fleet
+from portal.simulator.router.machine import RouterSpec
 
+Spec = TypeVar("Spec")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src"
     " 'self'; img-src 'self' data:;"
@@ -39,17 +44,25 @@ class Simulator:
     callback_sender: CallbackSender
     certificate: certificates.Certificate
     public_url: str
+    fleet: Fleet
 
     def close(self) -> None:
         """Stop the callback sender and release the file. What is still due goes out after the next start."""
+        self.fleet.close()
         self.callback_sender.stop()
         self.store.close()
 
 
 def create_simulator(
-    *, data_dir: Path, public_url: str, strict: bool = False, organisations: Iterable[OrganisationSpec] = ()
+    *,
+    data_dir: Path,
+    public_url: str,
+    strict: bool = False,
+    organisations: Iterable[OrganisationSpec] = (),
+    routers: Iterable[RouterSpec] = (),
 ) -> Flask:
-    """A Daraja of its own. `organisations` stand beside the first one and are updated if they exist already.
+    """A Daraja of its own. `organisations` stand beside the first one and are updated if they exist already; `routers`
+    are opened beside it.
 
     strict: callback addresses must be public https, as in production.
     """
@@ -59,12 +72,19 @@ def create_simulator(
     for spec in (FIRST, *BANKS, *organisations):
         open_or_update(store, spec)
     store.keep("strict", strict)
+    fleet = Fleet(store, data_dir)
     callback_sender = CallbackSender(
         store,
-        in_turn={"answer": prompts.answer_job, "settle": settlements.settle_job},
+        in_turn={
+            "answer": prompts.answer_job,
+            "settle": settlements.settle_job,
+            "router_look": fleet.look_job,
+        },
         at_once={"hand_payment": hand_payments.pay_job},
     )
-    simulator = Simulator(store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"))
+    simulator = Simulator(
+        store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"), fleet
+    )
 
     app = Flask(
         "portal.simulator",
@@ -84,11 +104,13 @@ def create_simulator(
         routes_other,
         handset,
         control,
+        router_control,
         overview,
         sms,
         mailbox,
     ):
         app.register_blueprint(module.blueprint)
+    fleet.open(routers)
     app.register_error_handler(DarajaError, error_response)
     app.register_error_handler(PortalError, _refuse)
     app.register_error_handler(HTTPException, _http_problem)
@@ -100,24 +122,26 @@ def create_simulator(
 def from_environment() -> Flask:
     """The application for a server's factory.
 
-    SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS (a JSON list as in `/control`),
-    SIMULATOR_SMTP_PORT (where e-mail is taken; empty: nowhere).
+    SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS and SIMULATOR_ROUTERS (JSON lists as in
+    `/control`), SIMULATOR_SMTP_PORT (where e-mail is taken; empty: nowhere).
     """
-    raw = os.environ.get("SIMULATOR_ORGANISATIONS") or "[]"
-    try:
-        listed = json.loads(raw)
-        specs = [OrganisationSpec.of(item) for item in listed]
-    except (ValueError, TypeError, AttributeError, Refused) as problem:
-        raise Misconfigured(f"SIMULATOR_ORGANISATIONS must be a JSON list of organisations: {problem}") from None
     app = create_simulator(
         data_dir=Path(os.environ.get("SIMULATOR_DATA", "var/simulator")),
         public_url=os.environ.get("SIMULATOR_URL", "http://127.0.0.1:8001"),
         strict=os.environ.get("SIMULATOR_STRICT", "").lower() in ("1", "true", "yes", "on"),
-        organisations=specs,
+        organisations=_listed("SIMULATOR_ORGANISATIONS", OrganisationSpec.of),
+        routers=_listed("SIMULATOR_ROUTERS", RouterSpec.of),
     )
     if smtp_port := os.environ.get("SIMULATOR_SMTP_PORT"):
         mailbox.listen(app.extensions["simulator"].store, host="127.0.0.1", port=int(smtp_port))
     return app
+
+
+def _listed(name: str, read: Callable[[Mapping[str, Any]], Spec]) -> list[Spec]:
+    try:
+        return [read(item) for item in json.loads(os.environ.get(name) or "[]")]
+    except (ValueError, TypeError, AttributeError, Refused) as problem:
+        raise Misconfigured(f"{name} is no such JSON list: {problem}") from None
 
 
 def _refuse(problem: Exception) -> Response:

@@ -202,6 +202,7 @@ def _fault_view(row: sqlite3.Row) -> dict[str, Any]:
 def _reset(store: Store) -> None:
     """Faults, instructions, clock, prompt life, locks and customers' money as at first; history stays."""
     store.run("DELETE FROM faults")
+    store.run("DELETE FROM router_faults")
     store.run("UPDATE customers SET instruction = NULL, balance_cents = ?", START_CENTS)
     store.run("UPDATE organisations SET initiator_failures = 0")
     store.run("DELETE FROM settings WHERE name IN ('prompt_seconds', 'held_back')")

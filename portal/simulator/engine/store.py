@@ -70,6 +70,21 @@ CREATE TABLE IF NOT EXISTS log (
   address TEXT NOT NULL, status TEXT NOT NULL, body TEXT NOT NULL, answer TEXT NOT NULL, msisdn TEXT NOT NULL,
   elapsed_ms INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS log_by_phone ON log (msisdn, id);
+CREATE TABLE IF NOT EXISTS router_items (
+  id INTEGER PRIMARY KEY, router TEXT NOT NULL, menu TEXT NOT NULL, fields TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS router_items_by_menu ON router_items (router, menu, id);
+CREATE TABLE IF NOT EXISTS router_devices (
+  id INTEGER PRIMARY KEY, router TEXT NOT NULL, mac TEXT NOT NULL, ip TEXT NOT NULL, msisdn TEXT NOT NULL,
+  joined_at REAL NOT NULL, wanted_url TEXT NOT NULL DEFAULT '', chap_id INTEGER, chap_challenge TEXT,
+  challenged_at REAL, left_at REAL, UNIQUE (router, mac));
+CREATE TABLE IF NOT EXISTS router_sessions (
+  id INTEGER PRIMARY KEY, router TEXT NOT NULL, session_id TEXT NOT NULL, username TEXT NOT NULL,
+  mac TEXT NOT NULL, ip TEXT NOT NULL, login_by TEXT NOT NULL, is_radius INTEGER NOT NULL, started_at REAL NOT NULL,
+  bytes_in INTEGER NOT NULL DEFAULT 0, bytes_out INTEGER NOT NULL DEFAULT 0, rate TEXT NOT NULL DEFAULT '',
+  timeout_s REAL, most_bytes INTEGER, interim_s REAL, interim_at REAL, class TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS router_sessions_of_device ON router_sessions (router, mac);
+CREATE TABLE IF NOT EXISTS router_faults (
+  router TEXT NOT NULL, name TEXT NOT NULL, times INTEGER, seconds REAL, PRIMARY KEY (router, name));
 """
 
 
@@ -192,6 +207,10 @@ class Store:
                 self.run("UPDATE pushes SET expires_at = expires_at - ? WHERE state = 'ringing'", self._offset_s)
                 self.run(
                     "UPDATE tokens SET expires_at = expires_at - ?, issued_at = issued_at - ?",
+                    *[self._offset_s] * 2,
+                )
+                self.run(
+                    "UPDATE router_sessions SET started_at = started_at - ?, interim_at = interim_at - ?",
                     *[self._offset_s] * 2,
                 )
             self._offset_s = moved_s
