@@ -149,6 +149,7 @@ def upgrade() -> None:
         sa.Column("api_username", sa.String(length=60), nullable=False),
         sa.Column("api_password_sealed", sa.Text(), nullable=True),
         sa.Column("router_version", sa.String(length=40), nullable=False),
+        sa.Column("clock_skew_s", sa.Integer(), nullable=True),
         sa.Column("tunnel_key", sa.String(length=44), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
@@ -178,6 +179,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
         postgresql_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
     )
+
     op.create_table(
         "gateway_clients",
         sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

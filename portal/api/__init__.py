@@ -19,6 +19,7 @@ from portal.api import (
     orders,
     packages,
     refunds,
+    sites,
     transactions,
     webhooks,
 )
@@ -31,6 +32,7 @@ for _module in (
     gateways,
     gateway_operations,
     packages,
+    sites,
     captive_portal,
     orders,
     refunds,

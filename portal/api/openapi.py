@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from portal.api import schemas
 from portal.api.guard import ANYONE_SIGNED_IN, EVERYBODY, Route, Router
 
+MEDIA_OF_FILES = {"csv": "text/csv", "<name>": "text/plain"}  # by how their address ends; all else is JSON
 _SIGNED_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 _REFUSED = {
     "400": "The body is no JSON object.",
@@ -62,7 +63,7 @@ def path_of(route: Route) -> str:
 
 def _operation(route: Route) -> dict[str, Any]:
     summary, _, more = route.summary.partition("\n")
-    media = "text/csv" if route.path.endswith(".csv") else "application/json"
+    media = MEDIA_OF_FILES.get(route.path.rpartition("/")[2].rpartition(".")[2], "application/json")
     return {
         "operationId": _camel(re.sub(r"\W+", "_", f"{route.method.lower()}_{route.path}").strip("_")),
         "summary": summary,

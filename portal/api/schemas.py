@@ -106,6 +106,18 @@ _PACKAGE: dict[str, Schema] = {
     "dataCap": maybe({"type": "integer", "description": "Bytes."}),
     "devices": {"type": "integer"},
 }
+PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65_535}
+_SITE_SETTINGS: dict[str, Schema] = {
+    "name": TEXT,
+    "kind": words("radius", "routeros", "opennds", "voucher"),
+    "address": TEXT | {"description": "In the management network: an IP address; for routeros a host name too."},
+    "loginHosts": many(TEXT) | {"description": "The only hosts that codes are sent to, besides private addresses."},
+    "identity": TEXT,
+    "coaPort": PORT | {"description": "Where the router takes orders to end or change a session."},
+    "apiPort": PORT,
+    "apiTls": FLAG,
+    "apiUsername": TEXT,
+}
 _CREDENTIALS = thing(username=TEXT, password=TEXT, expiresAt=TIME, loginUrl=maybe(TEXT))
 _TRANSACTION: dict[str, Schema] = {
     "id": TEXT,
@@ -192,6 +204,41 @@ COMPONENTS: dict[str, Schema] = {
         forPppoe=FLAG,
         optional=("rate", "speed", "dataCap", "devices", "kind", "forPppoe"),
     ),
+    "NewSite": thing(
+        _SITE_SETTINGS,
+        secret=_SECRET | {"description": "Of RADIUS or openNDS (its faskey); made where none is given."},
+        apiPassword=_SECRET,
+        optional=tuple(name for name in (*_SITE_SETTINGS, "secret", "apiPassword") if name != "name"),
+    ),
+    "SiteChange": thing(
+        _SITE_SETTINGS, secret=_SECRET, apiPassword=_SECRET, optional=(*_SITE_SETTINGS, "secret", "apiPassword")
+    ),
+    "Site": thing(
+        {"id": TEXT} | _SITE_SETTINGS,
+        secretsKept=many(words("secret", "apiPassword")),
+        files=many(TEXT) | {"description": "Names of what its router takes, under /files/."},
+        routerVersion=TEXT,
+        lastSeenAt=maybe(TIME) | {"description": "Its last heartbeat."},
+        createdAt=TIME,
+    ),
+    "SiteFile": TEXT | {"description": "The file itself, as plain text."},
+    "SiteCheck": answered(
+        findings=many(thing(name=TEXT, state=words("ok", "warn", "bad"), sentence=TEXT, whatToDo=TEXT))
+    ),
+    "Session": thing(
+        id=TEXT,
+        username=TEXT,
+        mac=TEXT,
+        site=TEXT | {"description": "The site's id."},
+        startedAt=TIME,
+        endedAt=maybe(TIME),
+        bytesIn=COUNT | {"description": "What the customer sent."},
+        bytesOut=COUNT | {"description": "What the customer got."},
+        expiresAt=maybe(TIME) | {"description": "Of the pass that it is on; null where it is on none."},
+        ip=TEXT,
+        endCause=TEXT,
+    ),
+    "Disconnected": answered(state=words("gone", "asked", "failed")),
     "PackageOnSale": thing(_PACKAGE),
     "Package": thing(_PACKAGE, kind=words("hotspot", "pppoe"), rate=TEXT, forPppoe=FLAG),
     "Configured": thing(configured=FLAG, env=maybe(ENVIRONMENT)),
@@ -411,6 +458,7 @@ PARAMETERS: dict[str, Schema] = {
     "from": TEXT | {"description": "A day such as 2026-11-21, or a time."},
     "to": TEXT | {"description": "A day, included, or a time, excluded."},
     "state": _TRANSACTION["state"],
+    "online": words("true", "false") | {"description": "true: those that last."},
     "ids": TEXT | {"description": "Several, separated by commas."},
     "reason": TEXT | {"description": "Why; or in the body."},
     "key": TEXT | {"description": "The webhook's key, where no header can be sent; not taken in production."},

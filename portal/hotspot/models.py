@@ -67,8 +67,8 @@ class Site(TenantOwned, Model):
     asks us), or voucher (nobody tells it; codes are brought in by hand). address: where its packets come from and our
     orders go to, in the management network. secret: its RADIUS secret, readable because FreeRADIUS reads it here.
     login_hosts: the only hosts, by blanks, that its login form may be on, or codes would leak. token: in addresses that
-    only this router is told. last_seen_at: of its last heartbeat; with it came router_version and tunnel_key, the
-    public key of the tunnel that it made itself.
+    only this router is told. last_seen_at: of its last heartbeat; with it came router_version, clock_skew_s
+    (how far its clock is ahead of ours) and tunnel_key, the public key of the tunnel that it made itself.
     """
 
     __tablename__ = "sites"
@@ -105,6 +105,7 @@ class Site(TenantOwned, Model):
     api_username: Mapped[str] = mapped_column(String(60), default="")
     api_password_sealed: Mapped[str | None] = sealed(vault.ACCESS)
     router_version: Mapped[str] = mapped_column(String(40), default="")
+    clock_skew_s: Mapped[int | None]
     tunnel_key: Mapped[str] = mapped_column(String(44), default="")
     last_seen_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]

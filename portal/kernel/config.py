@@ -5,9 +5,10 @@ Rooms never read this: views, commands and jobs (by `portal.kernel.ports`) hand 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ SOURCES_OF_SAFARICOM = (  # the portal's list and two more seen by integrators; 
     "196.201.212.128 196.201.212.132"
 )
 MIN_SECRET_LENGTH = 32
+_WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Config:
     sms_base_url: str = "https://api.africastalking.com"
     sms_sender: str = ""
     metrics_token: str = field(default="", repr=False)
+    tunnel_endpoint: str = ""  # host:port of our WireGuard, as routers on the internet reach it
+    tunnel_public_key: str = ""
+    tunnel_address: str = ""  # ours inside it
+    radius_address: str = ""  # where routers reach FreeRADIUS; empty: at the tunnel's end, else at the portal
     web_threads: int = 4
     spool_limit_bytes: int = 256 * 1024 * 1024
     simulator_url: str = ""  # set by the demonstration alone
@@ -70,6 +76,10 @@ class Config:
             sms_base_url=env.get("AT_BASE_URL", "https://api.africastalking.com").rstrip("/"),
             sms_sender=env.get("AT_SENDER", ""),
             metrics_token=env.get("METRICS_TOKEN", ""),
+            tunnel_endpoint=env.get("TUNNEL_ENDPOINT", ""),
+            tunnel_public_key=env.get("TUNNEL_PUBLIC_KEY", ""),
+            tunnel_address=env.get("TUNNEL_ADDRESS", ""),
+            radius_address=env.get("RADIUS_ADDRESS", ""),
             web_threads=_whole_number(env, "WEB_THREADS", 4),
             simulator_url=env.get("PORTAL_DEMO_SIMULATOR", ""),
         )
@@ -100,8 +110,25 @@ class Config:
                 found.append(
                     f"MPESA_CALLBACK_ADDRESSES: {one[:40]!r} is no address and no range such as 196.201.214.0/24."
                 )
+        found += self._tunnel_problems()
         if self.metrics_token and len(self.metrics_token) < MIN_SECRET_LENGTH:
             found.append(f"METRICS_TOKEN must have at least {MIN_SECRET_LENGTH} characters, or be left out.")
+        return found
+
+    def _tunnel_problems(self) -> list[str]:
+        """What is wrong with the tunnel that routers bring up; it is there whole, or not at all."""
+        if not (self.tunnel_endpoint or self.tunnel_public_key or self.tunnel_address):
+            return []
+        found = []
+        host, _separator, port = self.tunnel_endpoint.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            found.append("TUNNEL_ENDPOINT must be written host:port, such as vpn.example.co.ke:51820.")
+        if not _WIREGUARD_KEY.fullmatch(self.tunnel_public_key):
+            found.append("TUNNEL_PUBLIC_KEY must be the 44 letters that `wg pubkey` prints.")
+        try:
+            ip_address(self.tunnel_address)
+        except ValueError:
+            found.append("TUNNEL_ADDRESS must be our own address inside the tunnel, such as 10.90.0.1.")
         return found
 
     @property

@@ -2,7 +2,9 @@
 
 from flask import current_app
 
+from portal.hotspot.sites.files import House, Tunnel
 from portal.payments.models import Payment
+from portal.tenants.models import Tenant
 
 
 def public_url() -> str:
@@ -13,3 +15,14 @@ def public_url() -> str:
 def pay_url(payment: Payment) -> str:
     """Where this payment is paid, for a message to its payer."""
     return f"{public_url()}/pay/{payment.token}"
+
+
+def house_of(tenant: Tenant) -> House:
+    """What this tenant's routers have to know of us."""
+    config = current_app.config["PORTAL"]
+    tunnel = (
+        Tunnel(config.tunnel_endpoint, config.tunnel_public_key, config.tunnel_address)
+        if config.tunnel_endpoint
+        else None
+    )
+    return House(public_url(), tenant.slug, tunnel, config.radius_address)

@@ -22,6 +22,8 @@ ARCK      POST   /api/customers
 ARCBK     GET    /api/customers/<uid>
 AR        POST   /api/customers/<uid>/pay
 AR        POST   /api/customers/<uid>/put-back
+AR        GET    /api/hotspot/sessions
+AR        POST   /api/hotspot/sessions/<uid>/disconnect
 ARC       GET    /api/invoices
 ARC       POST   /api/invoices
 ARC       GET    /api/invoices/<number>
@@ -57,6 +59,13 @@ ARCBK     GET    /api/payments/mpesa/stats
 A         GET    /api/refunds
 A         GET    /api/refunds/<uid>
 A         POST   /api/refunds/<uid>/approve
+A         GET    /api/sites
+A         POST   /api/sites
+A         DELETE /api/sites/<uid>
+A         GET    /api/sites/<uid>
+A         PUT    /api/sites/<uid>
+A         POST   /api/sites/<uid>/check
+A         GET    /api/sites/<uid>/files/<name>
 ARCBK     GET    /api/transactions
 ARCBK     GET    /api/transactions.csv
 ARCBK     GET    /api/transactions/<uid>

@@ -33,6 +33,7 @@ from tests.support.application import closed, config_for, opened
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.product import Product
 from tests.support.services.redis_server import fresh_redis_database
+from tests.support.sessions import stay_of
 from tests.support.visitors import csrf_of
 from tests.support.who_may import LETTERS, TABLE
 
@@ -70,6 +71,9 @@ NAMES_OF = {
     ("patients", "uid"): "patient",
     ("people", "member_id"): "member",
     ("keys", "key_id"): "api_key",
+    ("sites", "uid"): "site",
+    ("files", "name"): "site_file",
+    ("sessions", "uid"): "session",
     ("reconcile", "uid"): "reconciliation",
     ("reconcile", "row_id"): "statement_row",
 }
@@ -118,11 +122,13 @@ def things_of(product: Product) -> dict[str, str]:
     by_hand = {"customerId": customer, "amount": 30, "channel": "cash"}
     order = {"orderId": "SHOP-1", "amount": 5, "phoneNumber": new_phone()}
     assert brian.post("/api/mpesa/initiate", order).status_code == 201
+    site = amina.post("/api/sites", {"name": "Lodge", "address": "10.90.0.7"}).json["id"]
     return {
         "invoice": number, "payment": token, "checkout": push.checkout_id, "patient": patient, "order": "SHOP-1",
         "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
+        "site": site, "site_file": "login.html", "session": stay_of(product, site),
         "appointment": approved(product, brian.post("/api/appointments", booking).json["id"]),
         **rows_of(product, token),
     }  # fmt: skip

@@ -1,0 +1,188 @@
+"""Who is online and who was: lists of stays, and ending one with what really came of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+
+from portal.audit import chain
+from portal.hotspot.models import AccessGrant, AccessSession, Purchase, Site
+from portal.hotspot.purchases import normalise_mac
+from portal.hotspot.routers import adapter_of
+from portal.hotspot.routers.interface import Outcome, failed
+from portal.kernel import clock, personal
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, PortalError, Refused, Text
+from portal.kernel.errors import Sentence as _
+from portal.kernel.logs import logger
+from portal.kernel.phone import normalise_msisdn
+from portal.payments.models import Payment
+
+PAGE_ROWS = 50
+BY_STAFF = "Admin-Reset"  # RFC 2866's word for it
+ONLY_ASKED = frozenset({"radius"})  # a router that says yes to these, and may do otherwise: accounting tells
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One stay online, with where it was and the end of the pass that it is on. uid: its public id."""
+
+    id: int
+    uid: str
+    username: str
+    mac: str
+    ip: str
+    site: str
+    site_name: str
+    started_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    online_s: int
+    bytes_in: int
+    bytes_out: int
+    end_cause: str
+    expires_at: datetime | None
+
+
+def page(
+    tenant_id: int, *, is_online: bool, before_id: int | None = None, words: str = "", site_uid: str = ""
+) -> tuple[list[Stay], int | None]:
+    """(stays, newest first; what the next page begins before). words: a user name, receipt, MAC or phone number."""
+    found = _of_tenant(tenant_id)
+    if is_online:
+        found = found.where(AccessSession.stopped_at.is_(None))
+    if site_uid:
+        found = found.where(Site.uid == site_uid)
+    if words.strip():
+        found = found.where(_about(tenant_id, words))
+    if before_id is not None:
+        last = select(AccessSession.started_at).where(
+            AccessSession.tenant_id == tenant_id, AccessSession.id == before_id
+        )
+        if (at := db.session.scalar(last)) is None:
+            return [], None
+        found = found.where(
+            AccessSession.started_at <= at, or_(AccessSession.started_at < at, AccessSession.id < before_id)
+        )
+    newest = found.order_by(AccessSession.started_at.desc(), AccessSession.id.desc()).limit(PAGE_ROWS + 1)
+    rows = list(db.session.execute(newest))
+    shown = rows[:PAGE_ROWS]
+    ends = _ends({row.AccessSession.grant_id for row in shown} - {None})
+    return [_stay(row, ends) for row in shown], (shown[-1].AccessSession.id if len(rows) > PAGE_ROWS else None)
+
+
+def _of_tenant(tenant_id: int) -> Select[Any]:
+    columns: tuple[Any, ...] = (AccessSession, Site.uid.label("site_uid"), Site.name.label("site_name"))
+    found: Select[Any] = select(*columns).join(Site, Site.id == AccessSession.site_id)
+    return found.where(AccessSession.tenant_id == tenant_id).execution_options(populate_existing=True)
+
+
+def _stay(row: Any, ends: dict[int, datetime]) -> Stay:
+    one: AccessSession = row.AccessSession
+    return Stay(
+        id=one.id, uid=one.uid or one.accounting_id, username=one.username, mac=one.mac, ip=one.ip, site=row.site_uid,
+        site_name=row.site_name, started_at=one.started_at, updated_at=one.updated_at, ended_at=one.stopped_at,
+        online_s=one.online_s, bytes_in=one.bytes_in, bytes_out=one.bytes_out, end_cause=one.end_cause,
+        expires_at=ends.get(one.grant_id or 0),
+    )  # fmt: skip
+
+
+def _ends(leader_ids: set[int]) -> dict[int, datetime]:
+    """When each pass is over, by the grant that leads it."""
+    if not leader_ids:
+        return {}
+    last = select(AccessGrant.leader_id, func.max(AccessGrant.expires_at)).where(AccessGrant.leader_id.in_(leader_ids))
+    rows = db.session.execute(last.group_by(AccessGrant.leader_id))
+    return {leader_id: until for leader_id, until in rows if leader_id is not None}
+
+
+def _about(tenant_id: int, words: str) -> ColumnElement[bool]:
+    """Stays of this user name, receipt, device or phone number."""
+    words = words.strip()
+    if mac := normalise_mac(words):
+        return AccessSession.mac == mac
+    try:
+        phone_hash = personal.phone_hash(normalise_msisdn(words), tenant_id)
+    except Refused:
+        named = words.upper()
+        leader = select(AccessGrant.leader_id).where(
+            AccessGrant.tenant_id == tenant_id, AccessGrant.username.in_({words, named})
+        )
+        return or_(AccessSession.username.in_({words, named}), AccessSession.grant_id.in_(leader))
+    theirs = select(AccessGrant.leader_id).join(Purchase).join(Payment)
+    theirs = theirs.where(Payment.tenant_id == tenant_id, Payment.phone_hash == phone_hash)
+    return AccessSession.grant_id.in_(theirs)
+
+
+def version(tenant_id: int) -> str:
+    """Changes whenever what the page of who is online shows does: cheap, of what is open alone."""
+    open_now = select(
+        func.count(), func.max(AccessSession.id), func.sum(AccessSession.bytes_in + AccessSession.bytes_out)
+    ).where(AccessSession.tenant_id == tenant_id, AccessSession.stopped_at.is_(None))
+    return "-".join(str(value or 0) for value in db.session.execute(open_now).one())
+
+
+def get_by_uid(tenant_id: int, uid: str) -> tuple[AccessSession, Site]:
+    """One of the tenant's stays and where it is. Raises NotFound."""
+    mine = (
+        select(AccessSession, Site)
+        .join(Site, Site.id == AccessSession.site_id)
+        .where(AccessSession.tenant_id == tenant_id, or_(AccessSession.uid == uid, AccessSession.accounting_id == uid))
+    )
+    if not uid or (row := db.session.execute(mine.limit(1)).one_or_none()) is None:
+        raise NotFound(_("There is no such session here."))
+    return row[0], row[1]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of ending a stay. state: gone, asked (the router said yes, and is not seen to have done it), failed."""
+
+    state: str
+    sentence: Text
+
+
+def disconnect(tenant_id: int, uid: str, *, actor: str, why: str = "") -> Ended:
+    """End one stay. Opens its own transactions, and none while the router is asked. Raises NotFound."""
+    stay, site = get_by_uid(tenant_id, uid)
+    if stay.stopped_at is not None:
+        return Ended("gone", _("This stay had ended already."))
+    stay_id = stay.id
+    db.session.expunge_all()  # the adapter is handed plain rows
+    outcome = _kick(site, stay)
+    with transaction():
+        now = db.session.get(AccessSession, stay_id)
+        is_gone = now is None or now.stopped_at is not None
+        if not is_gone and outcome.is_done and (site.kind not in ONLY_ASKED or outcome.code == "not_found"):
+            is_gone = _close(stay_id)
+        state = "gone" if is_gone else "asked" if outcome.is_done else "failed"
+        told = {"outcome": outcome.code, "state": state}
+        chain.record(tenant_id, "session", stay_id, "disconnected", actor=actor, new=state, why=why, details=told)
+    sentences: dict[str, Text] = {
+        "gone": _("The device is offline."),
+        "asked": _("The router took the order. It is gone once the router's next report says so."),
+        "failed": _("The router could not be told: %(why)s", why=outcome.text or outcome.code),
+    }
+    return Ended(state, sentences[state])
+
+
+def _kick(site: Site, stay: AccessSession) -> Outcome:
+    try:
+        return adapter_of(site).kick(site, stay)
+    except PortalError as error:
+        return failed("unsupported", str(error))
+    except Exception as error:  # whatever a router does, who pressed the button is told
+        logger.error("kick_failed", site=site.id, error=repr(error)[:300])
+        return failed("broken_answer", _broken(error))
+
+
+def _broken(error: Exception) -> str:
+    return f"its answer could not be read ({type(error).__name__})."
+
+
+def _close(stay_id: int) -> bool:
+    now = clock.now()
+    over = update(AccessSession).where(AccessSession.id == stay_id, AccessSession.stopped_at.is_(None))
+    db.session.execute(over.values(stopped_at=now, updated_at=now, end_cause=BY_STAFF))
+    return True
