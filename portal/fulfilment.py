@@ -131,7 +131,9 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
     receipt = receipt_of(payment)
     if purchase := purchases.of_payment(payment.id):
         opened = access.grant(purchase, receipt=_free_code(purchase, receipt))
-        if msisdn := _who_paid(payment):
+        if opened.origin == "gift":
+            notifications.given(opened, business=payment.tenant.name, is_test=payment.is_sandbox)
+        elif msisdn := _who_paid(payment):
             notifications.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
         return [_paid_access(payment)]
     invoice = invoices.of_payment(payment.id)

@@ -542,6 +542,7 @@ def upgrade() -> None:
         sa.Column("throttled_rate", sa.String(length=60), nullable=False),
         sa.Column("devices", sa.Integer(), nullable=False),
         sa.Column("is_trial", sa.Boolean(), nullable=False),
+        sa.Column("is_addon", sa.Boolean(), nullable=False),
         sa.Column("is_hidden", sa.Boolean(), nullable=False),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -558,6 +559,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_packages_uid")),
     )
     op.create_index("ix_packages_tenant_id", "packages", ["tenant_id", "id"], unique=False)
+
     op.create_table(
         "package_sites",
         sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -768,6 +770,9 @@ def upgrade() -> None:
         sa.Column("wanted_url", sa.String(length=500), nullable=False),
         sa.Column("chap_id", sa.String(length=8), nullable=False),
         sa.Column("chap_challenge", sa.String(length=100), nullable=False),
+        sa.Column("switches_now", sa.Boolean(), nullable=False),
+        sa.Column("gift_phone_sealed", sa.Text(), nullable=True),
+        sa.Column("gift_phone_hash", sa.String(length=64), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -777,9 +782,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_purchases")),
         sa.UniqueConstraint("payment_id", name=op.f("uq_purchases_payment_id")),
     )
-    with op.batch_alter_table("purchases", schema=None) as batch_op:
-        batch_op.create_index("ix_purchases_browser", ["tenant_id", "browser_hash", "id"], unique=False)
-        batch_op.create_index("ix_purchases_device", ["tenant_id", "mac", "id"], unique=False)
+    op.create_index("ix_purchases_browser", "purchases", ["tenant_id", "browser_hash", "id"], unique=False)
+    op.create_index("ix_purchases_device", "purchases", ["tenant_id", "mac", "id"], unique=False)
 
     op.create_table(
         "stk_pushes",
@@ -896,6 +900,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_access_grants_device", "access_grants", ["tenant_id", "mac", "expires_at"], unique=False)
     op.create_index("ix_access_grants_leader", "access_grants", ["leader_id"], unique=False)
+    op.create_index("ix_access_grants_owner", "access_grants", ["tenant_id", "phone_hash", "expires_at"], unique=False)
     op.create_index(
         "ix_access_grants_provision",
         "access_grants",
@@ -904,6 +909,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
     )
+
     op.create_table(
         "provisionings",
         sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

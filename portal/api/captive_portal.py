@@ -176,8 +176,8 @@ def credentials_of(payment: Payment) -> dict[str, Any] | None:
     is_paid = payment.state == PaymentState.PAID and payment.refunded_cents < payment.amount_cents
     is_open = is_paid or submissions.is_open_unverified(payment)
     grant = purchases.grant_of(payment.id) if is_open else None
-    if grant is None or grant.ended_at is not None:
-        return None
+    if grant is None or grant.purchase is None or grant.ended_at is not None or grant.origin == "gift":
+        return None  # a gift's are sent to whom it is given, and opened with them is the pass that it joined
     return {
         "username": grant.username,
         "password": grant.password,

@@ -20,7 +20,7 @@ class Package(TenantOwned, Model):
     (time and data). duration_s: the time that is sold; lifetime_s: how long after it was opened it ends, whatever is
     left; online_s: the time online, where that is what is sold. rate: RouterOS' form, upload/download with burst, such
     as `2M/5M`. No cap: NULL. at_cap: what happens at a data cap, stop or throttle (to throttled_rate). price_cents is
-    zero for a trial alone.
+    zero for a trial alone. is_addon: data that is added to the pass that runs, without moving its end.
     """
 
     __tablename__ = "packages"
@@ -50,6 +50,7 @@ class Package(TenantOwned, Model):
     throttled_rate: Mapped[str] = mapped_column(String(60), default="")
     devices: Mapped[int] = mapped_column(default=1)
     is_trial: Mapped[bool] = mapped_column(default=False)
+    is_addon: Mapped[bool] = mapped_column(default=False)
     is_hidden: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
 
@@ -135,7 +136,8 @@ class Purchase(TenantOwned, Model, is_paged=False):
     """One package being bought by one device; where to send it afterwards.
 
     `browser_hash`: of the id in the cookie of the browser that began it, which proves that it is the same one again.
-    `nas_address` is the router's address; `client_ip` the device's own, as the router wrote it.
+    `nas_address` is the router's address; `client_ip` the device's own, as the router wrote it. switches_now: it begins
+    at once, and what runs of the same payer's goes on after it. gift_phone: whom it is bought for, if for another.
     """
 
     __tablename__ = "purchases"
@@ -156,6 +158,9 @@ class Purchase(TenantOwned, Model, is_paged=False):
     wanted_url: Mapped[str] = mapped_column(String(500), default="")
     chap_id: Mapped[str] = mapped_column(String(8), default="")
     chap_challenge: Mapped[str] = mapped_column(String(100), default="")
+    switches_now: Mapped[bool] = mapped_column(default=False)
+    gift_phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
+    gift_phone_hash: Mapped[str | None] = mapped_column(String(64))
     payment: Mapped[Payment] = relationship()
     package: Mapped[Package] = relationship()
 
@@ -163,7 +168,8 @@ class Purchase(TenantOwned, Model, is_paged=False):
 class AccessGrant(TenantOwned, Model, is_paged=False):
     """A username and password that open the internet between `starts_at` and `expires_at`. At most one a purchase.
 
-    It starts when what ran on the same device before it is over. leader_id: the grant that it continues, its own id
+    It starts when what ran on the same device before it is over; one that is paused for another starts when that is
+    over, so a pass runs while one of its open grants has begun. leader_id: the grant that it continues, its own id
     where it continues none: the same package bought again by the same number for the same device is one pass of several
     grants, whose ends follow on each other and whose caps add up, and each user name of it opens the whole pass.
     password: readable, because FreeRADIUS has to know it for CHAP; random and short-lived. mac: the device that it is
@@ -176,6 +182,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
         UniqueConstraint("tenant_id", "username"),
         Index("ix_access_grants_leader", "leader_id"),
         Index("ix_access_grants_device", "tenant_id", "mac", "expires_at"),
+        Index("ix_access_grants_owner", "tenant_id", "phone_hash", "expires_at"),
         TO_PROVISION.index("ix_access_grants_provision"),
     )
 
@@ -192,7 +199,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
     suspended_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     provision_at: Mapped[datetime | None] = mapped_column(default=clock.now)
-    purchase: Mapped[Purchase] = relationship()
+    purchase: Mapped[Purchase | None] = relationship()
     package: Mapped[Package] = relationship()
 
     @property

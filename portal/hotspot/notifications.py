@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from portal.hotspot.models import AccessGrant
-from portal.kernel import clock
+from portal.kernel import clock, personal
 from portal.kernel.errors import Sentence as _
 from portal.kernel.translations import render
 from portal.notifications import tell
@@ -11,12 +11,40 @@ from portal.notifications import tell
 
 def opened(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> None:
     """User name, password and end, to the phone that paid; told once. The caller commits, then enqueues OUTBOX."""
-    locale = grant.purchase.locale
+    locale = grant.purchase.locale if grant.purchase else "en"
     text = way_in(
         business=business, name=grant.username, password=grant.password, until=grant.expires_at,
         is_test=is_test, locale=locale,
     )  # fmt: skip
     tell.by_sms(grant.tenant_id, key_of(grant.id), msisdn=msisdn, text=text, locale=locale, expires_at=grant.expires_at)
+
+
+def given(grant: AccessGrant, *, business: str, is_test: bool) -> None:
+    """A gift, to the number it is given to: told once. Where it extends their pass, the name that they have works on.
+
+    The caller commits, then enqueues OUTBOX.
+    """
+    purchase = grant.purchase
+    msisdn = personal.open_phone(purchase.gift_phone_sealed, grant.tenant_id) if purchase else None
+    if purchase is None or msisdn is None:
+        return
+    sentences = [_("TEST, no real money.")] if is_test else []
+    sentences.append(
+        _(
+            "%(business)s Wi-Fi, paid for you. Name: %(name)s Password: %(password)s Valid until %(until)s.",
+            business=business[:40],
+            name=grant.username,
+            password=grant.password,
+            until=_at(grant.expires_at),
+        )
+    )
+    text = " ".join(render(sentence, purchase.locale) for sentence in sentences)
+    key, ends = key_of(grant.id), grant.expires_at
+    tell.by_sms(grant.tenant_id, key, msisdn=msisdn, text=text, locale=purchase.locale, expires_at=ends)
+
+
+def _at(instant: datetime) -> str:
+    return f"{clock.nairobi(instant):%d/%m %H:%M}"
 
 
 def key_of(grant_id: int) -> str:
@@ -33,7 +61,7 @@ def way_in(*, business: str, name: str, password: str, until: datetime, is_test:
             business=business[:40],
             name=name,
             password=password,
-            until=f"{clock.nairobi(until):%d/%m %H:%M}",
+            until=_at(until),
         )
     )
     return " ".join(render(sentence, locale) for sentence in sentences)

@@ -1,6 +1,8 @@
 """Opening the internet for many purchases at once: the ordinary ones, in a few statements. Others: `access.grant`.
 
-Ordinary is a purchase that opened nothing yet, and whose device nobody else gives, ends or moves time of meanwhile.
+Ordinary is a purchase that opened nothing yet, for a device on which nothing is open, and whose time nobody else gives,
+ends or moves meanwhile: it begins now, as a pass of its own. What extends, waits, adds, pauses or is given away is no
+matter of sets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +11,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, case, func, select
+from sqlalchemy import Select, bindparam, case, false, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
-from portal.hotspot import access, notifications
+from portal.hotspot import access, notifications, turns
 from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.kernel import bulk
 from portal.kernel.db import Instant
@@ -42,16 +44,10 @@ def of_payments(connection: Connection, payment_ids: Sequence[int]) -> dict[int,
 @cache
 def _bought() -> Select[Any]:
     """Built once: to build it anew for each set costs as much as to run it."""
-    other = aliased(Purchase)
-    first = select(other.id).where(other.tenant_id == Purchase.tenant_id).order_by(other.id).limit(1)
-    turn = case(
-        (Purchase.mac != "", first.where(other.mac == Purchase.mac).scalar_subquery()),
-        (Purchase.browser_hash != "", first.where(other.browser_hash == Purchase.browser_hash).scalar_subquery()),
-    )
     columns: tuple[Any, ...] = (
         Purchase.id, Purchase.payment_id, Purchase.tenant_id, Purchase.mac, Purchase.browser_hash, Purchase.locale,
         Purchase.package_id, Package.lifetime_s, Payment.phone_hash,
-        AccessGrant.id.label("grant_id"), turn.label("turn_id"),
+        AccessGrant.id.label("grant_id"), Purchase.gift_phone_hash,
     )  # fmt: skip
     bought = (
         select(*columns)
@@ -69,25 +65,15 @@ def open_all(
 
     purchases: as of `of_payments`. A purchase that is not ordinary is left out.
     """
-    free = _take_turns(connection, {one.turn_id for one in purchases.values() if one.turn_id is not None})
-    wanted = [
-        one for one in purchases.values() if one.grant_id is None and (one.turn_id is None or one.turn_id in free)
-    ]
+    wanted = _ordinary(connection, list(purchases.values()), now)
     if not wanted:
         return frozenset()
-    with_device = [one.id for one in wanted if one.turn_id is not None]
-    asked = {"purchases": with_device, "now": now}
-    busy_until = {row[0]: row[1] for row in connection.execute(_busy(), asked)} if with_device else {}
     taken = _taken(connection, [buyers[one.payment_id] for one in wanted])
-    until: dict[int, datetime] = {}  # of a device that buys twice in one set
     ids = bulk.new_ids(connection, grants=(AccessGrant, len(wanted)))["grants"]
     grants, messages = [], []
     for one, grant_id in zip(wanted, ids, strict=True):
         buyer = buyers[one.payment_id]
-        begins = max(now, busy_until.get(one.id) or now, until.get(one.turn_id) or now)
-        ends = begins + timedelta(seconds=one.lifetime_s)
-        if one.turn_id is not None:
-            until[one.turn_id] = ends
+        ends = now + timedelta(seconds=one.lifetime_s)
         name = buyer.receipt if buyer.receipt and (one.tenant_id, buyer.receipt) not in taken else access.new_name()
         taken.add((one.tenant_id, name))
         password = access.new_password()
@@ -95,7 +81,7 @@ def open_all(
             {
                 "id": grant_id, "leader_id": grant_id, "tenant_id": one.tenant_id, "purchase_id": one.id,
                 "package_id": one.package_id, "phone_hash": one.phone_hash, "mac": one.mac, "username": name,
-                "password": password, "starts_at": begins, "expires_at": ends, "provision_at": now, "created_at": now,
+                "password": password, "starts_at": now, "expires_at": ends, "provision_at": now, "created_at": now,
             }
         )  # fmt: skip
         if buyer.msisdn:
@@ -105,29 +91,41 @@ def open_all(
     return frozenset(one.payment_id for one in wanted)
 
 
-def _take_turns(connection: Connection, first_ids: set[int]) -> set[int]:
-    """Lock the rows by which one device's time is given by one at a time; those that nobody else holds."""
-    if not first_ids:
-        return set()
-    rows = select(Purchase.id).where(Purchase.id.in_(first_ids)).order_by(Purchase.id)
-    return set(connection.scalars(rows.with_for_update(key_share=True, skip_locked=True)))
+def _ordinary(connection: Connection, purchases: Sequence[Any], now: datetime) -> list[Any]:
+    """Those whose device nobody else has a turn with, has nothing open, and buys once in this set."""
+    turns_of = {
+        one.id: turns.names(one.tenant_id, mac=one.mac, browser_hash=one.browser_hash)
+        for one in purchases
+        if one.grant_id is None and one.gift_phone_hash is None
+    }
+    free = turns.take_free(connection, [name for names in turns_of.values() for name in names])
+    ready, met = [], set[str]()
+    for one in purchases:
+        names = turns_of.get(one.id)
+        if names is not None and met.isdisjoint(names) and free.issuperset(names):
+            ready.append(one)
+        met.update(names or ())
+    with_device = [one.id for one in ready if turns_of[one.id]]
+    busy = set(connection.scalars(_busy(), {"purchases": with_device, "now": now})) if with_device else set()
+    return [one for one in ready if one.id not in busy]
 
 
 @cache
 def _busy() -> Select[Any]:
-    """(purchase, when the last other access of its device is over), None where there is none."""
+    """The purchases on whose device something has time left: by its MAC address, else by its browser."""
     other = aliased(Purchase)
-    latest = (
-        select(func.max(AccessGrant.expires_at))
-        .join(other, other.id == AccessGrant.purchase_id)
-        .where(other.tenant_id == Purchase.tenant_id, other.id != Purchase.id)
-        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > bindparam("now", type_=Instant()))
+    running = select(AccessGrant.id).where(AccessGrant.tenant_id == Purchase.tenant_id)
+    running = running.where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > bindparam("now", type_=Instant()))
+    by_mac = running.where(AccessGrant.mac == Purchase.mac)
+    by_browser = running.join(other, other.id == AccessGrant.purchase_id).where(
+        other.tenant_id == Purchase.tenant_id, other.browser_hash == Purchase.browser_hash, AccessGrant.origin != "gift"
     )
-    until = case(
-        (Purchase.mac != "", latest.where(other.mac == Purchase.mac).scalar_subquery()),
-        (Purchase.browser_hash != "", latest.where(other.browser_hash == Purchase.browser_hash).scalar_subquery()),
+    is_busy = case(
+        (Purchase.mac != "", by_mac.exists()),
+        (Purchase.browser_hash != "", by_browser.exists()),
+        else_=false(),
     )
-    return select(Purchase.id, until).where(Purchase.id.in_(bindparam("purchases", expanding=True)))
+    return select(Purchase.id).where(Purchase.id.in_(bindparam("purchases", expanding=True)), is_busy)
 
 
 def _taken(connection: Connection, buyers: Sequence[Buyer]) -> set[tuple[int, str]]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, false, or_, select
+from sqlalchemy import ColumnElement, select
 
 from portal.gateways.models import Gateway
 from portal.hotspot.models import AccessGrant, Package, Purchase, Site
@@ -97,6 +97,20 @@ class Begun:
     requested: pushes.Requested | None = None
 
 
+@dataclass(frozen=True)
+class Wish:
+    """How its payer wants it, as they were told before they pay. Nothing said: it waits for what runs, or extends it.
+
+    switches_now: it begins at once, and what runs goes on after it. gift_msisdn: the number it is given to.
+    """
+
+    switches_now: bool = False
+    gift_msisdn: str | None = None
+
+
+NO_WISH = Wish()
+
+
 def buy(
     tenant: Tenant,
     gateway: Gateway,
@@ -106,12 +120,15 @@ def buy(
     device: Device,
     network: str,
     idempotency_key: str | None = None,
+    wish: Wish = NO_WISH,
 ) -> Begun:
     """Open the purchase and ask the phone to pay for it, where the caller may. network: whose limits it counts to.
 
     The caller commits, then enqueues SEND_PUSHES. Raises Refused where the phone may not be asked now, and Conflict.
     """
-    begun = open_purchase(tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=idempotency_key)
+    begun = open_purchase(
+        tenant, gateway, package, msisdn=msisdn, device=device, idempotency_key=idempotency_key, wish=wish
+    )
     if not begun.is_own or begun.payment.state != PaymentState.OPEN:
         return begun
     requested = pushes.request_push(
@@ -132,13 +149,16 @@ def open_purchase(
     msisdn: str,
     device: Device,
     idempotency_key: str | None = None,
+    wish: Wish = NO_WISH,
 ) -> Begun:
     """The payment for this package, phone and device: the live one, or a new one. The caller commits.
 
     Raises Conflict where the idempotency key was used for something else.
     """
     phone_hash = personal.phone_hash(msisdn, tenant.id)
-    live_key = f"hotspot/{package.id}/{phone_hash}/{device.mac}"
+    live_key = f"hotspot/{package.id}/{phone_hash}/{device.mac}" + ("/now" if wish.switches_now else "")
+    if wish.gift_msisdn:
+        live_key = f"hotspot/{package.id}/{phone_hash}/gift/{personal.phone_hash(wish.gift_msisdn, tenant.id)}"
     if idempotency_key and (before := _keyed(tenant.id, idempotency_key)):
         if before.phone_hash != phone_hash or before.amount_cents != package.price_cents:
             raise Conflict(
@@ -150,7 +170,7 @@ def open_purchase(
         payment = _open(tenant, gateway, package, msisdn, phone_hash, live_key, idempotency_key)
         begun = of_payment(payment.id)
         if begun is None:
-            _remember_device(payment, package, device)
+            _remember_device(payment, package, device, wish)
             return Begun(payment, is_own=True)
         payment = lock_payment(payment.id)
         if payment.amount_cents != package.price_cents or payment.gateway_id != gateway.id:
@@ -219,7 +239,7 @@ def _open(
     )
 
 
-def _remember_device(payment: Payment, package: Package, device: Device) -> None:
+def _remember_device(payment: Payment, package: Package, device: Device, wish: Wish = NO_WISH) -> None:
     """Written once: nobody who comes later changes whose device is let in, or where its password is sent."""
     made = Purchase(
         tenant_id=payment.tenant_id,
@@ -235,7 +255,11 @@ def _remember_device(payment: Payment, package: Package, device: Device) -> None
         wanted_url=device.wanted_url[:500],
         chap_id=device.chap_id[:8],
         chap_challenge=device.chap_challenge[:100],
+        switches_now=wish.switches_now,
     )
+    if wish.gift_msisdn:
+        made.gift_phone_sealed = personal.seal_phone(wish.gift_msisdn, payment.tenant_id)
+        made.gift_phone_hash = personal.phone_hash(wish.gift_msisdn, payment.tenant_id)
     db.session.add(made)
     db.session.flush()
 
@@ -255,7 +279,15 @@ def claimed(
     return payment
 
 
-def for_message(tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, msisdn: str | None) -> Payment:
+def for_message(
+    tenant: Tenant,
+    gateway: Gateway,
+    package: Package,
+    device: Device,
+    *,
+    msisdn: str | None,
+    wish: Wish = NO_WISH,
+) -> Payment:
     """A payment for this package that no phone is asked for: a pasted message pays it. The caller commits."""
     payment = open_payment(
         tenant,
@@ -268,7 +300,7 @@ def for_message(tenant: Tenant, gateway: Gateway, package: Package, device: Devi
         phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
         phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
     )
-    _remember_device(payment, package, device)
+    _remember_device(payment, package, device, wish)
     return payment
 
 
@@ -292,14 +324,25 @@ def latest_of_device(tenant_id: int, *, mac: str = "", browser_hash: str = "") -
 
 
 def open_grants_of_device(tenant_id: int, *, mac: str = "", browser_hash: str = "") -> list[AccessGrant]:
-    """Access of this browser or this device that has time left, in the order in which it is used up."""
-    running = (
-        select(AccessGrant)
-        .join(Purchase)
-        .where(Purchase.tenant_id == tenant_id, or_(false(), *_ways_to_know(mac, browser_hash)))
-        .where(AccessGrant.ended_at.is_(None), AccessGrant.expires_at > clock.now())
-    )
-    return list(db.session.scalars(running.order_by(AccessGrant.starts_at, AccessGrant.id).limit(MOST_GRANTS_SHOWN)))
+    """Access of this browser or this device that has time left, in the order in which it is used up.
+
+    Its purchase may be None: vouchers, trials and staff open access too.
+    """
+    here = []
+    if mac:
+        here.append(select(AccessGrant.id).where(AccessGrant.tenant_id == tenant_id, AccessGrant.mac == mac))
+    if browser_hash:
+        of_browser = select(AccessGrant.id).join(Purchase).where(Purchase.tenant_id == tenant_id)
+        here.append(of_browser.where(Purchase.browser_hash == browser_hash, AccessGrant.origin != "gift"))
+    if not here:
+        return []
+    ids = {one for ways in here for one in db.session.scalars(ways.where(*_has_time_left()))}
+    running = select(AccessGrant).where(AccessGrant.id.in_(ids)).order_by(AccessGrant.starts_at, AccessGrant.id)
+    return list(db.session.scalars(running.limit(MOST_GRANTS_SHOWN)))
+
+
+def _has_time_left() -> tuple[ColumnElement[bool], ...]:
+    return AccessGrant.ended_at.is_(None), AccessGrant.expires_at > clock.now()
 
 
 def _ways_to_know(mac: str, browser_hash: str) -> list[ColumnElement[bool]]:

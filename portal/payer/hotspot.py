@@ -131,14 +131,13 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
     if not grants and waits is None:
         return None
     purchase = grants[0].purchase if grants else waits
-    assert purchase is not None  # noqa: S101 - one of the two is there
-    is_own = purchases.is_of_browser(purchase, browser_hash)
-    may_connect = bool(grants and mac and purchase.mac == mac and device_login(tenant, told))
+    is_own = purchase is not None and purchases.is_of_browser(purchase, browser_hash)
+    may_connect = bool(grants and mac and grants[0].mac == mac and device_login(tenant, told))
     return {
         "sentences": ([_running(grants)] if grants else []) + ([_waits(waits)] if waits else []),
         "is_running": bool(grants),
         "is_waiting": waits is not None,
-        "url": url_for("hotspot.wait", slug=tenant.slug, token=purchase.payment.token) if is_own else None,
+        "url": url_for("hotspot.wait", slug=tenant.slug, token=purchase.payment.token) if purchase and is_own else None,
         "connect_url": url_for("hotspot.connect_device", slug=tenant.slug) if may_connect else None,
         "number_url": url_for("hotspot.by_number", slug=tenant.slug) if mac and not is_own else None,
         "number_form": NumberForm(formdata=None),
@@ -148,7 +147,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
 def _running(grants: list[AccessGrant]) -> str:
     until = clock.nairobi(grants[-1].expires_at)
     shown = f"{until:%H:%M}" if until.date() == clock.nairobi(clock.now()).date() else f"{until:%d/%m %H:%M}"
-    if any(submissions.is_open_unverified(one.purchase.payment) for one in grants):
+    if any(one.purchase and submissions.is_open_unverified(one.purchase.payment) for one in grants):
         return _("Your internet is open until %(time)s.", time=shown)
     return _("Your internet is paid until %(time)s. What you buy now is added after that.", time=shown)
 
@@ -244,7 +243,7 @@ def _token_of_number(tenant: Tenant, mac: str, msisdn: str) -> str | None:
     grants = purchases.open_grants_of_device(tenant.id, mac=mac)
     waits = _waiting(tenant, mac, "")
     typed = personal.phone_hash(msisdn, tenant.id)
-    mine = [one.purchase for one in grants] + ([waits] if waits else [])
+    mine = [one.purchase for one in grants if one.purchase] + ([waits] if waits else [])
     tokens = [one.payment.token for one in mine if typed in _numbers_of(one.payment)]
     return tokens[-1] if tokens else None
 
@@ -378,7 +377,8 @@ def redeem(slug: str) -> ResponseReturnValue:
     code = "".join((form.code.data or "").upper().split())
     known = db.session.query(AccessGrant).options(joinedload(AccessGrant.purchase))  # in one step, found or not
     grant = known.filter_by(tenant_id=tenant.id, username=code).one_or_none()
-    is_own = grant is not None and purchases.is_of_browser(grant.purchase, device.browser_hash)
+    begun = grant.purchase if grant else None
+    is_own = begun is not None and purchases.is_of_browser(begun, device.browser_hash)
     is_right = access.is_password(grant, form.password.data or "") or (is_own and not form.password.data)
     if grant is None or not is_right or not grant.is_open:
         wrong_guess("code", tenant.id, device.mac)
@@ -393,7 +393,7 @@ def redeem(slug: str) -> ResponseReturnValue:
         "begins_at": None if grant.has_begun else grant.starts_at,
         "expires_at": grant.expires_at,
         "seconds_left": int((grant.expires_at - clock.now()).total_seconds()),
-        "devices": grant.purchase.package.devices,
+        "devices": grant.package.devices,
     }
     if device.login_url and grant.has_begun:
         g.posts_to_router = True

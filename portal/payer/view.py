@@ -136,6 +136,8 @@ def _by_hand(payment: Payment) -> dict[str, Any] | None:
 
 
 def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any] | None:
+    if given.kind == "access" and given.grant is not None and given.grant.origin == "gift" and is_paid:
+        return {"kind": "gift"}  # its way in is sent to whom it is given, and to nobody else
     if given.kind == "access" and given.grant is not None and is_paid:
         return _access(given)
     if given.kind == "appointment" and given.appointment is not None and payment.state == PaymentState.PAID:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.hotspot import access
+from portal.hotspot import access, places
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Site
 from portal.hotspot.purchases import is_of_browser, safe_login_url
 from portal.kernel import clock
@@ -477,10 +477,10 @@ def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
     with product.inside():
         first_grant_id = db.session.query(AccessGrant.id).scalar()
         second_id = db.session.query(Purchase.id).join(Payment).filter(Payment.token == second).scalar()
-    has_looked, has_ended, looked = threading.Event(), threading.Event(), access._busy_until
+    has_looked, has_ended, looked = threading.Event(), threading.Event(), places.place
 
-    def look(purchase: Purchase) -> Any:
-        found = looked(purchase)
+    def look(*given: Any, **named: Any) -> Any:
+        found = looked(*given, **named)
         has_looked.set()
         has_ended.wait(1)  # it cannot end meanwhile: its turn comes after this
         return found
@@ -495,7 +495,7 @@ def test_who_buys_in_the_moment_that_other_access_ends_begins_at_once(
             access.end(db.session.get_one(AccessGrant, first_grant_id), why="test", actor="test")
         has_ended.set()
 
-    monkeypatch.setattr(access, "_busy_until", look)
+    monkeypatch.setattr(places, "place", look)
     together(product, give, end)
     with product.inside():
         one, two = db.session.query(AccessGrant).order_by(AccessGrant.id)
