@@ -15,6 +15,7 @@ depends_on = None
 TABLES = (  # in the order in which they point at each other
     "tenants",
     "sites",
+    "sign_in_refusals",
     "gateway_clients",
     "router_states",
     "users",
@@ -61,6 +62,83 @@ PG_REFUSE = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$
 """
+
+
+VIEWS = ("radius_clock", "radius_sites", "radius_names", "radius_passes", "radius_access")  # as they are built
+SQLITE_STAMP = "'%Y-%m-%d %H:%M:%f000'"  # how SQLAlchemy writes an instant
+VIEW_TEXTS = {
+    "radius_clock": {
+        "postgresql": """
+            SELECT now() AS now, now() - interval '15 minutes' AS silent_before,
+                date_trunc('day', now() AT TIME ZONE 'Africa/Nairobi') AT TIME ZONE 'Africa/Nairobi' AS midnight,
+                to_timestamp(floor(extract(epoch FROM now()) / 600) * 600) AS refusals_since
+            """,
+        "sqlite": f"""
+            SELECT strftime({SQLITE_STAMP}, 'now') AS now,
+                strftime({SQLITE_STAMP}, 'now', '-15 minutes') AS silent_before,
+                strftime({SQLITE_STAMP}, 'now', '+3 hours', 'start of day', '-3 hours') AS midnight,
+                strftime({SQLITE_STAMP}, strftime('%s', 'now') / 600 * 600, 'unixepoch') AS refusals_since
+            """,
+    },
+    "radius_sites": """
+        SELECT s.id, s.tenant_id, s.address, s.secret, s.expired_pool, t.locale FROM sites s
+        JOIN tenants t ON t.id = s.tenant_id WHERE s.kind = 'radius' AND s.closed_at IS NULL AND s.secret <> ''
+        """,
+    "radius_names": """
+        SELECT g.tenant_id, g.username, g.password, g.leader_id AS pass_id, g.mac AS known_mac,
+            NULL AS sign_in_id, '' AS only_mac, 0 AS is_over
+        FROM access_grants g
+        UNION ALL
+        SELECT d.tenant_id, d.username, d.password, g.leader_id, d.mac, d.id, d.mac,
+            CASE WHEN d.used_at IS NULL AND d.expires_at > k.now THEN 0 ELSE 1 END
+        FROM device_sign_ins d JOIN access_grants g ON g.id = d.grant_id CROSS JOIN radius_clock k
+        """,
+    "radius_passes": """
+        SELECT n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over,
+            min(CASE WHEN c.ended_at IS NULL AND c.expires_at > k.now THEN c.starts_at END) AS begins_at,
+            max(CASE WHEN c.ended_at IS NULL THEN c.expires_at END) AS ends_at,
+            max(CASE WHEN c.ended_at IS NULL AND c.suspended_at IS NOT NULL AND c.expires_at > k.now
+                THEN 1 ELSE 0 END) AS is_suspended,
+            sum(CASE WHEN c.ended_at IS NULL THEN q.online_s END) AS sold_online_s,
+            sum(CASE WHEN c.ended_at IS NULL THEN q.data_cap_bytes END) AS sold_bytes,
+            (SELECT t.id FROM access_grants t CROSS JOIN radius_clock tk WHERE t.leader_id = n.pass_id
+                ORDER BY CASE WHEN t.ended_at IS NULL THEN 0 ELSE 1 END,
+                    CASE WHEN t.starts_at <= tk.now AND t.expires_at > tk.now THEN 0 ELSE 1 END,
+                    CASE WHEN t.starts_at <= tk.now AND t.expires_at > tk.now THEN t.starts_at END,
+                    t.starts_at DESC, t.id
+                LIMIT 1) AS grant_id
+        FROM radius_names n CROSS JOIN radius_clock k
+        JOIN access_grants c ON c.leader_id = n.pass_id JOIN packages q ON q.id = c.package_id
+        GROUP BY n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over
+        """,
+    "radius_access": """
+        SELECT a.tenant_id, a.username, a.password, a.pass_id, a.known_mac, a.sign_in_id, a.only_mac, a.is_over,
+            a.begins_at, a.ends_at, a.is_suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
+            p.rate, p.throttled_rate, coalesce(u.locale, o.locale) AS locale,
+            CASE WHEN p.online_s IS NOT NULL THEN a.sold_online_s
+                - coalesce((SELECT sum(s.online_s) FROM access_sessions s WHERE s.grant_id = a.pass_id), 0)
+                END AS online_left_s,
+            CASE WHEN p.data_cap_bytes IS NOT NULL THEN a.sold_bytes
+                - coalesce((SELECT sum(s.bytes_in + s.bytes_out) FROM access_sessions s
+                    WHERE s.grant_id = a.pass_id AND NOT s.is_walled), 0)
+                END AS bytes_left,
+            CASE WHEN p.daily_cap_bytes IS NOT NULL THEN p.daily_cap_bytes
+                - coalesce((SELECT sum(s.bytes_in + s.bytes_out - s.bytes_before_today)
+                    FROM access_sessions s CROSS JOIN radius_clock sk
+                    WHERE s.grant_id = a.pass_id AND NOT s.is_walled AND s.updated_at >= sk.midnight), 0)
+                END AS bytes_left_today
+        FROM radius_passes a JOIN access_grants g ON g.id = a.grant_id JOIN packages p ON p.id = g.package_id
+        JOIN tenants o ON o.id = a.tenant_id LEFT JOIN purchases u ON u.id = g.purchase_id
+        """,
+}
+
+
+def make_views() -> None:
+    """What FreeRADIUS reads: the clock, its clients, and what a user name opens (one row, a few look-ups)."""
+    dialect = op.get_bind().dialect.name
+    for name in VIEWS:
+        body = VIEW_TEXTS[name]
+        op.execute(f"CREATE VIEW {name} AS {body if isinstance(body, str) else body[dialect]}")
 
 
 def protect() -> None:
@@ -142,6 +220,7 @@ def upgrade() -> None:
         sa.Column("address", sa.String(length=45), nullable=False),
         sa.Column("secret", sa.String(length=64), nullable=False),
         sa.Column("coa_port", sa.Integer(), nullable=False),
+        sa.Column("expired_pool", sa.String(length=40), nullable=False),
         sa.Column("login_hosts", sa.Text(), nullable=False),
         sa.Column("token", sa.String(length=40), nullable=False),
         sa.Column("api_port", sa.Integer(), nullable=False),
@@ -179,6 +258,30 @@ def upgrade() -> None:
         sqlite_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
         postgresql_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
     )
+
+    op.create_table(
+        "sign_in_refusals",
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("window_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("about", sa.String(length=10), nullable=False),
+        sa.Column("subject", sa.String(length=64), nullable=False),
+        sa.Column("refusals", sa.Integer(), nullable=False),
+        sa.Column("guesses", sa.Integer(), nullable=False),
+        sa.Column("username", sa.String(length=64), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("reason", sa.String(length=20), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("about IN ('site', 'device', 'name')", name=op.f("ck_sign_in_refusals_about")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_sign_in_refusals_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_sign_in_refusals_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_refusals")),
+        sa.UniqueConstraint(
+            "site_id", "window_at", "about", "subject", name=op.f("uq_sign_in_refusals_site_id_window_at_about_subject")
+        ),
+    )
+    op.create_index("ix_sign_in_refusals_window", "sign_in_refusals", ["window_at"], unique=False)
 
     op.create_table(
         "gateway_clients",
@@ -959,6 +1062,8 @@ def upgrade() -> None:
         sa.Column("online_s", sa.BigInteger(), nullable=False),
         sa.Column("bytes_in", sa.BigInteger(), nullable=False),
         sa.Column("bytes_out", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_before_today", sa.BigInteger(), nullable=False),
+        sa.Column("is_walled", sa.Boolean(), nullable=False),
         sa.Column("end_cause", sa.String(length=40), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -973,7 +1078,15 @@ def upgrade() -> None:
     op.create_index(
         "ix_access_sessions_open",
         "access_sessions",
-        ["tenant_id", "username"],
+        ["grant_id"],
+        unique=False,
+        sqlite_where=sa.text("stopped_at IS NULL"),
+        postgresql_where=sa.text("stopped_at IS NULL"),
+    )
+    op.create_index(
+        "ix_access_sessions_open_device",
+        "access_sessions",
+        ["tenant_id", "mac"],
         unique=False,
         sqlite_where=sa.text("stopped_at IS NULL"),
         postgresql_where=sa.text("stopped_at IS NULL"),
@@ -1599,9 +1712,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_transaction_sources_transaction_id_channel")),
     )
     protect()
+    make_views()
 
 
 def downgrade() -> None:
+    for view in reversed(VIEWS):
+        op.execute(f"DROP VIEW {view}")
     unprotect()
     for table in reversed(TABLES):  # their indexes go with them
         op.drop_table(table)

@@ -8,7 +8,7 @@ import os
 
 import click
 
-from portal.cli import database, gateways, keys, money, programs, tenants, users
+from portal.cli import database, gateways, keys, money, programs, radius, tenants, users
 
 
 @click.group()
@@ -17,6 +17,6 @@ def main() -> None:
     os.umask(0o077)  # database, spool and keys are ours alone, in every program that this becomes
 
 
-for _subject in (programs, database, tenants, users, keys, gateways, money):
+for _subject in (programs, database, tenants, users, keys, gateways, money, radius):
     for _command in _subject.COMMANDS:
         main.add_command(_command)

@@ -12,6 +12,7 @@ from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.gateways import c2b_registration, settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
+from portal.hotspot.models import Site
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -106,6 +107,8 @@ def _create() -> None:
             name, price * money.CENTS, duration_s, rate=rate, data_cap_bytes=cap_bytes, devices=devices
         )
         packages.create(mawingu.id, offer, actor="demo")
+    # whoever speaks RADIUS from this machine: `portal radius run`, then radclient
+    db.session.add(Site(tenant_id=mawingu.id, name="This machine", address="127.0.0.1", secret="mlango-radius"))
     for email, name, slug, role in SIGN_INS:
         user = credentials.add_user(email=email, name=name, password=PASSWORD, is_platform_admin=slug is None)
         if slug is not None:

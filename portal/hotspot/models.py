@@ -70,6 +70,7 @@ class Site(TenantOwned, Model):
     login_hosts: the only hosts, by blanks, that its login form may be on, or codes would leak. token: in addresses that
     only this router is told. last_seen_at: of its last heartbeat; with it came router_version, clock_skew_s
     (how far its clock is ahead of ours) and tunnel_key, the public key of the tunnel that it made itself.
+    expired_pool: the address pool and list of who is let in to pay and nowhere else (PPPoE).
     """
 
     __tablename__ = "sites"
@@ -99,6 +100,7 @@ class Site(TenantOwned, Model):
     address: Mapped[str] = mapped_column(String(45), default="")
     secret: Mapped[str] = mapped_column(String(64), default="")
     coa_port: Mapped[int] = mapped_column(default=3799)
+    expired_pool: Mapped[str] = mapped_column(String(40), default="expired")
     login_hosts: Mapped[str] = mapped_column(Text, default="")
     token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
     api_port: Mapped[int] = mapped_column(default=8729)
@@ -236,7 +238,8 @@ class AccessSession(TenantOwned, Model, is_paged=False):
 
     accounting_id: what makes it one, over all routers. grant_id: of the pass (its leader), NULL for who is online
     without one. Octets are counted from the customer: in is what they sent. updated_at: when the router last told of
-    it; an open session that it stops telling of is over.
+    it; an open session that it stops telling of is over. bytes_before_today: of its octets, those that had been counted
+    when the day of `updated_at` began in East Africa. is_walled: let in to pay, and nowhere else.
     """
 
     __tablename__ = "access_sessions"
@@ -245,8 +248,14 @@ class AccessSession(TenantOwned, Model, is_paged=False):
         Index("ix_access_sessions_grant", "grant_id", "started_at"),
         Index(
             "ix_access_sessions_open",
+            "grant_id",
+            sqlite_where=text("stopped_at IS NULL"),
+            postgresql_where=text("stopped_at IS NULL"),
+        ),
+        Index(
+            "ix_access_sessions_open_device",
             "tenant_id",
-            "username",
+            "mac",
             sqlite_where=text("stopped_at IS NULL"),
             postgresql_where=text("stopped_at IS NULL"),
         ),
@@ -275,7 +284,34 @@ class AccessSession(TenantOwned, Model, is_paged=False):
     online_s: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_in: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_out: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_before_today: Mapped[int] = mapped_column(BigInteger, default=0)
+    is_walled: Mapped[bool] = mapped_column(default=False)
     end_cause: Mapped[str] = mapped_column(String(40), default="")
+
+
+class SignInRefusal(TenantOwned, Model, is_paged=False):
+    """How often RADIUS refused sign-ins at one site, in one window of ten minutes. FreeRADIUS counts here.
+
+    about, subject: of the whole site (site, empty), of one device (device, its MAC address) or of one user name (name).
+    guesses: those that had a wrong name or password. username, mac, reason: of the last one.
+    """
+
+    __tablename__ = "sign_in_refusals"
+    __table_args__ = (
+        UniqueConstraint("site_id", "window_at", "about", "subject"),
+        CheckConstraint("about IN ('site', 'device', 'name')", name="about"),
+        Index("ix_sign_in_refusals_window", "window_at"),
+    )
+
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    window_at: Mapped[datetime]
+    about: Mapped[str] = mapped_column(String(10))
+    subject: Mapped[str] = mapped_column(String(64))
+    refusals: Mapped[int] = mapped_column(default=1)
+    guesses: Mapped[int] = mapped_column(default=0)
+    username: Mapped[str] = mapped_column(String(64), default="")
+    mac: Mapped[str] = mapped_column(String(17), default="")
+    reason: Mapped[str] = mapped_column(String(20), default="")
 
 
 TO_BRING_ABOUT = Due("provisionings", "next_at", ("next_at IS NOT NULL",))

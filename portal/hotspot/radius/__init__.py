@@ -1,0 +1,27 @@
+"""FreeRADIUS, which asks our database who may go online: its configuration, its server, and orders to routers.
+
+What FreeRADIUS decides it decides by SQL over what was sold, so a payment, a refund, a suspension acts on the next
+packet and nothing has to be carried anywhere. `templates/` is its whole configuration; the views it reads (`radius_*`)
+are made by the migration.
+
+Invariants: tenant and site of a packet come from the address that it was sent from (`radius_sites`), and every
+statement names them; a Reject carries a sentence and nothing else; every reply is signed (Message-Authenticator), and
+every accounting packet is answered that the database has taken, once, however often it comes.
+
+Decided: FreeRADIUS' own SQL drivers, on SQLite too, instead of HTTP to a door of ours. A web server that is restarted
+would refuse paying customers (an error of rlm_rest is a Reject), while a database that is away is no answer, which
+routers repeat; and in the write-ahead log its readers never wait for our writer, its writers for milliseconds.
+Decided: one statement a sign-in says everything about a user name; what is refused, and in which words, stands in the
+policy. On PostgreSQL it is prepared when the connection is made.
+Decided: why somebody is refused is told only to who has the right password; else it is a wrong name or password.
+Decided: a MAC address opens nothing (no `login-by=mac`): whoever copies one would have what its owner paid for. A
+known device comes back by the router's own MAC cookie, which holds the password, or by a one-time sign-in of the
+portal's, which RADIUS binds to its MAC and uses up in one UPDATE.
+Decided: wrong names and passwords are counted per device, per user name and per site, in windows of ten minutes. The
+device and the name are the guesser's to choose, the site is not: above its limit only devices that the pass knows come
+in by password, everybody else by the portal, so a busy hotspot goes on selling while it is attacked.
+Decided: a PPPoE line whose time is over is accepted into the router's pool and address list for such lines (the site's
+`expired_pool`), where only the portal answers: a rejected line would redial for ever and show its owner nothing.
+Decided: the server is a program of its own (`portal radius run`), not a child of `portal serve`: it listens where the
+routers are, restarts of the portal do not touch it, and a site without RADIUS does not carry it.
+"""
