@@ -320,8 +320,10 @@ TO_BRING_ABOUT = Due("provisionings", "next_at", ("next_at IS NOT NULL",))
 class Provisioning(TenantOwned, Model):
     """What one router has to know of one grant: wanted, told, and read back from it.
 
-    wanted: on or off. next_at: when it is tried (again); None: as wanted, or given up. version counts what was wanted,
-    so that an answer to something older changes nothing. confirmed_at: when the router was read and had it so.
+    wanted: on or off. since: when that, or anything of it, last changed. next_at: its next turn: to be tried (again),
+    or to begin or end with its pass; None: nothing to come. version counts what was wanted, so that an answer to
+    something older changes nothing. confirmed_at: when the router was read and had it so. signed_in_at: when its device
+    was signed in by us.
     """
 
     __tablename__ = "provisionings"
@@ -329,13 +331,21 @@ class Provisioning(TenantOwned, Model):
         UniqueConstraint("site_id", "grant_id"),
         CheckConstraint("wanted IN ('on', 'off')", name="wanted"),
         TO_BRING_ABOUT.index("ix_provisionings_due"),
+        Index(
+            "ix_provisionings_site",
+            "site_id",
+            sqlite_where=text("next_at IS NOT NULL"),
+            postgresql_where=text("next_at IS NOT NULL"),
+        ),
     )
 
     site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
     grant_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"), index=True)
     wanted: Mapped[str] = mapped_column(String(5))
     version: Mapped[int] = mapped_column(default=1)
+    since: Mapped[datetime] = mapped_column(default=clock.now)
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime | None] = mapped_column(default=clock.now)
     last_error: Mapped[str] = mapped_column(String(300), default="")
     confirmed_at: Mapped[datetime | None]
+    signed_in_at: Mapped[datetime | None]

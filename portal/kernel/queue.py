@@ -67,7 +67,14 @@ REQUESTS = Job(
 )
 PULL = Job("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
 CHAIN = Job("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
-JOBS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN)
+SPREAD = Job("spread", MONEY, "portal.hotspot.routers.reconcile.spread", ("portal.hotspot.models.TO_PROVISION",))
+BRING_ABOUT = Job(
+    "bring-about", OUTSIDE, "portal.hotspot.routers.reconcile.bring_about", ("portal.hotspot.models.TO_BRING_ABOUT",)
+)
+SWEEP_ROUTERS = Job(
+    "sweep-routers", OUTSIDE, "portal.hotspot.routers.sweep.sweep", ("portal.hotspot.routers.models.TO_SWEEP",)
+)
+JOBS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN, SPREAD, BRING_ABOUT, SWEEP_ROUTERS)
 
 
 def connection() -> redis.Redis:

@@ -22,6 +22,7 @@ CHAIN_EVERY = 5
 CLOSE_EVERY = 300
 STATISTICS_EVERY = 1_800  # rounds: an hour
 FORGET_EVERY = 1_800  # an hour
+SWEEP_ROUTERS_EVERY = 30  # rounds: a minute
 PULL_EVERY = 450  # rounds: a quarter of an hour
 
 
@@ -46,6 +47,8 @@ def sweep(turn: int) -> bool:
         _guarded("refresh_statistics", refresh_statistics)
     if turn % FORGET_EVERY == 0:
         _guarded("let_go_of_old", retention.sweep)
+    if turn % SWEEP_ROUTERS_EVERY == 0:
+        queue.enqueue(queue.SWEEP_ROUTERS)
     if turn % PULL_EVERY == 0:
         queue.enqueue(queue.PULL)
     return is_well

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from portal.hotspot.models import AccessSession, Package, Site
 from portal.kernel.errors import PortalError, Text
@@ -168,6 +168,15 @@ class Adapter(Protocol):
 
     def check(self, site: Site) -> Health:
         """Whether it can be worked with: for the button "test the connection"."""
+        ...
+
+
+@runtime_checkable
+class Knows(Protocol):
+    """A kind of router that can also list which grants it has, so that one it lost is noticed."""
+
+    def known(self, site: Site) -> tuple[Outcome, frozenset[int]]:
+        """The grants that have a row of ours there; none where the outcome is not done."""
         ...
 
 

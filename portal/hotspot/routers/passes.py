@@ -1,0 +1,142 @@
+"""What a router is to know of a pass: its end, speed and what is left of it, over all of its grants and all sites.
+
+Every user name of a pass opens the whole pass: it begins with its first grant and ends with its last, and what its
+packages allow adds up. What was used under its other names, or at other sites, is taken off what this router may give.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from portal.hotspot.models import AccessGrant, AccessSession, Package, Provisioning
+from portal.hotspot.routers.interface import Wanted
+from portal.kernel.db import db
+
+COLUMNS: tuple[Any, ...] = (
+    AccessGrant.id, AccessGrant.leader_id, AccessGrant.tenant_id, AccessGrant.package_id, AccessGrant.username,
+    AccessGrant.password, AccessGrant.mac, AccessGrant.starts_at, AccessGrant.expires_at, AccessGrant.suspended_at,
+    AccessGrant.ended_at, Package.service, Package.rate, Package.devices, Package.online_s, Package.data_cap_bytes,
+    Package.at_cap, Package.throttled_rate,
+)  # fmt: skip
+
+
+@dataclass
+class Pass:
+    """A chain of grants with one leader. grants: its rows, oldest first, with their packages' terms.
+
+    used: (site, user name) -> (seconds online, bytes both ways).
+    """
+
+    leader_id: int
+    grants: list[Any] = field(default_factory=list)
+    used: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> list[Any]:
+        """The grants that are neither ended nor suspended."""
+        return [one for one in self.grants if one.ended_at is None and one.suspended_at is None]
+
+    @property
+    def starts_at(self) -> datetime | None:
+        return min((one.starts_at for one in self.alive), default=None)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return max((one.expires_at for one in self.alive), default=None)
+
+    def is_on(self, now: datetime) -> bool:
+        """Whether it opens the internet now."""
+        starts, expires = self.starts_at, self.expires_at
+        return starts is not None and expires is not None and starts <= now < expires
+
+    def opens(self, grant_id: int, now: datetime) -> bool:
+        """Whether this user name of it opens the internet now."""
+        return self.is_on(now) and any(one.id == grant_id for one in self.alive)
+
+    def to_come(self, grant_id: int, now: datetime) -> datetime | None:
+        """When this user name begins to open, where that is still to come."""
+        starts = self.starts_at
+        return starts if starts is not None and starts > now and any(one.id == grant_id for one in self.alive) else None
+
+    @property
+    def data_cap_bytes(self) -> int | None:
+        caps = [one.data_cap_bytes for one in self.alive if one.data_cap_bytes is not None]
+        return sum(caps) if caps else None
+
+    @property
+    def online_cap_s(self) -> int | None:
+        caps = [one.online_s for one in self.alive if one.online_s is not None]
+        return sum(caps) if caps else None
+
+    @property
+    def is_at_cap(self) -> bool:
+        cap = self.data_cap_bytes
+        return cap is not None and sum(used for _seconds, used in self.used.values()) >= cap
+
+    def wanted(self, row: Any, *, site_id: int, version: int) -> Wanted:
+        """This grant of it as a site's router is to know it."""
+        terms = next((one for one in self.grants if one.id == self.leader_id), row)
+        throttles = terms.at_cap == "throttle"
+        elsewhere = [used for (site, name), used in self.used.items() if (site, name) != (site_id, row.username)]
+        return Wanted(
+            grant_id=row.id,
+            leader_id=self.leader_id,
+            username=row.username,
+            password=row.password,
+            mac=row.mac,
+            starts_at=self.starts_at or row.starts_at,
+            expires_at=self.expires_at or row.expires_at,
+            rate=terms.throttled_rate if throttles and self.is_at_cap and terms.throttled_rate else terms.rate,
+            devices=max(one.devices for one in self.grants),
+            online_s=_left(self.online_cap_s, sum(seconds for seconds, _bytes in elsewhere)),
+            data_bytes=None if throttles else _left(self.data_cap_bytes, sum(used for _seconds, used in elsewhere)),
+            version=version,
+        )
+
+
+def _left(cap: int | None, used: int) -> int | None:
+    """Never nothing: to RouterOS and openNDS 0 means without a limit."""
+    return None if cap is None else max(cap - used, 1)
+
+
+def read(leader_ids: Iterable[int]) -> dict[int, Pass]:
+    """These passes as they stand now, in two statements."""
+    wanted = sorted(set(leader_ids))
+    found: dict[int, Pass] = defaultdict(lambda: Pass(0))
+    if not wanted:
+        return found
+    rows = select(*COLUMNS).join(Package, Package.id == AccessGrant.package_id)
+    for row in db.session.execute(rows.where(AccessGrant.leader_id.in_(wanted)).order_by(AccessGrant.id)):
+        found.setdefault(row.leader_id, Pass(row.leader_id)).grants.append(row)
+    capped = [one.leader_id for one in found.values() if one.data_cap_bytes is not None or one.online_cap_s is not None]
+    if capped:
+        for row in db.session.execute(_used(capped)):
+            found[row.grant_id].used[(row.site_id, row.username)] = (int(row.seconds), int(row.bytes))
+    return found
+
+
+def _used(leader_ids: Sequence[int]) -> Any:
+    used = select(
+        AccessSession.grant_id,
+        AccessSession.site_id,
+        AccessSession.username,
+        func.sum(AccessSession.online_s).label("seconds"),
+        func.sum(AccessSession.bytes_in + AccessSession.bytes_out).label("bytes"),
+    )
+    return used.where(AccessSession.grant_id.in_(leader_ids)).group_by(
+        AccessSession.grant_id, AccessSession.site_id, AccessSession.username
+    )
+
+
+def of_rows(rows: Sequence[Provisioning]) -> dict[int, tuple[Pass, Any]]:
+    """{grant: (its pass, its own row)} of what routers are to be told."""
+    ids = [row.grant_id for row in rows]
+    leaders = dict(
+        db.session.execute(select(AccessGrant.id, AccessGrant.leader_id).where(AccessGrant.id.in_(ids))).tuples().all()
+    )
+    found = read(leader for leader in leaders.values() if leader is not None)
+    return {one.id: (a_pass, one) for a_pass in found.values() for one in a_pass.grants if one.id in leaders}
