@@ -1,5 +1,6 @@
 """What every test may ask for. `product` is the product without M-Pesa, `served` has the simulator and a real port."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -25,7 +26,10 @@ from tests.support.product import Product, closed_product, opened_product
 from tests.support.services.postgresql import PostgreSQLServer
 
 passwords.hash_cheaply()
-start_push.WAIT_S = 0.05  # no worker runs beside these tests: nobody need wait for one
+start_push.WAIT_S = start_push.LOOK_EVERY_S = 0.002  # no worker runs beside these tests: nobody need wait for one
+
+gc.freeze()  # what is imported stays: to look through it for garbage again and again took a fifth of the tests' time
+gc.set_threshold(100000, 20, 100)
 
 pytest_plugins = ["tests.support.services.plugin"]
 
