@@ -23,6 +23,7 @@ from portal.simulator.handset import overview
 from portal.simulator.handset import routes as handset
 from portal.simulator.post import mailbox, sms
 from portal.simulator.router import control as router_control
+from portal.simulator.router import pages as router_pages
 from portal.simulator.router.fleet import Fleet
 from portal.simulator.router.machine import RouterSpec
 
@@ -105,6 +106,7 @@ def create_simulator(
         handset,
         control,
         router_control,
+        router_pages,
         overview,
         sms,
         mailbox,

@@ -1,5 +1,6 @@
 """The telephone: as JSON for programs, as a drawn phone for people. Both do the same things."""
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
@@ -15,6 +16,7 @@ from portal.simulator.engine.store import Store, instant
 from portal.simulator.handset.pages import draw, phone_parts, wants_html
 
 WRONG_PIN = "9999"
+_PHONE_IN_WIFI = re.compile(r"/wifi/[A-Za-z0-9-]+/[0-9A-F]{12}/")
 PARTS = ("status", "screen", "inbox", "log")
 blueprint = Blueprint("handset", __name__)
 
@@ -121,6 +123,8 @@ def _answer_prompt(store: Store, msisdn: str, *, code: str) -> Response:
 
 def _after(msisdn: str, said: dict[str, Any], *, note: str) -> Response:
     if _is_form():
+        if _PHONE_IN_WIFI.fullmatch(back := request.form.get("back", "")):
+            return redirect(back, 303)  # type: ignore[return-value]
         return redirect(url_for("handset.show", number=msisdn, note=note), 303)  # type: ignore[return-value]
     return jsonify(said)
 
