@@ -13,6 +13,7 @@ from portal.gateways import c2b_registration, settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.hotspot.models import Site
+from portal.hotspot.sites import settings as sites
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -45,10 +46,19 @@ PACKAGES = (
     ("1 day", 50, 86_400, "2M/5M", None, 1),
     ("1 week", 300, 604_800, "5M/10M", None, 2),
 )
+# The router on the simulator that a phone can join, as RouterSpec reads it; its API's port is another at every start.
+ROUTER = {
+    "name": "mawingu-cafe",
+    "ssid": "Mawingu Wi-Fi",
+    "identity": "mawingu-cafe",
+    "apiUsername": "mlango",
+    "apiPassword": "mawingu-router",
+}
+CAFE = "Mawingu café"
 PATIENT_PHONE = "0712345678"
 
 
-def load(simulator_url: str) -> None:
+def load(simulator_url: str, router_api_port: int) -> None:
     """Everything the demonstration needs, once; the simulator's and our own addresses at every start."""
     public_url = current_app.config["PORTAL"].public_url
     with transaction():
@@ -59,8 +69,22 @@ def load(simulator_url: str) -> None:
                 gateway.base_url = simulator_url
         clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
         clinic.meeting_base_url = f"{public_url}/join"
+        _keep_sites(router_api_port)
     with transaction():
         _keep_something_to_pay()
+
+
+def _keep_sites(router_api_port: int) -> None:
+    """The place whose router is the simulator's: made once, its port told at every start."""
+    mawingu = db.session.scalars(select(Tenant).where(Tenant.slug == "mawingu")).one()
+    cafe = db.session.scalars(select(Site).where(Site.tenant_id == mawingu.id, Site.name == CAFE)).one_or_none()
+    given = {"address": "127.0.0.1", "apiPort": router_api_port, "apiTls": False, "loginHosts": ["127.0.0.1"]}
+    if cafe is None:
+        given |= {"name": CAFE, "kind": "routeros", "identity": ROUTER["identity"]}
+        given |= {"apiUsername": ROUTER["apiUsername"], "apiPassword": ROUTER["apiPassword"]}
+        sites.create(mawingu.id, given, actor="demo")
+    elif cafe.closed_at is None:
+        sites.change(cafe, given, actor="demo", is_fresh_signin=True)
 
 
 def _create() -> None:
@@ -197,6 +221,11 @@ def front_page() -> dict[str, Any]:
         "password": PASSWORD,
         "simulator_url": current_app.config["SIMULATOR_URL"],
         "links": [
+            {
+                "label": "Join Mawingu's Wi-Fi",
+                "url": f"{current_app.config['SIMULATOR_URL']}/wifi/",
+                "note": "A phone that pays and goes online",
+            },
             {
                 "label": "Buy internet at Mawingu Wi-Fi",
                 "url": url_for("hotspot.portal", slug="mawingu"),

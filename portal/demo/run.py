@@ -22,7 +22,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
 
     refuse_taken(HOST, port)
     refuse_taken(HOST, simulator_port, option="--simulator-port")
-    from portal.demo.data import ORGANISATIONS, load
+    from portal.demo.data import ORGANISATIONS, ROUTER, load
     from portal.processes import serve
     from portal.processes.fork import run_in_fork
     from portal.processes.web_server import serve_wsgi
@@ -31,7 +31,8 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     web_url, simulator_url = (serve.local_url(HOST, at) for at in (port, simulator_port))
-    smtp_port = _free_port()
+    smtp_port, router_api_port = _free_port(), _free_port()
+    router = ROUTER | {"portalUrl": f"{web_url}/hotspot/mawingu/", "apiPort": router_api_port}
     redis = serve.use_data(data)
     environment = {
         "PORTAL_ENV": "development",
@@ -50,7 +51,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     if redis is not None:
         redis.wait_until_free()
     app = serve.preload()
-    if run_in_fork(partial(serve.prepare, app, partial(load, simulator_url)), name="prepare") != 0:
+    if run_in_fork(partial(serve.prepare, app, partial(load, simulator_url, router_api_port)), name="prepare") != 0:
         return 1
     serve.warm_up(app)
     simulator = Process(
@@ -61,6 +62,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
             "SIMULATOR_URL": simulator_url,
             "SIMULATOR_SMTP_PORT": str(smtp_port),
             "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
+            "SIMULATOR_ROUTERS": json.dumps([router]),
         },
         is_ready=partial(serve.answers, f"{simulator_url}/healthz"),
         needed_first=True,
@@ -131,6 +133,7 @@ def _welcome(web_url: str, simulator_url: str, data: Path) -> None:
         "",
         "Mlango is open.",
         f"  Start here            {web_url}/",
+        f"  Join the Wi-Fi        {simulator_url}/wifi/",
         f"  Buy internet          {web_url}/hotspot/mawingu/",
         f"  The clinic            {web_url}/clinic/upendo/",
         f"  Staff                 {web_url}/staff/",

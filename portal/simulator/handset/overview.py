@@ -14,7 +14,9 @@ blueprint = Blueprint("overview", __name__)
 def front() -> Response:
     """The page."""
     shown = overview_parts(store_of_app())
-    return Response(render_template("front.html", **shown, parts=draw(PARTS, shown), public_url=_public_url()))
+    return Response(
+        render_template("front.html", **shown, parts=draw(PARTS, shown), public_url=_public_url(), routers=_routers())
+    )
 
 
 @blueprint.get("/live")
@@ -27,6 +29,10 @@ def live() -> Response:
 def find() -> Response:
     """The form that opens a phone by its number."""
     return redirect(url_for("handset.show", number=normalise_msisdn(request.args.get("phone", ""))), 303)  # type: ignore[return-value]
+
+
+def _routers() -> int:
+    return len(current_app.extensions["simulator"].fleet.all())
 
 
 def _public_url() -> str:

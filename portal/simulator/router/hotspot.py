@@ -309,7 +309,7 @@ class Hotspot:
 
         Answers the refusal; empty where nothing was tried.
         """
-        ways, now = self.ways_in(), self.machine.store.timestamp()
+        ways, now, refusal = self.ways_in(), self.machine.store.timestamp(), ""
         cookie = self.machine.entry("/ip/hotspot/cookie", **{"mac-address": device["mac"]})
         if "mac-cookie" in ways and cookie is not None:
             if float(cookie["until"]) > now:
@@ -321,7 +321,7 @@ class Hotspot:
         if "mac" in ways:
             password = self.profile().get("mac-auth-password", "")
             return self.sign_in(device, device["mac"], self.plain(password), login_by="mac")
-        return ""
+        return refusal
 
     # --- sessions
 

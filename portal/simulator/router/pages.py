@@ -175,7 +175,9 @@ def _sign_in(place: Place) -> Response:
     refusal = (
         NO_CHALLENGE
         if proof is None
-        else place.hotspot.sign_in(place.device, username, proof, login_by="http-pap" if proof.password else "http-chap")
+        else place.hotspot.sign_in(
+            place.device, username, proof, login_by="http-pap" if proof.password else "http-chap"
+        )
     )
     if refusal:
         return _login_page(place, error=refusal, username=username)
