@@ -135,8 +135,7 @@ def _used(leader_ids: Sequence[int]) -> Any:
 def of_rows(rows: Sequence[Provisioning]) -> dict[int, tuple[Pass, Any]]:
     """{grant: (its pass, its own row)} of what routers are to be told."""
     ids = [row.grant_id for row in rows]
-    leaders = dict(
-        db.session.execute(select(AccessGrant.id, AccessGrant.leader_id).where(AccessGrant.id.in_(ids))).tuples().all()
-    )
+    own = select(AccessGrant.id, AccessGrant.leader_id).where(AccessGrant.id.in_(ids))
+    leaders = {row.id: row.leader_id for row in db.session.execute(own)}
     found = read(leader for leader in leaders.values() if leader is not None)
     return {one.id: (a_pass, one) for a_pass in found.values() for one in a_pass.grants if one.id in leaders}
