@@ -1,6 +1,7 @@
 """Where paid money meets what it bought: one function says what happens when money arrives.
 
     a package      -> access to the internet
+    a line's time  -> the line goes on by one period; the wallet's own renewals follow what came into it (`pppoe`)
     an invoice     -> its appointment confirmed, with a place or a meeting link
     another order  -> nothing here: its owner reads the payment
 
@@ -23,10 +24,12 @@ from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
 from portal.hotspot import access, notifications, openings, purchases
 from portal.hotspot.models import AccessGrant, Purchase
+from portal.hotspot.pppoe import periods, telling
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.kernel import clock, personal, ports, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
-from portal.payments.models import TO_DELIVER, TO_WITHDRAW, Allocation, Payment, Transaction
+from portal.payments.models import TO_DELIVER, TO_SPEND, TO_WITHDRAW, Allocation, Payment, Transaction
 from portal.payments.payment import touch
 from portal.payments.processing import jobs
 from portal.payments.processing.jobs import TURN_S, careful_rows, yield_to_writers
@@ -39,6 +42,9 @@ RETRY_AFTER_S = (2, 10, 60, 300, 900)
 def drain() -> None:
     """Settle the callbacks that wait, and deliver in the same sets what they paid."""
     jobs.drain_inbox(deliver_set)
+    if TO_SPEND.has_work():
+        queue.enqueue(queue.LINES)
+    db.session.rollback()
 
 
 def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> Delivered:
@@ -49,7 +55,8 @@ def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> 
     buyers = {payment_id: buyer for payment_id in purchased if (buyer := _buyer(by_id[payment_id]))}
     readable = {payment_id: purchased[payment_id] for payment_id in buyers}
     opened = openings.open_all(connection, readable, buyers, now) if readable else frozenset[int]()
-    others = by_id.keys() - purchased.keys()
+    of_lines = {one.payment.id for one in paid if one.payment.purpose == "pppoe"}
+    others = by_id.keys() - purchased.keys() - of_lines
     issued = invoices.of_payments(connection, others) if others else {}
     owners = others - {payment_id for payment_id, invoice in issued.items() if invoice.appointment_id is not None}
     told = [_paid_access(by_id[payment_id].payment) for payment_id in sorted(opened)]
@@ -136,6 +143,10 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
         elif msisdn := _who_paid(payment):
             notifications.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
         return [_paid_access(payment)]
+    if line := periods.begin(payment):
+        if period := periods.of_payment(payment.id):
+            telling.renewed(line, period.id)
+        return [_paid_access(payment)]
     invoice = invoices.of_payment(payment.id)
     told = _paid_other(payment, invoice.patient_id if invoice else None)
     if invoice and (appointment := appointments.of_invoice(invoice.id)):
@@ -194,10 +205,17 @@ def _withdraw(payment: Payment) -> list[tuple[str, str]]:
     payment.fulfilled_at = None if payment.state != PaymentState.PAID else payment.fulfilled_at or clock.now()
     opened = purchases.grant_of(payment.id)
     why = "Its money was sent back." if is_sent_back else "Its money was taken back."
+    if periods.withdraw(payment, why=why):
+        touch(payment.id)
+        return [_ended(payment)]
     if opened is None or not access.end(opened, why=why, actor="fulfilment"):
         return []
     touch(payment.id)
-    return [(f"hotspot:{payment.tenant_id}", f"ended {payment.token}")]
+    return [_ended(payment)]
+
+
+def _ended(payment: Payment) -> tuple[str, str]:
+    return f"hotspot:{payment.tenant_id}", f"ended {payment.token}"
 
 
 def _free_code(purchase: Purchase, receipt: str | None) -> str | None:
@@ -228,18 +246,21 @@ def receipt_of(payment: Payment) -> str | None:
 
 @dataclass(frozen=True)
 class Bought:
-    """What a payment bought, for the page that shows it. kind: access, appointment, invoice or order."""
+    """What a payment bought, for the page that shows it. kind: access, line, appointment, invoice or order."""
 
     kind: str
     grant: AccessGrant | None = None
     purchase: Purchase | None = None
     appointment: Appointment | None = None
+    line: PppoeLine | None = None
 
 
 def bought(payment: Payment) -> Bought:
     """What this payment buys or bought."""
     if purchase := purchases.of_payment(payment.id):
         return Bought("access", purchases.grant_of(payment.id), purchase)
+    if period := periods.of_payment(payment.id):
+        return Bought("line", line=db.session.get_one(PppoeLine, period.line_id))
     if invoice := invoices.of_payment(payment.id):
         if appointment := appointments.of_invoice(invoice.id):
             return Bought("appointment", appointment=appointment)

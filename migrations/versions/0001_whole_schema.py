@@ -42,6 +42,9 @@ TABLES = (  # in the order in which they point at each other
     "purchases",
     "stk_pushes",
     "access_grants",
+    "lines",
+    "line_promises",
+    "line_periods",
     "provisionings",
     "access_sessions",
     "device_sign_ins",
@@ -433,6 +436,7 @@ def upgrade() -> None:
         sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("phone_hash", sa.String(length=64), nullable=True),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("spend_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -442,8 +446,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "phone_hash", name=op.f("uq_customers_tenant_id_phone_hash")),
         sa.UniqueConstraint("uid", name=op.f("uq_customers_uid")),
     )
-    with op.batch_alter_table("customers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_customers_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index("ix_customers_tenant_id", "customers", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_customers_to_spend",
+        "customers",
+        ["spend_at"],
+        unique=False,
+        sqlite_where=sa.text("spend_at IS NOT NULL"),
+        postgresql_where=sa.text("spend_at IS NOT NULL"),
+    )
 
     op.create_table(
         "gateways",
@@ -740,16 +751,17 @@ def upgrade() -> None:
         sa.Column("next_fulfil_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("fulfil_attempts", sa.Integer(), nullable=False),
         sa.Column("fulfil_error", sa.String(length=300), nullable=False),
-        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("withdraw_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("state IN ('open', 'paid', 'closed')", name=op.f("ck_payments_state")),
         sa.CheckConstraint(
-            "allocated_cents >= 0 AND allocated_cents <= amount_cents",
-            name=op.f("ck_payments_never_overpaid"),
+            "allocated_cents >= 0 AND allocated_cents <= amount_cents", name=op.f("ck_payments_never_overpaid")
         ),
         sa.CheckConstraint("amount_cents > 0", name=op.f("ck_payments_amount_positive")),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_payments_customer_id")),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_payments_gateway_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_payments_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
@@ -758,44 +770,48 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_payments_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_payments_token")),
     )
-    with op.batch_alter_table("payments", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_payments_to_withdraw",
-            ["withdraw_at"],
-            unique=False,
-            sqlite_where=sa.text("withdraw_at IS NOT NULL"),
-            postgresql_where=sa.text("withdraw_at IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_payments_offered",
-            ["created_at"],
-            unique=False,
-            sqlite_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
-            postgresql_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
-        )
-        batch_op.create_index(
-            "ix_payments_owing",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
-            postgresql_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
-        )
-        batch_op.create_index("ix_payments_order", ["tenant_id", "order_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_payments_tenant_id"), ["tenant_id", "id"], unique=False)
-        batch_op.create_index(
-            "ix_payments_undelivered",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
-            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
-        )
-        batch_op.create_index(
-            "ix_payments_to_fulfil",
-            ["next_fulfil_at"],
-            unique=False,
-            sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
-            postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
-        )
+    op.create_index(
+        "ix_payments_offered",
+        "payments",
+        ["created_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
+        postgresql_where=sa.text("state = 'open' AND purpose = 'hotspot'"),
+    )
+    op.create_index("ix_payments_order", "payments", ["tenant_id", "order_id"], unique=False)
+    op.create_index(
+        "ix_payments_owing",
+        "payments",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
+        postgresql_where=sa.text("state = 'open' AND purpose <> 'hotspot'"),
+    )
+    op.create_index("ix_payments_tenant_id", "payments", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_payments_to_fulfil",
+        "payments",
+        ["next_fulfil_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+        postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+    )
+    op.create_index(
+        "ix_payments_to_withdraw",
+        "payments",
+        ["withdraw_at"],
+        unique=False,
+        sqlite_where=sa.text("withdraw_at IS NOT NULL"),
+        postgresql_where=sa.text("withdraw_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_payments_undelivered",
+        "payments",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+        postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+    )
 
     op.create_table(
         "reconciliations",
@@ -1011,6 +1027,89 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
+    )
+
+    op.create_table(
+        "lines",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("grant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("paid_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("grace_days", sa.Integer(), nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("held_why", sa.String(length=20), nullable=False),
+        sa.Column("is_renewed", sa.Boolean(), nullable=False),
+        sa.Column("is_prompted", sa.Boolean(), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("state IN ('active', 'walled', 'suspended', 'closed')", name=op.f("ck_lines_state")),
+        sa.CheckConstraint("grace_days >= 0 AND grace_days <= 31", name=op.f("ck_lines_grace_days")),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_lines_customer_id")),
+        sa.ForeignKeyConstraint(["grant_id"], ["access_grants.id"], name=op.f("fk_lines_grant_id")),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_lines_package_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_lines_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_lines_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lines")),
+        sa.UniqueConstraint("grant_id", name=op.f("uq_lines_grant_id")),
+        sa.UniqueConstraint("uid", name=op.f("uq_lines_uid")),
+    )
+    op.create_index(op.f("ix_lines_customer_id"), "lines", ["customer_id"], unique=False)
+    op.create_index("ix_lines_tenant_id", "lines", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_lines_to_look_at",
+        "lines",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.create_table(
+        "line_promises",
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("of_end", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("granted_by", sa.String(length=80), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_line_promises_line_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_line_promises_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_line_promises")),
+        sa.UniqueConstraint("line_id", "of_end", name=op.f("uq_line_promises_line_id_of_end")),
+    )
+
+    op.create_table(
+        "line_periods",
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_line_periods_line_id")),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_line_periods_package_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_line_periods_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_line_periods_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_line_periods")),
+        sa.UniqueConstraint("payment_id", name=op.f("uq_line_periods_payment_id")),
+    )
+    op.create_index("ix_line_periods_line", "line_periods", ["line_id", "id"], unique=False)
+    op.create_index(
+        "uq_line_periods_start",
+        "line_periods",
+        ["line_id", "starts_at"],
+        unique=True,
+        sqlite_where=sa.text("starts_at IS NOT NULL AND withdrawn_at IS NULL"),
+        postgresql_where=sa.text("starts_at IS NOT NULL AND withdrawn_at IS NULL"),
     )
 
     op.create_table(

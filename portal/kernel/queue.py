@@ -52,6 +52,12 @@ SEND_PUSHES = Job(
 DRAIN = Job("drain", MONEY, "portal.fulfilment.drain", ("portal.payments.models.TO_SETTLE",))
 PAID = Job("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
 WITHDRAW = Job("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
+LINES = Job(
+    "lines",
+    MONEY,
+    "portal.hotspot.pppoe.keeping.keep",
+    ("portal.payments.models.TO_SPEND", "portal.hotspot.pppoe.models.TO_LOOK_AT"),
+)
 OUTBOX = Job("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
 QUERIES = Job("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa", ("portal.payments.models.TO_QUERY",))
 REQUESTS = Job(
@@ -74,7 +80,10 @@ BRING_ABOUT = Job(
 SWEEP_ROUTERS = Job(
     "sweep-routers", OUTSIDE, "portal.hotspot.routers.sweep.sweep", ("portal.hotspot.routers.models.TO_SWEEP",)
 )
-JOBS = (SEND_PUSHES, DRAIN, PAID, WITHDRAW, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN, SPREAD, BRING_ABOUT, SWEEP_ROUTERS)
+JOBS = (
+    SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN, SPREAD, BRING_ABOUT,
+    SWEEP_ROUTERS,
+)  # fmt: skip
 
 
 def connection() -> redis.Redis:

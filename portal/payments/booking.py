@@ -21,7 +21,16 @@ from portal.kernel.errors import Conflict
 from portal.kernel.phone import for_screens, without_phone
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import HAS_PUSH, Allocation, Payment, Push, Refund, Transaction, TransactionSource
+from portal.payments.models import (
+    HAS_PUSH,
+    Allocation,
+    Customer,
+    Payment,
+    Push,
+    Refund,
+    Transaction,
+    TransactionSource,
+)
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.states import REFUND_TOLD, PaymentState, RefundState
 from portal.payments.stk.push_states import State
@@ -560,6 +569,7 @@ def take_back(transaction: Transaction, *, how: str, why: str, actor: str) -> No
     if transaction.credited_cents:
         customer = customer_credited(transaction)
         lines[post.wallet(customer)] = transaction.credited_cents
+        to_be_spent(customer)
     for given in db.session.scalars(
         select(Allocation).where(Allocation.transaction_id == transaction.id, Allocation.taken_back_at.is_(None))
     ).all():
@@ -658,3 +668,8 @@ def customer_credited(transaction: Transaction) -> int:
         .limit(1)
     )
     return int(str(account).partition(":")[2])
+
+
+def to_be_spent(customer_id: int) -> None:
+    """A wallet holds more or less than before: who spends from it by itself looks (`TO_SPEND`). The caller commits."""
+    db.session.execute(update(Customer).where(Customer.id == customer_id).values(spend_at=clock.now()))

@@ -10,7 +10,7 @@ from portal.kernel.db import db
 from portal.payments import booking, matching
 from portal.payments.booking import ExistingBookings, Home, IncomingPayment, allocate, book, book_for
 from portal.payments.inbox.outcome import CallbackOutcome
-from portal.payments.models import InboxItem, Payment, Push, SmsSubmission, Transaction
+from portal.payments.models import Customer, InboxItem, Payment, Push, SmsSubmission, Transaction
 from portal.payments.payment import lock_payment
 from portal.payments.sms import submissions
 from portal.payments.states import InboxState, PaymentState
@@ -48,6 +48,8 @@ def succeed(
 def give(transaction: Transaction, payment: Payment, *, actor: str) -> None:
     """Give this money to the payment that it was sent for, out of a wallet where a guess had put it.
 
+    What is too much, or too late, goes into the wallet of the payment's customer, where one is named.
+
     Money of the other environment, such as of a prompt that rang when test and real money were switched, pays
     nothing: it waits to be placed. The caller commits, and holds the payment's lock.
     """
@@ -59,6 +61,8 @@ def give(transaction: Transaction, payment: Payment, *, actor: str) -> None:
         wallets.free(transaction, actor=actor)
     if transaction.unallocated_cents:
         allocate(transaction, payment, actor=actor)
+    if transaction.unallocated_cents and payment.customer_id and not transaction.credited_cents:
+        wallets.credit(transaction, db.session.get_one(Customer, payment.customer_id), actor=actor)
 
 
 def settle_c2b(item: InboxItem, gateway: Gateway, paid: messages.C2bPayment) -> CallbackOutcome:

@@ -46,6 +46,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 
 
 # The to-do lists of the jobs: index, job and sweeper (`queue.Job.waiting`) mean the same rows.
+TO_SPEND = Due("customers", "spend_at", ("spend_at IS NOT NULL",))
 TO_DELIVER = Due("payments", "next_fulfil_at", ("state = 'paid'", "fulfilled_at IS NULL"))
 TO_WITHDRAW = Due("payments", "withdraw_at", ("withdraw_at IS NOT NULL",))
 TO_SEND = Due("stk_pushes", "next_send_at", ("state = 'created'",))
@@ -78,6 +79,7 @@ class Payment(TenantOwned, Model):
     `live_key` names the thing being paid for while an attempt is live: two tabs meet in its unique key.
     `withdraw_at` is the to-do list of what to end, as `next_fulfil_at` is of what to deliver.
     `version` grows with everything a payer could see; a poll that carries the same version gets 204.
+    `customer_id`: whose wallet keeps what is paid beyond what is due, where that is known; else it waits to be placed.
     """
 
     __tablename__ = "payments"
@@ -122,6 +124,7 @@ class Payment(TenantOwned, Model):
     fulfil_attempts: Mapped[int] = mapped_column(default=0)
     fulfil_error: Mapped[str] = mapped_column(String(300), default="")
     withdraw_at: Mapped[datetime | None]  # its money is gone again: what it bought must end
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     tenant: Mapped[Tenant] = relationship()
     gateway: Mapped[Gateway | None] = relationship()
     pushes: Mapped[list["Push"]] = relationship(back_populates="payment", order_by="Push.id")
@@ -323,20 +326,25 @@ class Allocation(TenantOwned, Model, is_paged=False):
 
 
 class Customer(TenantOwned, Model):
-    """Somebody who pays, with a wallet: its balance is the ledger's account `wallet:<id>`."""
+    """Somebody who pays, with a wallet: its balance is the ledger's account `wallet:<id>`.
+
+    spend_at: money came into the wallet, or went: since when what it pays for by itself is to be looked at.
+    """
 
     __tablename__ = "customers"
     __table_args__ = (
         UniqueConstraint("tenant_id", "phone_hash"),
         UniqueConstraint("tenant_id", "account_number"),
+        TO_SPEND.index("ix_customers_to_spend"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
-    account_number: Mapped[str] = mapped_column(String(12))  # what they type at the paybill: C and digits
+    account_number: Mapped[str] = mapped_column(String(12))  # what they type at the paybill: see `accounts`
     name_sealed: Mapped[str | None] = sealed(vault.TEXT)
     phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     erased_at: Mapped[datetime | None]
+    spend_at: Mapped[datetime | None]
 
 
 class Refund(TenantOwned, Model):

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from portal import fulfilment
 from portal.audit.jobs import chain_all
+from portal.hotspot.pppoe import keeping
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.outbox.deliver import deliver_due
@@ -60,7 +61,9 @@ class Workers:
                     send_due,
                     self._drain,
                     fulfilment.deliver_paid,
+                    keeping.keep,
                     fulfilment.withdraw_unpaid,
+                    keeping.keep,
                     deliver_due,
                 ):
                     job()

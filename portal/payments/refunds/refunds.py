@@ -25,7 +25,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.states import move
 from portal.ledger import post
 from portal.payments import booking, daraja_requests
-from portal.payments.booking import customer_credited, lock_with_payments
+from portal.payments.booking import customer_credited, lock_with_payments, to_be_spent
 from portal.payments.models import (
     MOVES_MONEY,
     REFUND_DUE,
@@ -547,6 +547,7 @@ def _count_again(refund: Refund, booked: Transaction) -> None:
         if payment is None and booked.credited_cents >= refund.amount_cents:
             booked.credited_cents -= refund.amount_cents
             _post(refund, post.wallet(customer_credited(booked)), "refund_counted", -1)
+            to_be_spent(customer_credited(booked))
         if payment is None:
             return
     if payment is None:

@@ -13,10 +13,11 @@ from portal.kernel.errors import Conflict, NotFound
 from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.ledger import post
-from portal.payments.booking import customer_credited, paid_columns
+from portal.payments.booking import customer_credited, paid_columns, to_be_spent
 from portal.payments.models import Allocation, Customer, Payment, Transaction
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.states import PaymentState
+from portal.payments.wallets import accounts
 from portal.tenants.counters import take_number
 
 GUESSED = "webhook"  # the channel of another system's word, which says who paid but not for what
@@ -34,7 +35,7 @@ def customer_of_phone(tenant_id: int, msisdn: str, *, name: str = "") -> Custome
             unique=["tenant_id", "phone_hash"],
             tenant_id=tenant_id,
             uid=new_uid(),
-            account_number=f"C{take_number(tenant_id, 'customer')}",
+            account_number=accounts.of_number(take_number(tenant_id, "customer")),
             name_sealed=personal.seal_text(name, tenant_id),
             phone_sealed=personal.seal_phone(msisdn, tenant_id),
             phone_hash=phone_hash,
@@ -91,6 +92,7 @@ def credit(transaction: Transaction, customer: Customer, *, actor: str) -> int:
         raise Conflict(_("This payment was in this wallet twice already; place it on an invoice, or refund it."))
     transaction.credited_cents += put
     transaction.unallocated_cents, transaction.unplaced_why = 0, ""
+    to_be_spent(customer.id)
     chain.record(
         transaction.tenant_id,
         "transaction",
