@@ -109,7 +109,6 @@ def create(customer: Customer, wanted: Wanted, *, username: str, actor: str) -> 
             tenant_id=customer.tenant_id,
             package_id=wanted.package_id,
             origin="line",
-            phone_hash=customer.phone_hash,
             username=name,
             password=access.new_password(),
             starts_at=now,
