@@ -118,6 +118,25 @@ _SITE_SETTINGS: dict[str, Schema] = {
     "apiTls": FLAG,
     "apiUsername": TEXT,
 }
+_BYTES: Schema = maybe({"type": "integer", "minimum": 1, "description": "Bytes."})
+_PACKAGE_TERMS: dict[str, Schema] = {
+    "kind": words("time", "online", "data", "mixed", "hotspot", "pppoe")
+    | {"description": "What is used up; hotspot and pppoe are taken for whom it is, in the place of forPppoe."},
+    "validity": {"type": "integer", "minimum": 60, "description": "Seconds after its opening at which it ends."},
+    "dataCap": _BYTES,
+    "dailyCap": _BYTES | {"description": "Bytes of a day in East Africa Time."},
+    "atCap": words("stop", "throttle"),
+    "throttledRate": TEXT,
+    "rate": TEXT | {"description": "MikroTik's form, upload/download, perhaps with burst, such as 2M/4M."},
+    "speed": TEXT | {"description": "In the place of rate, such as 5 Mbps."},
+    "devices": {"type": "integer", "minimum": 1, "maximum": 50},
+    "sites": many(TEXT) | {"description": "Ids of the sites that it is limited to; none: valid at all."},
+    "group": TEXT,
+    "hidden": FLAG,
+    "trial": FLAG | {"description": "Free, once a verified phone."},
+    "addon": FLAG | {"description": "Data that is added to the pass that runs."},
+    "forPppoe": FLAG,
+}
 _CREDENTIALS = thing(username=TEXT, password=TEXT, expiresAt=TIME, loginUrl=maybe(TEXT))
 _TRANSACTION: dict[str, Schema] = {
     "id": TEXT,
@@ -195,14 +214,16 @@ COMPONENTS: dict[str, Schema] = {
     "NewPackage": thing(
         name=TEXT,
         price=KES,
-        duration={"type": "integer", "description": "Seconds.", "minimum": 60},
-        rate=TEXT | {"description": "MikroTik's form, such as 2M/4M."},
-        speed=TEXT,
-        dataCap=maybe({"type": "integer", "minimum": 1, "description": "Bytes."}),
-        devices={"type": "integer", "minimum": 1, "maximum": 50},
-        kind=words("hotspot", "pppoe"),
-        forPppoe=FLAG,
-        optional=("rate", "speed", "dataCap", "devices", "kind", "forPppoe"),
+        duration={"type": "integer", "description": "Seconds that are sold.", "minimum": 60},
+        **_PACKAGE_TERMS,
+        optional=tuple(_PACKAGE_TERMS),
+    ),
+    "PackageChange": thing(
+        name=TEXT,
+        price=KES,
+        duration={"type": "integer", "description": "Seconds that are sold.", "minimum": 60},
+        **_PACKAGE_TERMS,
+        optional=("name", "price", "duration", *_PACKAGE_TERMS),
     ),
     "NewSite": thing(
         _SITE_SETTINGS,
@@ -240,7 +261,10 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Disconnected": answered(state=words("gone", "asked", "failed")),
     "PackageOnSale": thing(_PACKAGE),
-    "Package": thing(_PACKAGE, kind=words("hotspot", "pppoe"), rate=TEXT, forPppoe=FLAG),
+    "Package": thing(
+        _PACKAGE | {name: one for name, one in _PACKAGE_TERMS.items() if name not in ("speed", "dataCap", "devices")},
+        kind=words("time", "online", "data", "mixed"),
+    ),
     "Configured": thing(configured=FLAG, env=maybe(ENVIRONMENT)),
     "Validity": thing(valid=FLAG, errors=many(TEXT)),
     "Purchase": thing(

@@ -56,9 +56,10 @@ class Package(TenantOwned, Model):
 
     @property
     def speed(self) -> str:
-        """`5 Mbps` of the rate's download half."""
-        down = self.rate.rsplit("/", 1)[-1]
-        return f"{down[:-1]} Mbps" if down.endswith("M") else down
+        """`5 Mbps` of the rate's download half; what a burst adds is not said."""
+        down = self.rate.partition(" ")[0].rsplit("/", 1)[-1]
+        units = {"M": "Mbps", "k": "kbps", "G": "Gbps"}
+        return f"{down[:-1]} {units[down[-1]]}" if down[-1:] in units else down
 
 
 class Site(TenantOwned, Model):

@@ -1,142 +1,163 @@
-"""What is on sale."""
+"""What is on sale: packages are offered, changed, ordered and withdrawn.
 
-import re
-from dataclasses import asdict, dataclass
+Decided: terms never change in a row, sold or not. A change is a new row that takes over the public id, and the old row
+is withdrawn under another: whoever bought, or is buying this moment, has what they were offered. What only says where
+and how it is shown (group, order, hidden) changes in place.
+"""
 
-from sqlalchemy import select
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields, replace
+
+from sqlalchemy import exists, select, update
 
 from portal.audit import chain
-from portal.hotspot.models import Package
-from portal.kernel.db import db
+from portal.hotspot.models import Package, PackageSite, Site
+from portal.hotspot.terms import Offer as Offer
+from portal.kernel import clock
+from portal.kernel.db import db, new_uid
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 
-SERVICES = ("hotspot", "pppoe")
-LONGEST_NAME = 60
-_LONGEST_S = 366 * 86_400
-# rx/tx, perhaps with burst rates, thresholds, times, priority and limit-at behind it. Source: MikroTik's queue manual.
-_PAIR = r"[0-9]{1,10}[kMG]?(?:/[0-9]{1,10}[kMG]?)?"
-_RATE = re.compile(rf"{_PAIR}(?: {_PAIR}){{0,5}}")
-_SPEED = re.compile(r"([0-9]{1,5}) ?([kKmMgG])(?:bps|bit/s|b/s)?(?:/[0-9]{1,5} ?[kKmMgG](?:bps)?)?")
-_LONGEST_RATE = 30
 
+def on_sale(tenant_id: int, service: str = "hotspot", *, site_id: int | None = None) -> list[Package]:
+    """The packages that are offered to everybody: not hidden, not free; as they are ordered, then cheapest first.
 
-def on_sale(tenant_id: int, service: str = "hotspot") -> list[Package]:
-    """The packages that can be bought, cheapest first."""
+    site_id: those that are valid there; None: where the customer is, is not known.
+    """
     mine = select(Package).where(
-        Package.tenant_id == tenant_id, Package.service == service, Package.withdrawn_at.is_(None)
+        Package.tenant_id == tenant_id,
+        Package.service == service,
+        Package.withdrawn_at.is_(None),
+        Package.is_hidden.is_(False),
+        Package.is_trial.is_(False),
     )
-    return list(db.session.scalars(mine.order_by(Package.price_cents, Package.id)))
+    if site_id is not None:
+        of_package = exists().where(PackageSite.package_id == Package.id)
+        mine = mine.where(~of_package | of_package.where(PackageSite.site_id == site_id))
+    return list(db.session.scalars(mine.order_by(Package.position, Package.price_cents, Package.id)))
 
 
-def every(tenant_id: int) -> list[Package]:
+def every(tenant_id: int, service: str | None = None) -> list[Package]:
     """All of the tenant's packages, newest first."""
     mine = select(Package).where(Package.tenant_id == tenant_id, Package.withdrawn_at.is_(None))
+    if service is not None:
+        mine = mine.where(Package.service == service)
     return list(db.session.scalars(mine.order_by(Package.id.desc())))
 
 
 def for_sale(tenant_id: int, uid: str) -> Package:
-    """One package that can be bought. Raises NotFound."""
-    package = db.session.scalars(
-        select(Package).where(
-            Package.tenant_id == tenant_id,
-            Package.uid == uid,
-            Package.service == "hotspot",
-            Package.withdrawn_at.is_(None),
-        )
-    ).one_or_none()
-    if package is None:
+    """One package that can be bought, hidden or not. Raises NotFound."""
+    package = _own(tenant_id, uid)
+    if package is None or package.service != "hotspot" or package.is_trial:
         raise NotFound(_("This package is not for sale here. Choose another one."), code="unknown_package")
     return package
 
 
-@dataclass(frozen=True)
-class Offer:
-    """A package as it is offered. rate: MikroTik's limit, up/down, empty for none. service: hotspot or pppoe.
-
-    Its values come through the readers below, and the price through `money.payable_cents`.
-    """
-
-    name: str
-    price_cents: int
-    duration_s: int
-    rate: str = ""
-    data_cap_bytes: int | None = None
-    devices: int = 1
-    service: str = "hotspot"
+def trial(tenant_id: int) -> Package | None:
+    """The free trial that is offered, if one is: the newest."""
+    offered = select(Package).where(Package.tenant_id == tenant_id, Package.is_trial, Package.withdrawn_at.is_(None))
+    return db.session.scalars(offered.order_by(Package.id.desc()).limit(1)).one_or_none()
 
 
-def read_name(value: object) -> str:
-    """What it is called. Raises Refused."""
-    name = str(value or "").strip()
-    if not name:
-        raise Refused("Give the package a name, such as 1 hour.")
-    if len(name) > LONGEST_NAME:
-        raise Refused(f"At most {LONGEST_NAME} characters.")
-    return name
+def get(tenant_id: int, uid: str) -> Package:
+    """The tenant's own package, as it is offered now. Raises NotFound."""
+    package = _own(tenant_id, uid)
+    if package is None:
+        raise NotFound(_("There is no such package here."), code="unknown_package")
+    return package
 
 
-def read_duration(value: object) -> int:
-    """How many seconds it lasts. Raises Refused."""
-    duration_s = _whole(value, 60, _LONGEST_S)
-    if duration_s is None:
-        raise Refused("Seconds from 60 to one year, such as 3600.")
-    return duration_s
+def _own(tenant_id: int, uid: str) -> Package | None:
+    mine = select(Package).where(Package.tenant_id == tenant_id, Package.uid == uid, Package.withdrawn_at.is_(None))
+    return db.session.scalars(mine).one_or_none()
 
 
-def read_data_cap(value: object) -> int | None:
-    """After how many bytes it ends; None for no limit. Raises Refused."""
-    data_cap_bytes = None if value is None else _whole(value, 1, 10**15)
-    if value is not None and data_cap_bytes is None:
-        raise Refused("Bytes, such as 1000000000, or nothing for no limit.")
-    return data_cap_bytes
+def sites_of(packages: Iterable[Package]) -> dict[int, list[Site]]:
+    """The sites that each of these is limited to; none: it is valid at all of them."""
+    found: dict[int, list[Site]] = {package.id: [] for package in packages}
+    rows = select(PackageSite.package_id, Site).join(Site, Site.id == PackageSite.site_id)
+    for package_id, site in db.session.execute(rows.where(PackageSite.package_id.in_(found)).order_by(Site.name)):
+        found[package_id].append(site)
+    return found
 
 
-def read_devices(value: object) -> int:
-    """On how many devices it may be used at once. Raises Refused."""
-    devices = _whole(value, 1, 50)
-    if devices is None:
-        raise Refused("A whole number from 1 to 50.")
-    return devices
-
-
-def read_rate(value: object) -> str:
-    """MikroTik's rate limit, up/down; empty for no limit. Raises Refused."""
-    rate = " ".join(str(value or "").split())
-    if rate and (not _RATE.fullmatch(rate) or len(rate) > _LONGEST_RATE):
-        raise Refused("MikroTik's form, up and down, such as 2M/5M; or nothing for no limit.")
-    return rate
-
-
-def rate_of_speed(value: object) -> str:
-    """MikroTik's rate limit of a speed such as `5 Mbps`; empty for none. Raises Refused."""
-    speed = " ".join(str(value or "").split())
-    if not speed:
-        return ""
-    stated = _SPEED.fullmatch(speed)
-    if stated is None:
-        raise Refused("Such as 5 Mbps; or nothing for no limit.")
-    one_way = f"{stated.group(1)}{stated.group(2).upper().replace('K', 'k')}"
-    return f"{one_way}/{one_way}"
+def offer_of(package: Package) -> Offer:
+    """A package's terms as they are."""
+    columns = {one.name: getattr(package, one.name) for one in fields(Offer) if one.name != "site_uids"}
+    return Offer(**columns, site_uids=tuple(site.uid for site in sites_of([package])[package.id]))
 
 
 def create(tenant_id: int, offer: Offer, *, actor: str) -> Package:
-    """Offer a package. The caller commits."""
-    package = Package(tenant_id=tenant_id, lifetime_s=offer.duration_s, **asdict(offer))
-    db.session.add(package)
-    db.session.flush()
+    """Offer a package. Raises Refused for a site of somebody else's. The caller commits."""
+    package = _insert(tenant_id, offer, uid=new_uid())
     details = {"price_cents": offer.price_cents}
     chain.record(tenant_id, "package", package.id, "created", actor=actor, details=details)
     return package
 
 
-def _whole(value: object, least: int, most: int) -> int | None:
-    """The whole number, if it is one within bounds."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | str)
-        or not str(value)[:20].isdecimal()
-        or len(str(value)) > 18
-    ):
-        return None
-    return int(value) if least <= int(value) <= most else None
+def _insert(tenant_id: int, offer: Offer, *, uid: str, position: int = 0) -> Package:
+    columns = asdict(offer)
+    site_uids = columns.pop("site_uids")
+    columns["lifetime_s"] = columns["lifetime_s"] or offer.duration_s
+    package = Package(tenant_id=tenant_id, uid=uid, position=position, **columns)
+    db.session.add(package)
+    db.session.flush()
+    wanted = [Site.tenant_id == tenant_id, Site.uid.in_(site_uids), Site.closed_at.is_(None)]
+    site_ids = list(db.session.scalars(select(Site.id).where(*wanted)))
+    if len(site_ids) != len(site_uids):
+        sentence = _("There is no such site here.")
+        raise Refused(sentence, code="invalid_fields", fields={"sites": sentence})
+    db.session.add_all(PackageSite(tenant_id=tenant_id, package_id=package.id, site_id=one) for one in site_ids)
+    db.session.flush()
+    return package
+
+
+def change(tenant_id: int, uid: str, offer: Offer, *, actor: str) -> Package:
+    """Offer it under other terms from now on, under the same public id. What was sold keeps its own. Caller commits.
+
+    Raises NotFound, and Refused for a site of somebody else's.
+    """
+    package = _locked(tenant_id, uid)
+    was = offer_of(package)
+    shown = replace(was, group_name=offer.group_name, is_hidden=offer.is_hidden)
+    if replace(offer, lifetime_s=offer.lifetime_s or offer.duration_s) == shown:
+        if shown != was:
+            package.group_name, package.is_hidden = offer.group_name, offer.is_hidden
+            chain.record(tenant_id, "package", package.id, "changed", actor=actor)
+            db.session.flush()
+        return package
+    package.withdrawn_at, package.uid = clock.now(), new_uid()
+    db.session.flush()  # its id is free now
+    made = _insert(tenant_id, offer, uid=uid, position=package.position)
+    details = {"price_cents": offer.price_cents, "instead_of": package.id}
+    chain.record(tenant_id, "package", made.id, "changed", actor=actor, details=details)
+    return made
+
+
+def _locked(tenant_id: int, uid: str) -> Package:
+    """The row that has this public id now: another change may have given it to a new one meanwhile."""
+    mine = select(Package).where(Package.tenant_id == tenant_id, Package.uid == uid, Package.withdrawn_at.is_(None))
+    for _turn in range(3):
+        locked = mine.with_for_update(key_share=True).execution_options(populate_existing=True)
+        package = db.session.scalars(locked).one_or_none()
+        if package is not None:
+            return package
+    raise NotFound(_("There is no such package here."), code="unknown_package")
+
+
+def withdraw(tenant_id: int, uid: str, *, actor: str) -> Package:
+    """Sell it no more; what was sold runs on. Raises NotFound. The caller commits."""
+    package = _locked(tenant_id, uid)
+    package.withdrawn_at = clock.now()
+    chain.record(tenant_id, "package", package.id, "withdrawn", actor=actor)
+    db.session.flush()
+    return package
+
+
+def put_in_order(tenant_id: int, uids: Sequence[str], *, actor: str) -> None:
+    """Show these in this order, before all others. The caller commits."""
+    db.session.execute(update(Package).where(Package.tenant_id == tenant_id).values(position=len(uids)))
+    for position, uid in enumerate(uids):
+        mine = update(Package).where(Package.tenant_id == tenant_id, Package.uid == uid)
+        db.session.execute(mine.values(position=position))
+    chain.record(tenant_id, "package", 0, "ordered", actor=actor)

@@ -30,7 +30,8 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "POST /api/packages": {
         "name": "p", "price": 20, "duration": 3600, "rate": "1M/1M", "speed": "", "dataCap": 1, "devices": 1,
-        "kind": "hotspot", "forPppoe": False,
+        "kind": "data", "forPppoe": False, "validity": 3600, "dailyCap": 1, "atCap": "throttle",
+        "throttledRate": "256k", "sites": [], "group": "g", "hidden": False, "trial": False, "addon": False,
     },
     "POST /api/portal/mpesa/initiate": {
         "tenant": "mlima", "packageId": "@package", "phone": "@phone", "macAddress": "AA:BB:CC:DD:EE:FF",

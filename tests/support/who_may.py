@@ -35,6 +35,9 @@ ARCBPK    GET    /api/mpesa/status/<appointment_id>
 A         POST   /api/mpesa/test-connection
 A         GET    /api/packages
 A         POST   /api/packages
+A         DELETE /api/packages/<uid>
+A         GET    /api/packages/<uid>
+A         PUT    /api/packages/<uid>
 ARC       GET    /api/patients
 ARC       POST   /api/patients
 A         GET    /api/payment-gateways

@@ -69,6 +69,7 @@ NAMES_OF = {
     ("hearsay", "uid"): "hearsay",
     ("provisional", "uid"): "transaction",
     ("patients", "uid"): "patient",
+    ("packages", "uid"): "package",
     ("people", "member_id"): "member",
     ("keys", "key_id"): "api_key",
     ("sites", "uid"): "site",
@@ -125,7 +126,7 @@ def things_of(product: Product) -> dict[str, str]:
     site = amina.post("/api/sites", {"name": "Lodge", "address": "10.90.0.7"}).json["id"]
     return {
         "invoice": number, "payment": token, "checkout": push.checkout_id, "patient": patient, "order": "SHOP-1",
-        "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
+        "package": product.package(), "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
         "site": site, "site_file": "login.html", "session": stay_of(product, site),
