@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "phone_codes",
     "sites",
     "sign_in_refusals",
     "gateway_clients",
@@ -42,6 +43,7 @@ TABLES = (  # in the order in which they point at each other
     "purchases",
     "stk_pushes",
     "access_grants",
+    "pass_devices",
     "lines",
     "line_promises",
     "line_periods",
@@ -214,6 +216,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "phone_codes",
+        sa.Column("purpose", sa.String(length=20), nullable=False),
+        sa.Column("phone_hash", sa.String(length=64), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("sends", sa.Integer(), nullable=False),
+        sa.Column("counted_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_phone_codes_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_phone_codes")),
+        sa.UniqueConstraint(
+            "tenant_id", "purpose", "phone_hash", name=op.f("uq_phone_codes_tenant_id_purpose_phone_hash")
+        ),
+    )
+
     op.create_table(
         "sites",
         sa.Column("uid", sa.String(length=24), nullable=False),
@@ -1027,6 +1048,47 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
+    )
+    op.create_table(
+        "pass_devices",
+        sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("how", sa.String(length=10), nullable=False),
+        sa.Column("browser_hash", sa.String(length=64), nullable=False),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("how IN ('moved', 'code', 'added')", name=op.f("ck_pass_devices_how")),
+        sa.ForeignKeyConstraint(["leader_id"], ["access_grants.id"], name=op.f("fk_pass_devices_leader_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_pass_devices_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pass_devices")),
+    )
+    op.create_index(
+        "ix_pass_devices_browser",
+        "pass_devices",
+        ["tenant_id", "browser_hash"],
+        unique=False,
+        sqlite_where=sa.text("browser_hash != ''"),
+        postgresql_where=sa.text("browser_hash != ''"),
+    )
+    op.create_index("ix_pass_devices_leader", "pass_devices", ["leader_id", "created_at"], unique=False)
+    op.create_index(
+        "ix_pass_devices_mac",
+        "pass_devices",
+        ["tenant_id", "mac"],
+        unique=False,
+        sqlite_where=sa.text("removed_at IS NULL"),
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_index(
+        "uq_pass_devices_place",
+        "pass_devices",
+        ["leader_id", "mac"],
+        unique=True,
+        sqlite_where=sa.text("removed_at IS NULL"),
+        postgresql_where=sa.text("removed_at IS NULL"),
     )
 
     op.create_table(

@@ -276,17 +276,18 @@ def _record(opened: AccessGrant, action: str, *, actor: str, **more: Any) -> Non
     chain.record(opened.tenant_id, *subject, action, actor=actor, **more)
 
 
-def sign_in_once(opened: AccessGrant) -> tuple[str, str]:
-    """(user name, password) that open the router to this access' own device, once, within a minute. The caller commits.
+def sign_in_once(opened: AccessGrant, *, mac: str) -> tuple[str, str]:
+    """(user name, password) that open the router to this device of the access, once, within a minute.
 
-    For who shows nothing but the device's MAC address, which is no secret: it lets that very device in, no other.
+    For who shows nothing but the device's MAC address, which is no secret: it lets that very device in, no other. The
+    caller commits.
     """
     now = clock.now()
     db.session.execute(delete(DeviceSignIn).where(DeviceSignIn.grant_id == opened.id, DeviceSignIn.expires_at < now))
     made = DeviceSignIn(
         tenant_id=opened.tenant_id,
         grant_id=opened.id,
-        mac=opened.mac,
+        mac=mac,
         username="D" + _random(_CODE_LETTERS, 15),
         password=_random(_PASSWORD_LETTERS, 16),
         expires_at=now + SIGN_IN_FOR,

@@ -29,6 +29,7 @@ from portal.payments.stk.push_states import OPEN, State
 from portal.tenants.models import Tenant
 
 MOST_GRANTS_SHOWN = 50
+LONGEST_LOGIN_URL = 300
 _MAC = re.compile(r"(?:[0-9A-F]{2}[:-]?){5}[0-9A-F]{2}")
 
 
@@ -60,22 +61,51 @@ def normalise_mac(text: str) -> str:
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
-def safe_login_url(tenant_id: int, url: str, identity: str) -> str:
-    """The router's login address, if it may be sent a code: a private address, or a host the tenant registered.
+def safe_login_url(tenant_id: int, url: str, identity: str, *, site_uid: str = "") -> str:
+    """The router's login address, if it may be sent a code: on a host of the site that its router names.
 
-    Anything else is dropped: an invented address would hand the customer's code to a stranger.
+    Where no site of that name is known, on a host of any of the tenant's sites; a tenant that has registered no host
+    yet has private addresses taken. Anything else is dropped: an invented address would hand the customer's code to a
+    stranger.
     """
+    host = _login_host(url)
+    if not host:
+        return ""
+    sites = _open_sites(tenant_id)
+    named = _named(sites, site_uid, identity)
+    hosts = {known for one in named or sites for known in one.login_hosts.lower().split()}
+    is_known = host in hosts or urlsplit(url).netloc.lower() in hosts if hosts else _is_private(host)
+    return url if is_known else ""
+
+
+def site_told(tenant_id: int, *, uid: str = "", identity: str = "", login_url: str = "") -> Site | None:
+    """The site that a router's own words name: by its id or identity, by its login address' host, or the only one."""
+    sites, host = _open_sites(tenant_id), _login_host(login_url)
+    named = _named(sites, uid, identity)
+    hosting = [one for one in sites if host and host in one.login_hosts.lower().split()]
+    return next(iter(named or hosting or (sites if len(sites) == 1 else [])), None)
+
+
+def _named(sites: list[Site], uid: str, identity: str) -> list[Site]:
+    by_uid = [one for one in sites if uid and one.uid == uid]
+    return by_uid or [one for one in sites if identity and identity in (one.identity, one.name)]
+
+
+def _open_sites(tenant_id: int) -> list[Site]:
+    mine = select(Site).where(Site.tenant_id == tenant_id, Site.closed_at.is_(None)).order_by(Site.id)
+    return list(db.session.scalars(mine))
+
+
+def _login_host(url: str) -> str:
+    """The host of what could be a login address, in small letters; else an empty text."""
+    if len(url) > LONGEST_LOGIN_URL or not all("!" <= one <= "~" and one != "\\" for one in url):
+        return ""
     try:
         address = urlsplit(url)
+        host = address.hostname or ""
     except ValueError:  # such as http://[
         return ""
-    if address.scheme not in ("http", "https") or not address.hostname or address.username:
-        return ""
-    if _is_private(address.hostname):
-        return url[:300]
-    known = select(Site.login_hosts).where(Site.tenant_id == tenant_id, Site.closed_at.is_(None))
-    hosts = {host for listed in db.session.scalars(known) for host in listed.split()}
-    return url[:300] if address.hostname.lower() in hosts else ""
+    return host if address.scheme in ("http", "https") and "@" not in address.netloc else ""
 
 
 def _is_private(host: str) -> bool:
@@ -301,6 +331,34 @@ def for_message(
         phone_hash=personal.phone_hash(msisdn, tenant.id) if msisdn else None,
     )
     _remember_device(payment, package, device, wish)
+    return payment
+
+
+def by_hand(
+    tenant: Tenant, gateway: Gateway, package: Package, device: Device, *, idempotency_key: str | None = None
+) -> Payment:
+    """A payment that is paid from M-Pesa's own menu: its reference is the account to type there. The caller commits.
+
+    The same form again finds the same payment. Raises Conflict where the key was used for something else.
+    """
+    before = _keyed(tenant.id, idempotency_key) if idempotency_key else None
+    if before is not None:
+        if before.amount_cents != package.price_cents or before.phone_hash is not None:
+            raise Conflict(
+                _("This idempotencyKey was used for another request. Use a new one."), code="idempotency_conflict"
+            )
+        return before
+    payment = open_payment(
+        tenant,
+        gateway,
+        environment=gateway.environment,
+        purpose="hotspot",
+        reference=new_reference("W"),
+        title=package.name,
+        amount_cents=package.price_cents,
+        idempotency_key=idempotency_key,
+    )
+    _remember_device(payment, package, device)
     return payment
 
 

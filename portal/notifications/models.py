@@ -22,3 +22,22 @@ class Notice(TenantOwned, Model, is_paged=False):
     text: Mapped[str] = mapped_column(String(300))
     url: Mapped[str] = mapped_column(String(200), default="")
     read_at: Mapped[datetime | None]
+
+
+class PhoneCode(TenantOwned, Model, is_paged=False):
+    """The code by which a phone shows that it is whose it says: one at a time for each phone and purpose.
+
+    code_hash: of the code in force; None once it was used. tries: wrong ones since it was sent. sends: codes sent since
+    `counted_from`.
+    """
+
+    __tablename__ = "phone_codes"
+    __table_args__ = (UniqueConstraint("tenant_id", "purpose", "phone_hash"),)
+
+    purpose: Mapped[str] = mapped_column(String(20))
+    phone_hash: Mapped[str] = mapped_column(String(64))
+    code_hash: Mapped[str | None] = mapped_column(String(64))
+    tries: Mapped[int] = mapped_column(default=0)
+    sends: Mapped[int] = mapped_column(default=0)
+    counted_from: Mapped[datetime]
+    expires_at: Mapped[datetime]

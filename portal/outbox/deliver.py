@@ -16,6 +16,7 @@ from portal.outbox.write import payload_of
 # Each takes (config, key, payload) and returns the provider's id; they stand above this floor, hence by name.
 CARRIERS = {
     "email": "portal.notifications.channels.send_email",
+    "kick": "portal.hotspot.passes.devices.carry_kick",
     "sms": "portal.notifications.channels.send_sms",
 }
 RETRY_AFTER_S = (5, 30, 120, 600, 3_600, 21_600)

@@ -34,6 +34,29 @@ class BuyForm(PayForm):
     package = RadioField(_l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))])
 
 
+class HandForm(PayerForm):
+    """A package that is paid from M-Pesa's own menu."""
+
+    package = StringField(validators=[Optional(), Length(max=40)])
+    idempotency_key = HiddenField(default=_key, validators=[Length(max=80)])
+
+
+class PhoneCodeForm(PayerForm):
+    """The figures that a phone was sent."""
+
+    phone = HiddenField()
+    code = StringField(_l("The 6 figures from the SMS"), [InputRequired(_l("Enter the 6 figures.")), Length(max=20)])
+
+
+class DeviceForm(PayerForm):
+    """A device that has no browser."""
+
+    name = StringField(_l("What it is"), [Optional(), Length(max=40, message=_TOO_LONG)])
+    of = StringField(validators=[Optional(), Length(max=20)])
+    seen = StringField(validators=[Optional(), Length(max=20)])
+    mac = StringField(_l("Its address"), [Optional(), Length(max=40, message=_TOO_LONG)])
+
+
 class NumberForm(PayerForm):
     """The number that pays, once more."""
 

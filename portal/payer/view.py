@@ -1,14 +1,17 @@
 """One payment as a payer sees it: the words, the steps, the money, what it bought, and how often to look again."""
 
 import time
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from flask import g, url_for
+from flask import current_app, g, url_for
 from flask_babel import gettext as _
 from sqlalchemy import bindparam, select
 
 from portal.fulfilment import Bought, bought, receipts_of
 from portal.hotspot import access
+from portal.hotspot.passes import standing
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.money import format_kes
@@ -24,7 +27,9 @@ ASK_EVERY_S = 5
 MOST_REMEMBERED = 10_000
 _looked_at: dict[int, float] = {}
 _VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.token == bindparam("token"))
-RESEND_HINT_AFTER_S = 15
+RESEND_HINT_AFTER_S, BY_HAND_AFTER_S = 20, 40  # no prompt: what the phone can do, then M-Pesa's own menu
+OPENS_IN_S = 5  # time to read the code before the router takes the page away
+OPENS_WITHIN = timedelta(minutes=3)  # of its opening; who comes back later presses the button
 PROMISED_EVERY_S = 10  # a page that says how to pay by hand promises to show the payment when it has arrived
 
 
@@ -40,7 +45,7 @@ def payment_view(payment: Payment) -> dict[str, Any]:
     return {
         "page_title": f"{said(stands.headline)} · {payment.tenant.name}",
         "token": payment.token,
-        "poll_url": url_for("pay.poll", token=payment.token, v=f"{payment.version}-{phase}"),
+        "poll_url": url_for("pay.poll", token=payment.token, v=_shown_as(payment.version, payment.pushed_at)),
         "retry_url": url_for("pay.push", token=payment.token),
         "word": stands.word,
         "headline": said(stands.headline),
@@ -59,7 +64,8 @@ def payment_view(payment: Payment) -> dict[str, Any]:
         "version": payment.version,
         "can_retry": stands.can_retry,
         "retry_in_s": stands.retry_in_s,
-        "resend_hint": _is_waiting_long(payment, stands),
+        "resend_hint": _is_waiting_long(payment, stands, RESEND_HINT_AFTER_S),
+        "hand_hint": _is_waiting_long(payment, stands, BY_HAND_AFTER_S),
         "surplus_cents": _surplus(payment),
         "refunds": _refunds(payment),
         "bought": _bought(
@@ -94,10 +100,18 @@ def _steps(stands: status.Standing, kind: str) -> list[dict[str, str]]:
     ]
 
 
-def _is_waiting_long(payment: Payment, stands: status.Standing) -> bool:
-    if stands.word != "waiting" or payment.pushed_at is None:
-        return False
-    return (clock.now() - payment.pushed_at).total_seconds() > RESEND_HINT_AFTER_S
+def _is_waiting_long(payment: Payment, stands: status.Standing, seconds: int) -> bool:
+    return stands.word == "waiting" and payment.pushed_at is not None and _age_s(payment.pushed_at) >= seconds
+
+
+def _age_s(pushed_at: datetime) -> float:
+    return (clock.now() - pushed_at).total_seconds()
+
+
+def _shown_as(version: int, pushed_at: datetime | None) -> str:
+    """What a poll carries: it is answered once more when a hint is due, and when the page is to ask less often."""
+    hints = sum(_age_s(pushed_at) >= after for after in (RESEND_HINT_AFTER_S, BY_HAND_AFTER_S)) if pushed_at else 0
+    return f"{version}.{hints}-{status.phase(pushed_at)}"
 
 
 def _surplus(payment: Payment) -> int:
@@ -159,14 +173,18 @@ def _access(given: Bought) -> dict[str, Any]:
     grant, purchase = given.grant, given.purchase
     assert grant is not None and purchase is not None  # noqa: S101 - the caller looked
     password = grant.password
-    login = None
+    login = go_url = None
     if purchase.login_url and grant.is_open and grant.has_begun:
+        go_url = url_for("hotspot.go", slug=purchase.payment.tenant.slug, token=purchase.payment.token)
         g.posts_to_router = True
         login = {
             "url": purchase.login_url,
             "method": "post",
             "fields": login_fields(grant.username, password, purchase),
         }
+    left = standing.left_of(standing.leader_of(grant))
+    is_online = left is not None and left.is_online
+    is_new = clock.now() - grant.created_at < OPENS_WITHIN
     return {
         "kind": "access",
         "username": grant.username,
@@ -175,7 +193,16 @@ def _access(given: Bought) -> dict[str, Any]:
         "expires_at": grant.expires_at,
         "seconds_left": int((grant.expires_at - clock.now()).total_seconds()) if grant.is_open else 0,
         "login": login,
+        "go_url": go_url,
+        "is_by_address": login is not None and _is_mixed(purchase.login_url),
+        "is_online": is_online,
+        "opens_in_s": OPENS_IN_S if login and is_new and not is_online else None,
     }
+
+
+def _is_mixed(login_url: str) -> bool:
+    """Whether a form would go from https to a router without: browsers hold that up with a whole page of warning."""
+    return current_app.config["PORTAL"].public_url.startswith("https:") and urlsplit(login_url).scheme == "http"
 
 
 def login_fields(username: str, password: str, purchase: Any) -> dict[str, str]:
@@ -190,7 +217,7 @@ def version_of(token: str) -> tuple[int, str] | None:
     """(payment id, what a poll should carry) by one select; None where there is no such payment."""
     with db.engine.connect() as connection:
         row = connection.execute(_VERSION, {"token": token}).one_or_none()
-    return (row.id, f"{row.version}-{status.phase(row.pushed_at)}") if row else None
+    return (row.id, _shown_as(row.version, row.pushed_at)) if row else None
 
 
 def is_time_to_look(payment_id: int) -> bool:

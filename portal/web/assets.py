@@ -1,7 +1,11 @@
-"""Our own static files and htmx: under names that change with their content, kept by browsers, sent compressed."""
+"""Our own static files and htmx: under names that change with their content, kept by browsers, sent compressed.
+
+The captive portal's style and script are packed: who stands in front of it is on a thin line, and may not take gzip.
+"""
 
 import gzip
 import hashlib
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +20,18 @@ STATIC = ROOT / "static"
 GZIP_LEAST_BYTES = 600
 YEAR_S = 31_536_000
 # Pages behind a sign-in: their size, compressed, would tell of the secrets in them.
+# Packed into one: (sources, type). What stands in them as comment is left out.
+PACKS = {
+    "captive.css": (("css/payer.css",), "text/css"),
+    "captive.js": (("js/mlango.js", "js/captive.js"), "text/javascript"),
+}
 NEVER_COMPRESSED = ("/staff", "/login", "/account", "/password", "/api/")
 
 
 def set_up(app: Flask) -> None:
     """Serve htmx, name assets to the templates, say how long they may be kept, and compress what strangers get."""
-    app.jinja_env.globals.update(asset=asset, htmx_url=f"/vendor/{htmx_file()[0]}")
+    app.jinja_env.globals.update(asset=asset, packed=packed, htmx_url=f"/vendor/{htmx_file()[0]}")
+    app.add_url_rule("/packed/<name>", "packed", pack)
     app.add_url_rule("/vendor/<name>", "vendor", vendor)
     app.after_request(_compress)
     app.after_request(_keep)
@@ -45,6 +55,33 @@ def asset_hash(path: str) -> str:
 def asset(path: str) -> str:
     """The address of one of our static files; it changes with its content, so it may be kept for ever."""
     return f"/static/{path}?h={asset_hash(path)}"
+
+
+@cache
+def pack_file(name: str) -> tuple[str, str]:
+    """(name with the content's hash, content) of one of PACKS: its sources, without comments and indentation."""
+    text = "".join((STATIC / path).read_text() for path in PACKS[name][0])
+    text = re.sub(r"\s*\n\s*", "\n", re.sub(r"/\*.*?\*/", "", text, flags=re.S)).strip() + "\n"
+    if name.endswith(".css"):
+        text = re.sub(r"\s*([{}:;,>])\s+", r"\1", text).replace(" {", "{").replace(";}", "}")
+    stem, _dot, ending = name.rpartition(".")
+    return f"{stem}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.{ending}", text
+
+
+def packed(name: str) -> str:
+    """The address of one of PACKS; it changes with its content."""
+    return f"/packed/{pack_file(name)[0]}"
+
+
+def pack(name: str) -> Response:
+    """One of PACKS, under a name that changes with its content."""
+    for known, (_sources, kind) in PACKS.items():
+        named, text = pack_file(known)
+        if name == named:
+            response = Response(text, mimetype=kind)
+            response.headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
+            return response
+    return error_page(404, _("Not here"), _("There is nothing at this address."))
 
 
 def vendor(name: str) -> Response:

@@ -20,6 +20,7 @@ SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands be
 _OF_NETWORK = (parse("60 per 15 minutes"), parse("240 per 6 hours"), parse("480 per day"))
 _OF_DEVICE = parse("30 per 15 minutes")
 _NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits its page shows
+_MESSAGES = parse("300 per 15 minutes")  # that one site may have sent: it is chosen too, and only adds a limit
 
 
 def network() -> str:

@@ -554,8 +554,8 @@ def test_a_busy_hotspot_behind_one_address_is_not_counted_for_what_is_right(prod
     pay(product, token)
     form = {"code": receipt(1), "password": password_of(product, token)}
     said = {
-        product.client().post("/hotspot/mlima/code", data=form | {"mac": f"AA:BB:CC:02:00:{n:02X}"}).status_code
-        for n in range(80)
+        product.client().post("/hotspot/mlima/code", data=form | {"mac": "AA:BB:CC:02:00:01"}).status_code
+        for _n in range(80)
     }
     assert said == {200}
 

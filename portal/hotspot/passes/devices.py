@@ -1,0 +1,209 @@
+"""The devices of a pass: taking a place, adding one that has no browser, removing one, ending its stay."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, update
+
+from portal.audit import chain
+from portal.hotspot import access
+from portal.hotspot.models import AccessGrant, AccessSession, Site
+from portal.hotspot.passes import standing
+from portal.hotspot.passes.models import PassDevice
+from portal.hotspot.purchases import normalise_mac
+from portal.hotspot.routers import adapter_of
+from portal.hotspot.routers.models import GatewayClient
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, CoolDown, Refused
+from portal.kernel.errors import Sentence as _
+from portal.outbox import write
+from portal.outbox.carriers import CannotCarry
+
+MOST_MOVES, MOVES_COUNTED_FOR = 3, timedelta(days=1)
+SEEN_WITHIN = timedelta(minutes=30)
+MOST_SEEN = 20
+LONGEST_NAME = 40
+KICK_WITHIN = timedelta(hours=1)  # later its router has closed it by itself
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A device that has a place in a pass. name: what its owner calls it, perhaps empty."""
+
+    mac: str
+    name: str
+    since: datetime
+
+
+def of_pass(grant: AccessGrant) -> list[Bound]:
+    """The devices that have a place in this grant's pass, the longest there first."""
+    rows = _placed(standing.leader_of(grant))
+    bound = [Bound(one.mac, one.name, one.created_at) for one in rows if one.mac]
+    if grant.mac and grant.mac not in {one.mac for one in bound}:
+        bound.insert(0, Bound(grant.mac, "", grant.created_at))
+    return bound
+
+
+def _placed(leader_id: int) -> Sequence[PassDevice]:
+    mine = select(PassDevice).where(PassDevice.leader_id == leader_id, PassDevice.removed_at.is_(None))
+    return db.session.scalars(mine.order_by(PassDevice.created_at, PassDevice.id)).all()
+
+
+def take_place(grant: AccessGrant, mac: str, *, browser_hash: str = "") -> bool:
+    """This device uses the pass from now on, since its holder showed number or code; True where it is new there.
+
+    Where every place is taken it takes that of the longest there, which is dropped. Without a MAC address only the
+    browser is remembered. The caller commits, then enqueues OUTBOX. Raises CoolDown after MOST_MOVES in a day.
+    """
+    leader_id = _lock(grant)
+    bound = of_pass(grant)
+    if not mac or mac in {one.mac for one in bound}:
+        _remember_browser(grant, leader_id, mac, browser_hash)
+        return False
+    is_full = len(bound) >= grant.package.devices
+    if is_full:
+        _refuse_wandering(leader_id)
+        _drop(grant, leader_id, bound[0].mac)
+    _place(grant, leader_id, mac, how="moved" if is_full else "code", browser_hash=browser_hash)
+    if not grant.mac or (is_full and bound[0].mac == grant.mac):
+        access.move(grant, mac, actor="customer")
+    _changed(grant, "device_moved" if is_full else "device_added")
+    return True
+
+
+def add(grant: AccessGrant, mac: str, *, name: str) -> None:
+    """A place for a device without a browser. The caller commits. Raises Refused: no MAC address, or no place free."""
+    mac = normalise_mac(mac)
+    if not mac:
+        raise Refused(_("This is no device address. It looks like A4:83:E7:12:34:56."), code="bad_mac")
+    leader_id = _lock(grant)
+    bound = of_pass(grant)
+    if mac in {one.mac for one in bound}:
+        raise Conflict(_("This device is there already."), code="already_there")
+    if len(bound) >= grant.package.devices:
+        raise Conflict(
+            _("Your package is for %(number)s devices. Remove one first.", number=grant.package.devices),
+            code="devices_full",
+        )
+    _place(grant, leader_id, mac, how="added", name=_clean(name))
+    _changed(grant, "device_added")
+
+
+def remove(grant: AccessGrant, mac: str) -> None:
+    """Give the device's place back. The caller commits. What it was never there is no error."""
+    leader_id = _lock(grant)
+    others = [one.mac for one in of_pass(grant) if one.mac != mac]
+    _drop(grant, leader_id, mac)
+    if grant.mac == mac:
+        access.move(grant, others[0] if others else "", actor="customer")
+    _changed(grant, "device_removed")
+
+
+def _clean(name: str) -> str:
+    """A name as it may be shown: one line, without control characters."""
+    return re.sub(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]+", " ", name).strip()[:LONGEST_NAME]
+
+
+def _lock(grant: AccessGrant) -> int:
+    """Who changes a pass's devices does so alone."""
+    leader_id = standing.leader_of(grant)
+    db.session.execute(select(AccessGrant.id).where(AccessGrant.id == leader_id).with_for_update())
+    db.session.refresh(grant)
+    return leader_id
+
+
+def _refuse_wandering(leader_id: int) -> None:
+    since = clock.now() - MOVES_COUNTED_FOR
+    moves = select(func.count(), func.min(PassDevice.created_at)).where(
+        PassDevice.leader_id == leader_id, PassDevice.how == "moved", PassDevice.created_at > since
+    )
+    number, first = db.session.execute(moves).one()
+    if number >= MOST_MOVES:
+        wait = (first + MOVES_COUNTED_FOR) - clock.now()
+        raise CoolDown(
+            _("This pass has moved to another device three times today. Try again tomorrow, or ask the staff."),
+            retry_after_s=max(1, int(wait.total_seconds())),
+            code="moved_too_often",
+        )
+
+
+def _place(grant: AccessGrant, leader_id: int, mac: str, *, how: str, name: str = "", browser_hash: str = "") -> None:
+    db.session.add(
+        PassDevice(
+            tenant_id=grant.tenant_id, leader_id=leader_id, mac=mac, how=how, name=name, browser_hash=browser_hash
+        )
+    )
+    db.session.flush()
+
+
+def _remember_browser(grant: AccessGrant, leader_id: int, mac: str, browser_hash: str) -> None:
+    """A browser that showed number or code comes back by its cookie."""
+    if not browser_hash or standing.is_of_browser(grant, browser_hash):
+        return
+    mine = update(PassDevice).where(
+        PassDevice.leader_id == leader_id, PassDevice.mac == mac, PassDevice.removed_at.is_(None)
+    )
+    found = db.session.execute(mine.values(browser_hash=browser_hash).returning(PassDevice.id)).first()
+    if found is None:
+        _place(grant, leader_id, mac, how="code", browser_hash=browser_hash)
+
+
+def _drop(grant: AccessGrant, leader_id: int, mac: str) -> None:
+    """Its place is free, and its browser is a stranger's."""
+    now = clock.now()
+    gone = update(PassDevice).where(PassDevice.leader_id == leader_id, PassDevice.mac == mac)
+    db.session.execute(gone.where(PassDevice.removed_at.is_(None)).values(removed_at=now))
+    sign_out(leader_id, mac=mac)
+
+
+def _changed(grant: AccessGrant, what: str) -> None:
+    """Routers are told, and the books remember."""
+    access.changed([grant.id])
+    chain.record(grant.tenant_id, "access", standing.leader_of(grant), what, actor="customer")
+
+
+def sign_out(leader_id: int, *, mac: str) -> int:
+    """End the stays of one device of a pass; how many there are. The caller commits, then enqueues OUTBOX."""
+    stays = stays_of(leader_id, mac=mac) if mac else []
+    for one in stays:
+        expires_at = clock.now() + KICK_WITHIN
+        write.put(one.tenant_id, "kick", f"kick/{one.id}", {"session": one.id}, expires_at=expires_at)
+    return len(stays)
+
+
+def carry_kick(_config: object, _key: str, payload: dict[str, int]) -> str:
+    """End one stay at its router. Raises CannotCarry where the router did not; a stay that is over is done."""
+    stay = db.session.get(AccessSession, payload["session"])
+    if stay is None or stay.stopped_at is not None:
+        return ""
+    site = db.session.get_one(Site, stay.site_id)
+    db.session.expunge_all()
+    db.session.remove()  # nothing is held while we wait on a router
+    outcome = adapter_of(site).kick(site, stay)
+    if not outcome.is_done:
+        raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
+    return outcome.code
+
+
+def seen_at(site: Site | None, *, but: Sequence[str] = ()) -> list[str]:
+    """MAC addresses of devices that are at this site now and use nobody's pass. but: those that are known already."""
+    if site is None:
+        return []
+    since = clock.now() - SEEN_WITHIN
+    waiting = select(GatewayClient.mac).where(GatewayClient.site_id == site.id, GatewayClient.seen_at > since)
+    online = select(AccessSession.mac).where(
+        AccessSession.site_id == site.id, AccessSession.stopped_at.is_(None), AccessSession.grant_id.is_(None)
+    )
+    found = {mac for one in (waiting, online) for mac in db.session.scalars(one.limit(200)) if mac}
+    return sorted(found - set(but))[:MOST_SEEN]
+
+
+def stays_of(leader_id: int, *, mac: str = "") -> list[AccessSession]:
+    """The stays of a pass that are going on, of one device where it is named."""
+    mine = select(AccessSession).where(AccessSession.grant_id == leader_id, AccessSession.stopped_at.is_(None))
+    if mac:
+        mine = mine.where(AccessSession.mac == mac)
+    return list(db.session.scalars(mine.order_by(AccessSession.started_at)))

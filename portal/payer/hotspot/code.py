@@ -1,0 +1,130 @@
+"""The door for who has a code: a voucher's one short code, or the user name and password of a receipt.
+
+One field first: most codes stand alone. A user name that needs its password is asked for it in the same form.
+"""
+
+from typing import Any
+
+from flask import g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from sqlalchemy.orm import joinedload
+
+from portal.hotspot import access
+from portal.hotspot.models import AccessGrant
+from portal.hotspot.passes import devices, standing
+from portal.kernel import clock, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import CoolDown, Refused
+from portal.payer import view
+from portal.payer.forms import CodeForm
+from portal.payer.hotspot import passes
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, router_error
+from portal.payer.hotspot.front import doors
+from portal.tenants import find
+from portal.tenants.models import Tenant
+from portal.web.errors import tell_wait
+from portal.web.language import said
+from portal.web.limits import refuse_guessers, wrong_guess
+
+
+@bp.get("/<slug>/code")
+def code_page(slug: str) -> ResponseReturnValue:
+    """The door for who has a code; a QR code brings it along (`?code=`)."""
+    form = CodeForm(formdata=None)
+    form.code.data = request.args.get("code", "")[:40]
+    return coded(find.by_slug(slug, kind="hotspot"), form)
+
+
+@bp.post("/<slug>/code")
+def redeem(slug: str) -> ResponseReturnValue:
+    """Look the code up; where the router told of itself, the way into it."""
+    tenant = find.by_slug(slug, kind="hotspot")
+    form = CodeForm()
+    if not form.validate():
+        return coded(tenant, form, status_code=422)
+    device = device_of(tenant, carried())
+    refuse_guessers("code", tenant.id, device.mac)
+    code = "".join((form.code.data or "").upper().split())
+    known = db.session.query(AccessGrant).options(joinedload(AccessGrant.purchase))  # in one step, found or not
+    grant = known.filter_by(tenant_id=tenant.id, username=code).one_or_none()
+    is_own = grant is not None and standing.is_of_browser(grant, device.browser_hash)
+    is_right = access.is_password(grant, form.password.data or "") or (is_own and not form.password.data)
+    if grant is None or not is_right or not grant.is_open:
+        wrong_guess("code", tenant.id, device.mac)
+        form.code.errors = [_("This code and password are not known here, or their time is over.")]
+        return coded(tenant, form, status_code=422)
+    return let_in(tenant, grant, form)
+
+
+def let_in(tenant: Tenant, grant: AccessGrant, form: CodeForm) -> ResponseReturnValue:
+    """This device has shown that it may use the pass: it gets a place in it, and the way into the router."""
+    device = device_of(tenant, carried())
+    grant_id, slug = grant.id, tenant.slug
+    try:
+        with transaction():
+            devices.take_place(db.session.get_one(AccessGrant, grant_id), device.mac, browser_hash=device.browser_hash)
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        if isinstance(error, CoolDown):
+            tell_wait(error)
+        return coded(find.by_slug(slug), form, status_code=error.status)
+    queue.enqueue(queue.OUTBOX)
+    tenant, grant = find.by_slug(slug), db.session.get_one(AccessGrant, grant_id)
+    left = standing.left_of(standing.leader_of(grant))
+    login: dict[str, Any] = {
+        "username": grant.username,
+        "password": grant.password,
+        "method": "post",
+        "fields": {},
+        "begins_at": None if grant.has_begun else grant.starts_at,
+        "expires_at": left.expires_at if left else grant.expires_at,
+        "seconds_left": left.seconds if left else int((grant.expires_at - clock.now()).total_seconds()),
+        "devices": grant.package.devices,
+        "pass_url": passes.url_of(tenant, grant, carried()),
+    }
+    if device.login_url and grant.has_begun:
+        g.posts_to_router = True
+        login |= {"url": device.login_url, "fields": view.login_fields(grant.username, grant.password, device)}
+    return coded(tenant, form, login=login)
+
+
+@bp.post("/<slug>/connect")
+def connect_device(slug: str) -> ResponseReturnValue:
+    """Let the device that paid in again, by a sign-in that works for its MAC address only, once, for a minute."""
+    tenant = find.by_slug(slug, kind="hotspot")
+    told = carried()
+    device = device_of(tenant, told)
+    grants = standing.of_device(tenant.id, mac=device.mac) if device.mac else []
+    begun_ids = [one.id for one in grants if one.has_begun]
+    if not begun_ids or not device.login_url:  # only these: a guest's wrong ones hold up nobody behind the same address
+        refuse_guessers("device", tenant.id)
+        wrong_guess("device", tenant.id)
+        return redirect(url_for("hotspot.portal", slug=slug, **told), 303)
+    with transaction():
+        username, password = access.sign_in_once(db.session.get_one(AccessGrant, begun_ids[0]), mac=device.mac)
+    g.posts_to_router = True
+    fields = view.login_fields(username, password, device)
+    return coded(
+        find.by_slug(slug), CodeForm(formdata=None), login={"url": device.login_url, "method": "post", "fields": fields}
+    )
+
+
+def coded(
+    tenant: Tenant, form: CodeForm, *, login: dict[str, Any] | None = None, status_code: int = 200
+) -> ResponseReturnValue:
+    """The page of this door: the form, or the way in that it opened."""
+    told = carried()
+    g.page_path = url_for("hotspot.code_page", slug=tenant.slug)
+    page = render_template(
+        "hotspot/code.html",
+        tenant=tenant,
+        form=form,
+        carried=told,
+        login=login,
+        form_action=url_for("hotspot.redeem", slug=tenant.slug),
+        router_error=router_error(),
+        doors=doors(tenant, told, but="code_page"),
+        test_mode=is_test(tenant),
+    )
+    return page, status_code
