@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
@@ -50,7 +51,7 @@ def of_device(tenant_id: int, *, mac: str = "", browser_hash: str = "") -> list[
 
     A MAC address is no secret: by it alone nothing of these may be shown but that they run.
     """
-    ways: list[Select[tuple[int]]] = []  # each by an index of its own: together they would be a walk through all grants
+    ways: list[Select[Any]] = []  # each by an index of its own: together they would be a walk through all grants
     if mac:
         ways.append(select(AccessGrant.id).where(AccessGrant.tenant_id == tenant_id, AccessGrant.mac == mac))
         ways.append(_with_device(tenant_id, PassDevice.mac == mac))
@@ -68,7 +69,7 @@ def of_number(tenant_id: int, phone_hash: str) -> list[AccessGrant]:
     return _ordered(AccessGrant.tenant_id == tenant_id, AccessGrant.phone_hash == phone_hash, *_has_time_left())
 
 
-def _with_device(tenant_id: int, is_same: ColumnElement[bool]) -> Select[tuple[int]]:
+def _with_device(tenant_id: int, is_same: ColumnElement[bool]) -> Select[Any]:
     of_pass = select(AccessGrant.id).join(PassDevice, PassDevice.leader_id == AccessGrant.leader_id)
     return of_pass.where(PassDevice.tenant_id == tenant_id, PassDevice.removed_at.is_(None), is_same)
 
