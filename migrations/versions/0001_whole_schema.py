@@ -16,6 +16,7 @@ TABLES = (  # in the order in which they point at each other
     "tenants",
     "phone_codes",
     "sites",
+    "outages",
     "sign_in_refusals",
     "gateway_clients",
     "router_states",
@@ -43,6 +44,7 @@ TABLES = (  # in the order in which they point at each other
     "purchases",
     "stk_pushes",
     "access_grants",
+    "outage_credits",
     "pass_devices",
     "lines",
     "line_promises",
@@ -281,6 +283,38 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
         postgresql_where=sa.text("kind = 'radius' AND closed_at IS NULL"),
+    )
+    op.create_table(
+        "outages",
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("noticed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("given_back_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_outages_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_outages_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outages")),
+        sa.UniqueConstraint("site_id", "started_at", name=op.f("uq_outages_site_id_started_at")),
+    )
+    op.create_index("ix_outages_tenant_id", "outages", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_outages_to_give_back",
+        "outages",
+        ["ended_at"],
+        unique=False,
+        sqlite_where=sa.text("given_back_at IS NULL AND ended_at IS NOT NULL"),
+        postgresql_where=sa.text("given_back_at IS NULL AND ended_at IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_outages_open",
+        "outages",
+        ["site_id"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
     )
 
     op.create_table(
@@ -1049,6 +1083,22 @@ def upgrade() -> None:
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
     )
+    op.create_table(
+        "outage_credits",
+        sa.Column("outage_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("seconds", sa.BigInteger(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["leader_id"], ["access_grants.id"], name=op.f("fk_outage_credits_leader_id")),
+        sa.ForeignKeyConstraint(["outage_id"], ["outages.id"], name=op.f("fk_outage_credits_outage_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_outage_credits_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outage_credits")),
+        sa.UniqueConstraint("outage_id", "leader_id", name=op.f("uq_outage_credits_outage_id_leader_id")),
+    )
+    op.create_index(op.f("ix_outage_credits_leader_id"), "outage_credits", ["leader_id"], unique=False)
+
     op.create_table(
         "pass_devices",
         sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -263,6 +263,30 @@ def move(opened: AccessGrant, mac: str, *, actor: str) -> bool:
     return True
 
 
+def take_turn_of(opened: AccessGrant) -> None:
+    """Give, end and move its device's time alone from here until the commit."""
+    _take_turn_with(opened)
+
+
+def postpone(opened: AccessGrant, by: timedelta, *, with_it: Iterable[AccessGrant] = ()) -> None:
+    """Its end comes so much later, though it may be over, and what waits behind it waits so much longer.
+
+    with_it: of its pass, what ends with it. The caller has its device's turn, and commits.
+    """
+    was, now = opened.expires_at, clock.now()
+    for one in {one.id: one for one in [opened, *with_it]}.values():
+        one.expires_at, one.provision_at = one.expires_at + by, now
+    db.session.flush()
+    for waiting in _beside(opened):
+        if waiting.starts_at >= was:
+            waiting.starts_at, waiting.expires_at, waiting.provision_at = (
+                waiting.starts_at + by,
+                waiting.expires_at + by,
+                now,
+            )
+    db.session.flush()
+
+
 def changed(grant_ids: Iterable[int]) -> None:
     """Have routers told of the passes of these grants anew. The caller commits."""
     leaders = select(AccessGrant.leader_id).where(AccessGrant.id.in_(sorted(set(grant_ids))))

@@ -24,7 +24,7 @@ _PHONES = re.compile(
     re.IGNORECASE,
 )
 _CHECKOUT_IDS = re.compile(r"(ws_CO_[0-9A-Za-z_]*?)(\d{5})(\d{4})(?![0-9A-Za-z])")
-_HOOKS = re.compile(r"(/hooks/)[0-9a-f]{6,}((?:/[a-z0-9]+)*)")
+_HOOKS = re.compile(r"(/hooks/|/routers/)[0-9a-f]{6,}((?:/[a-z0-9]+)*)")
 _KEYS = re.compile(r"([?&](?:api_?)?key=)[^&\s\"'<>]+", re.IGNORECASE)
 _SECRETS = re.compile(r"password|secret|passkey|credential|token|authorization|api_?key|(^|_)pin($|_)", re.IGNORECASE)
 

@@ -23,7 +23,7 @@ CSRF_EXEMPT = frozenset(
      "hotspot.lost", "hotspot.rejoin", "hotspot.act",
      "pay.push", "hooks.stk", "hooks.validation",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
-     "hooks.result", "hooks.timeout"}
+     "hooks.result", "hooks.timeout", "routers.heartbeat"}
 )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def test_its_files_are_downloads_and_who_took_one_is_recorded(product: Product) 
 def test_a_check_lists_what_was_looked_at_how_it_is_and_what_to_do(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    interface.kinds()  # all of them are known before one is replaced
     monkeypatch.setitem(interface._adapters, "radius", Router(Outcome(True)))
     uid = site_of(product)
     told = product.api("amina").post(f"/api/sites/{uid}/check")
@@ -151,6 +152,7 @@ def test_a_disconnect_says_what_really_came_of_it(
     product: Product, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, state: str, is_open: bool
 ) -> None:
     router = Router(outcome)
+    interface.kinds()  # all of them are known before one is replaced
     monkeypatch.setitem(interface._adapters, "radius", router)
     uid = stay_of(product, site_of(product))
     told = product.api("brian").post(f"/api/hotspot/sessions/{uid}/disconnect")
@@ -162,6 +164,7 @@ def test_a_disconnect_says_what_really_came_of_it(
 
 def test_a_stay_that_ended_is_gone_without_asking_its_router(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     router = Router(Outcome(True))
+    interface.kinds()  # all of them are known before one is replaced
     monkeypatch.setitem(interface._adapters, "radius", router)
     uid = stay_of(product, site_of(product), stopped_at=clock.now())
     assert product.api("brian").post(f"/api/hotspot/sessions/{uid}/disconnect").json["state"] == "gone"

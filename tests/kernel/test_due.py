@@ -28,6 +28,7 @@ LISTS = {
     "portal.payments.models.REFUND_DUE": "ix_refunds_due",
     "portal.payments.models.REQUEST_DUE": "ix_mpesa_requests_due",
     "portal.outbox.models.TO_CARRY": "ix_outbox_due",
+    "portal.hotspot.sites.models.TO_GIVE_BACK": "ix_outages_to_give_back",
     "portal.audit.models.TO_CHAIN": "ix_audit_entries_unchained",
 }
 
