@@ -1265,6 +1265,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("next_at IS NOT NULL"),
     )
     op.create_index("ix_provisionings_tenant_id", "provisionings", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_provisionings_unconfirmed",
+        "provisionings",
+        ["tenant_id", "since"],
+        unique=False,
+        sqlite_where=sa.text("confirmed_at IS NULL"),
+        postgresql_where=sa.text("confirmed_at IS NULL"),
+    )
 
     op.create_table(
         "access_sessions",

@@ -333,6 +333,13 @@ class Provisioning(TenantOwned, Model):
         CheckConstraint("wanted IN ('on', 'off')", name="wanted"),
         TO_BRING_ABOUT.index("ix_provisionings_due"),
         Index(
+            "ix_provisionings_unconfirmed",
+            "tenant_id",
+            "since",
+            sqlite_where=text("confirmed_at IS NULL"),
+            postgresql_where=text("confirmed_at IS NULL"),
+        ),
+        Index(
             "ix_provisionings_site",
             "site_id",
             sqlite_where=text("next_at IS NOT NULL"),

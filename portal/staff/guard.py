@@ -13,6 +13,7 @@ from sqlalchemy import select
 from portal.audit import chain
 from portal.gateways import client_factory
 from portal.gateways.settings import of_tenant
+from portal.hotspot.routers import trouble
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import bind
 from portal.payments import stuck
@@ -128,6 +129,9 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((checking, "staff.claims", "sms", permissions.SEE_MONEY, bool(unchecked) or has_no_api))
     left = sum(stuck.counts(tenant.id).values())
     stops.append((_("Stuck (%(number)s)", number=left), "staff.stuck", "alert", permissions.SEE_MONEY, bool(left)))
+    offline = trouble.count(tenant.id)
+    waits = _("Paid and not online (%(number)s)", number=offline)
+    stops.append((waits, "staff.provisioning", "wifi", permissions.WORK_HOTSPOT, bool(offline)))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))
     stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))

@@ -124,6 +124,9 @@ A         POST   /staff/people/<int:member_id>/link
 A         POST   /staff/people/<int:member_id>/role
 A         POST   /staff/people/keys
 A         POST   /staff/people/keys/<int:key_id>/revoke
+AR        GET    /staff/provisioning
+A         POST   /staff/provisioning/<uid>/certificate
+AR        POST   /staff/provisioning/<uid>/try
 AB        GET    /staff/reconcile
 AB        POST   /staff/reconcile
 AB        GET    /staff/reconcile/<uid>

@@ -73,6 +73,7 @@ NAMES_OF = {
     ("people", "member_id"): "member",
     ("keys", "key_id"): "api_key",
     ("sites", "uid"): "site",
+    ("provisioning", "uid"): "site",
     ("files", "name"): "site_file",
     ("sessions", "uid"): "session",
     ("reconcile", "uid"): "reconciliation",
