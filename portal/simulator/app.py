@@ -81,7 +81,7 @@ def create_simulator(
             "settle": settlements.settle_job,
             "router_look": fleet.look_job,
         },
-        at_once={"hand_payment": hand_payments.pay_job},
+        at_once={"hand_payment": hand_payments.pay_job, "router_account": fleet.account_job},
     )
     simulator = Simulator(
         store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"), fleet

@@ -18,6 +18,7 @@ from portal.simulator.engine.store import Store
 from portal.simulator.router.api_server import ApiServer, tls_context
 from portal.simulator.router.hotspot import Hotspot
 from portal.simulator.router.machine import Machine, RouterSpec
+from portal.simulator.router.radius import OrderServer, RadiusClient, account_job
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Router:
     spec: RouterSpec
     hotspot: Hotspot
     api: ApiServer
+    orders: OrderServer | None = None
 
     @property
     def machine(self) -> Machine:
@@ -57,6 +59,8 @@ class Router:
 
     def close(self) -> None:
         self.api.stop()
+        if self.orders is not None:
+            self.orders.stop()
 
 
 class Fleet:
@@ -77,11 +81,17 @@ class Fleet:
             if before is not None:
                 before.close()
             machine = Machine(self._store, spec)
-            hotspot = Hotspot(machine)
+            hotspot, orders = Hotspot(machine), None
+            if spec.radius_address:
+                hotspot.radius = RadiusClient()
+                orders = OrderServer(hotspot, host=spec.source_address, port=spec.coa_port)
+                machine.coa_port = orders.port
             machine.furnish()
+            if orders is not None:
+                orders.start()
             tls = tls_context(*self._certificate()) if spec.api_uses_tls else None
             api = ApiServer(hotspot, host=spec.source_address, port=spec.api_port, tls=tls)
-            made = Router(replace(spec, api_port=api.port), hotspot, api)
+            made = Router(replace(spec, api_port=api.port), hotspot, api, orders)
             self._routers[spec.name] = made
             hotspot.look_again()
             return made
@@ -102,6 +112,12 @@ class Fleet:
         router = self._routers.get(str(payload["router"]))
         if router is not None:
             router.hotspot.look()
+
+    def account_job(self, _store: Store, payload: dict[str, Any]) -> None:
+        """What a router owes its RADIUS server."""
+        router = self._routers.get(str(payload["router"]))
+        if router is not None:
+            account_job(router.machine, payload)
 
     def close(self) -> None:
         for router in self.all():

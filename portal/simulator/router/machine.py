@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from portal.kernel.errors import Refused
@@ -77,7 +77,6 @@ class Machine:
     spec: RouterSpec
     api_port: int = 0
     coa_port: int = 0
-    faults: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
