@@ -106,8 +106,8 @@ VIEW_TEXTS = {
             max(CASE WHEN c.ended_at IS NULL THEN c.expires_at END) AS ends_at,
             max(CASE WHEN c.ended_at IS NULL AND c.suspended_at IS NOT NULL AND c.expires_at > k.now
                 THEN 1 ELSE 0 END) AS is_suspended,
-            sum(CASE WHEN c.ended_at IS NULL THEN q.online_s END) AS sold_online_s,
-            sum(CASE WHEN c.ended_at IS NULL THEN q.data_cap_bytes END) AS sold_bytes,
+            CAST(sum(CASE WHEN c.ended_at IS NULL THEN q.online_s END) AS bigint) AS sold_online_s,
+            CAST(sum(CASE WHEN c.ended_at IS NULL THEN q.data_cap_bytes END) AS bigint) AS sold_bytes,
             (SELECT t.id FROM access_grants t CROSS JOIN radius_clock tk WHERE t.leader_id = n.pass_id
                 ORDER BY CASE WHEN t.ended_at IS NULL THEN 0 ELSE 1 END,
                     CASE WHEN t.starts_at <= tk.now AND t.expires_at > tk.now THEN 0 ELSE 1 END,
@@ -123,14 +123,14 @@ VIEW_TEXTS = {
             a.begins_at, a.ends_at, a.is_suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
             p.rate, p.throttled_rate, coalesce(u.locale, o.locale) AS locale,
             CASE WHEN p.online_s IS NOT NULL THEN a.sold_online_s
-                - coalesce((SELECT sum(s.online_s) FROM access_sessions s WHERE s.grant_id = a.pass_id), 0)
+                - coalesce((SELECT CAST(sum(s.online_s) AS bigint) FROM access_sessions s WHERE s.grant_id = a.pass_id), 0)
                 END AS online_left_s,
             CASE WHEN p.data_cap_bytes IS NOT NULL THEN a.sold_bytes
-                - coalesce((SELECT sum(s.bytes_in + s.bytes_out) FROM access_sessions s
+                - coalesce((SELECT CAST(sum(s.bytes_in + s.bytes_out) AS bigint) FROM access_sessions s
                     WHERE s.grant_id = a.pass_id AND NOT s.is_walled), 0)
                 END AS bytes_left,
             CASE WHEN p.daily_cap_bytes IS NOT NULL THEN p.daily_cap_bytes
-                - coalesce((SELECT sum(s.bytes_in + s.bytes_out - s.bytes_before_today)
+                - coalesce((SELECT CAST(sum(s.bytes_in + s.bytes_out - s.bytes_before_today) AS bigint)
                     FROM access_sessions s CROSS JOIN radius_clock sk
                     WHERE s.grant_id = a.pass_id AND NOT s.is_walled AND s.updated_at >= sk.midnight), 0)
                 END AS bytes_left_today

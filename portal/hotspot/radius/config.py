@@ -70,7 +70,7 @@ def write(settings: Settings, directory: Path) -> None:
 def files(settings: Settings, directory: Path) -> dict[str, str]:
     """{name: text} of the configuration, as it is read from `directory`."""
     url = make_url(settings.database_url)
-    dialect = url.get_backend_name()
+    dialect, hidden = url.get_backend_name(), url._replace(password=None)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         block_start_string="[%", block_end_string="%]", variable_start_string="[[", variable_end_string="]]",
@@ -79,7 +79,8 @@ def files(settings: Settings, directory: Path) -> dict[str, str]:
     environment.filters["query"] = lambda text: " ".join(text.split())
     values = {
         "dialect": dialect,
-        "database": quoted(str(Path(str(url.database)).absolute()) if dialect == "sqlite" else conninfo(url)),
+        "database": quoted(str(Path(str(url.database)).absolute()) if dialect == "sqlite" else conninfo(hidden)),
+        "password": quoted(re.sub(r"([\\'])", r"\\\1", url.password or "")),
         "directory": quoted(str(directory.absolute())),
         "libdir": next((folder for folder in _LIBRARIES if Path(folder, "rlm_sql.so").exists()), _LIBRARIES[0]),
         "port": settings.port,
@@ -116,7 +117,7 @@ def said(text: str) -> str:
 
 
 def conninfo(url: URL) -> str:
-    """The address as libpq takes it. FreeRADIUS tells its connections by the name in it."""
+    """The address as libpq takes it, with a name by which its connections are told."""
     from psycopg.conninfo import make_conninfo
 
     values: dict[str, Any] = {
