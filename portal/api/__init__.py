@@ -9,6 +9,7 @@ from flask import Blueprint
 
 from portal.api import (
     auth,
+    bookings,
     captive_portal,
     clinic,
     customers,
@@ -41,6 +42,7 @@ for _module in (
     webhooks,
     transactions,
     clinic,
+    bookings,
     openapi,
 ):
     _module.register_routes(router)

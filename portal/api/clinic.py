@@ -32,6 +32,9 @@ def register_routes(router: Router) -> None:
     router.add("POST", "/appointments/<uid>/approve", approve, who=APPROVE_APPOINTMENTS)
     router.add("POST", "/appointments/<uid>/decline", decline, who=APPROVE_APPOINTMENTS)
     router.add("POST", "/appointments/<uid>/cancel", cancel, who=WORK_CLINIC)
+    router.add("POST", "/appointments/<uid>/reschedule", reschedule, who=WORK_CLINIC)
+    router.add("POST", "/appointments/<uid>/complete", complete, who=WORK_CLINIC)
+    router.add("POST", "/appointments/<uid>/no-show", no_show, who=WORK_CLINIC)
     router.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
     router.add("POST", "/invoices", issue, who=WORK_CLINIC)
     router.add("GET", "/invoices/<number>", invoice, who=SEE_CLINIC)
@@ -164,6 +167,7 @@ def book() -> ResponseReturnValue:
             starts_at=starts_at,
             duration_minutes=duration_minutes,
             price_cents=price_cents,
+            overlap_why=text_of(given, "overlapReason", required=False)[:200],
             actor=principal().actor,
         )
         answer = appointment_to_json(booked)
@@ -210,6 +214,40 @@ def cancel(uid: str) -> ResponseReturnValue:
         appointments.cancel(one, why=why, actor=principal().actor)
         answer = appointment_to_json(one)
     queue.enqueue(queue.OUTBOX)
+    return jsonify(answer)
+
+
+@contract("Appointment", takes="NewTime")
+def reschedule(uid: str) -> ResponseReturnValue:
+    """Move it to another time of the same clinician: its money stays on it, the patient is told."""
+    fields = Fields(body())
+    starts_at = fields.read("startsAt", appointments.read_start, clock.now())
+    fields.refuse_wrong("The new time is missing.")
+    with transaction():
+        one = appointments.get_by_uid(_clinic().id, uid)
+        appointments.reschedule(one, starts_at, actor=principal().actor)
+        answer = appointment_to_json(one)
+    queue.enqueue(queue.OUTBOX)
+    return jsonify(answer)
+
+
+@contract("Appointment")
+def complete(uid: str) -> ResponseReturnValue:
+    """It took place."""
+    with transaction():
+        one = appointments.get_by_uid(_clinic().id, uid)
+        appointments.complete(one, actor=principal().actor)
+        answer = appointment_to_json(one)
+    return jsonify(answer)
+
+
+@contract("Appointment")
+def no_show(uid: str) -> ResponseReturnValue:
+    """The patient did not come."""
+    with transaction():
+        one = appointments.get_by_uid(_clinic().id, uid)
+        appointments.no_show(one, actor=principal().actor)
+        answer = appointment_to_json(one)
     return jsonify(answer)
 
 

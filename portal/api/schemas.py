@@ -400,6 +400,36 @@ COMPONENTS: dict[str, Schema] = {
         startsAt=TIME,
         durationMinutes={"type": "integer", "minimum": 1},
         price=KES,
+        overlapReason=TEXT | {"description": "Why it is booked beside another one; else a taken time is refused."},
+        optional=("overlapReason",),
+    ),
+    "NewTime": thing(startsAt=TIME),
+    "Service": thing(
+        id=TEXT,
+        name=TEXT,
+        durationMinutes={"type": "integer", "minimum": 1},
+        price=KES,
+        kinds=many(words("onsite", "virtual")),
+    ),
+    "Slot": thing(
+        startsAt=TIME, endsAt=TIME, clinicianId=TEXT, clinicianName=TEXT, kinds=many(words("onsite", "virtual"))
+    ),
+    "NewBooking": thing(
+        tenant=TEXT,
+        serviceId=TEXT,
+        startsAt=TIME,
+        kind=words("onsite", "virtual"),
+        name=TEXT,
+        phone=PHONE,
+        clinicianId=TEXT,
+        optional=("clinicianId",),
+    ),
+    "BookingBegun": thing(bookingId=TEXT, expiresAt=TIME),
+    "BookingCode": thing(code=TEXT | {"description": "The six digits of the message."}),
+    "Booked": thing(
+        appointmentId=TEXT,
+        status=words("pending_approval", "approved", "confirmed", "completed", "no_show", "cancelled", "declined"),
+        token=TEXT | {"description": "Opens the visit's page."},
     ),
     "Appointment": thing(
         id=TEXT,

@@ -2,6 +2,10 @@
 
 pending_approval -> approved -> confirmed -> completed | no_show
 pending_approval -> declined;  pending_approval | approved | confirmed -> cancelled
+
+Decided: a visit takes its time from the booking on (`timetable`) and gives it back when it is declined, cancelled, or
+approved and not paid by `pay_by`. While M-Pesa may still bring its money, that hour waits: whoever is typing the PIN
+must not lose the time that the prompt is for.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,16 +15,18 @@ from sqlalchemy import literal_column, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
-from portal.clinic import invoices, meetings, notifications
-from portal.clinic.models import Appointment, Clinician, Invoice, Patient
+from portal.clinic import invoices, meetings, notifications, timetable
+from portal.clinic.models import TO_RELEASE, Appointment, Clinician, Invoice, Patient, Service
 from portal.kernel import clock, money
-from portal.kernel.db import db
+from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
+from portal.kernel.logs import logger
 from portal.kernel.translations import render
-from portal.payments.models import Payment
+from portal.payments.models import Payment, Push
 from portal.payments.payment import lock_payment
 from portal.payments.states import PaymentState
+from portal.payments.stk.push_states import OPEN, State
 from portal.tenants.models import Tenant
 
 KINDS = ("virtual", "onsite")
@@ -33,7 +39,9 @@ ALLOWED = {
     "cancelled": set(),
     "declined": set(),
 }
+MOVABLE = ("pending_approval", "approved", "confirmed")
 PAGE_ROWS = 50
+SHORTEST_HOLD, ASK_AGAIN = timedelta(minutes=15), timedelta(minutes=10)
 SHORTEST_MINUTES, LONGEST_MINUTES = 5, 600
 
 
@@ -46,11 +54,14 @@ def book(
     starts_at: datetime,
     duration_minutes: int,
     price_cents: int,
+    service: Service | None = None,
+    overlap_why: str = "",
     actor: str,
 ) -> Appointment:
     """A new appointment, pending approval; the clinician is told. The caller commits, then enqueues OUTBOX.
 
-    Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`.
+    Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`. overlap_why: why staff
+    book it beside another one; it takes no time of its own then. Raises SlotTaken where the clinician is not free.
     """
     appointment = Appointment(
         tenant_id=tenant.id,
@@ -63,9 +74,14 @@ def book(
         status="pending_approval",
         place=tenant.address if kind == "onsite" else "",
         invoice_number=invoices.next_number(tenant),
+        service_id=service.id if service else None,
+        buffer_minutes=service.buffer_minutes if service else 0,
+        overlap_why=overlap_why[:200],
     )
     db.session.add(appointment)
     db.session.flush()
+    if not overlap_why:
+        timetable.occupy(appointment)
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
     notifications.transaction(appointment)
     return appointment
@@ -123,6 +139,9 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     number = None if is_taken else appointment.invoice_number
     invoice = invoices.issue(tenant, lines=[line], patient=appointment.patient, number=number, actor=actor)
     appointment.invoice_id, appointment.invoice_number = invoice.id, invoice.number
+    if appointment.service is not None:
+        held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
+        appointment.pay_by = min(held_until, max(appointment.starts_at, clock.now() + SHORTEST_HOLD))
     db.session.flush()
     notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
     return invoice
@@ -131,6 +150,7 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
 def decline(appointment: Appointment, *, why: str, actor: str) -> None:
     """Decline; the patient is told. The caller commits, then enqueues OUTBOX."""
     _move(appointment, "declined", actor=actor, why=why)
+    timetable.release(appointment)
     notifications.declined(appointment)
 
 
@@ -140,8 +160,88 @@ def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
     A part that was paid waits to be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
     """
     _move(appointment, "cancelled", actor=actor, why=why)
+    timetable.release(appointment)
+    notifications.cancelled(appointment)
     if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == PaymentState.OPEN:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
+
+
+def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> None:
+    """Move it to another time of the same clinician; its money stays on it, the patient is told.
+
+    The caller commits, then enqueues OUTBOX. Raises Conflict where it is over, and SlotTaken.
+    """
+    locked = select(Appointment).where(Appointment.id == appointment.id).with_for_update()
+    appointment = db.session.scalars(locked.execution_options(populate_existing=True)).one()
+    if appointment.status not in MOVABLE:
+        raise Conflict(f"This appointment is {appointment.status.replace('_', ' ')}; it cannot be moved.")
+    old = appointment.starts_at
+    if old == starts_at:
+        return
+    timetable.release(appointment)
+    appointment.starts_at = starts_at
+    db.session.flush()
+    if not appointment.overlap_why:
+        timetable.occupy(appointment)
+    chain.record(
+        appointment.tenant_id,
+        "appointment",
+        appointment.id,
+        "rescheduled",
+        actor=actor,
+        old=clock.rfc3339(old),
+        new=clock.rfc3339(starts_at),
+    )
+    notifications.rescheduled(appointment)
+
+
+def complete(appointment: Appointment, *, actor: str) -> None:
+    """It took place. The caller commits. Raises Conflict unless it is confirmed."""
+    _move(appointment, "completed", actor=actor)
+
+
+def no_show(appointment: Appointment, *, actor: str) -> None:
+    """The patient did not come. The caller commits. Raises Conflict unless it is confirmed."""
+    _move(appointment, "no_show", actor=actor)
+
+
+def release_unpaid() -> None:
+    """Give the time of approved visits that were not paid in time to others, one by one. A job; it commits."""
+    while (appointment_id := _next_unpaid()) is not None:
+        try:
+            with transaction():
+                _release(appointment_id)
+        except Exception as error:
+            logger.error("release_failed", appointment=appointment_id, error=repr(error)[:300])
+            with transaction():
+                later = {"pay_by": clock.now() + ASK_AGAIN}
+                db.session.execute(update(Appointment).where(Appointment.id == appointment_id).values(**later))
+
+
+def _next_unpaid() -> int | None:
+    due = select(Appointment.id).where(TO_RELEASE.is_due).order_by(Appointment.pay_by).limit(1)
+    return db.session.scalar(due)
+
+
+def _release(appointment_id: int) -> None:
+    locked = select(Appointment).where(Appointment.id == appointment_id).with_for_update()
+    appointment = db.session.scalars(locked.execution_options(populate_existing=True)).one()
+    if appointment.status != "approved" or appointment.pay_by is None or appointment.pay_by > clock.now():
+        return
+    payment = lock_payment(appointment.invoice.payment_id) if appointment.invoice else None
+    if payment is not None and (payment.state != PaymentState.OPEN or payment.allocated_cents or _may_ring(payment)):
+        appointment.pay_by = clock.now() + ASK_AGAIN  # its money is on the way, or here in part: people decide
+        return
+    _move(appointment, "cancelled", actor="deadline", why="It was not paid in time.")
+    timetable.release(appointment)
+    if appointment.invoice is not None:
+        invoices.withdraw(appointment.invoice, why="It was not paid in time.", actor="deadline")
+    notifications.released(appointment)
+
+
+def _may_ring(payment: Payment) -> bool:
+    open_ones = select(Push.id).where(Push.payment_id == payment.id, Push.state.in_(OPEN | {State.UNCONFIRMED}))
+    return db.session.scalar(open_ones.limit(1)) is not None
 
 
 def cancelled_with_money(

@@ -4,6 +4,8 @@ Decided: every text is in the tenant's own language, not in that of the request 
 receptionist who reads English must not send English to a clinic's Swahili-speaking patients.
 """
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from portal.clinic.models import Appointment, Clinician, Invoice
@@ -12,6 +14,10 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.errors import Text
 from portal.kernel.money import format_kes
 from portal.notifications import notices, tell
+from portal.payments.models import Payment
+from portal.tenants.models import Tenant
+
+PayUrl = Callable[[Payment], str]
 
 
 def _when(appointment: Appointment) -> str:
@@ -93,3 +99,37 @@ def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
     )  # fmt: skip
     _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
     _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))
+
+
+def cancelled(appointment: Appointment) -> None:
+    """The patient learns that it will not be; who has paid learns that the clinic has the money still."""
+    text = _("Your appointment on %(when)s is cancelled.", when=_when(appointment))
+    if appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
+        text = _("%(text)s Your money is with the clinic, which will send it back or give you another time.", text=text)
+    _tell_patient(appointment, "cancelled", _("Your appointment is cancelled"), text)
+
+
+def rescheduled(appointment: Appointment) -> None:
+    """The patient and the clinician learn the new time."""
+    text = _("Your appointment is moved to %(when)s.", when=_when(appointment))
+    event = f"moved/{int(appointment.starts_at.timestamp())}"
+    _tell_patient(appointment, event, _("Your appointment is moved"), text)
+    _tell_clinician(appointment, event, _("An appointment is moved to %(when)s.", when=_when(appointment)))
+
+
+def released(appointment: Appointment) -> None:
+    """The patient learns that the time went to others, because it was not paid."""
+    text = _(
+        "Your appointment on %(when)s was not paid in time and is cancelled. Book again if you still want to come.",
+        when=_when(appointment),
+    )
+    _tell_patient(appointment, "released", _("Your appointment is cancelled"), text)
+
+
+def code(tenant: Tenant, booking_id: int, digits: str, *, msisdn: str, expires_at: datetime, locale: str) -> None:
+    """The six digits that prove a phone. In the language of who books: they read it in a moment."""
+    text = _(
+        "%(digits)s is your code for the booking at %(clinic)s. Nobody from the clinic will ask you for it.",
+        digits=digits, clinic=tenant.name,
+    )  # fmt: skip
+    tell.by_sms(tenant.id, f"booking/{booking_id}/code", msisdn=msisdn, text=text, locale=locale, expires_at=expires_at)

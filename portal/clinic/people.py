@@ -86,7 +86,13 @@ def clinician(tenant_id: int, uid: object) -> Clinician:
 
 def clinicians(tenant_id: int) -> list[Clinician]:
     """Everybody who treats here, by name."""
-    return list(db.session.scalars(select(Clinician).where(Clinician.tenant_id == tenant_id).order_by(Clinician.name)))
+    return list(
+        db.session.scalars(
+            select(Clinician)
+            .where(Clinician.tenant_id == tenant_id, Clinician.left_at.is_(None))
+            .order_by(Clinician.name)
+        )
+    )
 
 
 def name_of(person: Patient) -> str:

@@ -158,6 +158,13 @@ def upsert_nothing(model: type[Base], *, unique: list[str], where: str = "", **v
     return insert
 
 
+def insert_nothing(model: type[Base], rows: list[dict[str, Any]], *, unique: list[str]) -> Insert:
+    """An INSERT of many rows of which those do nothing whose unique key exists; `.returning(...)` tells which did."""
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    insert: Insert = dialect.insert(model).values(rows).on_conflict_do_nothing(index_elements=unique)
+    return insert
+
+
 def owned(model: type[Owned], tenant_id: int, **by: Any) -> Owned:
     """The tenant's own row. Raises NotFound for another tenant's: existence is not revealed."""
     row = db.session.query(model).filter_by(tenant_id=tenant_id, **by).one_or_none()

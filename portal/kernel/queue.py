@@ -75,6 +75,7 @@ PULL = Job("pull", OUTSIDE, "portal.payments.c2b.pull.pull_due")
 GIVE_BACK = Job(
     "give-back", OUTSIDE, "portal.hotspot.sites.outages.give_back", ("portal.hotspot.sites.models.TO_GIVE_BACK",)
 )
+RELEASE = Job("release", OUTSIDE, "portal.clinic.appointments.release_unpaid", ("portal.clinic.models.TO_RELEASE",))
 CHAIN = Job("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
 SPREAD = Job("spread", MONEY, "portal.hotspot.routers.reconcile.spread", ("portal.hotspot.models.TO_PROVISION",))
 BRING_ABOUT = Job(
@@ -84,7 +85,7 @@ SWEEP_ROUTERS = Job(
     "sweep-routers", OUTSIDE, "portal.hotspot.routers.sweep.sweep", ("portal.hotspot.routers.models.TO_SWEEP",)
 )
 JOBS = (
-    SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, CHAIN, SPREAD, BRING_ABOUT,
+    SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, CHAIN, SPREAD, BRING_ABOUT,
     SWEEP_ROUTERS, GIVE_BACK,
 )  # fmt: skip
 

@@ -1,0 +1,160 @@
+"""Booking by patients themselves: a time is asked for, the phone is proved by a code, and then the time is taken.
+
+Decided: nothing is held before the phone is proved. Who asks for a hundred times blocks none of them; of two patients
+who want one slot, the first to show the code has it and the other is told at once.
+Decided: who books is known by phone and name together, because families share a phone.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, update
+
+from portal.clinic import appointments, notifications, people, timetable
+from portal.clinic.models import Appointment, Booking, Clinician, Patient, Service
+from portal.kernel import clock, personal, vault
+from portal.kernel.db import db
+from portal.kernel.errors import Conflict, CoolDown, NotFound, Refused
+from portal.kernel.errors import Sentence as _
+from portal.tenants.models import Tenant
+
+CODE_FOR = timedelta(minutes=15)
+MOST_WRONG = 5
+WINDOW, OF_PHONE, OF_TENANT = timedelta(hours=1), 5, 300  # codes that are sent
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants to book. clinician: None for whoever is free."""
+
+    service: Service
+    starts_at: datetime
+    kind: str
+    name: str
+    msisdn: str
+    clinician: Clinician | None = None
+
+
+def read_name(value: object) -> str:
+    """What the patient is called. Raises Refused."""
+    name = " ".join(str(value or "").split())
+    if not name:
+        raise Refused(_("Enter the patient's name."))
+    if len(name) > people.LONGEST_NAME:
+        raise Refused(_("At most %(count)s characters.", count=people.LONGEST_NAME))
+    return name
+
+
+def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
+    """Ask for a time: a code goes to the phone. The caller commits, then enqueues OUTBOX.
+
+    Raises SlotTaken, and CoolDown where this phone or this clinic was sent too many codes.
+    """
+    timetable.slot_at(wish.service, wish.starts_at, kind=wish.kind, clinician=wish.clinician)
+    phone_hash = personal.phone_hash(wish.msisdn, tenant.id)
+    _refuse_too_many(tenant.id, phone_hash)
+    code = f"{secrets.randbelow(1_000_000):06}"
+    sealed_name = personal.seal_text(wish.name, tenant.id)
+    booking = Booking(
+        tenant_id=tenant.id,
+        service_id=wish.service.id,
+        clinician_id=wish.clinician.id if wish.clinician else None,
+        kind=wish.kind,
+        starts_at=wish.starts_at,
+        name_sealed=sealed_name or "",
+        phone_sealed=personal.seal_phone(wish.msisdn, tenant.id),
+        phone_hash=phone_hash,
+        locale=locale,
+        code_hash="",
+        expires_at=clock.now() + CODE_FOR,
+    )
+    db.session.add(booking)
+    db.session.flush()
+    booking.code_hash = _hash_of(booking, code)
+    db.session.flush()
+    notifications.code(tenant, booking.id, code, msisdn=wish.msisdn, expires_at=booking.expires_at, locale=locale)
+    return booking
+
+
+def _refuse_too_many(tenant_id: int, phone_hash: str) -> None:
+    since = clock.now() - WINDOW
+    sent = select(func.count(), func.min(Booking.created_at)).where(
+        Booking.tenant_id == tenant_id, Booking.created_at > since
+    )
+    for counted, most in ((sent.where(Booking.phone_hash == phone_hash), OF_PHONE), (sent, OF_TENANT)):
+        count, oldest = db.session.execute(counted).one()
+        if count >= most:
+            wait_s = int((oldest + WINDOW - clock.now()).total_seconds()) + 1
+            raise CoolDown(
+                _("Too many codes were sent. Wait a little, or call the clinic."), retry_after_s=max(1, wait_s)
+            )
+
+
+def _hash_of(booking: Booking, code: str) -> str:
+    return vault.lookup(code, context=f"booking/{booking.uid}")
+
+
+def get(uid: str) -> Booking:
+    """What somebody asked for; its id is unguessable. Raises NotFound."""
+    found = db.session.scalars(select(Booking).where(Booking.uid == uid)).one_or_none()
+    if found is None:
+        raise NotFound(_("There is no such booking here. Begin again."), code="unknown_booking")
+    return found
+
+
+def count_code(booking_id: int) -> None:
+    """Count a try at a code, before it is looked at. The caller commits. Raises Conflict after too many.
+
+    In a transaction of its own, so that a wrong code is counted although its answer is an error.
+    """
+    tries = update(Booking).where(Booking.id == booking_id, Booking.wrong_codes < MOST_WRONG)
+    counted = db.session.scalar(tries.values(wrong_codes=Booking.wrong_codes + 1).returning(Booking.id))
+    if counted is None:
+        raise Conflict(_("This code was tried too often. Book again to get a new one."), code="code_over")
+
+
+def confirm(tenant: Tenant, booking: Booking, code: str, *, pay_url_of: notifications.PayUrl) -> Appointment:
+    """The phone is proved: take the time. The caller commits, then enqueues OUTBOX. Safe to run twice.
+
+    Raises Refused for a wrong code, SlotTaken, and Conflict for a code whose time is over.
+    """
+    locked = select(Booking).where(Booking.id == booking.id).with_for_update()
+    booking = db.session.scalars(locked.execution_options(populate_existing=True)).one()
+    typed = "".join(letter for letter in code if letter.isdigit())
+    if not secrets.compare_digest(_hash_of(booking, typed), booking.code_hash):
+        sentence = _("This code is not right. Type the six digits of the message.")
+        raise Refused(sentence, code="wrong_code", fields={"code": sentence})
+    if booking.appointment_id is not None:
+        return db.session.get_one(Appointment, booking.appointment_id)
+    if booking.expires_at < clock.now():
+        raise Conflict(_("This code is over. Book again to get a new one."), code="code_over")
+    service = db.session.get_one(Service, booking.service_id)
+    clinician = db.session.get_one(Clinician, booking.clinician_id) if booking.clinician_id else None
+    slot = timetable.slot_at(service, booking.starts_at, kind=booking.kind, clinician=clinician)
+    appointment = appointments.book(
+        tenant,
+        patient=_patient(tenant.id, booking),
+        clinician=slot.clinician,
+        kind=booking.kind,
+        starts_at=slot.starts_at,
+        duration_minutes=service.duration_minutes,
+        price_cents=service.price_cents,
+        service=service,
+        actor="patient",
+    )
+    booking.appointment_id = appointment.id
+    db.session.flush()
+    if not service.needs_approval:
+        appointments.approve(tenant, appointment, actor="booking", pay_url_of=pay_url_of)
+    return appointment
+
+
+def _patient(tenant_id: int, booking: Booking) -> Patient:
+    name = personal.open_text(booking.name_sealed, tenant_id) or ""
+    of_phone = select(Patient).where(Patient.tenant_id == tenant_id, Patient.phone_hash == booking.phone_hash)
+    for known in db.session.scalars(of_phone.where(Patient.erased_at.is_(None)).order_by(Patient.id).limit(20)):
+        if people.name_of(known).casefold() == name.casefold():
+            return known
+    msisdn = personal.open_phone(booking.phone_sealed, tenant_id)
+    return people.register(tenant_id, name=name, phone=msisdn, actor="patient")

@@ -1,0 +1,112 @@
+"""What a clinic offers, by whom, and when they work."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from portal.audit import chain
+from portal.clinic.models import Clinician, ClinicianService, Leave, Service, WorkingHours
+from portal.kernel import clock
+from portal.kernel.db import db
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Sentence as _
+
+KINDS = ("onsite", "virtual")
+MINUTES_OF_DAY = 1_440
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A service as it is offered. kinds: onsite, virtual, or both; the others as in `models.Service`."""
+
+    name: str
+    price_cents: int
+    duration_minutes: int
+    kinds: tuple[str, ...] = ("onsite",)
+    step_minutes: int = 30
+    buffer_minutes: int = 0
+    notice_minutes: int = 60
+    horizon_days: int = 60
+    hold_minutes: int = 24 * 60
+    cancel_hours: int = 24
+    needs_approval: bool = True
+    position: int = 0
+
+
+def create(tenant_id: int, offer: Offer, *, by: Iterable[Clinician], actor: str) -> Service:
+    """Offer a service. by: who gives it. The caller commits. Raises Refused."""
+    if not offer.kinds or set(offer.kinds) - set(KINDS):
+        raise Refused("A service is onsite, virtual, or both.", fields={"kinds": "onsite, virtual, or both."})
+    columns = asdict(offer) | {"kinds": ",".join(kind for kind in KINDS if kind in offer.kinds)}
+    service = Service(tenant_id=tenant_id, **columns)
+    db.session.add(service)
+    db.session.flush()
+    give(service, by, actor=actor)
+    chain.record(tenant_id, "service", service.id, "created", actor=actor, details={"price_cents": offer.price_cents})
+    return service
+
+
+def give(service: Service, by: Iterable[Clinician], *, actor: str) -> None:
+    """Have these clinicians, and no others, offer it. The caller commits."""
+    db.session.execute(delete(ClinicianService).where(ClinicianService.service_id == service.id))
+    db.session.add_all(
+        ClinicianService(tenant_id=service.tenant_id, clinician_id=one.id, service_id=service.id) for one in by
+    )
+    db.session.flush()
+
+
+def offered(tenant_id: int) -> list[Service]:
+    """What can be booked, in the clinic's order."""
+    mine = select(Service).where(Service.tenant_id == tenant_id, Service.withdrawn_at.is_(None))
+    return list(db.session.scalars(mine.order_by(Service.position, Service.name, Service.id)))
+
+
+def for_booking(tenant_id: int, uid: object) -> Service:
+    """One that can be booked. Raises NotFound."""
+    mine = select(Service).where(Service.tenant_id == tenant_id, Service.uid == str(uid or ""))
+    service = db.session.scalars(mine.where(Service.withdrawn_at.is_(None))).one_or_none()
+    if service is None:
+        raise NotFound(_("This service is not offered here. Choose another one."), code="unknown_service")
+    return service
+
+
+def withdraw(service: Service, *, actor: str) -> None:
+    """Stop offering it; what is booked stays. The caller commits."""
+    service.withdrawn_at = clock.now()
+    chain.record(service.tenant_id, "service", service.id, "withdrawn", actor=actor)
+
+
+def set_hours(clinician: Clinician, hours: Iterable[tuple[int, int, int]], *, actor: str) -> None:
+    """Work in these hours from now on: (weekday from Monday 0, first minute, last minute). The caller commits.
+
+    What is booked outside of them stays. Raises Refused for hours that are none or overlap.
+    """
+    wanted = sorted(hours)
+    for weekday, starts_minute, ends_minute in wanted:
+        if not 0 <= weekday <= 6 or not 0 <= starts_minute < ends_minute <= MINUTES_OF_DAY:
+            raise Refused(_("Hours begin before they end, on the same day."), code="invalid_hours")
+    for (day, _begin, end), (next_day, begin, _end) in zip(wanted, wanted[1:], strict=False):
+        if day == next_day and begin < end:
+            raise Refused(_("Two of these hours overlap."), code="invalid_hours")
+    db.session.execute(delete(WorkingHours).where(WorkingHours.clinician_id == clinician.id))
+    db.session.add_all(
+        WorkingHours(
+            tenant_id=clinician.tenant_id, clinician_id=clinician.id, weekday=day, starts_minute=begin, ends_minute=end
+        )
+        for day, begin, end in wanted
+    )
+    db.session.flush()
+    chain.record(clinician.tenant_id, "clinician", clinician.id, "hours_set", actor=actor)
+
+
+def add_leave(clinician: Clinician, starts_at: datetime, ends_at: datetime, *, actor: str) -> Leave:
+    """Be away; what is booked then stays, and staff see it. The caller commits. Raises Refused."""
+    if ends_at <= starts_at:
+        raise Refused(_("Leave begins before it ends."), code="invalid_leave")
+    leave = Leave(tenant_id=clinician.tenant_id, clinician_id=clinician.id, starts_at=starts_at, ends_at=ends_at)
+    db.session.add(leave)
+    db.session.flush()
+    chain.record(clinician.tenant_id, "clinician", clinician.id, "leave_added", actor=actor)
+    return leave

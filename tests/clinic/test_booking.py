@@ -1,0 +1,445 @@
+"""Patients book a free time themselves: by a proved phone, never two people at once, on the clinic's clock."""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal import fulfilment
+from portal.clinic import appointments, services, timetable
+from portal.clinic.models import Appointment, Booking, Clinician, OccupiedTime, Service
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
+from tests.support.appointments import book as book_by_staff
+from tests.support.clock import later
+from tests.support.daraja import new_phone, receipt
+from tests.support.product import Product
+from tests.support.threads import together
+
+MONDAY_TO_SUNDAY = tuple((day, 8 * 60, 17 * 60) for day in range(7))
+
+
+def offer(product: Product, slug: str = "mlima", **changes: Any) -> str:
+    """A consultation of half an hour with everybody of the clinic, every day from 8 to 17; its id."""
+    tenant_id = product.tenant_id(slug)
+    with product.app.app_context(), transaction():
+        everybody = db.session.query(Clinician).filter_by(tenant_id=tenant_id).all()
+        for one in everybody:
+            services.set_hours(one, MONDAY_TO_SUNDAY, actor="test")
+            one.works_holidays = True
+        terms = {"kinds": ("onsite", "virtual"), "notice_minutes": 0} | changes
+        made = services.create(
+            tenant_id, services.Offer("Consultation", 150_000, 30, **terms), by=everybody, actor="test"
+        )
+        return made.uid
+
+
+def slots(product: Product, service: str, day: date | None = None, **query: Any) -> Any:
+    first = day or clock.nairobi(clock.now()).date() + timedelta(days=1)
+    asked = {"tenant": "mlima", "serviceId": service, "from": first.isoformat(), "to": first.isoformat()} | query
+    return product.client().get("/api/portal/clinic/slots", query_string=asked)
+
+
+def starts(product: Product, service: str, day: date | None = None, **query: Any) -> list[str]:
+    return [one["startsAt"] for one in slots(product, service, day, **query).json["items"]]
+
+
+def begin(product: Product, service: str, starts_at: str, **changes: Any) -> Any:
+    given = {
+        "tenant": "mlima", "serviceId": service, "startsAt": starts_at, "kind": "onsite", "name": "Achieng Otieno",
+        "phone": new_phone(),
+    } | changes  # fmt: skip
+    return product.client().post("/api/portal/clinic/bookings", json=given)
+
+
+def code_sent(product: Product) -> str:
+    """The six digits of the last message."""
+    with product.inside():
+        sent = db.session.query(OutboxItem).filter(OutboxItem.about == "booking").order_by(OutboxItem.id.desc()).first()
+        assert sent is not None
+        found = re.search(r"\b(\d{6})\b", payload_of(sent)["text"])
+        assert found is not None
+        return found.group(1)
+
+
+def confirm(product: Product, booking_id: str, code: str) -> Any:
+    return product.client().post(f"/api/portal/clinic/bookings/{booking_id}/confirm", json={"code": code})
+
+
+def booked(product: Product, service: str, starts_at: str, **changes: Any) -> Any:
+    begun = begin(product, service, starts_at, **changes)
+    assert begun.status_code == 202, begun.text
+    answer = confirm(product, begun.json["bookingId"], code_sent(product))
+    assert answer.status_code == 201, answer.text
+    return answer.json
+
+
+# --- the contract
+
+
+def test_what_is_offered_is_told_with_its_price_and_kinds(product: Product) -> None:
+    service = offer(product)
+    (only,) = product.client().get("/api/portal/clinic/services?tenant=mlima").json["items"]
+    assert only == {
+        "id": service, "name": "Consultation", "durationMinutes": 30, "price": 1500, "kinds": ["onsite", "virtual"],
+    }  # fmt: skip
+    assert product.client().get("/api/portal/clinic/services?tenant=nobody").status_code == 404
+
+
+def test_free_times_are_of_the_clinics_clock_and_working_hours(product: Product) -> None:
+    service = offer(product)
+    day = clock.nairobi(clock.now()).date() + timedelta(days=1)
+    found = slots(product, service, day).json["items"]
+    assert [one["startsAt"] for one in found] == [
+        f"{day}T{hour:02}:{minute:02}:00+03:00" for hour in range(8, 17) for minute in (0, 30)
+    ]
+    assert found[0]["endsAt"] == f"{day}T08:30:00+03:00" and found[0]["clinicianName"] == "Dr Wanjiru"
+    assert found[0]["kinds"] == ["onsite", "virtual"]
+
+
+def test_a_visit_is_booked_with_the_code_that_was_sent_and_waits_for_approval(product: Product) -> None:
+    service = offer(product)
+    when = starts(product, service)[3]
+    made = booked(product, service, when, phone="0712 345 678")
+    assert made["status"] == "pending_approval" and len(made["token"]) >= 32
+    assert when not in starts(product, service)
+    seen = product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json
+    assert datetime.fromisoformat(seen["startsAt"]) == datetime.fromisoformat(when)
+    assert seen["price"] == 1500 and seen["kind"] == "onsite" and seen["durationMinutes"] == 30
+    patient = product.api("brian").get("/api/patients").json["items"][0]
+    assert (patient["name"], patient["phone"]) == ("Achieng Otieno", "254712345678")
+
+
+def test_without_approval_it_can_be_paid_at_once(product: Product) -> None:
+    service = offer(product, needs_approval=False)
+    made = booked(product, service, starts(product, service)[0])
+    assert made["status"] == "approved"
+    assert product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["payUrl"]
+
+
+def test_a_wrong_code_books_nothing_and_five_end_it(product: Product) -> None:
+    service = offer(product)
+    when = starts(product, service)[0]
+    begun = begin(product, service, when).json["bookingId"]
+    right = code_sent(product)
+    wrong = "000000" if right != "000000" else "111111"
+    for _try in range(5):
+        refused = confirm(product, begun, wrong)
+        assert (refused.status_code, refused.json["error"]) == (422, "wrong_code"), refused.text
+    over = confirm(product, begun, right)
+    assert (over.status_code, over.json["error"]) == (409, "code_over")
+    assert when in starts(product, service)
+    with product.inside():
+        assert db.session.query(Appointment).count() == 0
+
+
+def test_a_code_is_over_after_a_quarter_of_an_hour(product: Product) -> None:
+    service = offer(product)
+    begun = begin(product, service, starts(product, service)[5]).json["bookingId"]
+    code = code_sent(product)
+    later(15 * 60 + 1)
+    assert confirm(product, begun, code).json["error"] == "code_over"
+
+
+def test_the_same_code_twice_is_one_visit(product: Product) -> None:
+    service = offer(product)
+    begun = begin(product, service, starts(product, service)[0]).json["bookingId"]
+    code = code_sent(product)
+    first, again = confirm(product, begun, code), confirm(product, begun, code)
+    assert (first.status_code, again.status_code) == (201, 201) and first.json == again.json
+    with product.inside():
+        assert db.session.query(Appointment).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"startsAt": "soon"}, "startsAt"), ({"startsAt": "2020-01-01T09:00:00+03:00"}, "startsAt"),
+        ({"kind": "by post"}, "kind"), ({"name": "   "}, "name"), ({"name": "x" * 10_000}, "name"),
+        ({"phone": "12"}, "phone"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_booking_is_named(product: Product, change: dict[str, Any], field: str) -> None:
+    service = offer(product)
+    refused = begin(product, service, starts(product, service)[0], **change)
+    assert refused.status_code == 422
+    assert field in refused.json["fields"] or refused.json["message"].startswith(field), refused.text
+
+
+def test_a_time_that_is_not_offered_cannot_be_booked(product: Product) -> None:
+    service = offer(product)
+    day = clock.nairobi(clock.now()).date() + timedelta(days=1)
+    for when in (f"{day}T07:30:00+03:00", f"{day}T08:10:00+03:00", f"{day}T17:00:00+03:00"):
+        refused = begin(product, service, when)
+        assert (refused.status_code, refused.json["error"]) == (409, "slot_taken"), when
+
+
+def test_a_phone_gets_five_codes_an_hour(product: Product) -> None:
+    service = offer(product)
+    times = starts(product, service)
+    phone = new_phone()
+    assert [begin(product, service, times[at], phone=phone).status_code for at in range(5)] == [202] * 5
+    refused = begin(product, service, times[5], phone=phone)
+    assert refused.status_code == 429 and 0 < int(refused.headers["Retry-After"]) <= 3_601
+    assert begin(product, service, times[5]).status_code == 202
+
+
+# --- nobody is booked twice (wishes 29 and 30)
+
+
+def test_of_two_patients_who_want_one_time_the_first_code_has_it(product: Product) -> None:
+    service = offer(product)
+    when = starts(product, service)[0]
+    one = begin(product, service, when).json["bookingId"]
+    code_of_one = code_sent(product)
+    other = begin(product, service, when).json["bookingId"]
+    code_of_other = code_sent(product)
+    assert confirm(product, other, code_of_other).status_code == 201
+    late = confirm(product, one, code_of_one)
+    assert (late.status_code, late.json["error"]) == (409, "slot_taken")
+
+
+def test_patients_who_show_their_codes_at_once_never_share_a_time(either_product: Product) -> None:
+    product = either_product
+    service = offer(product)
+    when = starts(product, service)[0]
+    codes = []
+    for _n in range(6):
+        begun = begin(product, service, when).json["bookingId"]
+        codes.append((begun, code_sent(product)))
+    answers = together(
+        product,
+        *[lambda one=one: confirm(product, *one).status_code for one in codes],  # type: ignore[misc]
+    )
+    assert sorted(answers) == [201, 409, 409, 409, 409, 409]
+    with product.inside():
+        assert db.session.query(Appointment).count() == 1
+        assert db.session.query(OccupiedTime).count() == 6, "half an hour is six pieces of five minutes"
+
+
+def test_staff_cannot_book_a_taken_time_but_with_a_reason(product: Product) -> None:
+    made = book_by_staff(product).json
+    begins = datetime.fromisoformat(made["startsAt"])
+    overlapping = (begins + timedelta(minutes=40)).isoformat()
+    refused = book_by_staff(product, startsAt=overlapping)
+    assert (refused.status_code, refused.json["error"]) == (409, "slot_taken")
+    allowed = book_by_staff(product, startsAt=overlapping, overlapReason="An emergency")
+    assert allowed.status_code == 201
+    beside = book_by_staff(product, startsAt=(begins + timedelta(minutes=46)).isoformat())
+    assert beside.status_code in (201, 409)
+
+
+@pytest.mark.parametrize("ending", ["decline", "cancel"])
+def test_a_visit_that_ends_gives_its_time_back(product: Product, ending: str) -> None:
+    service = offer(product)
+    when = starts(product, service)[2]
+    made = booked(product, service, when)
+    assert product.api("wanjiru").post(f"/api/appointments/{made['appointmentId']}/{ending}").status_code == 200
+    assert when in starts(product, service)
+
+
+def test_a_moved_visit_takes_its_new_time_and_gives_the_old_one_back(product: Product) -> None:
+    service = offer(product)
+    first, second, third = starts(product, service)[:3]
+    made = booked(product, service, first)
+    booked(product, service, third)
+    path = f"/api/appointments/{made['appointmentId']}/reschedule"
+    refused = product.api("brian").post(path, json={"startsAt": third})
+    assert (refused.status_code, refused.json["error"]) == (409, "slot_taken")
+    assert first not in starts(product, service), "what was refused changed nothing"
+    moved = product.api("brian").post(path, json={"startsAt": second})
+    assert moved.status_code == 200
+    assert datetime.fromisoformat(moved.json["startsAt"]) == datetime.fromisoformat(second)
+    assert first in starts(product, service) and second not in starts(product, service)
+
+
+def test_a_paid_visit_that_is_moved_stays_paid(product: Product) -> None:
+    service = offer(product, needs_approval=False)
+    first, second = starts(product, service)[:2]
+    made = booked(product, service, first)
+    pay(product, made["appointmentId"])
+    path = f"/api/appointments/{made['appointmentId']}/reschedule"
+    moved = product.api("brian").post(path, json={"startsAt": second}).json
+    assert (moved["status"], moved["amountDue"]) == ("confirmed", 0)
+
+
+def pay(product: Product, appointment: str) -> None:
+    token = product.api("brian").get(f"/api/appointments/{appointment}").json["paymentId"]
+    product.callback(product.pushed(token), receipt=receipt(77))
+    product.work()
+
+
+# --- the deadline
+
+
+def test_an_approved_visit_that_is_not_paid_in_time_gives_its_time_to_others(either_product: Product) -> None:
+    product = either_product
+    service = offer(product, needs_approval=False, hold_minutes=30)
+    when = starts(product, service)[4]
+    made = booked(product, service, when)
+    later(29 * 60)
+    run(product)
+    assert when not in starts(product, service)
+    later(2 * 60)
+    run(product)
+    seen = product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json
+    assert (seen["status"], seen["amountDue"], seen["payUrl"]) == ("cancelled", 0, None)
+    assert when in starts(product, service)
+    with product.inside():
+        told = [payload_of(one)["text"] for one in db.session.query(OutboxItem).filter_by(about="appointment")]
+    assert any("not paid in time" in text for text in told)
+
+
+def test_while_a_prompt_may_still_bring_the_money_the_time_waits(product: Product) -> None:
+    service = offer(product, needs_approval=False, hold_minutes=30)
+    when = starts(product, service)[4]
+    made = booked(product, service, when)
+    token = product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["paymentId"]
+    later(29 * 60)
+    push = product.pushed(token)
+    later(2 * 60)
+    run(product)
+    assert when not in starts(product, service)
+    product.callback(push, receipt=receipt(5))
+    product.work()
+    assert product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["status"] == "confirmed"
+    later(60 * 60)
+    run(product)
+    assert product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["status"] == "confirmed"
+
+
+def run(product: Product) -> None:
+    with product.app.app_context():
+        appointments.release_unpaid()
+        db.session.remove()
+
+
+def test_one_visit_that_cannot_be_released_holds_up_no_other(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = offer(product, needs_approval=False, hold_minutes=30)
+    first, second = starts(product, service)[:2]
+    stuck, _other = booked(product, service, first), booked(product, service, second)
+    released = appointments._release
+
+    def fails_for_the_first(appointment_id: int) -> None:
+        if db.session.get_one(Appointment, appointment_id).uid == stuck["appointmentId"]:
+            raise RuntimeError("broken")
+        released(appointment_id)
+
+    monkeypatch.setattr(appointments, "_release", fails_for_the_first)
+    later(31 * 60)
+    run(product)
+    found = starts(product, service)
+    assert second in found and first not in found
+
+
+# --- hours, leave, holidays, notice
+
+
+def service_of(product: Product, uid: str) -> Service:
+    return db.session.query(Service).filter_by(uid=uid).one()
+
+
+def test_leave_and_public_holidays_have_no_free_times(product: Product) -> None:
+    service = offer(product)
+    day = clock.nairobi(clock.now()).date() + timedelta(days=3)
+    with product.app.app_context(), transaction():
+        (one,) = db.session.query(Clinician).filter_by(tenant_id=product.tenant_id()).all()
+        noon = datetime.combine(day, datetime.min.time(), clock.NAIROBI) + timedelta(hours=12)
+        services.add_leave(one, noon, noon + timedelta(hours=2), actor="test")
+    hours = {one[11:16] for one in starts(product, service, day)}
+    assert "11:30" in hours and "14:00" in hours
+    assert hours.isdisjoint({"12:00", "12:30", "13:00", "13:30"})
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [(date(2026, 12, 12), True), (date(2026, 12, 25), True), (date(2026, 6, 1), True), (date(2026, 12, 11), False)],
+)
+def test_kenyas_public_holidays_are_known(day: date, expected: bool) -> None:
+    """Jamhuri, Christmas and Madaraka Day."""
+    assert timetable.is_holiday(day) is expected
+
+
+def test_who_does_not_work_on_holidays_has_no_free_time_then(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = offer(product)
+    with product.app.app_context(), transaction():
+        db.session.query(Clinician).update({"works_holidays": False})
+    day = clock.nairobi(clock.now()).date() + timedelta(days=2)
+    monkeypatch.setattr(timetable, "is_holiday", lambda asked: asked == day)
+    assert starts(product, service, day) == []
+    assert starts(product, service, day + timedelta(days=1)) != []
+
+
+def test_notice_horizon_and_buffer_are_kept(product: Product) -> None:
+    service = offer(product, notice_minutes=24 * 60, horizon_days=5, buffer_minutes=15)
+    today = clock.nairobi(clock.now()).date()
+    assert starts(product, service, today) == []
+    assert starts(product, service, today + timedelta(days=6)) == []
+    day = today + timedelta(days=3)
+    booked(product, service, f"{day}T10:00:00+03:00")
+    hours = [one[11:16] for one in starts(product, service, day)]
+    assert "10:00" not in hours and "10:30" not in hours and "09:30" not in hours and "11:00" in hours
+
+
+@pytest.mark.parametrize("query", [{"from": "soon"}, {"to": "2020-01-01"}, {"to": "2099-01-01"}])
+def test_days_that_are_none_or_too_many_are_named(product: Product, query: dict[str, str]) -> None:
+    refused = slots(product, offer(product), **query)
+    assert refused.status_code == 422 and set(refused.json["fields"]) <= {"from", "to"}
+
+
+@given(minute=st.integers(0, 1439), minutes=st.integers(5, 600))
+def test_the_pieces_of_a_visit_cover_it_and_nothing_more(minute: int, minutes: int) -> None:
+    begins = datetime(2026, 11, 23, tzinfo=clock.NAIROBI) + timedelta(minutes=minute)
+    found = timetable.pieces(begins, minutes)
+    assert found[0] <= begins < found[0] + timedelta(minutes=5)
+    assert found[-1] < begins + timedelta(minutes=minutes) <= found[-1] + timedelta(minutes=5)
+    assert all(after - before == timedelta(minutes=5) for before, after in zip(found, found[1:], strict=False))
+    assert all(one.minute % 5 == 0 for one in found)
+
+
+# --- after the visit, and what was told
+
+
+def test_a_confirmed_visit_is_completed_or_missed_once(product: Product) -> None:
+    service = offer(product, needs_approval=False)
+    first, second = starts(product, service)[:2]
+    came, missed = booked(product, service, first), booked(product, service, second)
+    refused = product.api("brian").post(f"/api/appointments/{came['appointmentId']}/complete")
+    assert refused.status_code == 409, "not paid yet"
+    for made in (came, missed):
+        token = product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["paymentId"]
+        product.callback(product.pushed(token), receipt=receipt(200 + (made is missed)))
+        product.work()
+    done = product.api("wanjiru").post(f"/api/appointments/{came['appointmentId']}/complete")
+    assert (done.status_code, done.json["status"]) == (200, "completed")
+    gone = product.api("brian").post(f"/api/appointments/{missed['appointmentId']}/no-show")
+    assert (gone.status_code, gone.json["status"]) == (200, "no_show")
+    assert product.api("brian").post(f"/api/appointments/{missed['appointmentId']}/complete").status_code == 409
+
+
+def test_what_patients_were_told_is_listed_with_masked_numbers(product: Product) -> None:
+    service = offer(product)
+    booked(product, service, starts(product, service)[0], phone="0712345678")
+    answer = product.api("brian").get("/api/notifications")
+    (only,) = answer.json["items"]
+    assert only["channel"] == "sms" and only["kind"] == "booking_code" and only["to"] == "********5678"
+    assert only["state"] in ("waiting", "sent", "skipped") and only["cost"] is None
+    assert "712345678" not in answer.text
+    assert product.api("chege", slug="bahari").get("/api/notifications").json["items"] == []
+
+
+def test_a_family_that_shares_a_phone_is_told_apart_by_name(product: Product) -> None:
+    service = offer(product)
+    times, phone = starts(product, service), new_phone()
+    for at, name in enumerate(("Achieng Otieno", "Baraka Otieno", "achieng  otieno")):
+        booked(product, service, times[at], phone=phone, name=name)
+    with product.inside():
+        of_visits = [one.patient_id for one in db.session.query(Appointment).order_by(Appointment.id)]
+        assert of_visits[0] == of_visits[2] != of_visits[1]
+        assert db.session.query(Booking).filter(Booking.appointment_id.is_(None)).count() == 0
+        fulfilment.deliver_paid()
