@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "services",
     "phone_codes",
     "sites",
     "outages",
@@ -25,6 +26,9 @@ TABLES = (  # in the order in which they point at each other
     "audit_chain_heads",
     "audit_entries",
     "clinicians",
+    "leaves",
+    "working_hours",
+    "clinician_services",
     "counters",
     "customers",
     "gateways",
@@ -53,6 +57,8 @@ TABLES = (  # in the order in which they point at each other
     "access_sessions",
     "device_sign_ins",
     "appointments",
+    "bookings",
+    "occupied_times",
     "inbox",
     "invoice_lines",
     "transactions",
@@ -218,6 +224,33 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "services",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("kinds", sa.String(length=20), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
+        sa.Column("duration_minutes", sa.Integer(), nullable=False),
+        sa.Column("step_minutes", sa.Integer(), nullable=False),
+        sa.Column("buffer_minutes", sa.Integer(), nullable=False),
+        sa.Column("notice_minutes", sa.Integer(), nullable=False),
+        sa.Column("horizon_days", sa.Integer(), nullable=False),
+        sa.Column("hold_minutes", sa.Integer(), nullable=False),
+        sa.Column("cancel_hours", sa.Integer(), nullable=False),
+        sa.Column("needs_approval", sa.Boolean(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("duration_minutes > 0", name=op.f("ck_services_duration_positive")),
+        sa.CheckConstraint("price_cents > 0", name=op.f("ck_services_price_positive")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_services_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
+        sa.UniqueConstraint("uid", name=op.f("uq_services_uid")),
+    )
+    op.create_index("ix_services_tenant_id", "services", ["tenant_id", "id"], unique=False)
+
     op.create_table(
         "phone_codes",
         sa.Column("purpose", sa.String(length=20), nullable=False),
@@ -464,6 +497,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=80), nullable=False),
         sa.Column("title", sa.String(length=80), nullable=False),
         sa.Column("fee_cents", sa.BigInteger(), nullable=False),
+        sa.Column("works_holidays", sa.Boolean(), nullable=False),
+        sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -472,8 +507,56 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clinicians")),
         sa.UniqueConstraint("uid", name=op.f("uq_clinicians_uid")),
     )
-    with op.batch_alter_table("clinicians", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_clinicians_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index("ix_clinicians_tenant_id", "clinicians", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "leaves",
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("starts_at < ends_at", name=op.f("ck_leaves_not_empty")),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_leaves_clinician_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_leaves_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_leaves")),
+    )
+    op.create_index("ix_leaves_clinician", "leaves", ["clinician_id", "ends_at"], unique=False)
+
+    op.create_table(
+        "working_hours",
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("weekday", sa.Integer(), nullable=False),
+        sa.Column("starts_minute", sa.Integer(), nullable=False),
+        sa.Column("ends_minute", sa.Integer(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "starts_minute >= 0 AND starts_minute < ends_minute AND ends_minute <= 1440",
+            name=op.f("ck_working_hours_minutes"),
+        ),
+        sa.CheckConstraint("weekday BETWEEN 0 AND 6", name=op.f("ck_working_hours_weekday")),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_working_hours_clinician_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_working_hours_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_working_hours")),
+    )
+    op.create_index("ix_working_hours_clinician", "working_hours", ["clinician_id", "weekday"], unique=False)
+
+    op.create_table(
+        "clinician_services",
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_clinician_services_clinician_id")),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_clinician_services_service_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_clinician_services_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clinician_services")),
+        sa.UniqueConstraint("clinician_id", "service_id", name=op.f("uq_clinician_services_clinician_id_service_id")),
+    )
+    op.create_index(op.f("ix_clinician_services_service_id"), "clinician_services", ["service_id"], unique=False)
 
     op.create_table(
         "counters",
@@ -667,6 +750,8 @@ def upgrade() -> None:
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("about", sa.String(length=20), nullable=False),
+        sa.Column("cost_cents", sa.Integer(), nullable=True),
         sa.Column("provider_id", sa.String(length=100), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -676,21 +761,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_outbox_tenant_id_key")),
     )
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_outbox_dead",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'dead'"),
-            postgresql_where=sa.text("state = 'dead'"),
-        )
-        batch_op.create_index(
-            "ix_outbox_due",
-            ["next_at"],
-            unique=False,
-            sqlite_where=sa.text("state = 'new'"),
-            postgresql_where=sa.text("state = 'new'"),
-        )
+    op.create_index(
+        "ix_outbox_dead",
+        "outbox",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'dead'"),
+        postgresql_where=sa.text("state = 'dead'"),
+    )
+    op.create_index(
+        "ix_outbox_due",
+        "outbox",
+        ["next_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'new'"),
+        postgresql_where=sa.text("state = 'new'"),
+    )
+    op.create_index(
+        "ix_outbox_listed",
+        "outbox",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("about <> 'access'"),
+        postgresql_where=sa.text("about <> 'access'"),
+    )
 
     op.create_table(
         "packages",
@@ -1365,6 +1459,11 @@ def upgrade() -> None:
         sa.Column("invoice_number", sa.String(length=20), nullable=False),
         sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("pay_by", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("buffer_minutes", sa.Integer(), nullable=False),
+        sa.Column("overlap_why", sa.String(length=200), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -1372,25 +1471,79 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_appointments_clinician_id")),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_appointments_invoice_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_appointments_patient_id")),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_appointments_service_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_appointments_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_appointments")),
         sa.UniqueConstraint("invoice_id", name=op.f("uq_appointments_invoice_id")),
         sa.UniqueConstraint("join_token", name=op.f("uq_appointments_join_token")),
         sa.UniqueConstraint("tenant_id", "invoice_number", name=op.f("uq_appointments_tenant_id_invoice_number")),
+        sa.UniqueConstraint("token", name=op.f("uq_appointments_token")),
         sa.UniqueConstraint("uid", name=op.f("uq_appointments_uid")),
     )
-    with op.batch_alter_table("appointments", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_appointments_clinician_id"), ["clinician_id"], unique=False)
-        batch_op.create_index(
-            "ix_appointments_cancelled",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("status = 'cancelled'"),
-            postgresql_where=sa.text("status = 'cancelled'"),
-        )
-        batch_op.create_index("ix_appointments_day", ["tenant_id", "starts_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_appointments_patient_id"), ["patient_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_appointments_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_appointments_cancelled",
+        "appointments",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'cancelled'"),
+        postgresql_where=sa.text("status = 'cancelled'"),
+    )
+    op.create_index(op.f("ix_appointments_clinician_id"), "appointments", ["clinician_id"], unique=False)
+    op.create_index("ix_appointments_day", "appointments", ["tenant_id", "starts_at"], unique=False)
+    op.create_index(op.f("ix_appointments_patient_id"), "appointments", ["patient_id"], unique=False)
+    op.create_index(
+        "ix_appointments_release",
+        "appointments",
+        ["pay_by"],
+        unique=False,
+        sqlite_where=sa.text("status = 'approved' AND pay_by IS NOT NULL"),
+        postgresql_where=sa.text("status = 'approved' AND pay_by IS NOT NULL"),
+    )
+    op.create_index("ix_appointments_tenant_id", "appointments", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "bookings",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name_sealed", sa.Text(), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=False),
+        sa.Column("phone_hash", sa.String(length=64), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("wrong_codes", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_bookings_appointment_id")),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_bookings_clinician_id")),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_bookings_service_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_bookings_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bookings")),
+        sa.UniqueConstraint("appointment_id", name=op.f("uq_bookings_appointment_id")),
+        sa.UniqueConstraint("uid", name=op.f("uq_bookings_uid")),
+    )
+    op.create_index("ix_bookings_phone", "bookings", ["tenant_id", "phone_hash", "created_at"], unique=False)
+    op.create_index("ix_bookings_recent", "bookings", ["tenant_id", "created_at"], unique=False)
+
+    op.create_table(
+        "occupied_times",
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_occupied_times_appointment_id")),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_occupied_times_clinician_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_occupied_times_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_occupied_times")),
+        sa.UniqueConstraint("clinician_id", "starts_at", name=op.f("uq_occupied_times_clinician_id_starts_at")),
+    )
+    op.create_index(op.f("ix_occupied_times_appointment_id"), "occupied_times", ["appointment_id"], unique=False)
 
     op.create_table(
         "inbox",

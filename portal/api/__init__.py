@@ -16,6 +16,7 @@ from portal.api import (
     gateway_operations,
     gateways,
     manual,
+    notifications,
     openapi,
     orders,
     packages,
@@ -43,6 +44,7 @@ for _module in (
     transactions,
     clinic,
     bookings,
+    notifications,
     openapi,
 ):
     _module.register_routes(router)

@@ -403,6 +403,15 @@ COMPONENTS: dict[str, Schema] = {
         overlapReason=TEXT | {"description": "Why it is booked beside another one; else a taken time is refused."},
         optional=("overlapReason",),
     ),
+    "Notification": thing(
+        id=TEXT,
+        channel=words("sms", "email"),
+        to=MASKED,
+        kind=TEXT | {"description": "What it tells, such as appointment_approved."},
+        state=words("waiting", "sent", "skipped", "failed"),
+        sentAt=maybe(TIME),
+        cost=maybe(KES),
+    ),
     "NewTime": thing(startsAt=TIME),
     "Service": thing(
         id=TEXT,
@@ -502,6 +511,9 @@ COMPONENTS: dict[str, Schema] = {
 
 FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 PARAMETERS: dict[str, Schema] = {
+    "serviceId": TEXT,
+    "clinicianId": TEXT | {"description": "One clinician; else whoever is free."},
+    "kind": words("onsite", "virtual"),
     "cursor": TEXT | {"description": "The `nextCursor` of the page before."},
     "tenant": TEXT | {"description": "The business's short name."},
     "paymentId": TEXT | {"description": "The whole answer is for who holds it."},

@@ -83,7 +83,7 @@ class ClinicianService(TenantOwned, Model, is_paged=False):
 
 
 class WorkingHours(TenantOwned, Model, is_paged=False):
-    """When a clinician works, week by week, on the clinic's clock. weekday: 0 is Monday; minutes count from midnight."""
+    """When a clinician works, week by week, on the clinic's clock. weekday: 0 is Monday; minutes are from midnight."""
 
     __tablename__ = "working_hours"
     __table_args__ = (

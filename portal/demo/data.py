@@ -1,14 +1,16 @@
 """The demonstration's tenants, people, packages and invoices. Never loaded outside `portal demo`."""
 
 import urllib.request
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from flask import current_app, url_for
 from sqlalchemy import func, select
 
-from portal.clinic import appointments, invoices, people
+from portal.clinic import appointments, invoices, people, services
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
+from portal.clinic.timetable import SlotTaken
 from portal.gateways import c2b_registration, settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
@@ -55,6 +57,11 @@ ROUTER = {
     "apiPassword": "mawingu-router",
 }
 CAFE = "Mawingu café"
+SERVICES = (  # name, KES, minutes, kinds, whether a clinician decides on each booking, whose
+    ("Consultation", 1_500, 30, ("onsite", "virtual"), True, ("General practice", "Paediatrics")),
+    ("Follow-up visit", 800, 20, ("onsite", "virtual"), False, ("General practice",)),
+    ("Child health visit", 1_000, 30, ("onsite",), False, ("Paediatrics",)),
+)
 PATIENT_PHONE = "0712345678"
 
 
@@ -158,6 +165,20 @@ def _create() -> None:
         )
     )
     db.session.flush()
+    _offer_services(upendo)
+
+
+def _offer_services(clinic: Tenant) -> None:
+    """What can be booked: every day, so that whoever tries it on a Sunday finds a free time."""
+    by_name = {one.title: one for one in people.clinicians(clinic.id)}
+    for one in by_name.values():
+        one.works_holidays = True
+        services.set_hours(one, [(day, 8 * 60, 18 * 60) for day in range(7)], actor="demo")
+    for name, price, minutes, kinds, needs_approval, titles in SERVICES:
+        offer = services.Offer(
+            name, price * money.CENTS, minutes, kinds=kinds, step_minutes=minutes, needs_approval=needs_approval
+        )
+        services.create(clinic.id, offer, by=[by_name[title] for title in titles], actor="demo")
 
 
 def _keep_something_to_pay() -> None:
@@ -184,12 +205,13 @@ def _keep_something_to_pay() -> None:
         )
         if db.session.scalar(is_there):
             continue
-        booked = appointments.book(
-            clinic, patient=patient, clinician=clinician, kind=kind, duration_minutes=45, actor="demo",
-            price_cents=price * money.CENTS, starts_at=soon + timedelta(hours=hours),
-        )  # fmt: skip
-        if is_approved:
-            appointments.approve(clinic, booked, actor="demo", pay_url_of=pay_url)
+        with suppress(SlotTaken), db.session.begin_nested():  # somebody who tries the demonstration may have it
+            booked = appointments.book(
+                clinic, patient=patient, clinician=clinician, kind=kind, duration_minutes=45, actor="demo",
+                price_cents=price * money.CENTS, starts_at=soon + timedelta(hours=hours),
+            )  # fmt: skip
+            if is_approved:
+                appointments.approve(clinic, booked, actor="demo", pay_url_of=pay_url)
     bills = (
         select(func.count(Invoice.id))
         .join(Payment)

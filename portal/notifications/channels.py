@@ -4,8 +4,10 @@ An error says whether another try can help. Nothing here opens a transaction or 
 Source: Africa's Talking's messaging documentation (form fields, status codes), RFC 5321.
 """
 
+import math
 import smtplib
 import ssl
+from decimal import Decimal, InvalidOperation
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
@@ -14,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from portal.kernel.config import Config
-from portal.outbox.carriers import CannotCarry, NothingToCarryWith
+from portal.outbox.carriers import CannotCarry, Carried, NothingToCarryWith
 
 TIMEOUT_S = 10
 _SENT = {100, 101, 102}
@@ -28,7 +30,7 @@ _WORTH_A_RETRY = {
 _OF_THE_MESSAGE = {400, 413, 422}  # answers of HTTP that the same message would get again
 
 
-def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
+def send_email(config: Config, key: str, payload: dict[str, Any]) -> Carried:
     """Send one message; its Message-ID. The same key makes the same id, so a doubled one can be told."""
     if not config.smtp_url:
         raise NothingToCarryWith("No mail server is configured (SMTP_URL).")
@@ -64,7 +66,7 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> str:
         raise CannotCarry(f"The mail server said {error.smtp_code}.", is_permanent=False) from error
     except (smtplib.SMTPException, OSError) as error:
         raise CannotCarry(f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False) from error
-    return str(message["Message-ID"])
+    return Carried(str(message["Message-ID"]))
 
 
 def _encrypt(connection: smtplib.SMTP, *, has_password: bool) -> None:
@@ -79,8 +81,8 @@ def _encrypt(connection: smtplib.SMTP, *, has_password: bool) -> None:
         )
 
 
-def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
-    """Send one text message; the provider's id."""
+def send_sms(config: Config, key: str, payload: dict[str, Any]) -> Carried:
+    """Send one text message; the provider's id, and what it cost."""
     if not (config.sms_api_key and config.sms_username):
         raise NothingToCarryWith("No SMS account is configured (AT_USERNAME and AT_API_KEY).")
     form = {
@@ -113,4 +115,13 @@ def send_sms(config: Config, key: str, payload: dict[str, Any]) -> str:
         raise CannotCarry("The SMS provider's answer cannot be read.", is_permanent=True) from None
     if code not in _SENT:
         raise CannotCarry(f"The SMS provider refused it with {code}.", is_permanent=code not in _WORTH_A_RETRY)
-    return message_id
+    return Carried(message_id, _cents(recipient.get("cost")))
+
+
+def _cents(cost: object) -> int | None:
+    """Cents of `KES 0.8000`, or None for what is no such price."""
+    currency, _, amount = str(cost or "").partition(" ")
+    try:
+        return math.ceil(Decimal(amount) * 100) if currency == "KES" else None
+    except (InvalidOperation, ValueError, OverflowError):
+        return None

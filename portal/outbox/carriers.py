@@ -1,6 +1,16 @@
-"""What a carrier of effects may answer beside the provider's id: that it could not, and whether to try later."""
+"""What a carrier of effects answers: the provider's id and price, or that it could not, and whether to try later."""
+
+from dataclasses import dataclass
 
 from portal.kernel.errors import PortalError
+
+
+@dataclass(frozen=True)
+class Carried:
+    """It went. provider_id: the provider's name for it; cost_cents: what it cost, where the provider says."""
+
+    provider_id: str
+    cost_cents: int | None = None
 
 
 class CannotCarry(PortalError):

@@ -13,7 +13,7 @@ from portal.outbox.carriers import CannotCarry, NothingToCarryWith
 from portal.outbox.models import OUTBOX, TO_CARRY, OutboxItem, OutboxState
 from portal.outbox.write import payload_of
 
-# Each takes (config, key, payload) and returns the provider's id; they stand above this floor, hence by name.
+# Each takes (config, key, payload) and returns `Carried`; they stand above this floor, hence by name.
 CARRIERS = {
     "email": "portal.notifications.channels.send_email",
     "kick": "portal.hotspot.passes.devices.carry_kick",
@@ -57,7 +57,7 @@ def deliver(item_id: int) -> None:
     try:
         payload = payload_of(item)
         db.session.remove()
-        provider_id = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
+        carried = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
     except NothingToCarryWith as error:
         _record(item_id, OutboxState.SKIPPED, error=str(error))
         return
@@ -72,7 +72,8 @@ def deliver(item_id: int) -> None:
             next_at=clock.now() + pause,
         )
         return
-    _record(item_id, OutboxState.DONE, provider_id=provider_id, done_at=clock.now())
+    told = {"provider_id": carried.provider_id[:100], "cost_cents": carried.cost_cents}
+    _record(item_id, OutboxState.DONE, done_at=clock.now(), **told)
 
 
 def _record(item_id: int, state: OutboxState, *, error: str = "", **columns: object) -> None:

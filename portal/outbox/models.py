@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import String, UniqueConstraint
+from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import clock, vault
@@ -33,8 +33,14 @@ MESSAGE_DEAD = Due("outbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
 TO_CARRY = Due("outbox", "next_at", ("state = 'new'",))
 
 
+_LISTED = text("about <> 'access'")
+
+
 class OutboxItem(TenantOwned, Model, is_paged=False):
-    """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON."""
+    """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON.
+
+    about: what the message speaks of, such as appointment: the key's second part. cost_cents: what the provider took.
+    """
 
     __tablename__ = "outbox"
     GRAPH = OUTBOX
@@ -42,6 +48,8 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
         UniqueConstraint("tenant_id", "key"),
         MESSAGE_DEAD.index("ix_outbox_dead"),
         TO_CARRY.index("ix_outbox_due"),
+        # the lists of a clinic; a hotspot's messages, by far the most, are not in it
+        Index("ix_outbox_listed", "tenant_id", "id", sqlite_where=_LISTED, postgresql_where=_LISTED),
     )
 
     kind: Mapped[str] = mapped_column(String(20))  # sms, email
@@ -52,5 +60,7 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
     next_at: Mapped[datetime] = mapped_column(default=clock.now)
     expires_at: Mapped[datetime | None]
     last_error: Mapped[str] = mapped_column(String(300), default="")
+    about: Mapped[str] = mapped_column(String(20), default="")
+    cost_cents: Mapped[int | None]
     provider_id: Mapped[str] = mapped_column(String(100), default="")
     done_at: Mapped[datetime | None]

@@ -27,6 +27,7 @@ def columns_of(
         "tenant_id": tenant_id,
         "kind": kind,
         "key": key,
+        "about": key.split("/")[1][:20] if "/" in key else "",
         "payload_sealed": vault.seal(json.dumps(payload), context=vault.context(vault.OUTBOX, tenant_id)),
         "expires_at": expires_at,
         "created_at": now,

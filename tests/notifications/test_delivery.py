@@ -14,6 +14,7 @@ from portal.kernel.config import Config
 from portal.kernel.db import db, transaction
 from portal.notifications import channels, tell
 from portal.outbox import deliver
+from portal.outbox.carriers import Carried
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from portal.processes import scheduler
@@ -278,12 +279,12 @@ class Carrier:
         monkeypatch.setitem(deliver.CARRIERS, "email", "carrier")
         monkeypatch.setattr(deliver, "import_attribute", lambda _name: self)
 
-    def __call__(self, _config: object, key: str, _payload: object) -> str:
+    def __call__(self, _config: object, key: str, _payload: object) -> Carried:
         self.brought.append(key)
         self.meanwhile()
         if self.fails_with is not None:
             raise self.fails_with
-        return "id-1"
+        return Carried("id-1")
 
 
 def carry(product: Product) -> None:

@@ -61,7 +61,7 @@ def test_the_products_own_carrier_is_understood(daraja: Daraja, tmp_path, sqlite
     with responses.RequestsMock() as wire:
         wire.add_callback("POST", "http://simulator.test/version1/messaging", callback=carry)
         sent = channels.send_sms(config, "k", {"to": "254712345600", "text": "Habari"})
-    assert sent.startswith("ATXid_")
+    assert sent.provider_id.startswith("ATXid_") and sent.cost_cents == 80
     assert [one["text"] for one in daraja.handset()["messages"]] == ["Habari"]
 
 

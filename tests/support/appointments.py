@@ -1,5 +1,6 @@
 """Appointments at the clinic."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -7,8 +8,12 @@ from portal.kernel import clock
 from tests.support.daraja import new_phone
 from tests.support.product import Product
 
+_visits: Counter[int] = Counter()  # each has a time of its own: a clinician sees one patient at a time
+
 
 def book(product: Product, kind: str = "virtual", price: Any = 1_500, **changes: Any) -> Any:
+    before = _visits[id(product)]
+    _visits[id(product)] += 1
     api = product.api("brian")
     patient = api.post(
         "/api/patients", json={"name": "Achieng", "phone": new_phone(), "email": "achieng@example.com"}
@@ -18,7 +23,7 @@ def book(product: Product, kind: str = "virtual", price: Any = 1_500, **changes:
         "patientId": patient["id"],
         "clinicianId": clinician["id"],
         "kind": kind,
-        "startsAt": (clock.now() + timedelta(days=2)).isoformat(),
+        "startsAt": (clock.now() + timedelta(days=2, minutes=50 * before)).isoformat(),
         "durationMinutes": 45,
         "price": price,
     }

@@ -14,7 +14,10 @@ ARC       POST   /api/appointments
 ARC       GET    /api/appointments/<uid>
 ARC       POST   /api/appointments/<uid>/approve
 ARC       POST   /api/appointments/<uid>/cancel
+ARC       POST   /api/appointments/<uid>/complete
 ARC       POST   /api/appointments/<uid>/decline
+ARC       POST   /api/appointments/<uid>/no-show
+ARC       POST   /api/appointments/<uid>/reschedule
 AB        GET    /api/audit
 ARC       GET    /api/clinicians
 ARCBK     GET    /api/customers
@@ -33,6 +36,7 @@ ARCBPK    GET    /api/mpesa/order/<path:order_id>
 ARCBPK    GET    /api/mpesa/query/<checkout_request_id>
 ARCBPK    GET    /api/mpesa/status/<appointment_id>
 A         POST   /api/mpesa/test-connection
+ARC       GET    /api/notifications
 A         GET    /api/packages
 A         POST   /api/packages
 A         DELETE /api/packages/<uid>
