@@ -4,7 +4,7 @@ import secrets
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.web.fields import PhoneField
@@ -32,6 +32,8 @@ class BuyForm(PayForm):
     """A package and a phone."""
 
     package = RadioField(_l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))])
+    starts_now = BooleanField(_l("Start it now. What runs goes on after it, with all that is left."))
+    gift_phone = PhoneField(_l("Whose number it is for"), [Optional()])
 
 
 class HandForm(PayerForm):
@@ -78,4 +80,4 @@ class CodeForm(PayerForm):
     """A code that opens the internet."""
 
     code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40, message=_TOO_LONG)])
-    password = StringField(_l("Password"), [Optional(), Length(max=40, message=_TOO_LONG)])
+    password = StringField(_l("Password, if your SMS has one"), [Optional(), Length(max=40, message=_TOO_LONG)])

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select
 
 from portal.fulfilment import Bought, bought, receipts_of
 from portal.hotspot import access
-from portal.hotspot.passes import standing
+from portal.hotspot.routers import connection
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.money import format_kes
@@ -30,6 +30,7 @@ _VERSION = select(Payment.id, Payment.version, Payment.pushed_at).where(Payment.
 RESEND_HINT_AFTER_S, BY_HAND_AFTER_S = 20, 40  # no prompt: what the phone can do, then M-Pesa's own menu
 OPENS_IN_S = 5  # time to read the code before the router takes the page away
 OPENS_WITHIN = timedelta(minutes=3)  # of its opening; who comes back later presses the button
+CONNECTING_EVERY_S = 2
 PROMISED_EVERY_S = 10  # a page that says how to pay by hand promises to show the payment when it has arrived
 
 
@@ -42,10 +43,18 @@ def payment_view(payment: Payment) -> dict[str, Any]:
     msisdn = _phone(payment, stands.push)
     by_hand = _by_hand(payment)
     is_promised = by_hand is not None and stands.word in ("ready", "not_paid")
+    is_paid = stands.status in ("paid", "partially_refunded") or stands.is_open_unverified
+    shown = _bought(payment, given, is_paid=is_paid)
     return {
         "page_title": f"{said(stands.headline)} · {payment.tenant.name}",
         "token": payment.token,
-        "poll_url": url_for("pay.poll", token=payment.token, v=_shown_as(payment.version, payment.pushed_at)),
+        "poll_url": url_for(
+            "pay.poll",
+            token=payment.token,
+            v="connecting"  # not the payment's row tells of it: each poll looks anew
+            if shown is not None and shown.get("is_connecting")
+            else _shown_as(payment.version, payment.pushed_at),
+        ),
         "retry_url": url_for("pay.push", token=payment.token),
         "word": stands.word,
         "headline": said(stands.headline),
@@ -59,7 +68,7 @@ def payment_view(payment: Payment) -> dict[str, Any]:
         "business": _business(payment),
         "test_mode": payment.is_sandbox,
         "steps": _steps(stands, given.kind),
-        "poll_after_s": status.poll_after_s(phase) if stands.is_settling else PROMISED_EVERY_S if is_promised else None,
+        "poll_after_s": _poll_after_s(stands, phase, is_promised=is_promised, given=shown),
         "is_settling": stands.is_settling,
         "version": payment.version,
         "can_retry": stands.can_retry,
@@ -68,14 +77,21 @@ def payment_view(payment: Payment) -> dict[str, Any]:
         "hand_hint": _is_waiting_long(payment, stands, BY_HAND_AFTER_S),
         "surplus_cents": _surplus(payment),
         "refunds": _refunds(payment),
-        "bought": _bought(
-            payment,
-            given,
-            is_paid=stands.status in ("paid", "partially_refunded") or stands.is_open_unverified,
-        ),
+        "bought": shown,
         "receipt_url": url_for("pay.receipt", token=payment.token) if payment.state == PaymentState.PAID else None,
         "by_hand": by_hand,
     }
+
+
+def _poll_after_s(
+    stands: status.Standing, phase: int, *, is_promised: bool, given: dict[str, Any] | None
+) -> int | None:
+    """Seconds until the page asks again; None once nothing changes by itself."""
+    if stands.is_settling:
+        return status.poll_after_s(phase)
+    if given is not None and given.get("is_connecting"):
+        return CONNECTING_EVERY_S
+    return PROMISED_EVERY_S if is_promised else None
 
 
 def _phone(payment: Payment, push: Push | None) -> str | None:
@@ -182,9 +198,9 @@ def _access(given: Bought) -> dict[str, Any]:
             "method": "post",
             "fields": login_fields(grant.username, password, purchase),
         }
-    left = standing.left_of(standing.leader_of(grant))
-    is_online = left is not None and left.is_online
+    connects = connection.stands(grant)
     is_new = clock.now() - grant.created_at < OPENS_WITHIN
+    is_connecting = is_new and grant.has_begun and connects.state in (connection.PAID, connection.TOLD_IT)
     return {
         "kind": "access",
         "username": grant.username,
@@ -195,8 +211,9 @@ def _access(given: Bought) -> dict[str, Any]:
         "login": login,
         "go_url": go_url,
         "is_by_address": login is not None and _is_mixed(purchase.login_url),
-        "is_online": is_online,
-        "opens_in_s": OPENS_IN_S if login and is_new and not is_online else None,
+        "is_online": connects.is_online,
+        "is_connecting": is_connecting,
+        "opens_in_s": OPENS_IN_S if login and is_new and not connects.is_online and not is_connecting else None,
     }
 
 

@@ -29,7 +29,7 @@ def send(tenant: Tenant, msisdn: str, *, locale: str) -> None:
     grants = standing.of_number(tenant.id, personal.phone_hash(msisdn, tenant.id))
     name, password = (grants[0].username, grants[0].password) if grants else _NOBODY
     text = _(
-        "%(business)s Wi-Fi. Type %(code)s on the Wi-Fi page within 10 minutes. Name: %(name)s Password: %(password)s",
+        "%(business)s: type %(code)s on the Wi-Fi page within 10 minutes. Name: %(name)s Password: %(password)s",
         business=tenant.name[:40],
         code=code or "000000",
         name=name,

@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 from portal.gateways import client_factory
 from portal.hotspot import packages, purchases
 from portal.hotspot.passes import standing
+from portal.hotspot.purchases import Wish
 from portal.kernel import personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -44,6 +45,7 @@ def buy(slug: str) -> ResponseReturnValue:
                 device=device_of(tenant, carried()),
                 network=network(),
                 idempotency_key=form.idempotency_key.data or None,
+                wish=Wish(switches_now=form.starts_now.data, gift_msisdn=form.gift_phone.msisdn or None),
             )
             token, payment_id = begun.payment.token, begun.payment.id
     except Refused as error:

@@ -46,7 +46,7 @@ def captive_api(slug: str, token: str) -> Response:
 def _of_payment(tenant: Tenant, token: str) -> AccessGrant | None:
     payment = db.session.query(Payment).filter_by(tenant_id=tenant.id, token=token).one_or_none()
     grant = purchases.grant_of(payment.id) if payment else None
-    return grant if grant is not None and grant.is_open else None
+    return grant if grant is not None and grant.is_open and grant.origin != "gift" else None
 
 
 def _of_site(tenant: Tenant, token: str) -> AccessGrant | None:

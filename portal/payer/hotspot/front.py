@@ -1,5 +1,6 @@
 """The first screen: packages and a phone number, what runs or waits here already, and every way back in."""
 
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -8,9 +9,10 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from portal.gateways import client_factory
-from portal.hotspot import packages, purchases
+from portal.hotspot import packages, places, purchases
 from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.hotspot.passes import standing
+from portal.hotspot.places import Bid
 from portal.kernel import clock, personal
 from portal.kernel.errors import Refused
 from portal.kernel.money import format_kes
@@ -46,21 +48,44 @@ def shown(
     asked_for = form.package.data or request.args.get("package", "")
     on_sale = [one for one in packages.on_sale(tenant.id) if not one.is_trial and _is_shown(one, asked_for)]
     form.package.data = asked_for or (on_sale[0].uid if on_sale else None)
+    returning = _returning(tenant, told)
     page = render_template(
         "hotspot/portal.html",
         tenant=tenant,
         groups=_grouped(on_sale),
+        places=_places(tenant, on_sale, told) if returning and returning["left"] else {},
         form=form,
         carried=told,
         form_action=url_for("hotspot.buy", slug=tenant.slug),
         router_error=router_error(),
         test_mode=is_test(tenant),
         doors=doors(tenant, told),
-        returning=_returning(tenant, told),
+        returning=returning,
         by_hand=by_hand(tenant),
         retry_in_s=retry_in_s,
     )
     return page, status_code
+
+
+def _places(tenant: Tenant, on_sale: list[Package], told: dict[str, Any]) -> dict[str, str]:
+    """{package: when it would run}, for who has a pass that runs: said before it is paid."""
+    mac, browser_hash = mac_of(told), browser.known(tenant)
+    own = [one for one in standing.of_device(tenant.id, mac=mac, browser_hash=browser_hash)
+           if standing.is_of_browser(one, browser_hash)]  # fmt: skip
+    owner = own[0].phone_hash if own else None
+    said = {}
+    for package in on_sale:
+        at = places.place(Bid(tenant.id, package, mac=mac, browser_hash=browser_hash, owner_hash=owner))
+        if at.how == places.ADDS:
+            said[package.uid] = _("added to what runs")
+        elif at.how in (places.EXTENDS, places.QUEUES):
+            said[package.uid] = _("from %(start)s until %(end)s", start=_hour(at.starts_at), end=_hour(at.expires_at))
+    return said
+
+
+def _hour(at: datetime) -> str:
+    local = clock.nairobi(at)
+    return f"{local:%H:%M}" if local.date() == clock.nairobi(clock.now()).date() else f"{local:%d/%m %H:%M}"
 
 
 def _is_shown(package: Package, asked_for: str) -> bool:
@@ -82,7 +107,7 @@ def doors(tenant: Tenant, told: dict[str, Any], *, but: str = "") -> list[dict[s
     every = [
         ("paste_page", "sms", _("I have paid")),
         ("code_page", "key", _("I have a code")),
-        ("lost_page", "retry", _("Lost code, new phone")),
+        ("lost_page", "retry", _("I lost my code")),
         ("portal", "wifi", _("All packages")),
     ]
     return [
@@ -137,8 +162,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _running(grants: list[AccessGrant]) -> str:
-    until = clock.nairobi(grants[-1].expires_at)
-    shown_until = f"{until:%H:%M}" if until.date() == clock.nairobi(clock.now()).date() else f"{until:%d/%m %H:%M}"
+    shown_until = _hour(grants[-1].expires_at)
     if any(one.purchase and submissions.is_open_unverified(one.purchase.payment) for one in grants):
         return _("Your internet is open until %(time)s.", time=shown_until)
     return _("Your internet is paid until %(time)s. What you buy now is added after that.", time=shown_until)

@@ -11,7 +11,7 @@ from portal.hotspot.models import AccessGrant, Purchase
 from portal.kernel.db import db
 from portal.payer import view
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp
+from portal.payer.hotspot.device import bp, carried
 from portal.payer.hotspot.front import doors
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
@@ -35,7 +35,6 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     payment = db.session.query(Payment).filter_by(token=token).one()
     shown = view.payment_view(payment)
     told = _told_before(payment)
-    grant = purchases.grant_of(payment.id)
     is_open = payment.state == PaymentState.OPEN
     return render_template(
         "hotspot/wait.html",
@@ -43,8 +42,24 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
         view=shown,
         test_mode=payment.is_sandbox,
         doors=[one for one in doors(tenant, told) if is_open or one["icon"] == "wifi"],
-        pass_url=passes.url_of(tenant, grant, told) if grant is not None and grant.is_open and not is_open else None,
+        pass_url=url_for("hotspot.own_pass", slug=slug, token=token, **told),
     )
+
+
+def _own_grant(payment: Payment | None) -> AccessGrant | None:
+    """The access that this payment opened for its payer. A gift is nobody's but its receiver's."""
+    grant = purchases.grant_of(payment.id) if payment is not None and payment.state == PaymentState.PAID else None
+    return grant if grant is not None and grant.origin != "gift" else None
+
+
+@bp.get("/<slug>/own/<token>")
+def own_pass(slug: str, token: str) -> ResponseReturnValue:
+    """From a payment's page to the page of the pass that it opened, once there is one."""
+    tenant = find.by_slug(slug, kind="hotspot")
+    grant = _own_grant(_payment_of(tenant, token))
+    if grant is None or not grant.is_open:
+        return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
+    return redirect(passes.url_of(tenant, grant, carried()), 303)
 
 
 @bp.get("/<slug>/go/<token>")
@@ -55,7 +70,7 @@ def go(slug: str, token: str) -> ResponseReturnValue:
     """
     tenant = find.by_slug(slug, kind="hotspot")
     payment = _payment_of(tenant, token)
-    grant = purchases.grant_of(payment.id) if payment else None
+    grant = _own_grant(payment)
     bought = grant.purchase if grant else None
     if grant is None or bought is None or not (bought.login_url and grant.is_open and grant.has_begun):
         return redirect(url_for("hotspot.wait", slug=slug, token=token), 303)
