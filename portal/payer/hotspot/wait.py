@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from flask import redirect, render_template, url_for
+from flask import g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from portal.hotspot import purchases
@@ -35,6 +35,8 @@ def wait(slug: str, token: str) -> ResponseReturnValue:
     payment = db.session.query(Payment).filter_by(token=token).one()
     shown = view.payment_view(payment)
     told = _told_before(payment)
+    if told.get("link-login-only"):
+        g.posts_to_router = True  # the page that waits now gets the way in later, under the policy that it came with
     is_open = payment.state == PaymentState.OPEN
     return render_template(
         "hotspot/wait.html",
