@@ -26,6 +26,7 @@ from portal.hotspot import access, notifications, openings, purchases
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.hotspot.pppoe import periods, telling
 from portal.hotspot.pppoe.models import PppoeLine
+from portal.hotspot.vouchers import counter
 from portal.kernel import clock, personal, ports, queue, vault
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
@@ -203,6 +204,8 @@ def _withdraw(payment: Payment) -> list[tuple[str, str]]:
         return []
     # paid again, it is delivered again; sent back before it was delivered, it never is
     payment.fulfilled_at = None if payment.state != PaymentState.PAID else payment.fulfilled_at or clock.now()
+    if (voucher := counter.take_back(payment, actor="fulfilment")) is not None:
+        return [(f"hotspot:{payment.tenant_id}", f"voided {voucher.uid}")]
     opened = purchases.grant_of(payment.id)
     why = "Its money was sent back." if is_sent_back else "Its money was taken back."
     if periods.withdraw(payment, why=why):

@@ -22,6 +22,8 @@ TABLES = (  # in the order in which they point at each other
     "gateway_clients",
     "router_states",
     "users",
+    "drawers",
+    "drawer_reports",
     "api_keys",
     "audit_chain_heads",
     "audit_entries",
@@ -39,10 +41,12 @@ TABLES = (  # in the order in which they point at each other
     "notices",
     "outbox",
     "packages",
+    "voucher_batches",
     "package_sites",
     "patients",
     "ledger_lines",
     "payments",
+    "vouchers",
     "reconciliations",
     "invoices",
     "purchases",
@@ -70,7 +74,7 @@ TABLES = (  # in the order in which they point at each other
     "statement_rows",
     "transaction_sources",
 )
-APPEND_ONLY = ("ledger_journals", "ledger_lines")
+APPEND_ONLY = ("ledger_journals", "ledger_lines", "drawer_reports")
 PG_REFUSE = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$
@@ -433,6 +437,55 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
+    op.create_table(
+        "drawers",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("float_cents", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("float_cents >= 0", name=op.f("ck_drawers_float_positive")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_drawers_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_drawers_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drawers")),
+        sa.UniqueConstraint("uid", name=op.f("uq_drawers_uid")),
+    )
+    op.create_index("ix_drawers_tenant_id", "drawers", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "uq_drawers_open",
+        "drawers",
+        ["tenant_id", "user_id"],
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_table(
+        "drawer_reports",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("drawer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("float_cents", sa.BigInteger(), nullable=False),
+        sa.Column("sales_cents", sa.BigInteger(), nullable=False),
+        sa.Column("expected_cents", sa.BigInteger(), nullable=False),
+        sa.Column("counted_cents", sa.BigInteger(), nullable=False),
+        sa.Column("lines", sa.JSON(), nullable=False),
+        sa.Column("note", sa.String(length=200), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["drawer_id"], ["drawers.id"], name=op.f("fk_drawer_reports_drawer_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_drawer_reports_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_drawer_reports_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drawer_reports")),
+        sa.UniqueConstraint("drawer_id", name=op.f("uq_drawer_reports_drawer_id")),
+        sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_drawer_reports_tenant_id_number")),
+    )
+    op.create_index("ix_drawer_reports_tenant_id", "drawer_reports", ["tenant_id", "id"], unique=False)
+
     op.create_table(
         "api_keys",
         sa.Column("name", sa.String(length=60), nullable=False),
@@ -822,6 +875,24 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_packages_uid")),
     )
     op.create_index("ix_packages_tenant_id", "packages", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "voucher_batches",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("made_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("note", sa.String(length=80), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["made_by_id"], ["users.id"], name=op.f("fk_voucher_batches_made_by_id")),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_voucher_batches_package_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_voucher_batches_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_voucher_batches")),
+        sa.UniqueConstraint("uid", name=op.f("uq_voucher_batches_uid")),
+    )
+    op.create_index("ix_voucher_batches_tenant_id", "voucher_batches", ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "package_sites",
@@ -960,6 +1031,43 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
         postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
+    )
+    op.create_table(
+        "vouchers",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("drawer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("code", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sold_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("redeemed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("state IN ('made', 'sold', 'redeemed', 'void', 'expired')", name=op.f("ck_vouchers_state")),
+        sa.ForeignKeyConstraint(["batch_id"], ["voucher_batches.id"], name=op.f("fk_vouchers_batch_id")),
+        sa.ForeignKeyConstraint(["drawer_id"], ["drawers.id"], name=op.f("fk_vouchers_drawer_id")),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_vouchers_package_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_vouchers_payment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_vouchers_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_vouchers")),
+        sa.UniqueConstraint("payment_id", name=op.f("uq_vouchers_payment_id")),
+        sa.UniqueConstraint("tenant_id", "code", name=op.f("uq_vouchers_tenant_id_code")),
+        sa.UniqueConstraint("uid", name=op.f("uq_vouchers_uid")),
+    )
+    op.create_index("ix_vouchers_batch", "vouchers", ["batch_id", "id"], unique=False)
+    op.create_index("ix_vouchers_drawer", "vouchers", ["drawer_id", "id"], unique=False)
+    op.create_index("ix_vouchers_tenant_id", "vouchers", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_vouchers_to_expire",
+        "vouchers",
+        ["expires_at"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('made', 'sold')"),
+        postgresql_where=sa.text("state IN ('made', 'sold')"),
     )
 
     op.create_table(
@@ -1144,6 +1252,7 @@ def upgrade() -> None:
     op.create_table(
         "access_grants",
         sa.Column("purchase_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("voucher_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("package_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("origin", sa.String(length=10), nullable=False),
@@ -1165,6 +1274,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_access_grants")),
         sa.UniqueConstraint("purchase_id", name=op.f("uq_access_grants_purchase_id")),
         sa.UniqueConstraint("tenant_id", "username", name=op.f("uq_access_grants_tenant_id_username")),
+        sa.UniqueConstraint("voucher_id", name=op.f("uq_access_grants_voucher_id")),
     )
     op.create_index("ix_access_grants_device", "access_grants", ["tenant_id", "mac", "expires_at"], unique=False)
     op.create_index("ix_access_grants_leader", "access_grants", ["leader_id"], unique=False)
@@ -1177,6 +1287,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
     )
+
     op.create_table(
         "outage_credits",
         sa.Column("outage_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -23,6 +23,7 @@ from portal.api import (
     refunds,
     sites,
     transactions,
+    vouchers,
     webhooks,
 )
 from portal.api.guard import Router
@@ -34,6 +35,7 @@ for _module in (
     gateways,
     gateway_operations,
     packages,
+    vouchers,
     sites,
     captive_portal,
     orders,

@@ -225,6 +225,23 @@ COMPONENTS: dict[str, Schema] = {
         **_PACKAGE_TERMS,
         optional=("name", "price", "duration", *_PACKAGE_TERMS),
     ),
+    "NewVouchers": thing(
+        packageId=TEXT,
+        count={"type": "integer", "minimum": 1, "maximum": 1_000},
+        note=TEXT | {"description": "For whom they are."},
+        optional=("count", "note"),
+    ),
+    "Voucher": thing(
+        id=TEXT,
+        code=TEXT | {"description": "User name and password in one."},
+        state=words("made", "sold", "redeemed", "void", "expired"),
+        packageId=TEXT,
+        batchId=maybe(TEXT),
+        createdAt=TIME,
+        expiresAt=TIME | {"description": "Until when it may be redeemed."},
+        redeemedAt=maybe(TIME),
+    ),
+    "VoucherBatch": thing(id=TEXT, batchId=TEXT, items=many(thing(code=TEXT))),
     "NewSite": thing(
         _SITE_SETTINGS,
         secret=_SECRET | {"description": "Of RADIUS or openNDS (its faskey); made where none is given."},

@@ -176,8 +176,9 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
     where it continues none: the same package bought again by the same number for the same device is one pass of several
     grants, whose ends follow on each other and whose caps add up, and each user name of it opens the whole pass.
     password: readable, because FreeRADIUS has to know it for CHAP; random and short-lived. mac: the device that it is
-    used on now. origin: purchase, voucher, trial, gift or staff. ended_at: closed before its time, because its money
-    was taken back or never came. provision_at: since when routers have to be told of it; None: nothing is to be told.
+    used on now. origin: purchase, voucher (voucher_id), trial, gift or staff. ended_at: closed before its time, because
+    its money was taken back or never came. provision_at: since when routers have to be told of it; None: there is
+    nothing to tell.
     """
 
     __tablename__ = "access_grants"
@@ -190,6 +191,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
     )
 
     purchase_id: Mapped[int | None] = mapped_column(ForeignKey("purchases.id"), unique=True)
+    voucher_id: Mapped[int | None] = mapped_column(BigId, unique=True)
     package_id: Mapped[int] = mapped_column(ForeignKey("packages.id"))
     leader_id: Mapped[int | None] = mapped_column(BigId)
     origin: Mapped[str] = mapped_column(String(10), default="purchase")

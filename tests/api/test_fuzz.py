@@ -33,6 +33,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "kind": "data", "forPppoe": False, "validity": 3600, "dailyCap": 1, "atCap": "throttle",
         "throttledRate": "256k", "sites": [], "group": "g", "hidden": False, "trial": False, "addon": False,
     },
+    "POST /api/vouchers": {"packageId": "@package", "count": 1, "note": "n"},
     "POST /api/portal/mpesa/initiate": {
         "tenant": "mlima", "packageId": "@package", "phone": "@phone", "macAddress": "AA:BB:CC:DD:EE:FF",
         "nasIp": "10.0.0.1", "idempotencyKey": "@key",

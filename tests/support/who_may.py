@@ -76,6 +76,8 @@ A         GET    /api/sites/<uid>/files/<name>
 ARCBK     GET    /api/transactions
 ARCBK     GET    /api/transactions.csv
 ARCBK     GET    /api/transactions/<uid>
+AR        GET    /api/vouchers
+AR        POST   /api/vouchers
 ARCB      GET    /staff/
 ARC       GET    /staff/appointments
 ARC       POST   /staff/appointments/<uid>/approve
