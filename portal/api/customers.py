@@ -51,7 +51,7 @@ def _shown(customer: Customer) -> dict[str, Any]:
 
 @contract(page_of("Customer"), query=("q", "cursor"))
 def list_customers() -> ResponseReturnValue:
-    """Customers, newest first. q: a whole phone or account number."""
+    """Customers, newest first. q: a whole phone or account number, or words of the name."""
     tenant_id = principal().tenant_id
     environment = client_factory.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, request.args.get("q", ""), before_id=read_cursor())

@@ -47,6 +47,12 @@ def network_hash(network: str, tenant_id: int) -> str:
     return vault.lookup(network, context=f"network/{tenant_id}")
 
 
+def word_hashes(name: str, tenant_id: int) -> set[str]:
+    """What each word of a name is found by: 64 hexadecimal digits each."""
+    words = {word.casefold() for word in name.split()}
+    return {vault.lookup(word, context=f"name/{tenant_id}") for word in words}
+
+
 def seal_text(text: str | None, tenant_id: int) -> str | None:
     """Sealed form of a name, an address or a raw message."""
     return vault.seal(text, context=vault.context(vault.TEXT, tenant_id)) if text else None

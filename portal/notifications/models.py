@@ -41,3 +41,12 @@ class PhoneCode(TenantOwned, Model, is_paged=False):
     sends: Mapped[int] = mapped_column(default=0)
     counted_from: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class QuietPhone(TenantOwned, Model, is_paged=False):
+    """A number that is not to be reminded."""
+
+    __tablename__ = "quiet_phones"
+    __table_args__ = (UniqueConstraint("tenant_id", "phone_hash"),)
+
+    phone_hash: Mapped[str] = mapped_column(String(64))

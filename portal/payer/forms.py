@@ -81,3 +81,17 @@ class CodeForm(PayerForm):
 
     code = StringField(_l("Code"), [InputRequired(_l("Enter your code.")), Length(max=40, message=_TOO_LONG)])
     password = StringField(_l("Password, if your SMS has one"), [Optional(), Length(max=40, message=_TOO_LONG)])
+
+
+class AccountForm(PayerForm):
+    """The account number of a line, as it is typed at the paybill."""
+
+    account = StringField(
+        _l("Account number"), [InputRequired(_l("Enter the account number.")), Length(max=20, message=_TOO_LONG)]
+    )
+
+
+class LinePayForm(PayForm):
+    """Which line, and the phone that pays for it."""
+
+    line = HiddenField(validators=[Length(max=24)])

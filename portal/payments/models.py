@@ -347,6 +347,16 @@ class Customer(TenantOwned, Model):
     spend_at: Mapped[datetime | None]
 
 
+class CustomerWord(TenantOwned, Model, is_paged=False):
+    """A word of a customer's name, hashed with a key: the name itself is sealed, and is found by its words."""
+
+    __tablename__ = "customer_words"
+    __table_args__ = (UniqueConstraint("tenant_id", "word_hash", "customer_id"),)
+
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    word_hash: Mapped[str] = mapped_column(String(64))
+
+
 class Refund(TenantOwned, Model):
     """Money on its way back. Its own entity: asked for, approved, sent, and known by M-Pesa's result.
 

@@ -13,10 +13,14 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.gateways import client_factory
+from portal.hotspot.models import AccessGrant
+from portal.hotspot.passes import standing
+from portal.hotspot.pppoe import lines
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.kernel import money, personal, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.phone import for_screens
+from portal.kernel.phone import for_screens, normalise_msisdn
 from portal.payments import manual, matching
 from portal.payments.manual import Taken
 from portal.payments.models import Customer, Payment
@@ -178,9 +182,11 @@ def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValu
     environment = client_factory.environment_of(tenant_id)
     found, cursor = customers.page(tenant_id, words, before_id=read_id("cursor"))
     held = customers.balances(tenant_id, environment, found)
+    own = lines.of_customers(tenant_id, [one.id for one in found])
     page = render_template(
         "staff/customers.html",
-        rows=[_customer(one, held[one.id]) for one in found],
+        rows=[_customer(one, held[one.id], own[one.id]) for one in found],
+        passes=_passes_of(words) if not found else [],
         form=form,
         may_add=permissions.allows(g.role, REQUEST_PAYMENT),
         may_pay=permissions.allows(g.role, PLACE_MONEY),
@@ -189,13 +195,23 @@ def _customers(form: CustomerForm, status_code: int = 200) -> ResponseReturnValu
     return page, status_code
 
 
-def _customer(one: Customer, balance_cents: int) -> dict[str, Any]:
+def _passes_of(words: str) -> list[AccessGrant]:
+    """What runs at the hotspot for who is no customer with an account: by the number that bought it."""
+    try:
+        return standing.of_number(g.tenant.id, personal.phone_hash(normalise_msisdn(words), g.tenant.id))
+    except Refused:
+        return []
+
+
+def _customer(one: Customer, balance_cents: int, own: list[PppoeLine]) -> dict[str, Any]:
     msisdn = personal.open_phone(one.phone_sealed, one.tenant_id)
     return {
         "name": personal.open_text(one.name_sealed, one.tenant_id) or "–",
         "phone": for_screens(msisdn) if msisdn else "–",
         "account_number": one.account_number,
+        "url": url_for("staff.customer", uid=one.uid),
         "balance_cents": balance_cents,
+        "lines": [{"username": line.grant.username, "state": line.state} for line in own],
         "pay_url": url_for("staff.customer_pay", uid=one.uid),
     }
 

@@ -19,7 +19,10 @@ from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.payments.booking import to_be_spent
 from portal.payments.closing import close_payment
-from portal.payments.models import Customer
+from portal.payments.models import Customer, Payment
+from portal.payments.states import PaymentState
+from portal.payments.stk import pushes
+from portal.payments.stk.prompt_limits import AskedFrom
 from portal.payments.wallets import wallets
 
 MOST_GRACE_DAYS, LONGEST_PROMISE = 31, timedelta(days=14)
@@ -76,6 +79,14 @@ def packages_for(tenant_id: int) -> list[Package]:
         Package.tenant_id == tenant_id, Package.service == "pppoe", Package.withdrawn_at.is_(None)
     )
     return list(db.session.scalars(mine.order_by(Package.price_cents, Package.id)))
+
+
+def are_sold(tenant_id: int) -> bool:
+    """Whether this tenant offers lines at all."""
+    mine = select(Package.id).where(
+        Package.tenant_id == tenant_id, Package.service == "pppoe", Package.withdrawn_at.is_(None)
+    )
+    return db.session.scalar(mine.limit(1)) is not None
 
 
 def package_for(tenant_id: int, uid: str) -> Package:
@@ -292,6 +303,26 @@ def usage(line: PppoeLine) -> Usage:
     )
     latest = db.session.scalars(now_on.order_by(AccessSession.id.desc()).limit(1)).first()
     return Usage(int(down), int(up), int(online_s), latest)
+
+
+def ask(line_id: int, msisdn: str, *, idempotency_key: str | None, asked_from: AskedFrom) -> Payment:
+    """Ask a phone for what the line's next period costs beyond what the wallet holds. The caller commits, then sends.
+
+    Raises Refused, Conflict and CoolDown as `pushes.request_push` does.
+    """
+    found = periods.locked_with_payment(line_id)
+    if found is None:
+        raise Conflict(_("It was paid at this moment. Look again."))
+    line, period = found
+    payment = periods.offer(line, period, actor="payer")
+    customer = wallets.lock_customer(line.customer_id)
+    if line.is_renewed and wallets.balance_cents(customer, payment.environment) > 0:
+        wallets.pay(payment.id, customer.id, actor="payer")
+    if payment.state == PaymentState.OPEN:
+        pushes.request_push(
+            payment.id, msisdn, actor="payer", idempotency_key=idempotency_key, asked_from=asked_from
+        )  # fmt: skip
+    return payment
 
 
 def due_cents(line: PppoeLine, environment: str) -> int:

@@ -13,6 +13,7 @@ from portal.hotspot import packages, places, purchases
 from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.hotspot.passes import standing
 from portal.hotspot.places import Bid
+from portal.hotspot.pppoe import lines
 from portal.kernel import clock, personal
 from portal.kernel.errors import Refused
 from portal.kernel.money import format_kes
@@ -110,6 +111,8 @@ def doors(tenant: Tenant, told: dict[str, Any], *, but: str = "") -> list[dict[s
         ("lost_page", "retry", _("I lost my code")),
         ("portal", "wifi", _("All packages")),
     ]
+    if lines.are_sold(tenant.id):
+        every.insert(-1, ("line_page", "door", _("Home internet by account number")))
     return [
         {"url": url_for(f"hotspot.{name}", slug=tenant.slug, **told), "icon": icon, "label": label}
         for name, icon, label in every

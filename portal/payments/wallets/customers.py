@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from portal.audit import chain
 from portal.gateways import messages
@@ -14,10 +14,10 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.ledger import post
 from portal.ledger.models import Journal, Line
-from portal.payments.models import Customer, Transaction
+from portal.payments.models import Customer, CustomerWord, Transaction
 from portal.payments.wallets import wallets
 
-PAGE_ROWS = 50
+PAGE_ROWS, MOST_WORDS = 50, 5
 
 
 def by_uid(tenant_id: int, uid: str) -> Customer:
@@ -35,7 +35,7 @@ def by_uid(tenant_id: int, uid: str) -> Customer:
 
 
 def page(tenant_id: int, words: str = "", *, before_id: int | None = None) -> tuple[list[Customer], str | None]:
-    """(customers newest first, cursor of the next page or None). words: a whole phone or account number."""
+    """(customers newest first, cursor of the next page or None). words: a phone or account number, or a name."""
     found = select(Customer).where(Customer.tenant_id == tenant_id)
     if words.strip():
         found = found.where(_is_called(tenant_id, words))
@@ -64,14 +64,25 @@ def _is_called(tenant_id: int, words: str) -> ColumnElement[bool]:
     try:
         return or_(account, Customer.phone_hash == personal.phone_hash(normalise_msisdn(words), tenant_id))
     except Refused:
-        return account
+        return or_(account, _is_named(tenant_id, words))
+
+
+def _is_named(tenant_id: int, words: str) -> ColumnElement[bool]:
+    """Those whose name has each of these words, whole, in any order and case."""
+    named = []
+    for word_hash in sorted(personal.word_hashes(words, tenant_id))[:MOST_WORDS]:
+        mine = (CustomerWord.tenant_id == tenant_id, CustomerWord.word_hash == word_hash)
+        named.append(Customer.id.in_(select(CustomerWord.customer_id).where(*mine)))
+    return and_(*named)
 
 
 def add(tenant_id: int, *, name: str, msisdn: str, actor: str) -> tuple[Customer, bool]:
     """(the customer with this phone, whether they are new). A name that was not known is kept. The caller commits."""
     known = wallets.find_by_phone(tenant_id, msisdn)
     if known is not None:
-        known.name_sealed = known.name_sealed or personal.seal_text(name, tenant_id)
+        if known.name_sealed is None:
+            known.name_sealed = personal.seal_text(name, tenant_id)
+            wallets.name_words(known, name)
         return known, False
     made = wallets.customer_of_phone(tenant_id, msisdn, name=name)
     chain.record(tenant_id, "customer", made.id, "added", actor=actor, new=made.account_number)

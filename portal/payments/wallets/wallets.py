@@ -14,7 +14,7 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.ledger import post
 from portal.payments.booking import customer_credited, paid_columns, to_be_spent
-from portal.payments.models import Allocation, Customer, Payment, Transaction
+from portal.payments.models import Allocation, Customer, CustomerWord, Payment, Transaction
 from portal.payments.payment import change_state, lock_payment, touch
 from portal.payments.states import PaymentState
 from portal.payments.wallets import accounts
@@ -44,7 +44,22 @@ def customer_of_phone(tenant_id: int, msisdn: str, *, name: str = "") -> Custome
     made = db.session.scalars(
         select(Customer).where(Customer.tenant_id == tenant_id, Customer.phone_hash == phone_hash)
     ).one()
+    name_words(made, name)
     return made
+
+
+def name_words(customer: Customer, name: str) -> None:
+    """Let the customer be found by the words of this name. The caller commits."""
+    for word_hash in sorted(personal.word_hashes(name, customer.tenant_id)):
+        db.session.execute(
+            upsert_nothing(
+                CustomerWord,
+                unique=["tenant_id", "word_hash", "customer_id"],
+                tenant_id=customer.tenant_id,
+                customer_id=customer.id,
+                word_hash=word_hash,
+            )
+        )
 
 
 def find_by_phone(tenant_id: int, msisdn: str) -> Customer | None:
