@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "quiet_phones",
     "services",
     "phone_codes",
     "sites",
@@ -33,6 +34,7 @@ TABLES = (  # in the order in which they point at each other
     "clinician_services",
     "counters",
     "customers",
+    "customer_words",
     "gateways",
     "retired_hooks",
     "ledger_journals",
@@ -228,6 +230,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "quiet_phones",
+        sa.Column("phone_hash", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_quiet_phones_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quiet_phones")),
+        sa.UniqueConstraint("tenant_id", "phone_hash", name=op.f("uq_quiet_phones_tenant_id_phone_hash")),
+    )
+
     op.create_table(
         "services",
         sa.Column("uid", sa.String(length=24), nullable=False),
@@ -646,6 +659,21 @@ def upgrade() -> None:
         sqlite_where=sa.text("spend_at IS NOT NULL"),
         postgresql_where=sa.text("spend_at IS NOT NULL"),
     )
+    op.create_table(
+        "customer_words",
+        sa.Column("customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("word_hash", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_customer_words_customer_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_customer_words_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_customer_words")),
+        sa.UniqueConstraint(
+            "tenant_id", "word_hash", "customer_id", name=op.f("uq_customer_words_tenant_id_word_hash_customer_id")
+        ),
+    )
+    op.create_index(op.f("ix_customer_words_customer_id"), "customer_words", ["customer_id"], unique=False)
 
     op.create_table(
         "gateways",

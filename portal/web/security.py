@@ -20,7 +20,7 @@ HTTPS_FOR_S = 31_536_000
 # The payers' doors: no cookie, no authority, an idempotency key in each form. Bearer tokens guard the API.
 CSRF_EXEMPT = frozenset(
     {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
-     "hotspot.lost", "hotspot.rejoin", "hotspot.act",
+     "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act",
      "pay.push", "hooks.stk", "hooks.validation",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat"}

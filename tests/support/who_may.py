@@ -91,7 +91,10 @@ AR        POST   /staff/claims/<uid>/accept
 AR        POST   /staff/claims/<uid>/refuse
 ARCB      GET    /staff/customers
 ARC       POST   /staff/customers
+ARCB      GET    /staff/customers/<uid>
+AR        POST   /staff/customers/<uid>/lines
 AR        POST   /staff/customers/<uid>/pay
+AR        POST   /staff/customers/<uid>/reminders
 A         GET    /staff/gateways
 A         GET    /staff/gateways/<uid>
 A         POST   /staff/gateways/<uid>
@@ -115,6 +118,11 @@ ARC       GET    /staff/invoices
 ARC       GET    /staff/invoices/new
 ARC       POST   /staff/invoices/new
 ARCB      GET    /staff/live
+AR        POST   /staff/lines/<uid>/change
+AR        POST   /staff/lines/<uid>/disconnect
+AR        POST   /staff/lines/<uid>/password
+AR        POST   /staff/lines/<uid>/promise
+AR        POST   /staff/lines/<uid>/state
 ARCB      GET    /staff/manual
 A         POST   /staff/manual/<uid>/void
 AR        GET    /staff/manual/new

@@ -31,6 +31,7 @@ from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.support.application import closed, config_for, opened
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
+from tests.support.lines import line_of
 from tests.support.product import Product
 from tests.support.services.redis_server import fresh_redis_database
 from tests.support.sessions import stay_of
@@ -51,6 +52,7 @@ NAMES_OF = {
     ("bookings", "uid"): "booking",
     ("status", "appointment_id"): "appointment",
     ("customers", "uid"): "customer",
+    ("lines", "uid"): "line",
     ("invoices", "number"): "invoice",
     ("query", "checkout_request_id"): "checkout",
     ("mpesa", "checkout_request_id"): "payment",
@@ -129,7 +131,7 @@ def things_of(product: Product) -> dict[str, str]:
     assert brian.post("/api/mpesa/initiate", order).status_code == 201
     site = amina.post("/api/sites", {"name": "Lodge", "address": "10.90.0.7"}).json["id"]
     return {
-        "invoice": number, "payment": token, "checkout": push.checkout_id, "patient": patient, "order": "SHOP-1",
+        "line": line_of(product, phone="254722000111").uid, "invoice": number, "payment": token, "checkout": push.checkout_id, "patient": patient, "order": "SHOP-1",
         "package": product.package(), "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
@@ -561,7 +563,7 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: Product
 
 # Written by hand: the payers' forms, which carry no authority, and M-Pesa's callbacks, which carry tokens.
 WITHOUT_CSRF = {
-    "hotspot.act", "hotspot.buy", "hotspot.by_number", "hotspot.connect_device", "hotspot.lost", "hotspot.rejoin", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.validation",
+    "hotspot.act", "hotspot.buy", "hotspot.by_number", "hotspot.connect_device", "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.validation",
     "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation", "hooks.result",
     "hooks.timeout", "routers.heartbeat",
 }  # fmt: skip

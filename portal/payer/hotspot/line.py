@@ -4,7 +4,7 @@ Whoever types an account number sees no more than a paybill tells them: a name i
 is paid, and what to pay. Each number that is typed counts, right ones too: they are numbers in a row.
 """
 
-from flask import redirect, render_template, request, url_for
+from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -16,7 +16,7 @@ from portal.kernel import personal, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.payer.forms import AccountForm, LinePayForm
-from portal.payer.hotspot.device import bp
+from portal.payer.hotspot.device import bp, carried
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -112,7 +112,7 @@ def _page(
         by_hand=_by_hand(gateway, found[0], shown[0]["due_cents"]) if found and gateway else None,
         look_url=url_for("hotspot.line", slug=tenant.slug),
         pay_url=url_for("hotspot.line_pay", slug=tenant.slug),
-        back_url=url_for("hotspot.portal", slug=tenant.slug, **request.args.to_dict()),
+        back_url=url_for("hotspot.portal", slug=tenant.slug, **carried()),
         test_mode=environment == "sandbox",
     )
     return page, status_code
