@@ -49,6 +49,7 @@ TABLES = (  # in the order in which they point at each other
     "ledger_lines",
     "payments",
     "vouchers",
+    "voucher_openings",
     "reconciliations",
     "invoices",
     "purchases",
@@ -83,7 +84,14 @@ $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$
 """
 
 
-VIEWS = ("radius_clock", "radius_sites", "radius_names", "radius_passes", "radius_access")  # as they are built
+VIEWS = (
+    "radius_clock",
+    "radius_sites",
+    "radius_names",
+    "radius_passes",
+    "radius_access",
+    "radius_vouchers",
+)  # as they are built
 SQLITE_STAMP = "'%Y-%m-%d %H:%M:%f000'"  # how SQLAlchemy writes an instant
 VIEW_TEXTS = {
     "radius_clock": {
@@ -149,6 +157,10 @@ VIEW_TEXTS = {
         FROM radius_passes a JOIN access_grants g ON g.id = a.grant_id JOIN packages p ON p.id = g.package_id
         JOIN tenants o ON o.id = a.tenant_id LEFT JOIN purchases u ON u.id = g.purchase_id
         """,
+    "radius_vouchers": """
+        SELECT v.tenant_id, v.id, v.code, v.package_id FROM vouchers v CROSS JOIN radius_clock k
+        WHERE v.state IN ('made', 'sold') AND v.expires_at > k.now
+        """,
 }
 
 
@@ -158,6 +170,50 @@ def make_views() -> None:
     for name in VIEWS:
         body = VIEW_TEXTS[name]
         op.execute(f"CREATE VIEW {name} AS {body if isinstance(body, str) else body[dialect]}")
+
+
+PG_OPEN_VOUCHER = """
+CREATE FUNCTION open_voucher() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+DECLARE opened vouchers%ROWTYPE; grant_id bigint;
+BEGIN
+    UPDATE vouchers SET state = 'redeemed', redeemed_at = now() WHERE id = NEW.voucher_id AND tenant_id = NEW.tenant_id
+        AND state IN ('made', 'sold') AND expires_at > now() RETURNING * INTO opened;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
+        expires_at, provision_at)
+    SELECT now(), opened.tenant_id, opened.id, p.id, 'voucher', NEW.mac, opened.code, opened.code, now(),
+        now() + interval '1 second' * p.lifetime_s, now() FROM packages p WHERE p.id = opened.package_id
+    RETURNING id INTO grant_id;
+    UPDATE access_grants SET leader_id = id WHERE id = grant_id;
+    RETURN NULL;
+END $$
+"""
+SQLITE_OPEN_VOUCHER = f"""
+CREATE TRIGGER voucher_openings_open AFTER INSERT ON voucher_openings BEGIN
+    INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
+        expires_at, provision_at)
+    SELECT k.now, v.tenant_id, v.id, p.id, 'voucher', NEW.mac, v.code, v.code, k.now,
+        strftime({SQLITE_STAMP}, k.now, '+' || p.lifetime_s || ' seconds'), k.now
+    FROM radius_vouchers v JOIN packages p ON p.id = v.package_id CROSS JOIN radius_clock k
+    WHERE v.id = NEW.voucher_id AND v.tenant_id = NEW.tenant_id;
+    UPDATE access_grants SET leader_id = id WHERE voucher_id = NEW.voucher_id AND leader_id IS NULL;
+    UPDATE vouchers SET state = 'redeemed', redeemed_at = (SELECT now FROM radius_clock)
+    WHERE id = NEW.voucher_id AND state IN ('made', 'sold')
+        AND EXISTS (SELECT 1 FROM access_grants g WHERE g.voucher_id = vouchers.id);
+END
+"""  # noqa: S608 - our own words
+
+
+def open_vouchers_at_routers() -> None:
+    """A code that is typed at a router opens its voucher, by a row that is all FreeRADIUS may write of it."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(PG_OPEN_VOUCHER)
+        op.execute(
+            "CREATE TRIGGER voucher_openings_open AFTER INSERT ON voucher_openings "
+            "FOR EACH ROW EXECUTE FUNCTION open_voucher()"
+        )
+    else:
+        op.execute(SQLITE_OPEN_VOUCHER)
 
 
 def protect() -> None:
@@ -202,6 +258,8 @@ def unprotect() -> None:
         op.execute("DROP TRIGGER audit_entries_no_delete ON audit_entries")
         op.execute("DROP TRIGGER audit_entries_no_change ON audit_entries")
         op.execute("DROP FUNCTION refuse_change()")
+        op.execute("DROP TRIGGER voucher_openings_open ON voucher_openings")
+        op.execute("DROP FUNCTION open_voucher()")
 
 
 def upgrade() -> None:
@@ -1097,6 +1155,20 @@ def upgrade() -> None:
         sqlite_where=sa.text("state IN ('made', 'sold')"),
         postgresql_where=sa.text("state IN ('made', 'sold')"),
     )
+    op.create_table(
+        "voucher_openings",
+        sa.Column("voucher_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_voucher_openings_site_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_voucher_openings_tenant_id")),
+        sa.ForeignKeyConstraint(["voucher_id"], ["vouchers.id"], name=op.f("fk_voucher_openings_voucher_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_voucher_openings")),
+    )
+    op.create_index(op.f("ix_voucher_openings_voucher_id"), "voucher_openings", ["voucher_id"], unique=False)
 
     op.create_table(
         "reconciliations",
@@ -2235,6 +2307,7 @@ def upgrade() -> None:
     )
     protect()
     make_views()
+    open_vouchers_at_routers()
 
 
 def downgrade() -> None:

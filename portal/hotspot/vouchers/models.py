@@ -80,6 +80,19 @@ class DrawerReport(TenantOwned, Model):
         return self.counted_cents - self.expected_cents
 
 
+class VoucherOpening(TenantOwned, Model, is_paged=False):
+    """A voucher whose code was typed at a router: FreeRADIUS writes the row, and a trigger opens the voucher by it.
+
+    So FreeRADIUS needs no right to vouchers or access. What is open, void or expired by then is opened no more.
+    """
+
+    __tablename__ = "voucher_openings"
+
+    voucher_id: Mapped[int] = mapped_column(ForeignKey("vouchers.id"), index=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
+    mac: Mapped[str] = mapped_column(String(17), default="")
+
+
 class Voucher(TenantOwned, Model):
     """One code. It opens one pass of its package, once (`access_grants.voucher_id`).
 

@@ -1,11 +1,14 @@
 """Who is let in, with what, and what the others are told."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from portal.hotspot.models import AccessGrant, DeviceSignIn, SignInRefusal
+from portal.hotspot.vouchers import batches
+from portal.hotspot.vouchers.models import Voucher
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from tests.support.radius import HOUR, Access, Hotspots, ago, seconds
@@ -383,3 +386,63 @@ def test_a_line_signs_in_by_mschapv2(hotspots: Hotspots) -> None:
     good = hotspots.sign_in_mschapv2(sold.username, sold.password)
     assert good.code == "Access-Accept" and "MS-CHAP2-Success" in good.attributes
     refused(hotspots.sign_in_mschapv2(sold.username, "wrong"), "Wrong code or password.")
+
+
+# --- vouchers
+
+
+def voucher_of(hotspots: Hotspots, *, sites: tuple[Any, ...] = (), **terms: Any) -> Access:
+    """A code that nobody has used yet: name and password in one."""
+    sold = hotspots.sold(sites=sites, **terms)
+    with hotspots.product.app.app_context(), transaction():
+        package = db.session.get_one(AccessGrant, sold.id).package
+        (voucher,) = batches.vouchers_of(batches.make(package, 1, actor="test"))
+        return Access(0, voucher.code, voucher.code, sold.mac)
+
+
+def test_a_vouchers_code_alone_opens_it_and_starts_its_clock(hotspots: Hotspots) -> None:
+    code = voucher_of(hotspots, duration_s=7200, lifetime_s=7200, rate="1M/3M")
+    accepted = hotspots.sign_in(code)
+    assert accepted.code == "Access-Accept", accepted
+    assert (
+        accepted.attributes["Mikrotik-Rate-Limit"] == "1M/3M"
+        and 7190 <= int(accepted.attributes["Session-Timeout"]) <= 7200
+    )
+    with hotspots.product.inside():
+        grant = db.session.query(AccessGrant).filter_by(username=code.username).one()
+        assert (grant.origin, grant.mac, grant.leader_id) == ("voucher", code.mac, grant.id)
+        assert grant.expires_at - grant.starts_at == timedelta(seconds=7200) and grant.provision_at is not None
+        voucher = db.session.query(Voucher).filter_by(code=code.username).one()
+        assert voucher.state == "redeemed" and voucher.redeemed_at == grant.starts_at
+    assert hotspots.sign_in(code).code == "Access-Accept", "and it is its pass's name and password from now on"
+    with hotspots.product.inside():
+        assert db.session.query(AccessGrant).filter_by(username=code.username).count() == 1
+
+
+def test_a_voucher_is_taken_by_chap_and_in_any_case(hotspots: Hotspots) -> None:
+    by_chap, typed = voucher_of(hotspots), voucher_of(hotspots)
+    assert hotspots.sign_in(by_chap, chap=True).code == "Access-Accept"
+    lower = typed.username.lower()
+    assert hotspots.sign_in(typed, username=lower, password=lower).code == "Access-Accept"
+
+
+def test_a_voucher_is_opened_by_its_right_password_alone_at_its_own_sites_and_business(hotspots: Hotspots) -> None:
+    code, elsewhere = voucher_of(hotspots), voucher_of(hotspots, sites=(hotspots.westlands,))
+    assert hotspots.sign_in(code, password="wrong").code == "Access-Reject"
+    assert hotspots.sign_in(code, hotspots.kisumu).code == "Access-Reject"
+    assert hotspots.sign_in(elsewhere).code == "Access-Reject"
+    with hotspots.product.inside():
+        mine = Voucher.code.in_([code.username, elsewhere.username])
+        states = {one.state for one in db.session.query(Voucher).filter(mine)}
+    assert states == {"made"}
+    assert hotspots.sign_in(elsewhere, hotspots.westlands).code == "Access-Accept"
+
+
+@pytest.mark.parametrize("state", ["void", "expired"])
+def test_a_voucher_that_is_over_opens_nothing(hotspots: Hotspots, state: str) -> None:
+    code = voucher_of(hotspots)
+    with hotspots.product.app.app_context(), transaction():
+        db.session.query(Voucher).filter_by(code=code.username).update({"state": state})
+    assert hotspots.sign_in(code).code == "Access-Reject"
+    with hotspots.product.inside():
+        assert db.session.query(AccessGrant).filter_by(username=code.username).count() == 0
