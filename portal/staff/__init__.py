@@ -21,10 +21,13 @@ from portal.staff import (  # fmt: skip
     provisioning,
     reconciliation,
     refunds,
+    sessions,
+    sites,
     sms_submissions,
     stuck,
     today,
     unmatched,
+    usage,
 )
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
@@ -46,5 +49,8 @@ for _module in (
     reconciliation,
     gateways,
     people,
+    sites,
+    sessions,
+    usage,
 ):
     _module.register_routes(bp)

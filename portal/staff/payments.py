@@ -13,6 +13,7 @@ from portal.audit import chain
 from portal.clinic import appointments, invoices
 from portal.fulfilment import receipts_of
 from portal.gateways import result_codes
+from portal.hotspot import proof
 from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.kernel.phone import as_shown
@@ -234,7 +235,9 @@ def attempt(token: str) -> ResponseReturnValue:
     """One thing to be paid: its requests, what came, and every step with its time and reason; live as it changes."""
     payment = payment_of(g.tenant.id, token)
     pushes = _pushes_of([payment.id])
+    line = proof.of_payment(payment.id) if payment.purpose == "hotspot" else None
     version = f"{payment.version}-{payment.due_cents}-{len(pushes)}-{pushes[-1].state if pushes else ''}"
+    version += f"-{line.version}" if line else ""
     is_poll = "HX-Request" in request.headers
     if is_poll and request.args.get("v") == version:
         return "", 204
@@ -265,6 +268,8 @@ def attempt(token: str) -> ResponseReturnValue:
     return render_template(
         "staff/_attempt.html" if is_poll else "staff/attempt.html",
         payment=shown,
+        proof=line,
+        proof_for_staff=True,
         visit={"starts_at": visit.starts_at, "kind": visit.kind, "clinician": visit.clinician.name} if visit else None,
         pushes=[_push_row(push) for push in pushes],
         timeline=_timeline(subjects),

@@ -157,6 +157,20 @@ A         GET    /staff/refunds/of/<token>
 A         POST   /staff/refunds/of/<token>
 A         GET    /staff/refunds/unplaced/<uid>
 A         POST   /staff/refunds/unplaced/<uid>
+AR        GET    /staff/sessions
+AR        POST   /staff/sessions/<uid>/disconnect
+A         GET    /staff/sites
+A         GET    /staff/sites/<uid>
+A         POST   /staff/sites/<uid>
+A         POST   /staff/sites/<uid>/check
+A         POST   /staff/sites/<uid>/close
+A         GET    /staff/sites/<uid>/files/<name>
+A         POST   /staff/sites/<uid>/rehearsal
+A         POST   /staff/sites/<uid>/renew
+A         GET    /staff/sites/new
+A         POST   /staff/sites/new
+A         GET    /staff/sites/rehearsals/<token>
+A         POST   /staff/sites/rehearsals/<token>/cut
 ARCB      GET    /staff/stuck
 A         POST   /staff/stuck/callbacks/<int:item_id>
 A         POST   /staff/stuck/messages/<int:item_id>
@@ -165,6 +179,8 @@ AR        POST   /staff/unmatched/<uid>
 AR        POST   /staff/unmatched/<uid>/keep
 AR        POST   /staff/unmatched/provisional/<uid>
 AR        POST   /staff/unmatched/undecided/<int:item_id>
+ARCB      GET    /staff/usage
+ARCB      GET    /staff/usage.csv
 """
 
 # "POST /staff/manual/new" -> "AR"

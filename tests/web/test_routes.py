@@ -19,11 +19,14 @@ from werkzeug.routing import Rule
 from portal import api
 from portal.api.guard import EVERYBODY
 from portal.gateways.models import Gateway
+from portal.hotspot.models import Site
+from portal.hotspot.sites import rehearsal
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Payment, Refund, SmsSubmission, Transaction, UnverifiedReport
 from portal.reconciliation.models import Reconciliation, StatementRow
+from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.users.models import ApiKey, User
 from portal.users.tokens import new_api_key
@@ -80,6 +83,7 @@ NAMES_OF = {
     ("sites", "uid"): "site",
     ("provisioning", "uid"): "site",
     ("files", "name"): "site_file",
+    ("rehearsals", "token"): "rehearsal",
     ("sessions", "uid"): "session",
     ("reconcile", "uid"): "reconciliation",
     ("reconcile", "row_id"): "statement_row",
@@ -135,10 +139,18 @@ def things_of(product: Product) -> dict[str, str]:
         "package": product.package(), "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
-        "site": site, "site_file": "login.html", "session": stay_of(product, site),
+        "site": site, "site_file": "login.html", "rehearsal": rehearsed(product, site), "session": stay_of(product, site),
         "appointment": approved(product, brian.post("/api/appointments", booking).json["id"]),
         **rows_of(product, token),
     }  # fmt: skip
+
+
+def rehearsed(product: Product, site_uid: str) -> str:
+    """A rehearsal's payment."""
+    with product.app.app_context(), transaction():
+        site = db.session.query(Site).filter_by(uid=site_uid).one()
+        tenant = db.session.get_one(Tenant, site.tenant_id)
+        return rehearsal.begin(tenant, site, mac="", network="test").token
 
 
 def approved(product: Product, appointment_id: str) -> str:

@@ -30,7 +30,7 @@ def uci(value: str) -> str:
 
 def html(value: str) -> str:
     """Text of a page that RouterOS reads first: nothing of it is its `$(…)`."""
-    return escape(value, quote=True).replace("$", "&#36;")
+    return escape(" ".join(value.split()), quote=True).replace("$", "&#36;")
 
 
 def comment(value: str) -> str:
