@@ -107,6 +107,13 @@ class Fleet:
             raise NotFound("No router has this name.")
         return router
 
+    def shut(self, name: str) -> None:
+        """Close one; what it remembers is kept."""
+        with self._lock:
+            router = self._routers.pop(name, None)
+        if router is not None:
+            router.close()
+
     def look_job(self, _store: Store, payload: dict[str, Any]) -> None:
         """What is due at a router by its clock."""
         router = self._routers.get(str(payload["router"]))
