@@ -1,4 +1,4 @@
-"""Safaricom's doors: keep the callback, acknowledge it, ring. Nothing here parses money.
+"""Safaricom's doors: keep the callback, acknowledge it, have it settled. Nothing here parses money.
 
 Addresses carry no word that Safaricom refuses. The paths of the source documents carry no token either, so what
 arrives there only makes us ask M-Pesa; a payment by hand is kept there too, since nobody tells of it twice. They answer

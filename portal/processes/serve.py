@@ -29,6 +29,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import configure_mappers
 
 from portal.app import create_app
+from portal.callbacks.quick import QuickDoor
 from portal.kernel import queue
 from portal.kernel.config import Config
 from portal.kernel.db import db
@@ -199,7 +200,7 @@ def _work_and_sweep(app: Flask, sweep: Sweep) -> None:
 def _serve_web(app: Flask, *, host: str, port: int, processes: int) -> None:
     config: Config = app.config["PORTAL"]
     serve_front(
-        partial(Front, app, threads=config.web_threads),
+        lambda: Front(app, threads=config.web_threads, door=QuickDoor(app)),
         host=host,
         port=port,
         processes=processes or (1 if config.is_sqlite else os.cpu_count() or 1),  # SQLite has one writer

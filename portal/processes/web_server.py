@@ -12,6 +12,8 @@ Decided: the deadline moves with what has come, and so does the room that is tak
 nothing has ten seconds, and keeps nobody else's statement out.
 Decided: Granian's workers are forks, whatever Python's own choice, so that what was imported and made before is in
 memory once for all of them; each is tied to its master, because Linux ties a copy to nobody.
+Decided: what comes most may have a door of its own (`Door`) before the threads: Safaricom's callbacks, whose views
+cost more than it costs to keep them.
 Decided: large bodies share 64 MB in each process, so that strangers cannot fill its memory before anybody looks at who
 they are; callbacks are small and are never turned away by it.
 """
@@ -22,7 +24,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
@@ -43,6 +45,8 @@ LARGE_TOGETHER_BYTES = 64 * 1024 * 1024
 IN_MEMORY_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
 Headers = list[tuple[str, str]]
 Answer = tuple[int, Headers, IO[bytes]]
+# Answers a request (its WSGI environment, its whole body) from the event loop, or leaves it to the application: None.
+Door = Callable[[dict[str, Any], bytes], Awaitable[tuple[int, Headers, bytes] | None]]
 
 
 class _Refused(Exception):
@@ -53,10 +57,13 @@ class _Refused(Exception):
 
 
 class Front:
-    """A WSGI application behind Granian's RSGI. threads: how many requests are worked on at once."""
+    """A WSGI application behind Granian's RSGI. threads: how many requests are worked on at once.
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], *, threads: int) -> None:
-        self._app = app
+    door: asked first; what it answers, the application never sees.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], *, threads: int, door: Door | None = None) -> None:
+        self._app, self._door = app, door
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._large_bytes = 0
 
@@ -71,6 +78,9 @@ class Front:
             return
         loop = asyncio.get_running_loop()
         environ = environ_of(scope, body)
+        if self._door is not None and (at_once := await self._door(environ, body)) is not None:
+            protocol.response_bytes(*at_once)
+            return
         try:
             status, headers, content = await loop.run_in_executor(self._threads, self._answer, environ)
         except Exception:

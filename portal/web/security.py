@@ -13,6 +13,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 
 from portal.kernel import logs
+from portal.kernel.config import Config
 from portal.web.errors import route
 
 csrf = CSRFProtect()
@@ -21,7 +22,7 @@ HTTPS_FOR_S = 31_536_000
 CSRF_EXEMPT = frozenset(
     {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
      "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act",
-     "pay.push", "hooks.stk", "hooks.validation",
+     "pay.push", "hooks.stk", "hooks.c2b_validation",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat"}
 )  # fmt: skip
@@ -46,11 +47,15 @@ class Sessions(SecureCookieSessionInterface):
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given[:40] if given.replace("-", "").isalnum() else secrets.token_hex(8)
+    g.request_id = request_id(request.headers.get("X-Request-ID", ""))
     logs.clear()
     logs.bind(request_id=g.request_id)
     _refuse_foreign_host()
+
+
+def request_id(given: str) -> str:
+    """The id that a proxy gave this request, or a new one."""
+    return given[:40] if given.replace("-", "").isalnum() else secrets.token_hex(8)
 
 
 # Asked by machines inside, which know the process by its address.
@@ -59,12 +64,16 @@ _ANY_HOST = frozenset({"operations.healthz", "operations.readyz", "operations.me
 
 def _refuse_foreign_host() -> None:
     """PUBLIC_URL says what this product is called: in production no other name is answered."""
-    config = current_app.config["PORTAL"]
-    asked = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-    if config.development or asked == urlsplit(config.public_url).hostname or request.endpoint in _ANY_HOST:
+    if is_our_name(request.host, current_app.config["PORTAL"]) or request.endpoint in _ANY_HOST:
         return
     logs.logger.warning("foreign_host", door=route())
     abort(421)
+
+
+def is_our_name(host: str, config: Config) -> bool:
+    """Whether who asked for this host may be answered: for any of them while developing."""
+    asked = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    return config.development or asked == urlsplit(config.public_url).hostname
 
 
 def _send_headers(response: Response) -> Response:

@@ -1,9 +1,10 @@
 """Callbacks, kept before they are acknowledged: in the database, or on this machine's disk while that is away.
 
 `keep` is the hot path: one indexed look-up (remembered for half a minute), one durable insert, no ORM; those that come
-at once are inserted `together`. A spooled line is as good as a row: appended, flushed to disk, and brought in by
-`take_in` on the same machine. Only when both fail is the sender told so. Whether a call came from Safaricom is asked
-where the row is written, so that an outage changes nothing of it.
+at once are inserted `together`, and what is ordinary by itself (`ordinary_row`) comes there past the views. A spooled
+line is as good as a row: appended, flushed to disk, and brought in by `take_in` on the same machine. Only when both
+fail is the sender told so. Whether a call came from Safaricom is asked where the row is written, so that an outage
+changes nothing of it.
 """
 
 import base64
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -162,28 +164,46 @@ def insert(callback: Envelope, hook_gateway: HookGateway, listed: Addresses, *, 
 
     receipt: that a claim names.
     """
+    row = _row_of(callback, hook_gateway, is_odd=is_foreign(callback, hook_gateway, listed), receipt=receipt)
+    if row["is_foreign"]:
+        logger.error("callback_from_foreign_address", address=callback.remote_address, gateway=hook_gateway.gateway_id)
+    together.keep(row)
+
+
+def ordinary_row(callback: Envelope, listed: Addresses) -> together.Row | None:
+    """The row of a callback that nothing is odd about, as far as is known without asking; None where `keep` must look.
+
+    For `together.keep_all`, which commits it.
+    """
+    remembered_until, hook_gateway = _doors.get(callback.gateway_token, (0.0, None))
+    now = time.monotonic()
+    if hook_gateway is None or remembered_until <= now or now < _away_until:
+        return None
+    if callback.kind == "claim" or is_foreign(callback, hook_gateway, listed):
+        return None
+    return _row_of(callback, hook_gateway, is_odd=False)
+
+
+def _row_of(
+    callback: Envelope, hook_gateway: HookGateway, *, is_odd: bool, receipt: str | None = None
+) -> dict[str, Any]:
     content = base64.b64decode(callback.body_base64).decode("utf-8", "replace")
     named = callback.push_token or callback.request_token or ""
     digest = hashlib.sha256(f"{callback.kind}\0{hook_gateway.gateway_id}\0{named}\0{content}".encode()).hexdigest()
-    is_odd = is_foreign(callback, hook_gateway, listed)
-    if is_odd:
-        logger.error("callback_from_foreign_address", address=callback.remote_address, gateway=hook_gateway.gateway_id)
-    together.keep(
-        {
-            "kind": callback.kind,
-            "dedupe": digest,
-            "tenant_id": hook_gateway.tenant_id,
-            "gateway_id": hook_gateway.gateway_id,
-            "push_token": callback.push_token,
-            "request_token": callback.request_token,
-            "body_sealed": vault.seal(content, context=vault.context(vault.TEXT, hook_gateway.tenant_id)),
-            "remote_address": callback.remote_address,
-            "is_foreign": is_odd,
-            "receipt": receipt,
-            "received_at": datetime.fromisoformat(callback.received_at),
-            "next_at": clock.now(),
-        }
-    )
+    return {
+        "kind": callback.kind,
+        "dedupe": digest,
+        "tenant_id": hook_gateway.tenant_id,
+        "gateway_id": hook_gateway.gateway_id,
+        "push_token": callback.push_token,
+        "request_token": callback.request_token,
+        "body_sealed": vault.seal(content, context=vault.context(vault.TEXT, hook_gateway.tenant_id)),
+        "remote_address": callback.remote_address,
+        "is_foreign": is_odd,
+        "receipt": receipt,
+        "received_at": datetime.fromisoformat(callback.received_at),
+        "next_at": clock.now(),
+    }
 
 
 def set_aside(
@@ -223,7 +243,6 @@ def keep(callback: Envelope, spool: Spool, listed: Addresses) -> bool:
 
     True means that it may be acknowledged. While the database does not answer, one callback in AWAY_S waits for it.
     """
-    global _away_until
     if time.monotonic() < _away_until:
         return _spool(callback, spool, listed)
     try:
@@ -233,11 +252,19 @@ def keep(callback: Envelope, spool: Spool, listed: Addresses) -> bool:
                 return False
             _take(callback, hook_gateway, listed)
     except SQLAlchemyError as error:
-        if not isinstance(error, DataError | IntegrityError):
-            _away_until = time.monotonic() + AWAY_S
+        note_whose_fault(error)
         logger.error("inbox_away", error=type(error).__name__)
         db.session.rollback()
         return _spool(callback, spool, listed)
+    return True
+
+
+def note_whose_fault(error: SQLAlchemyError) -> bool:
+    """Whether the database is at fault, not a row: then callbacks go to disk at once for a while."""
+    global _away_until
+    if isinstance(error, DataError | IntegrityError):
+        return False
+    _away_until = time.monotonic() + AWAY_S
     return True
 
 

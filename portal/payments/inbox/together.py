@@ -40,14 +40,18 @@ class Together:
 
     def keep(self, row: Row) -> None:
         """Return once this row is committed. Raises what `write` raises, where it cannot be."""
-        mine = _Brought(row)
+        if (error := self.keep_all([row])[0]) is not None:
+            raise error
+
+    def keep_all(self, rows: Sequence[Row]) -> list[SQLAlchemyError | None]:
+        """What became of each row: None where it is committed now, else why it could not be."""
+        mine = [_Brought(row) for row in rows]
         with self._guard:
-            self._waiting.append(mine)
+            self._waiting += mine
         with self._writing:
-            if not mine.is_over:
+            if not all(one.is_over for one in mine):
                 self._write_those_that_wait()
-        if mine.error is not None:
-            raise mine.error
+        return [one.error for one in mine]
 
     def _write_those_that_wait(self) -> None:
         with self._guard:
@@ -92,7 +96,16 @@ def keep(row: Row) -> None:
 
     row: the columns of an `InboxItem`, the same for every callback. Raises SQLAlchemyError.
     """
-    _of_database.setdefault(db.engine, Together(_insert)).keep(row)
+    _ours().keep(row)
+
+
+def keep_all(rows: Sequence[Row]) -> list[SQLAlchemyError | None]:
+    """Keep many, with what others bring just now: what became of each, None where it is committed."""
+    return _ours().keep_all(rows)
+
+
+def _ours() -> Together:
+    return _of_database.setdefault(db.engine, Together(_insert))
 
 
 def _insert(rows: Sequence[Row]) -> None:
