@@ -12,6 +12,8 @@ from portal.hotspot.access import chap_response
 from portal.hotspot.models import AccessGrant, AccessSession, DeviceSignIn, Package, Site
 from portal.hotspot.passes import devices, lost_codes, standing
 from portal.hotspot.purchases import safe_login_url
+from portal.hotspot.vouchers import batches
+from portal.hotspot.vouchers.models import Voucher
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import CoolDown
@@ -265,6 +267,50 @@ def test_a_copied_mac_gains_neither_place_nor_page(product: Product) -> None:
         made = db.session.query(DeviceSignIn).one()
         assert made.mac == MAC and made.username in connected.text, "for that very device, once"
     assert receipt(1) not in connected.text and "/pass/" not in connected.text
+
+
+def voucher(product: Product, **columns: Any) -> str:
+    """A new voucher's code, of the package of one day."""
+    with product.app.app_context(), transaction():
+        package = db.session.query(Package).filter_by(tenant_id=product.tenant_id(), name="1 day").one()
+        batch = batches.make(package, 1, actor="test")
+        made = db.session.query(Voucher).filter_by(batch_id=batch.id).one()
+        for name, value in columns.items():
+            setattr(made, name, value)
+        return made.code
+
+
+def test_a_voucher_is_one_code_in_one_field_however_it_is_typed(product: Product) -> None:
+    code = voucher(product)
+    typed = f" {code[:3].lower()}-{code[3:6]} {code[6:]} "
+    browser = product.client()
+    shown = browser.post("/hotspot/mlima/code", data=ROUTER | {"code": typed})
+    assert shown.status_code == 200 and 'action="http://10.5.50.1/login"' in shown.text and "1 day left" in shown.text
+    assert macs(product) == [MAC]
+    assert "My devices" in portal(product, browser), "its browser is known again"
+    assert product.client().post("/hotspot/bahari/code", data={"code": code}).status_code == 422
+    with product.inside():
+        first = db.session.query(AccessGrant.expires_at).scalar()
+    later(60)
+    again = product.client().post("/hotspot/mlima/code", data=ROUTER | {"mac": NEW_MAC, "code": code})
+    assert again.status_code == 200 and macs(product) == [NEW_MAC], "on a new phone it moves"
+    with product.inside():
+        assert db.session.query(AccessGrant.expires_at).scalar() == first, "and begins no second time"
+
+
+def test_a_voucher_that_is_over_says_why_and_stays_in_the_field(product: Product) -> None:
+    old = product.client().post("/hotspot/mlima/code", data={"code": voucher(product, expires_at=clock.now())})
+    assert old.status_code == 422 and "This code was not used in time." in old.text
+    code = voucher(product)
+    product.client().post("/hotspot/mlima/code", data=ROUTER | {"code": code})
+    later(86_401)
+    over = product.client().post("/hotspot/mlima/code", data=ROUTER | {"code": code})
+    assert over.status_code == 422 and "The time of this code is over." in over.text and code in over.text
+
+
+def test_a_vouchers_qr_code_opens_its_door_filled_in(product: Product) -> None:
+    opened = product.client().get("/hotspot/mlima/", query_string=ROUTER | {"code": "ABC234XYZ"}, follow_redirects=True)
+    assert 'value="ABC234XYZ"' in opened.text and f'name="mac" value="{MAC}"' in opened.text
 
 
 # --- devices without a browser

@@ -13,9 +13,10 @@ from sqlalchemy.orm import joinedload
 from portal.hotspot import access
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.passes import devices, standing
+from portal.hotspot.vouchers import redeeming as vouchers
 from portal.kernel import clock, queue
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import CoolDown, Refused
+from portal.kernel.errors import CoolDown, NotFound, Refused
 from portal.payer import view
 from portal.payer.forms import CodeForm
 from portal.payer.hotspot import passes
@@ -50,11 +51,22 @@ def redeem(slug: str) -> ResponseReturnValue:
     grant = known.filter_by(tenant_id=tenant.id, username=code).one_or_none()
     is_own = grant is not None and standing.is_of_browser(grant, device.browser_hash)
     is_right = access.is_password(grant, form.password.data or "") or (is_own and not form.password.data)
-    if grant is None or not is_right or not grant.is_open:
-        wrong_guess("code", tenant.id, device.mac)
-        form.code.errors = [_("This code and password are not known here, or their time is over.")]
-        return coded(tenant, form, status_code=422)
-    return let_in(tenant, grant, form)
+    if grant is not None and is_right and grant.is_open:
+        return let_in(tenant, grant, form)
+    tenant_id, why = tenant.id, _("This code and password are not known here, or their time is over.")
+    if form.password.data in ("", None, form.code.data):
+        try:
+            with transaction():
+                opened_id = vouchers.redeem(tenant_id, code, mac=device.mac, browser_hash=device.browser_hash).id
+            queue.enqueue(queue.OUTBOX)
+            return let_in(find.by_slug(slug), db.session.get_one(AccessGrant, opened_id), form)
+        except NotFound:
+            pass
+        except Refused as error:  # who has a voucher's code is told why it opens nothing
+            why = said(error.message)
+    wrong_guess("code", tenant_id, device.mac)
+    form.code.errors = [why]
+    return coded(find.by_slug(slug), form, status_code=422)
 
 
 def let_in(tenant: Tenant, grant: AccessGrant, form: CodeForm) -> ResponseReturnValue:
