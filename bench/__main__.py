@@ -22,6 +22,7 @@ def _burst_s(given: argparse.Namespace, usual: int) -> int:
 MEASURES: Mapping[str, Callable[[argparse.Namespace], list[Section]]] = {
     "ingest": lambda given: [throughput.ingest(quick=given.quick)],
     "poll": lambda given: [throughput.poll(quick=given.quick)],
+    "captive": lambda given: [throughput.captive(quick=given.quick)],
     "latency": lambda given: demo.measure(["latency"], quick=given.quick),
     "burst": lambda given: [burst.measure(seconds=_burst_s(given, BURST_S), kinds=_kinds(given))],
     "settle": lambda given: [settle.measure(quick=given.quick, kinds=_kinds(given))],

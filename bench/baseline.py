@@ -1,6 +1,7 @@
 """What the product is compared with: bare Flask views that do the one thing the database must do anyway.
 
-One durable Core insert of the body, and one indexed Core select that answers 204: no token, no dedupe, no
+One durable Core insert of the body, one indexed Core select that answers 204, and one small page that lists what is on
+sale by two selects: no token, no dedupe, no
 sealing, no job, no headers. Same server, same database, same pool and the same pragmas as the product.
 
 Decided: served by Granian's RSGI, the body read on the event loop and the view run in one of as many threads, because
@@ -21,6 +22,12 @@ from sqlalchemy.engine import Connection, Engine
 
 from portal.processes.web_server import environ_of
 
+# The least that a page which sells packages could be: a name, what is on sale, a number, a button.
+SHOP = """<!doctype html><html lang="en"><head><title>{{ tenant.name }}</title></head><body><h1>{{ tenant.name }}</h1>
+<form method="post"><input type="hidden" name="mac" value="{{ mac }}">
+{% for one in on_sale %}<label><input type="radio" name="package" value="{{ one.uid }}">{{ one.name }}
+{{ one.rate }} KES {{ one.price_cents // 100 }}</label>{% endfor %}
+<input type="tel" name="phone"><button>Pay with M-Pesa</button></form></body></html>"""
 TABLE = Table("bench_rows", MetaData(), Column("id", Integer, primary_key=True), Column("body", Text))
 
 
@@ -73,6 +80,17 @@ def create_app() -> Flask:
         with engine.connect() as connection:
             row = connection.execute(asked.where(payments.c.token == token)).one()
         return ("", 204) if str(row.version) == request.args["v"].partition("-")[0] else ("changed", 200)
+
+    tenants = Table("tenants", MetaData(), autoload_with=engine)
+    packages = Table("packages", MetaData(), autoload_with=engine)
+    shop = app.jinja_env.from_string(SHOP)
+
+    @app.get("/shop/<slug>/")
+    def page(slug: str) -> str:
+        with engine.connect() as connection:
+            tenant = connection.execute(select(tenants).where(tenants.c.slug == slug)).one()
+            on_sale = connection.execute(select(packages).where(packages.c.tenant_id == tenant.id)).all()
+        return shop.render(tenant=tenant, on_sale=on_sale, mac=request.args["mac"])
 
     return app
 

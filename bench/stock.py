@@ -162,6 +162,18 @@ end
     return Script(lua, python)
 
 
+def gets(path: str) -> Script:
+    """The same page, again and again."""
+    lua = f"""
+made = 0
+function request()
+  made = made + 1
+  return wrk.format("GET", '{path}')
+end
+"""
+    return Script(lua, lambda _number: ("GET", path, None))
+
+
 def polls(path: str, *, count: int) -> Script:
     """A poll for each of `count` payments in turn. path: with `{token}` and the version in it."""
     lua = f"""

@@ -1,6 +1,7 @@
 """Callbacks taken and unchanged polls answered, each against its baseline, in pairs that follow each other."""
 
 import http.client
+import re
 import statistics
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from bench.load import Load, Script, drive
 from bench.report import Section, spread
 from bench.servers import THREADS, Stage, stage
 
-INGEST_TARGET, POLL_TARGET = 0.65, 0.5
+INGEST_TARGET, POLL_TARGET, CAPTIVE_TARGET = 0.65, 0.5, 0.1
 KINDS = ("sqlite", "postgresql")
 POLLED_PAYMENTS = 500
 AN_HOUR_S = 3_600.0
@@ -50,12 +51,12 @@ def poll(*, quick: bool) -> Section:
             stock.furnish(app)
             stock.fill(app, POLLED_PAYMENTS)
             product, bare = on.web(), on.baseline()
-            for what, offset_s, phase in (
-                ("first 20 s", AN_HOUR_S, 0),
-                ("later, M-Pesa is asked too", -60.0, 1),
+            for what, offset_s, hints, phase in (
+                ("first 20 s", AN_HOUR_S, 0, 0),
+                ("later, M-Pesa is asked too", -60.0, 2, 1),
             ):
                 stock.ring_again(app, at_offset_s=offset_s)
-                version = f"3-{phase}"
+                version = f"3-{hints}-{phase}"
                 scripts = (
                     stock.polls(f"/poll/{{token}}?v={version}", count=POLLED_PAYMENTS),
                     stock.polls(f"/pay/{{token}}/status?v={version}", count=POLLED_PAYMENTS),
@@ -74,6 +75,45 @@ def poll(*, quick: bool) -> Section:
         "payment, whether M-Pesa should be asked."
     )
     return section
+
+
+def captive(*, quick: bool) -> Section:
+    """The captive portal's first page, as a router sends a new phone to it, against a bare page of what is on sale."""
+    section = _section("Captive portal's first page")
+    for kind in KINDS:
+        with stage(kind) as on:
+            stock.furnish(on.app())
+            product, bare = on.web(), on.baseline()
+            path = "/hotspot/bench/?mac=AA:BB:CC:00:11:22&identity=r1&link-login-only=http://10.5.50.1/login"
+            sizes = _first_load(product, path)
+            scripts = stock.gets("/shop/bench/?mac=AA:BB:CC:00:11:22"), stock.gets(path)
+
+            def pair(seconds: float) -> tuple[Load, Load]:
+                below = drive(bare, scripts[0], seconds=seconds, directory=on.directory)  # noqa: B023
+                return below, drive(product, scripts[1], seconds=seconds, directory=on.directory)  # noqa: B023
+
+            section.rows.append(_compare(on, f"page of {sizes[0]:,} bytes", pair, CAPTIVE_TARGET, quick=quick))
+            load = f"{sum(sizes):,} bytes in {len(sizes)} requests, uncompressed, without headers"
+    section.notes.append(f"First load: {load}; the limit is 30 KB.")
+    return section
+
+
+def _first_load(url: str, path: str) -> list[int]:
+    """Bytes of the page and of each file that it asks for, as a browser that takes no compression gets them."""
+    page = _get(url, path)
+    asked = re.findall(r'<(?:link|script|img)[^>]+(?:href|src)="(/[^"]+)"', page.decode())
+    return [len(page), *(len(_get(url, one)) for one in asked)]
+
+
+def _get(url: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{path} answered {answer.status}.")
+    return body
 
 
 def _section(title: str) -> Section:

@@ -127,7 +127,7 @@ def _age_s(pushed_at: datetime) -> float:
 def _shown_as(version: int, pushed_at: datetime | None) -> str:
     """What a poll carries: it is answered once more when a hint is due, and when the page is to ask less often."""
     hints = sum(_age_s(pushed_at) >= after for after in (RESEND_HINT_AFTER_S, BY_HAND_AFTER_S)) if pushed_at else 0
-    return f"{version}.{hints}-{status.phase(pushed_at)}"
+    return f"{version}-{hints}-{status.phase(pushed_at)}"
 
 
 def _surplus(payment: Payment) -> int:
