@@ -1377,6 +1377,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("voucher_id", name=op.f("uq_access_grants_voucher_id")),
     )
     op.create_index("ix_access_grants_device", "access_grants", ["tenant_id", "mac", "expires_at"], unique=False)
+    op.create_index(
+        "ix_access_grants_ends",
+        "access_grants",
+        ["expires_at"],
+        unique=False,
+        sqlite_where=sa.text("purchase_id IS NOT NULL AND ended_at IS NULL"),
+        postgresql_where=sa.text("purchase_id IS NOT NULL AND ended_at IS NULL"),
+    )
     op.create_index("ix_access_grants_leader", "access_grants", ["leader_id"], unique=False)
     op.create_index("ix_access_grants_owner", "access_grants", ["tenant_id", "phone_hash", "expires_at"], unique=False)
     op.create_index(

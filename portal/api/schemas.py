@@ -150,6 +150,27 @@ _TRANSACTION: dict[str, Schema] = {
     "environment": ENVIRONMENT,
     "provisional": FLAG | {"description": "Known by our query alone: M-Pesa has told no receipt of it yet."},
 }
+_LINE_TERMS: dict[str, Schema] = {
+    "packageId": TEXT | {"description": "A package for PPPoE."},
+    "graceDays": {"type": "integer", "minimum": 0, "maximum": 31},
+    "autoRenew": FLAG | {"description": "Renewed from the wallet without asking, as soon as it holds enough."},
+    "promptsBeforeEnd": FLAG | {"description": "The customer agreed: their phone is asked the day before the end."},
+    "language": words("en", "sw"),
+}
+_PPPOE_LINE: dict[str, Schema] = {
+    "id": TEXT,
+    "customerId": TEXT,
+    "accountNumber": TEXT,
+    "username": TEXT | {"description": "What the customer's router dials in with."},
+    "package": TEXT,
+    "price": KES,
+    "state": words("active", "walled", "suspended", "closed"),
+    "paidUntil": maybe(TIME),
+    "onUntil": maybe(TIME) | {"description": "With grace, a promise to pay, or money that may be theirs."},
+    "amountDue": KES | {"description": "What is missing to renew it, beyond what the wallet holds."},
+    "createdAt": TIME,
+    **_LINE_TERMS,
+}
 _CUSTOMER: dict[str, Schema] = {
     "id": TEXT,
     "accountNumber": TEXT,
@@ -401,6 +422,16 @@ COMPONENTS: dict[str, Schema] = {
     "Reason": thing(reason=TEXT, optional=("reason",)),
     "NewCustomer": thing(name=TEXT, phone=PHONE),
     "Customer": thing(_CUSTOMER),
+    "Line": thing(_PPPOE_LINE),
+    "LineWithPassword": thing(_PPPOE_LINE, password=TEXT),
+    "NewLine": thing(
+        _LINE_TERMS,
+        customerId=TEXT | {"description": "Or the account number."},
+        username=TEXT,
+        optional=("graceDays", "autoRenew", "promptsBeforeEnd", "language", "username"),
+    ),
+    "LineChange": thing(_LINE_TERMS, optional=tuple(_LINE_TERMS)),
+    "LineSuspension": thing(reason=TEXT),
     "CustomerWithEntries": thing(_CUSTOMER, entries=many(thing(kind=TEXT, at=TIME, amount=KES))),
     "WalletPayment": thing(reference=TEXT),
     "PaidFromWallet": thing(
@@ -528,6 +559,7 @@ COMPONENTS: dict[str, Schema] = {
 
 FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 PARAMETERS: dict[str, Schema] = {
+    "customerId": TEXT | {"description": "Or the account number."},
     "serviceId": TEXT,
     "clinicianId": TEXT | {"description": "One clinician; else whoever is free."},
     "kind": words("onsite", "virtual"),

@@ -15,12 +15,15 @@ from portal.gateways import c2b_registration, settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
 from portal.hotspot.models import Site
+from portal.hotspot.pppoe import lines
 from portal.hotspot.sites import settings as sites
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
+from portal.kernel.phone import normalise_msisdn
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
+from portal.payments.wallets import wallets
 from portal.tenants.models import Tenant
 from portal.users import credentials
 from portal.web import links
@@ -62,6 +65,7 @@ SERVICES = (  # name, KES, minutes, kinds, whether a clinician decides on each b
     ("Follow-up visit", 800, 20, ("onsite", "virtual"), False, ("General practice",)),
     ("Child health visit", 1_000, 30, ("onsite",), False, ("Paediatrics",)),
 )
+HOME_PACKAGE, HOME_PHONE, HOME_NAME = ("Home 10 Mbps", 1_500, 30 * 86_400, "5M/10M"), "0722000444", "Wanjiku Mwangi"
 PATIENT_PHONE = "0712345678"
 
 
@@ -138,6 +142,12 @@ def _create() -> None:
             name, price * money.CENTS, duration_s, rate=rate, data_cap_bytes=cap_bytes, devices=devices
         )
         packages.create(mawingu.id, offer, actor="demo")
+    name, price, duration_s, rate = HOME_PACKAGE
+    home = packages.create(
+        mawingu.id, packages.Offer(name, price * money.CENTS, duration_s, rate=rate, service="pppoe"), actor="demo"
+    )
+    owner = wallets.customer_of_phone(mawingu.id, normalise_msisdn(HOME_PHONE), name=HOME_NAME)
+    lines.create(owner, lines.Wanted(home.id, grace_days=2), username="wanjiku.home", actor="demo")
     # whoever speaks RADIUS from this machine: `portal radius run`, then radclient
     db.session.add(Site(tenant_id=mawingu.id, name="This machine", address="127.0.0.1", secret="mlango-radius"))
     for email, name, slug, role in SIGN_INS:
@@ -229,6 +239,8 @@ def front_page() -> dict[str, Any]:
     """What the front page tells of the demonstration."""
     hotspot = db.session.scalars(select(Tenant).where(Tenant.slug == "mawingu")).one()
     clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
+    owner = wallets.find_by_phone(hotspot.id, normalise_msisdn(HOME_PHONE))
+    account = owner.account_number if owner else ""
     router: dict[str, Any] = {
         "mac": "AA:BB:CC:00:11:22",
         "identity": "mawingu-1",
@@ -257,6 +269,11 @@ def front_page() -> dict[str, Any]:
                 "label": "The same, sent by a router",
                 "url": url_for("hotspot.portal", slug="mawingu", **router),
                 "note": "With MikroTik's parameters",
+            },
+            {
+                "label": "Home internet by account number",
+                "url": url_for("hotspot.line_page", slug="mawingu"),
+                "note": f"{HOME_NAME}'s account is {account}" if account else "",
             },
             {"label": "Upendo Clinic", "url": url_for("clinic.front", slug="upendo"), "note": ""},
         ],

@@ -187,6 +187,12 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
         Index("ix_access_grants_leader", "leader_id"),
         Index("ix_access_grants_device", "tenant_id", "mac", "expires_at"),
         Index("ix_access_grants_owner", "tenant_id", "phone_hash", "expires_at"),
+        Index(
+            "ix_access_grants_ends",
+            "expires_at",
+            sqlite_where=text("purchase_id IS NOT NULL AND ended_at IS NULL"),
+            postgresql_where=text("purchase_id IS NOT NULL AND ended_at IS NULL"),
+        ),
         TO_PROVISION.index("ix_access_grants_provision"),
     )
 

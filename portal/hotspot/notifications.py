@@ -5,6 +5,7 @@ from datetime import datetime
 from portal.hotspot.models import AccessGrant
 from portal.kernel import clock, personal
 from portal.kernel.errors import Sentence as _
+from portal.kernel.errors import Text
 from portal.kernel.translations import render
 from portal.notifications import tell
 
@@ -41,6 +42,37 @@ def given(grant: AccessGrant, *, business: str, is_test: bool) -> None:
     text = " ".join(render(sentence, purchase.locale) for sentence in sentences)
     key, ends = key_of(grant.id), grant.expires_at
     tell.by_sms(grant.tenant_id, key, msisdn=msisdn, text=text, locale=purchase.locale, expires_at=ends)
+
+
+def ends_soon(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> bool:
+    """A pass is about to end: told once; False where it was. The caller commits, then enqueues OUTBOX."""
+    sentence = _(
+        "%(business)s Wi-Fi: your internet ends at %(time)s. Buy again on the Wi-Fi page and it goes on.",
+        business=business[:40],
+        time=f"{clock.nairobi(grant.expires_at):%H:%M}",
+    )
+    return _remind(grant, "ends", sentence, msisdn=msisdn, is_test=is_test)
+
+
+def data_runs_out(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> bool:
+    """Four fifths of a pass' data are used: told once; False where it was. The caller commits, then enqueues OUTBOX."""
+    sentence = _(
+        "%(business)s Wi-Fi: you have used 80%% of your data. Buy more on the Wi-Fi page and it goes on.",
+        business=business[:40],
+    )
+    return _remind(grant, "data", sentence, msisdn=msisdn, is_test=is_test)
+
+
+def _remind(grant: AccessGrant, what: str, sentence: Text, *, msisdn: str, is_test: bool) -> bool:
+    return tell.by_sms(
+        grant.tenant_id,
+        f"access/{grant.id}/{what}",
+        msisdn=msisdn,
+        text=sentence,
+        locale=grant.purchase.locale if grant.purchase else "en",
+        expires_at=grant.expires_at,
+        is_test=is_test,
+    )
 
 
 def _at(instant: datetime) -> str:

@@ -84,9 +84,10 @@ BRING_ABOUT = Job(
 SWEEP_ROUTERS = Job(
     "sweep-routers", OUTSIDE, "portal.hotspot.routers.sweep.sweep", ("portal.hotspot.routers.models.TO_SWEEP",)
 )
+REMIND = Job("remind", MONEY, "portal.hotspot.reminders.remind")
 JOBS = (
     SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, CHAIN, SPREAD, BRING_ABOUT,
-    SWEEP_ROUTERS, GIVE_BACK,
+    SWEEP_ROUTERS, GIVE_BACK, REMIND,
 )  # fmt: skip
 
 

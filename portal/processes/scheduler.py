@@ -26,6 +26,7 @@ FORGET_EVERY = 1_800  # an hour
 SWEEP_ROUTERS_EVERY = 30  # rounds: a minute
 NOTICE_EVERY = 15  # rounds: half a minute
 PULL_EVERY = 450  # rounds: a quarter of an hour
+REMIND_EVERY = 15
 
 
 def waiting() -> list[queue.Job]:
@@ -55,6 +56,8 @@ def sweep(turn: int) -> bool:
         queue.enqueue(queue.SWEEP_ROUTERS)
     if turn % PULL_EVERY == 0:
         queue.enqueue(queue.PULL)
+    if turn % REMIND_EVERY == 0:
+        queue.enqueue(queue.REMIND)
     return is_well
 
 

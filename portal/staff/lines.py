@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from wtforms import BooleanField, IntegerField, SelectField, StringField
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional
+from wtforms.validators import Length, NumberRange, Optional
 
 from portal.gateways import client_factory
 from portal.hotspot.passes import standing
@@ -54,7 +54,7 @@ SHOWN = 12
 class LineForm(StaffForm):
     """The terms of a line."""
 
-    package = SelectField(_l("Package"), validate_choice=False, validators=[InputRequired(_l("Choose a package."))])
+    package = SelectField(_l("Package"), validate_choice=False)
     username = StringField(
         _l("User name"),
         [Optional(), Length(max=40)],
@@ -70,10 +70,15 @@ class LineForm(StaffForm):
     is_renewed = BooleanField(_l("Renew from the wallet without asking"), default=True)
     is_prompted = BooleanField(_l("They agreed: ask their phone the day before the end"))
 
-    def wanted(self, tenant_id: int) -> lines.Wanted:
-        """What was chosen. Raises NotFound."""
+    def wanted(self, tenant_id: int, before: PppoeLine | None = None) -> lines.Wanted:
+        """What was chosen. before: the line that is changed; without a package chosen, it keeps its own.
+
+        Raises NotFound.
+        """
+        keeps = before is not None and not self.package.data
         return lines.Wanted(
-            lines.package_for(tenant_id, self.package.data or "").id,
+            before.package_id if before and keeps else lines.package_for(tenant_id, self.package.data or "").id,
+            site_id=before.site_id if before else None,
             grace_days=self.grace_days.data or 0,
             is_renewed=self.is_renewed.data,
             is_prompted=self.is_prompted.data,
@@ -213,10 +218,11 @@ def change(uid: str) -> ResponseReturnValue:
         if not form.validate():
             raise Refused(" ".join(str(one) for errors in form.errors.values() for one in errors))
         try:
-            wanted = form.wanted(g.tenant.id)
+            line = lines.by_uid(g.tenant.id, uid)
+            wanted = form.wanted(g.tenant.id, line)
         except NotFound as error:
             raise Refused(error.message) from error
-        lines.change(lines.by_uid(g.tenant.id, uid).id, wanted, actor=actor())
+        lines.change(line.id, wanted, actor=actor())
         return _("Changed. Another package begins with the next period.")
 
     return buttons.do(work, then=then, ring=queue.LINES)

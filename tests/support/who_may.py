@@ -30,6 +30,12 @@ AR        POST   /api/hotspot/sessions/<uid>/disconnect
 ARC       GET    /api/invoices
 ARC       POST   /api/invoices
 ARC       GET    /api/invoices/<number>
+ARCBK     GET    /api/lines
+AR        POST   /api/lines
+ARCBK     GET    /api/lines/<uid>
+AR        PUT    /api/lines/<uid>
+AR        POST   /api/lines/<uid>/lift
+AR        POST   /api/lines/<uid>/suspend
 A         POST   /api/mpesa/<checkout_request_id>/refund
 ARCK      POST   /api/mpesa/initiate
 ARCBPK    GET    /api/mpesa/order/<path:order_id>

@@ -29,6 +29,7 @@ MOST_GRACE_DAYS, LONGEST_PROMISE = 31, timedelta(days=14)
 ON_AGAIN_FOR = timedelta(days=1)  # what one click undoes
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{2,39}")
 LOCALES = ("en", "sw")
+PAGE_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,24 @@ def of_customers(tenant_id: int, customer_ids: list[int]) -> dict[int, list[Pppo
     for line in db.session.scalars(mine.order_by(PppoeLine.id)):
         found[line.customer_id].append(line)
     return found
+
+
+def page(
+    tenant_id: int, *, customer_id: int | None = None, before_id: int | None = None
+) -> tuple[list[PppoeLine], str | None]:
+    """(lines newest first, cursor of the next page or None)."""
+    found = select(PppoeLine).where(PppoeLine.tenant_id == tenant_id)
+    if customer_id is not None:
+        found = found.where(PppoeLine.customer_id == customer_id)
+    if before_id is not None:
+        found = found.where(PppoeLine.id < before_id)
+    rows = list(db.session.scalars(found.order_by(PppoeLine.id.desc()).limit(PAGE_ROWS + 1)))
+    return rows[:PAGE_ROWS], str(rows[PAGE_ROWS - 1].id) if len(rows) > PAGE_ROWS else None
+
+
+def terms_of(line: PppoeLine) -> Wanted:
+    """What was chosen of it."""
+    return Wanted(line.package_id, line.site_id, line.grace_days, line.is_renewed, line.is_prompted, line.locale)
 
 
 def of_account(tenant_id: int, account: str) -> list[PppoeLine]:
