@@ -18,7 +18,7 @@ from portal.kernel.errors import Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.tenants import find
 from portal.tenants.models import Tenant
-from portal.web.links import pay_url
+from portal.web.links import pay_url, visit_url
 
 CODES = "60 per 1 hour"  # of a network; a phone and a clinic have counts of their own
 MOST_DAYS = 31
@@ -128,7 +128,7 @@ def confirm(uid: str) -> ResponseReturnValue:
     with transaction():
         booking = bookings.get(uid)
         tenant = db.session.get_one(Tenant, booking.tenant_id)
-        booked = bookings.confirm(tenant, booking, code, pay_url_of=pay_url)
+        booked = bookings.confirm(tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url)
         answer = {"appointmentId": booked.uid, "status": booked.status, "token": booked.token}
     queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 201

@@ -205,6 +205,46 @@ def no_show(appointment: Appointment, *, actor: str) -> None:
     _move(appointment, "no_show", actor=actor)
 
 
+def by_token(token: str) -> Appointment | None:
+    """The visit whose page has this token in its address, or None."""
+    return db.session.scalars(select(Appointment).where(Appointment.token == token)).one_or_none()
+
+
+def change_until(appointment: Appointment) -> datetime:
+    """Until when the patient may cancel or move it without calling."""
+    hours = appointment.service.cancel_hours if appointment.service is not None else 24
+    return appointment.starts_at - timedelta(hours=hours)
+
+
+def patient_may_change(appointment: Appointment) -> bool:
+    """Whether the patient may cancel or move it now."""
+    is_early = clock.now() < change_until(appointment) or appointment.status == "pending_approval"
+    return appointment.status in MOVABLE and is_early
+
+
+def _refuse_late_change(appointment: Appointment) -> None:
+    if appointment.status not in MOVABLE:
+        raise Conflict(_("This visit is over or cancelled already."))
+    if not patient_may_change(appointment):
+        raise Conflict(_("It is too late to change this visit here. Please call the clinic."), code="too_late")
+
+
+def cancel_by_patient(appointment: Appointment) -> None:
+    """The patient cannot come. The caller commits, then enqueues OUTBOX and WITHDRAW. Raises Conflict when too late."""
+    _refuse_late_change(appointment)
+    cancel(appointment, why="The patient cancelled.", actor="patient")
+    notifications.cancelled_by_patient(appointment)
+
+
+def move_by_patient(appointment: Appointment, starts_at: datetime) -> None:
+    """The patient comes at another free time. The caller commits, then enqueues OUTBOX. Raises Conflict, SlotTaken."""
+    _refuse_late_change(appointment)
+    if appointment.service is None:
+        raise Conflict(_("Please call the clinic to move this visit."))
+    timetable.slot_at(appointment.service, starts_at, kind=appointment.kind, clinician=appointment.clinician)
+    reschedule(appointment, starts_at, actor="patient")
+
+
 def release_unpaid() -> None:
     """Give the time of approved visits that were not paid in time to others, one by one. A job; it commits."""
     while (appointment_id := _next_unpaid()) is not None:

@@ -114,7 +114,14 @@ def count_code(booking_id: int) -> None:
         raise Conflict(_("This code was tried too often. Book again to get a new one."), code="code_over")
 
 
-def confirm(tenant: Tenant, booking: Booking, code: str, *, pay_url_of: notifications.PayUrl) -> Appointment:
+def confirm(
+    tenant: Tenant,
+    booking: Booking,
+    code: str,
+    *,
+    pay_url_of: notifications.PayUrl,
+    visit_url_of: notifications.VisitUrl,
+) -> Appointment:
     """The phone is proved: take the time. The caller commits, then enqueues OUTBOX. Safe to run twice.
 
     Raises Refused for a wrong code, SlotTaken, and Conflict for a code whose time is over.
@@ -147,6 +154,8 @@ def confirm(tenant: Tenant, booking: Booking, code: str, *, pay_url_of: notifica
     db.session.flush()
     if not service.needs_approval:
         appointments.approve(tenant, appointment, actor="booking", pay_url_of=pay_url_of)
+    else:
+        notifications.asked_for(appointment, visit_url=visit_url_of(appointment))
     return appointment
 
 

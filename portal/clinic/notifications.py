@@ -18,6 +18,7 @@ from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 
 PayUrl = Callable[[Payment], str]
+VisitUrl = Callable[[Appointment], str]
 
 
 def _when(appointment: Appointment) -> str:
@@ -53,6 +54,15 @@ def transaction(appointment: Appointment) -> None:
         "booked",
         _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
     )
+
+
+def asked_for(appointment: Appointment, *, visit_url: str) -> None:
+    """The patient learns that the clinic will answer, and where the visit is seen and changed."""
+    text = _(
+        "%(clinic)s will answer you about %(when)s. See or change it here: %(url)s",
+        clinic=appointment.tenant.name, when=_when(appointment), url=visit_url,
+    )  # fmt: skip
+    _tell_patient(appointment, "asked_for", _("Your appointment"), text)
 
 
 def decided(appointment: Appointment) -> None:
@@ -107,6 +117,13 @@ def cancelled(appointment: Appointment) -> None:
     if appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
         text = _("%(text)s Your money is with the clinic, which will send it back or give you another time.", text=text)
     _tell_patient(appointment, "cancelled", _("Your appointment is cancelled"), text)
+
+
+def cancelled_by_patient(appointment: Appointment) -> None:
+    """The clinician learns that nobody comes."""
+    _tell_clinician(
+        appointment, "cancelled", _("The patient cancelled the appointment on %(when)s.", when=_when(appointment))
+    )
 
 
 def rescheduled(appointment: Appointment) -> None:

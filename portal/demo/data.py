@@ -184,10 +184,11 @@ def _offer_services(clinic: Tenant) -> None:
     for one in by_name.values():
         one.works_holidays = True
         services.set_hours(one, [(day, 8 * 60, 18 * 60) for day in range(7)], actor="demo")
-    for name, price, minutes, kinds, needs_approval, titles in SERVICES:
+    for position, (name, price, minutes, kinds, needs_approval, titles) in enumerate(SERVICES):
         offer = services.Offer(
-            name, price * money.CENTS, minutes, kinds=kinds, step_minutes=minutes, needs_approval=needs_approval
-        )
+            name, price * money.CENTS, minutes, kinds=kinds, step_minutes=minutes, needs_approval=needs_approval,
+            position=position,
+        )  # fmt: skip
         services.create(clinic.id, offer, by=[by_name[title] for title in titles], actor="demo")
 
 

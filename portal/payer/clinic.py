@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from portal.clinic import people
+from portal.clinic import people, services
 from portal.clinic.models import Appointment
 from portal.kernel import clock
 from portal.kernel.db import db
@@ -22,7 +22,10 @@ OPENS_BEFORE, CLOSES_AFTER = timedelta(minutes=15), timedelta(minutes=60)
 def front(slug: str) -> ResponseReturnValue:
     """Who the clinic is, and how to book."""
     tenant = find.by_slug(slug, kind="clinic")
-    return render_template("clinic/front.html", tenant=tenant, clinicians=people.clinicians(tenant.id))
+    offered = services.offered(tenant.id)
+    return render_template(
+        "clinic/front.html", tenant=tenant, clinicians=people.clinicians(tenant.id), services=offered
+    )
 
 
 @bp.get("/join/<token>")

@@ -95,3 +95,18 @@ class LinePayForm(PayForm):
     """Which line, and the phone that pays for it."""
 
     line = HiddenField(validators=[Length(max=24)])
+
+
+class BookForm(PayerForm):
+    """Who comes to the clinic."""
+
+    name = StringField(
+        _l("Name of who comes"), [InputRequired(_l("Enter the name.")), Length(max=80, message=_TOO_LONG)]
+    )
+    phone = PhoneField(_l("Phone number"), [InputRequired(_l("Enter the phone number."))])
+
+
+class BookingCodeForm(PayerForm):
+    """The six figures that prove the phone."""
+
+    code = StringField(_l("The 6 figures from the SMS"), [InputRequired(_l("Enter the 6 figures.")), Length(max=20)])

@@ -1,7 +1,7 @@
 """How templates write what they are given: money, times, lengths and sizes in the reader's language."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 
 from flask import Flask
 from flask_babel import gettext as _
@@ -15,6 +15,7 @@ def set_up(app: Flask) -> None:
     filters: dict[str, Callable[..., str | bool]] = {
         "kes": money.format_kes,
         "when": when,
+        "day": day,
         "clock_time": clock_time,
         "duration": duration,
         "says_duration": says_duration,
@@ -45,6 +46,13 @@ def when(at: datetime | None) -> str:
 def clock_time(at: datetime | None) -> str:
     """`15:42` on a Nairobi clock."""
     return f"{clock.nairobi(at):%H:%M}" if at else "–"
+
+
+def day(on: date) -> str:
+    """`Monday 23 Nov`."""
+    weekdays = _("Monday Tuesday Wednesday Thursday Friday Saturday Sunday").split()
+    months = _("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
+    return f"{weekdays[on.weekday()]} {on.day} {months[on.month - 1]}"
 
 
 def duration(seconds: float) -> str:

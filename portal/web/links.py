@@ -2,6 +2,7 @@
 
 from flask import current_app
 
+from portal.clinic.models import Appointment
 from portal.hotspot.sites.files import House, Tunnel
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
@@ -26,3 +27,8 @@ def house_of(tenant: Tenant) -> House:
         else None
     )
     return House(public_url(), tenant.slug, tunnel, config.radius_address)
+
+
+def visit_url(visit: Appointment) -> str:
+    """The page of this visit, for a message to whoever booked it."""
+    return f"{public_url()}/visit/{visit.token}"

@@ -23,6 +23,7 @@ CSRF_EXEMPT = frozenset(
     {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
      "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act",
      "pay.push", "hooks.stk", "hooks.c2b_validation",
+     "booking.book", "booking.confirm", "booking.cancel", "booking.move",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat"}
 )  # fmt: skip

@@ -1,6 +1,5 @@
 """Patients book a free time themselves: by a proved phone, never two people at once, on the clinic's clock."""
 
-import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -16,68 +15,11 @@ from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from tests.support.appointments import book as book_by_staff
+from tests.support.booking import begin, booked, code_sent, confirm, offer, slots, starts
 from tests.support.clock import later
 from tests.support.daraja import new_phone, receipt
 from tests.support.product import Product
 from tests.support.threads import together
-
-MONDAY_TO_SUNDAY = tuple((day, 8 * 60, 17 * 60) for day in range(7))
-
-
-def offer(product: Product, slug: str = "mlima", **changes: Any) -> str:
-    """A consultation of half an hour with everybody of the clinic, every day from 8 to 17; its id."""
-    tenant_id = product.tenant_id(slug)
-    with product.app.app_context(), transaction():
-        everybody = db.session.query(Clinician).filter_by(tenant_id=tenant_id).all()
-        for one in everybody:
-            services.set_hours(one, MONDAY_TO_SUNDAY, actor="test")
-            one.works_holidays = True
-        terms = {"kinds": ("onsite", "virtual"), "notice_minutes": 0} | changes
-        made = services.create(
-            tenant_id, services.Offer("Consultation", 150_000, 30, **terms), by=everybody, actor="test"
-        )
-        return made.uid
-
-
-def slots(product: Product, service: str, day: date | None = None, **query: Any) -> Any:
-    first = day or clock.nairobi(clock.now()).date() + timedelta(days=1)
-    asked = {"tenant": "mlima", "serviceId": service, "from": first.isoformat(), "to": first.isoformat()} | query
-    return product.client().get("/api/portal/clinic/slots", query_string=asked)
-
-
-def starts(product: Product, service: str, day: date | None = None, **query: Any) -> list[str]:
-    return [one["startsAt"] for one in slots(product, service, day, **query).json["items"]]
-
-
-def begin(product: Product, service: str, starts_at: str, **changes: Any) -> Any:
-    given = {
-        "tenant": "mlima", "serviceId": service, "startsAt": starts_at, "kind": "onsite", "name": "Achieng Otieno",
-        "phone": new_phone(),
-    } | changes  # fmt: skip
-    return product.client().post("/api/portal/clinic/bookings", json=given)
-
-
-def code_sent(product: Product) -> str:
-    """The six digits of the last message."""
-    with product.inside():
-        sent = db.session.query(OutboxItem).filter(OutboxItem.about == "booking").order_by(OutboxItem.id.desc()).first()
-        assert sent is not None
-        found = re.search(r"\b(\d{6})\b", payload_of(sent)["text"])
-        assert found is not None
-        return found.group(1)
-
-
-def confirm(product: Product, booking_id: str, code: str) -> Any:
-    return product.client().post(f"/api/portal/clinic/bookings/{booking_id}/confirm", json={"code": code})
-
-
-def booked(product: Product, service: str, starts_at: str, **changes: Any) -> Any:
-    begun = begin(product, service, starts_at, **changes)
-    assert begun.status_code == 202, begun.text
-    answer = confirm(product, begun.json["bookingId"], code_sent(product))
-    assert answer.status_code == 201, answer.text
-    return answer.json
-
 
 # --- the contract
 
@@ -426,7 +368,9 @@ def test_what_patients_were_told_is_listed_with_masked_numbers(product: Product)
     service = offer(product)
     booked(product, service, starts(product, service)[0], phone="0712345678")
     answer = product.api("brian").get("/api/notifications")
-    (only,) = answer.json["items"]
+    told = answer.json["items"]
+    assert [one["kind"] for one in told] == ["appointment_asked_for", "booking_code"]
+    only = told[1]
     assert only["channel"] == "sms" and only["kind"] == "booking_code" and only["to"] == "********5678"
     assert only["state"] in ("waiting", "sent", "skipped") and only["cost"] is None
     assert "712345678" not in answer.text

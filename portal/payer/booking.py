@@ -1,0 +1,309 @@
+"""Booking a visit in a browser: service, time, phone, code; then the visit's own page, for whoever has its address.
+
+Plain pages and forms, so that it works on any phone and without JavaScript. Nothing here carries authority but the
+code that was sent to the phone, and the visit's token.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
+from flask_babel import gettext as _
+
+from portal.clinic import appointments, bookings, people, services, timetable
+from portal.clinic.models import Appointment, Clinician, Service
+from portal.clinic.timetable import Slot
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import for_screens
+from portal.payer.forms import BookForm, BookingCodeForm
+from portal.payments.states import PaymentState
+from portal.tenants import find
+from portal.tenants.models import Tenant
+from portal.web.errors import tell_wait
+from portal.web.language import said
+from portal.web.limits import refuse_guessers, wrong_guess
+from portal.web.links import pay_url, visit_url
+
+DAYS_SHOWN = 7
+bp = Blueprint("booking", __name__)
+
+
+@bp.get("/clinic/<slug>/book/<service_uid>")
+def times(slug: str, service_uid: str) -> ResponseReturnValue:
+    """A week of free times, by day; each leads to the form."""
+    tenant = find.by_slug(slug, kind="clinic")
+    service = services.for_booking(tenant.id, service_uid)
+    kind = _kind(service)
+    clinician = _clinician(tenant)
+    first = _first_day()
+    found = timetable.free_slots(service, first, first + timedelta(days=DAYS_SHOWN - 1), kind=kind, clinician=clinician)
+    chosen = {"kind": kind, "clinician": clinician.uid if clinician else None}
+    here: dict[str, Any] = {"slug": slug, "service_uid": service_uid} | chosen
+    today = clock.nairobi(clock.now()).date()
+    return render_template(
+        "clinic/times.html",
+        tenant=tenant,
+        service=service,
+        kind=kind,
+        days=_days(found, here),
+        ways=[
+            {"kind": one, "url": url_for("booking.times", **here | {"kind": one, "from": first}), "is_on": one == kind}
+            for one in service.kinds.split(",")
+        ],
+        clinicians=[
+            {
+                "name": one.name if one else _("Whoever is free first"),
+                "url": url_for("booking.times", **here | {"clinician": one.uid if one else None, "from": first}),
+                "is_on": (one.id if one else None) == (clinician.id if clinician else None),
+            }
+            for one in (None, *timetable.offering(service))
+        ],
+        earlier_url=url_for("booking.times", **here | {"from": max(today, first - timedelta(days=DAYS_SHOWN))})
+        if first > today
+        else None,
+        later_url=url_for("booking.times", **here | {"from": first + timedelta(days=DAYS_SHOWN)})
+        if first + timedelta(days=DAYS_SHOWN) <= today + timedelta(days=service.horizon_days)
+        else None,
+        first=first,
+        last=first + timedelta(days=DAYS_SHOWN - 1),
+        front_url=url_for("clinic.front", slug=slug),
+    )
+
+
+def _days(found: Sequence[Slot], here: dict[str, Any]) -> list[dict[str, object]]:
+    """Each day with its times; of several clinicians free at once the first one is offered."""
+    days = []
+    for day, of_day in groupby(found, key=lambda slot: clock.nairobi(slot.starts_at).date()):
+        seen: dict[datetime, Slot] = {}
+        for slot in of_day:
+            seen.setdefault(slot.starts_at, slot)
+        hours = [
+            {
+                "shown": f"{clock.nairobi(slot.starts_at):%H:%M}",
+                "clinician": slot.clinician.name,
+                "url": url_for("booking.details", **here | {"at": clock.nairobi(slot.starts_at).isoformat()}),
+            }
+            for slot in seen.values()
+        ]
+        days.append({"day": day, "hours": hours})
+    return days
+
+
+def _kind(service: Service) -> str:
+    asked = request.values.get("kind", "")
+    offered = service.kinds.split(",")
+    return asked if asked in offered else offered[0]
+
+
+def _clinician(tenant: Tenant) -> Clinician | None:
+    uid = request.values.get("clinician")
+    return people.clinician(tenant.id, uid) if uid else None
+
+
+def _first_day() -> date:
+    today = clock.nairobi(clock.now()).date()
+    try:
+        return max(today, date.fromisoformat(request.args.get("from", "")[:10]))
+    except ValueError:
+        return today
+
+
+@bp.get("/clinic/<slug>/book/<service_uid>/details")
+def details(slug: str, service_uid: str) -> ResponseReturnValue:
+    """Who comes: name and phone, and what it costs until when it can be changed."""
+    tenant = find.by_slug(slug, kind="clinic")
+    return _details(tenant, services.for_booking(tenant.id, service_uid), BookForm(formdata=None))
+
+
+def _details(tenant: Tenant, service: Service, form: BookForm, status_code: int = 200) -> ResponseReturnValue:
+    at = request.values.get("at", "")
+    try:
+        starts_at = appointments.read_start(at)
+    except Refused:
+        return redirect(url_for("booking.times", slug=tenant.slug, service_uid=service.uid), 303)
+    clinician = _clinician(tenant)
+    page = render_template(
+        "clinic/details.html",
+        tenant=tenant,
+        service=service,
+        kind=_kind(service),
+        starts_at=starts_at,
+        clinician=clinician,
+        form=form,
+        carried={"at": at, "kind": _kind(service)} | ({"clinician": clinician.uid} if clinician else {}),
+        form_action=url_for("booking.book", slug=tenant.slug, service_uid=service.uid),
+        times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=_kind(service)),
+    )
+    return page, status_code
+
+
+@bp.post("/clinic/<slug>/book/<service_uid>/details")
+def book(slug: str, service_uid: str) -> ResponseReturnValue:
+    """Ask for the time: the code goes to the phone."""
+    tenant = find.by_slug(slug, kind="clinic")
+    service = services.for_booking(tenant.id, service_uid)
+    form = BookForm()
+    if not form.validate():
+        return _details(tenant, service, form, 422)
+    try:
+        wish = bookings.Wish(
+            service,
+            appointments.read_start(request.values.get("at")),
+            _kind(service),
+            bookings.read_name(form.name.data),
+            form.phone.msisdn,
+            _clinician(tenant),
+        )
+        refuse_guessers("booking", tenant.id)
+        wrong_guess("booking", tenant.id)  # each costs the clinic a message: a network's are counted
+        with transaction():
+            uid = bookings.begin(tenant, wish, locale=str(get_locale() or tenant.locale)).uid
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        tell_wait(error)
+        return _details(find.by_slug(slug), services.for_booking(tenant.id, service_uid), form, error.status)
+    queue.enqueue(queue.OUTBOX)
+    return redirect(url_for("booking.code", slug=slug, uid=uid), 303)
+
+
+@bp.get("/clinic/<slug>/booking/<uid>")
+def code(slug: str, uid: str) -> ResponseReturnValue:
+    """The code that was sent."""
+    return _code(find.by_slug(slug, kind="clinic"), uid, BookingCodeForm(formdata=None))
+
+
+def _code(tenant: Tenant, uid: str, form: BookingCodeForm, status_code: int = 200) -> ResponseReturnValue:
+    booking = bookings.get(uid)
+    if booking.tenant_id != tenant.id:
+        raise NotFound(_("There is no such booking here. Begin again."))
+    if booking.appointment_id is not None and not form.errors and request.method == "GET":
+        form.form_errors.append(_("This visit is booked already; its page is in the message that you got."))
+    msisdn = personal.open_phone(booking.phone_sealed, tenant.id) or ""
+    service = db.session.get_one(Service, booking.service_id)
+    page = render_template(
+        "clinic/code.html",
+        tenant=tenant,
+        service=service,
+        starts_at=booking.starts_at,
+        phone=for_screens(msisdn) if msisdn else "",
+        form=form,
+        times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=booking.kind),
+    )
+    return page, status_code
+
+
+@bp.post("/clinic/<slug>/booking/<uid>")
+def confirm(slug: str, uid: str) -> ResponseReturnValue:
+    """Show the code: the time is taken."""
+    tenant = find.by_slug(slug, kind="clinic")
+    form = BookingCodeForm()
+    if not form.validate():
+        return _code(tenant, uid, form, 422)
+    try:
+        booking = bookings.get(uid)
+        if booking.tenant_id != tenant.id:
+            raise NotFound(_("There is no such booking here. Begin again."))
+        with transaction():
+            bookings.count_code(booking.id)
+        with transaction():
+            tenant = find.by_slug(slug)
+            booked = bookings.confirm(
+                tenant, bookings.get(uid), form.code.data or "", pay_url_of=pay_url, visit_url_of=visit_url
+            )
+            token = booked.token
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        tell_wait(error)
+        return _code(find.by_slug(slug), uid, form, error.status)
+    queue.enqueue(queue.OUTBOX)
+    return redirect(url_for("booking.visit", token=token), 303)
+
+
+def _visit(token: str) -> Appointment:
+    found = appointments.by_token(token)
+    if found is None:
+        raise NotFound(_("This visit is not known here. Check that you copied all of the address."))
+    return found
+
+
+@bp.get("/visit/<token>")
+def visit(token: str) -> ResponseReturnValue:
+    """One visit: how it stands, what to pay, where to come, and how to change it."""
+    return _visit_page(_visit(token))
+
+
+def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) -> ResponseReturnValue:
+    payment = one.invoice.payment if one.invoice else None
+    may_change = appointments.patient_may_change(one)
+    page = render_template(
+        "clinic/visit.html",
+        tenant=one.tenant,
+        visit=one,
+        problem=problem,
+        due_cents=payment.due_cents if payment and one.status == "approved" else 0,
+        pay_url=url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
+        receipt_url=url_for("pay.show", token=payment.token) if payment and payment.allocated_cents else None,
+        join_url=one.meeting_url if one.status == "confirmed" else None,
+        is_over=one.status in ("cancelled", "declined", "completed", "no_show"),
+        may_change=may_change,
+        cancel_url=url_for("booking.cancel", token=one.token) if may_change else None,
+        move_days=_moves(one) if may_change and one.service is not None and "move" in request.args else None,
+        move_url=url_for("booking.visit", token=one.token, move=1) if may_change and one.service else None,
+        move_action=url_for("booking.move", token=one.token),
+        change_until=until if (until := appointments.change_until(one)) > clock.now() else None,
+        again_url=url_for("clinic.front", slug=one.tenant.slug),
+        test_mode=bool(payment and payment.is_sandbox),
+    )
+    return page, status_code
+
+
+def _moves(one: Appointment) -> list[dict[str, object]]:
+    """Free times of the same clinician in the next fortnight."""
+    assert one.service is not None  # noqa: S101 - the caller looked
+    today = clock.nairobi(clock.now()).date()
+    found = timetable.free_slots(one.service, today, today + timedelta(days=13), kind=one.kind, clinician=one.clinician)
+    return [
+        {
+            "day": day,
+            "hours": [
+                {
+                    "at": clock.nairobi(slot.starts_at).isoformat(),
+                    "shown": f"{clock.nairobi(slot.starts_at):%H:%M}",
+                }
+                for slot in of_day
+            ],
+        }
+        for day, of_day in groupby(found, key=lambda slot: clock.nairobi(slot.starts_at).date())
+    ]
+
+
+@bp.post("/visit/<token>/cancel")
+def cancel(token: str) -> ResponseReturnValue:
+    """The patient cannot come."""
+    try:
+        with transaction():
+            appointments.cancel_by_patient(_visit(token))
+    except Refused as error:
+        return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
+    queue.enqueue(queue.OUTBOX)
+    queue.enqueue(queue.WITHDRAW)
+    return redirect(url_for("booking.visit", token=token), 303)
+
+
+@bp.post("/visit/<token>/move")
+def move(token: str) -> ResponseReturnValue:
+    """The patient comes at another time; the money stays on the visit."""
+    try:
+        starts_at = appointments.read_start(request.form.get("at"))
+        with transaction():
+            appointments.move_by_patient(_visit(token), starts_at)
+    except Refused as error:
+        return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
+    queue.enqueue(queue.OUTBOX)
+    return redirect(url_for("booking.visit", token=token), 303)
