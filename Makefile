@@ -42,7 +42,7 @@ lint: $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# PostgreSQL, Redis, FreeRADIUS and Chromium: installed as root on Debian and Ubuntu, named if missing elsewhere
+# PostgreSQL, Redis, FreeRADIUS, openNDS and Chromium: installed as root on Debian and Ubuntu, named if missing elsewhere
 services:
 	@sh tests/support/services/install
 

@@ -454,8 +454,6 @@ def upgrade() -> None:
         sa.Column("site_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("mac", sa.String(length=17), nullable=False),
         sa.Column("ip", sa.String(length=45), nullable=False),
-        sa.Column("hid", sa.String(length=128), nullable=False),
-        sa.Column("gateway_address", sa.String(length=80), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1569,6 +1567,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("next_at IS NOT NULL"),
     )
     op.create_index(op.f("ix_provisionings_grant_id"), "provisionings", ["grant_id"], unique=False)
+    op.create_index(
+        "ix_provisionings_on",
+        "provisionings",
+        ["site_id"],
+        unique=False,
+        sqlite_where=sa.text("wanted = 'on'"),
+        postgresql_where=sa.text("wanted = 'on'"),
+    )
     op.create_index(
         "ix_provisionings_site",
         "provisionings",

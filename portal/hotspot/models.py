@@ -348,6 +348,12 @@ class Provisioning(TenantOwned, Model):
             postgresql_where=text("confirmed_at IS NULL"),
         ),
         Index(
+            "ix_provisionings_on",
+            "site_id",
+            sqlite_where=text("wanted = 'on'"),
+            postgresql_where=text("wanted = 'on'"),
+        ),
+        Index(
             "ix_provisionings_site",
             "site_id",
             sqlite_where=text("next_at IS NOT NULL"),

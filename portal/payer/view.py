@@ -10,8 +10,9 @@ from flask_babel import gettext as _
 from sqlalchemy import bindparam, select
 
 from portal.fulfilment import Bought, bought, receipts_of
-from portal.hotspot import access
+from portal.hotspot import access, purchases
 from portal.hotspot.routers import connection
+from portal.hotspot.routers.opennds import fas
 from portal.kernel import clock, personal
 from portal.kernel.db import db
 from portal.kernel.money import format_kes
@@ -195,8 +196,8 @@ def _access(given: Bought) -> dict[str, Any]:
         g.posts_to_router = True
         login = {
             "url": purchase.login_url,
-            "method": "post",
-            "fields": login_fields(grant.username, password, purchase),
+            "method": login_method(purchase),
+            "fields": login_fields(grant.username, password, purchase, tenant_id=purchase.tenant_id),
         }
     connects = connection.stands(grant)
     is_new = clock.now() - grant.created_at < OPENS_WITHIN
@@ -222,8 +223,19 @@ def _is_mixed(login_url: str) -> bool:
     return current_app.config["PORTAL"].public_url.startswith("https:") and urlsplit(login_url).scheme == "http"
 
 
-def login_fields(username: str, password: str, purchase: Any) -> dict[str, str]:
-    """The fields of the router's login form; the password hashed where the router asked for CHAP."""
+def login_method(device: Any) -> str:
+    """How the router's login form is sent: openNDS reads addresses alone."""
+    return "get" if device.chap_id == fas.CHALLENGE else "post"
+
+
+def login_fields(username: str, password: str, purchase: Any, *, tenant_id: int) -> dict[str, str]:
+    """The fields of the router's login form; the password hashed where the router asked for CHAP.
+
+    An openNDS gateway takes neither, but the answer to its own challenge, by an address (GET).
+    """
+    if purchase.chap_id == fas.CHALLENGE:
+        site = purchases.site_told(tenant_id, identity=purchase.nas_identity, login_url=purchase.login_url)
+        return fas.login_fields(purchase.chap_challenge, site.secret if site else "", purchase.wanted_url)
     if purchase.chap_id and purchase.chap_challenge:
         password = access.chap_response(password, chap_id=purchase.chap_id, chap_challenge=purchase.chap_challenge)
     fields = {"username": username, "password": password}

@@ -25,7 +25,8 @@ CSRF_EXEMPT = frozenset(
      "pay.push", "hooks.stk", "hooks.c2b_validation",
      "booking.book", "booking.confirm", "booking.cancel", "booking.move",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
-     "hooks.result", "hooks.timeout", "routers.heartbeat"}
+     "hooks.result", "hooks.timeout", "routers.heartbeat",
+     "opennds.ask"}
 )  # fmt: skip
 
 

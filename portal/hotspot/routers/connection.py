@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, func, select
 
 from portal.hotspot.models import AccessGrant, AccessSession, Provisioning, Site
-from portal.hotspot.routers.interface import TOLD, kinds_with
+from portal.hotspot.routers.interface import POLLED, TOLD, kinds_with
 from portal.kernel import clock
 from portal.kernel.db import db
 
@@ -74,7 +74,7 @@ def _must_be_told(tenant_id: int) -> bool:
     """Whether every router of this business has to be told before anybody is let in."""
     kinds = select(Site.kind).where(Site.tenant_id == tenant_id, Site.closed_at.is_(None)).distinct()
     found = set(db.session.scalars(kinds))
-    return bool(found) and found <= set(kinds_with(TOLD))
+    return bool(found) and found <= {*kinds_with(TOLD), *kinds_with(POLLED)}
 
 
 def _standing(grant: AccessGrant, rows: Collection[Provisioning], seen: object, must_be_told: bool) -> Standing:

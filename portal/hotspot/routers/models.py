@@ -35,11 +35,7 @@ class RouterState(TenantOwned, Model, is_paged=False):
 
 
 class GatewayClient(TenantOwned, Model, is_paged=False):
-    """A device that an openNDS gateway sent to us: by what the gateway takes it in. One row a device and site.
-
-    hid: the gateway's hashed id of this device, which changes when it joins anew. gateway_address: host and port where
-    its browser is sent back to.
-    """
+    """A device that an openNDS gateway has behind it, let in or not. One row a device and site."""
 
     __tablename__ = "gateway_clients"
     __table_args__ = (UniqueConstraint("site_id", "mac"), Index("ix_gateway_clients_seen", "site_id", "seen_at"))
@@ -47,8 +43,6 @@ class GatewayClient(TenantOwned, Model, is_paged=False):
     site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"))
     mac: Mapped[str] = mapped_column(String(17))
     ip: Mapped[str] = mapped_column(String(45), default="")
-    hid: Mapped[str] = mapped_column(String(128), default="")
-    gateway_address: Mapped[str] = mapped_column(String(80), default="")
     seen_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 

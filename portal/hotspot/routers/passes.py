@@ -77,6 +77,13 @@ class Pass:
         cap = self.data_cap_bytes
         return cap is not None and sum(used for _seconds, used in self.used.values()) >= cap
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left of it before its end: no data, where it stops at its cap, or no time online."""
+        at_data = self.is_at_cap and self.grants[0].at_cap != "throttle"
+        cap = self.online_cap_s
+        return at_data or (cap is not None and sum(seconds for seconds, _bytes in self.used.values()) >= cap)
+
     def wanted(self, row: Any, *, site_id: int, version: int) -> Wanted:
         """This grant of it as a site's router is to know it."""
         terms = next((one for one in self.grants if one.id == self.leader_id), row)

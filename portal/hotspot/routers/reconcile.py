@@ -31,7 +31,6 @@ from portal.hotspot.models import (
 )
 from portal.hotspot.routers import circuit, passes
 from portal.hotspot.routers.interface import (
-    POLLED,
     PUSH_LOGIN,
     TOLD,
     Adapter,
@@ -180,7 +179,6 @@ class Turn:
     version: int
     attempts: int
     since: datetime
-    was_wanted: str
     is_on: bool
     wanted: Wanted
     begins_at: datetime | None
@@ -218,9 +216,6 @@ def tell(site_id: int) -> None:
         return
     site, turns = taken
     adapter = adapter_of(site)
-    if POLLED in adapter.capabilities:
-        _hold_ready(turns)
-        return
     assert_no_transaction("Speaking to a router")
     outcomes = _speak(adapter, site, turns)
     _record(site, turns, outcomes)
@@ -253,19 +248,6 @@ def _take(site_id: int) -> tuple[Site, list[Turn]] | None:
     return site, turns
 
 
-def _hold_ready(turns: Sequence[Turn]) -> None:
-    """For a router that asks us: what it will be told. Its own report confirms it."""
-    with transaction():
-        for turn in turns:
-            wanted = "on" if turn.is_on or turn.begins_at else "off"
-            turn_at = turn.begins_at or (turn.wanted.expires_at if turn.is_on else None)
-            mine = update(Provisioning).where(Provisioning.id == turn.id, Provisioning.version == turn.version)
-            values: dict[str, Any] = {"next_at": turn_at, "wanted": wanted}
-            if wanted == "off" and turn.was_wanted == "on":  # what was confirmed so far was that it is let in
-                values |= {"confirmed_at": None, "since": clock.now()}
-            db.session.execute(mine.values(**values), execution_options={"synchronize_session": False})
-
-
 def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn]:
     known = passes.of_rows(rows)
     waiting = _waiting_devices(site, [row.grant_id for row in rows if row.signed_in_at is None], now)
@@ -281,7 +263,6 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
                 version=row.version,
                 attempts=row.attempts,
                 since=row.since,
-                was_wanted=row.wanted,
                 is_on=is_on,
                 wanted=a_pass.wanted(grant, site_id=site.id, version=row.version),
                 begins_at=a_pass.to_come(row.grant_id, now) if row.wanted == "on" else None,

@@ -72,7 +72,7 @@ def _is_same(was: AccessSession, one: Online) -> bool:
 
 
 def _closing(row: AccessSession) -> dict[str, Any]:
-    return {"id": row.id, "stopped_at": row.updated_at, "end_cause": LOST}
+    return {"id": row.id, "stopped_at": row.updated_at, "end_cause": row.end_cause or LOST}
 
 
 def _beginning(site: Site, one: Online, leader: int | None, now: datetime) -> dict[str, Any]:

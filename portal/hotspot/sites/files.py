@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlencode, urlsplit
 
 from portal.hotspot.models import Site
+from portal.hotspot.routers.opennds import agent
 from portal.hotspot.sites import routeros
 from portal.hotspot.sites.quoting import comment, html, uci
 from portal.kernel.errors import Conflict, NotFound
@@ -59,6 +60,9 @@ class House:
 
     def heartbeat_url(self, site: Site) -> str:
         return f"{self.public_url}/routers/{site.token}/heartbeat"
+
+    def agent_url(self, site: Site) -> str:
+        return f"{self.public_url}/routers/{site.token}/opennds"
 
     @property
     def radius_server(self) -> str:
@@ -136,9 +140,13 @@ def opennds_settings(site: Site, house: House) -> str:
         f"# Mlango: {comment(site.name)}. Into /etc/config/opennds, then: service opennds restart\n"
         f"config opennds\n\toption enabled '1'\n\toption gatewayinterface 'br-lan'\n{options}\n{garden}"
         "\toption checkinterval '15'\n"
-        "# Into root's crontab (crontab -e), so that an outage is noticed and its time given back:\n"
-        f"# * * * * * wget -q -O /dev/null --post-data=version=opennds {house.heartbeat_url(site)}\n"
+        "# With the file mlango-agent of this page on the router: it lets in who paid and ends who may not stay.\n"
     )
+
+
+def opennds_agent(site: Site, house: House) -> str:
+    """The script on an openNDS router that asks whom to let in and whom to end."""
+    return agent.script(house.agent_url(site))
 
 
 def freeradius_client(site: Site, house: House) -> str:
@@ -196,13 +204,14 @@ _MADE: Mapping[str, Callable[[Site, House], str]] = {
     "login.html": login_page,
     "api.json": captive_api,
     "opennds.conf": opennds_settings,
+    "mlango-agent": opennds_agent,
     "freeradius-client.conf": freeradius_client,
     "wireguard.conf": tunnel_peer,
 }
 _OF_KIND = {
     "radius": ("routeros.rsc", "login.html", "api.json", "freeradius-client.conf", "wireguard.conf"),
     "routeros": ("routeros.rsc", "login.html", "api.json", "wireguard.conf"),
-    "opennds": ("opennds.conf",),
+    "opennds": ("opennds.conf", "mlango-agent"),
     "voucher": ("routeros.rsc", "login.html", "api.json"),
 }
 

@@ -12,6 +12,7 @@ from portal.kernel import personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payer.forms import BuyForm, HandForm, NumberForm
+from portal.payer.hotspot import gateway as gateway_asks
 from portal.payer.hotspot import passes
 from portal.payer.hotspot.device import bp, carried, device_of, mac_of
 from portal.payer.hotspot.front import shown, waiting
@@ -28,6 +29,8 @@ from portal.web.limits import network, refuse_guessers, wrong_guess
 def buy(slug: str) -> ResponseReturnValue:
     """Ask the phone to pay for a package; then the page that waits with the customer."""
     tenant = find.by_slug(slug, kind="hotspot")
+    if gateway_asks.is_asking():
+        return gateway_asks.answered(tenant)
     if request.form.get("by_hand"):
         return _by_hand(tenant)
     form = BuyForm()

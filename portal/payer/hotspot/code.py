@@ -97,7 +97,8 @@ def let_in(tenant: Tenant, grant: AccessGrant, form: CodeForm) -> ResponseReturn
     }
     if device.login_url and grant.has_begun:
         g.posts_to_router = True
-        login |= {"url": device.login_url, "fields": view.login_fields(grant.username, grant.password, device)}
+        fields = view.login_fields(grant.username, grant.password, device, tenant_id=tenant.id)
+        login |= {"url": device.login_url, "method": view.login_method(device), "fields": fields}
     return coded(tenant, form, login=login)
 
 
@@ -116,10 +117,9 @@ def connect_device(slug: str) -> ResponseReturnValue:
     with transaction():
         username, password = access.sign_in_once(db.session.get_one(AccessGrant, begun_ids[0]), mac=device.mac)
     g.posts_to_router = True
-    fields = view.login_fields(username, password, device)
-    return coded(
-        find.by_slug(slug), CodeForm(formdata=None), login={"url": device.login_url, "method": "post", "fields": fields}
-    )
+    fields = view.login_fields(username, password, device, tenant_id=tenant.id)
+    login = {"url": device.login_url, "method": view.login_method(device), "fields": fields}
+    return coded(find.by_slug(slug), CodeForm(formdata=None), login=login)
 
 
 def coded(

@@ -10,6 +10,7 @@ from portal.gateways import client_factory
 from portal.hotspot import purchases
 from portal.hotspot.models import Site
 from portal.hotspot.purchases import Device
+from portal.hotspot.routers.opennds import fas
 from portal.tenants.models import Tenant
 from portal.web import browser
 
@@ -31,8 +32,11 @@ LONGEST_ERROR = 200
 
 
 def carried() -> dict[str, Any]:
-    """What the router told of this device, as it came; what is longer than any router's is nobody's."""
-    given = request.values
+    """What the router told of this device, as it came; what is longer than any router's is nobody's.
+
+    openNDS tells it in one parameter, `fas`.
+    """
+    given = {**fas.told(request.values.get("fas", "")), **request.values}
     told = {name: given[name] for name in CARRIED if given.get(name) and len(given[name]) <= LONGEST_CARRIED}
     g.carried = told  # the links to other languages keep it too
     return told

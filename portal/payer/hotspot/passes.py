@@ -133,7 +133,8 @@ def _shown(
     login = None
     if is_here and device.login_url and grant.has_begun and device.mac not in online:
         g.posts_to_router = True
-        login = {"url": device.login_url, "fields": view.login_fields(grant.username, grant.password, device)}
+        fields = view.login_fields(grant.username, grant.password, device, tenant_id=tenant.id)
+        login = {"url": device.login_url, "method": view.login_method(device), "fields": fields}
     is_full = len(bound) >= grant.package.devices
     page = render_template(
         "hotspot/pass.html",

@@ -81,7 +81,7 @@ def go(slug: str, token: str) -> ResponseReturnValue:
 
 def login_address(grant: AccessGrant, device: Purchase) -> str:
     """The router's login address with what its form would send."""
-    fields = view.login_fields(grant.username, grant.password, device)
+    fields = view.login_fields(grant.username, grant.password, device, tenant_id=device.tenant_id)
     address = urlsplit(device.login_url)
     asked = [part for part in (address.query, urlencode(fields)) if part]
     return urlunsplit(address._replace(query="&".join(asked), fragment=""))
