@@ -74,7 +74,7 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/sites/<uid>/files/<name>", "site_file", site_file)
     bp.add_url_rule("/sites/<uid>/check", "site_check", check_site, methods=["POST"])
     bp.add_url_rule("/sites/<uid>/renew", "site_renew", renew, methods=["POST"])
-    bp.add_url_rule("/sites/<uid>/close", "site_close", close, methods=["POST"])
+    bp.add_url_rule("/sites/<uid>/remove", "site_close", close, methods=["POST"])
     bp.add_url_rule("/sites/<uid>/rehearsal", "site_rehearse", rehearse, methods=["POST"])
     bp.add_url_rule("/sites/rehearsals/<token>", "site_rehearsal", show_rehearsal)
     bp.add_url_rule("/sites/rehearsals/<token>/cut", "site_cut", cut, methods=["POST"])

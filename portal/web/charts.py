@@ -33,7 +33,7 @@ class Chart:
         return not self.highest
 
 
-def columns(points: Sequence[tuple[str, int, str]], *, most_labels: int = 8) -> Chart:
+def columns(points: Sequence[tuple[str, int, str]], *, most_labels: int = 6) -> Chart:
     """A chart of (label, value, value in words); values are not negative."""
     most = max((value for _label, value, _shown in points), default=0)
     step = WIDTH / max(1, len(points))

@@ -169,7 +169,7 @@ A         GET    /staff/sites
 A         GET    /staff/sites/<uid>
 A         POST   /staff/sites/<uid>
 A         POST   /staff/sites/<uid>/check
-A         POST   /staff/sites/<uid>/close
+A         POST   /staff/sites/<uid>/remove
 A         GET    /staff/sites/<uid>/files/<name>
 A         POST   /staff/sites/<uid>/rehearsal
 A         POST   /staff/sites/<uid>/renew
