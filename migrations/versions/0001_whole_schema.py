@@ -89,6 +89,7 @@ VIEWS = (
     "radius_sites",
     "radius_names",
     "radius_passes",
+    "radius_counted",
     "radius_access",
     "radius_vouchers",
 )  # as they are built
@@ -122,39 +123,53 @@ VIEW_TEXTS = {
         """,
     "radius_passes": """
         SELECT n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over,
-            min(CASE WHEN c.ended_at IS NULL AND c.expires_at > k.now THEN c.starts_at END) AS begins_at,
-            max(CASE WHEN c.ended_at IS NULL THEN c.expires_at END) AS ends_at,
-            max(CASE WHEN c.ended_at IS NULL AND c.suspended_at IS NOT NULL AND c.expires_at > k.now
-                THEN 1 ELSE 0 END) AS is_suspended,
-            CAST(sum(CASE WHEN c.ended_at IS NULL THEN q.online_s END) AS bigint) AS sold_online_s,
-            CAST(sum(CASE WHEN c.ended_at IS NULL THEN q.data_cap_bytes END) AS bigint) AS sold_bytes,
-            (SELECT t.id FROM access_grants t CROSS JOIN radius_clock tk WHERE t.leader_id = n.pass_id
+            (SELECT min(c.starts_at) FROM access_grants c CROSS JOIN radius_clock k
+                WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL AND c.expires_at > k.now) AS begins_at,
+            (SELECT max(c.expires_at) FROM access_grants c
+                WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL) AS ends_at,
+            (SELECT count(*) FROM access_grants c CROSS JOIN radius_clock k
+                WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL AND c.expires_at > k.now
+                AND c.suspended_at IS NOT NULL) AS suspended,
+            (SELECT CAST(sum(q.online_s) AS bigint) FROM access_grants c JOIN packages q ON q.id = c.package_id
+                WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL) AS sold_online_s,
+            (SELECT CAST(sum(q.data_cap_bytes) AS bigint) FROM access_grants c JOIN packages q ON q.id = c.package_id
+                WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL) AS sold_bytes,
+            (SELECT t.id FROM access_grants t JOIN packages tp ON tp.id = t.package_id CROSS JOIN radius_clock tk
+                WHERE t.leader_id = n.pass_id
                 ORDER BY CASE WHEN t.ended_at IS NULL THEN 0 ELSE 1 END,
+                    CASE WHEN tp.is_addon AND t.id <> t.leader_id THEN 1 ELSE 0 END,
                     CASE WHEN t.starts_at <= tk.now AND t.expires_at > tk.now THEN 0 ELSE 1 END,
                     CASE WHEN t.starts_at <= tk.now AND t.expires_at > tk.now THEN t.starts_at END,
                     t.starts_at DESC, t.id
                 LIMIT 1) AS grant_id
-        FROM radius_names n CROSS JOIN radius_clock k
-        JOIN access_grants c ON c.leader_id = n.pass_id JOIN packages q ON q.id = c.package_id
-        GROUP BY n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over
+        FROM radius_names n
+        """,
+    "radius_counted": """
+        SELECT a.*, l.locale AS line_locale,
+            (SELECT max(i.starts_at) FROM line_periods i CROSS JOIN radius_clock ik
+                WHERE i.line_id = l.id AND i.starts_at <= ik.now AND i.withdrawn_at IS NULL) AS counted_from
+        FROM radius_passes a LEFT JOIN lines l ON l.grant_id = a.pass_id
         """,
     "radius_access": """
         SELECT a.tenant_id, a.username, a.password, a.pass_id, a.known_mac, a.sign_in_id, a.only_mac, a.is_over,
-            a.begins_at, a.ends_at, a.is_suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
-            p.rate, p.throttled_rate, coalesce(u.locale, o.locale) AS locale,
+            a.begins_at, a.ends_at, a.suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
+            p.rate, p.throttled_rate, coalesce(u.locale, a.line_locale, o.locale) AS locale,
             CASE WHEN p.online_s IS NOT NULL THEN a.sold_online_s
-                - coalesce((SELECT CAST(sum(s.online_s) AS bigint) FROM access_sessions s WHERE s.grant_id = a.pass_id), 0)
+                - coalesce((SELECT CAST(sum(s.online_s) AS bigint) FROM access_sessions s
+                    WHERE s.grant_id = a.pass_id AND NOT s.is_walled
+                    AND (a.counted_from IS NULL OR s.started_at >= a.counted_from)), 0)
                 END AS online_left_s,
             CASE WHEN p.data_cap_bytes IS NOT NULL THEN a.sold_bytes
                 - coalesce((SELECT CAST(sum(s.bytes_in + s.bytes_out) AS bigint) FROM access_sessions s
-                    WHERE s.grant_id = a.pass_id AND NOT s.is_walled), 0)
+                    WHERE s.grant_id = a.pass_id AND NOT s.is_walled
+                    AND (a.counted_from IS NULL OR s.started_at >= a.counted_from)), 0)
                 END AS bytes_left,
             CASE WHEN p.daily_cap_bytes IS NOT NULL THEN p.daily_cap_bytes
                 - coalesce((SELECT CAST(sum(s.bytes_in + s.bytes_out - s.bytes_before_today) AS bigint)
                     FROM access_sessions s CROSS JOIN radius_clock sk
                     WHERE s.grant_id = a.pass_id AND NOT s.is_walled AND s.updated_at >= sk.midnight), 0)
                 END AS bytes_left_today
-        FROM radius_passes a JOIN access_grants g ON g.id = a.grant_id JOIN packages p ON p.id = g.package_id
+        FROM radius_counted a JOIN access_grants g ON g.id = a.grant_id JOIN packages p ON p.id = g.package_id
         JOIN tenants o ON o.id = a.tenant_id LEFT JOIN purchases u ON u.id = g.purchase_id
         """,
     "radius_vouchers": """

@@ -10,6 +10,7 @@ from types import FrameType
 
 from flask import Flask
 
+from portal.hotspot import sessions
 from portal.hotspot.sites import outages
 from portal.kernel import queue
 from portal.kernel.db import db, refresh_statistics
@@ -25,6 +26,7 @@ STATISTICS_EVERY = 1_800  # rounds: an hour
 FORGET_EVERY = 1_800  # an hour
 SWEEP_ROUTERS_EVERY = 30  # rounds: a minute
 NOTICE_EVERY = 15  # rounds: half a minute
+CLOSE_SILENT_EVERY = 30  # rounds: a minute
 PULL_EVERY = 450  # rounds: a quarter of an hour
 REMIND_EVERY = 15
 
@@ -46,6 +48,8 @@ def sweep(turn: int) -> bool:
     _guarded("take_in_spool", _take_in_spool)
     if turn % NOTICE_EVERY == 0:
         _guarded("notice_outages", outages.notice)
+    if turn % CLOSE_SILENT_EVERY == 0:
+        _guarded("close_silent_sessions", sessions.sweep)
     if turn % CLOSE_EVERY == 0:
         _guarded("close_forgotten", jobs.close_forgotten)
     if turn % STATISTICS_EVERY == 0:

@@ -163,6 +163,7 @@ def role_sql(role: Role, database: str) -> list[str]:
         f"GRANT SELECT ON {reads} TO {name}",
         f"GRANT SELECT (tenant_id, username, pass_id) ON radius_names TO {name}",
         f"GRANT SELECT (id, tenant_id, leader_id) ON access_grants TO {name}",
+        f"GRANT SELECT (tenant_id, leader_id, mac, removed_at) ON pass_devices TO {name}",
         f"GRANT SELECT, INSERT, UPDATE ON {writes} TO {name}",
         f"GRANT INSERT ON voucher_openings TO {name}",
         f"GRANT USAGE ON SEQUENCE access_sessions_id_seq, sign_in_refusals_id_seq, voucher_openings_id_seq TO {name}",

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from portal.hotspot import sessions
 from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.routers.interface import Online
 from portal.kernel import bulk
@@ -50,7 +51,7 @@ def book(site: Site, listed: Sequence[Online], now: datetime) -> dict[int, int]:
         else:
             going_on.append(
                 {"id": was.id, "updated_at": now, "ip": one.ip, "online_s": one.online_s, "bytes_in": one.bytes_in,
-                 "bytes_out": one.bytes_out}
+                 "bytes_out": one.bytes_out, "bytes_before_today": sessions.before_today(was, now)}
             )  # fmt: skip
     closed += [_closing(row) for row in open_rows.values()]
     connection = db.session.connection()

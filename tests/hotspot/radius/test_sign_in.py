@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from portal.hotspot.models import AccessGrant, DeviceSignIn, SignInRefusal
+from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.vouchers import batches
 from portal.hotspot.vouchers.models import Voucher
 from portal.kernel import clock
@@ -159,6 +160,16 @@ def test_an_extension_opens_the_whole_pass_by_each_of_its_names(hotspots: Hotspo
         assert bytes.fromhex(answer.attributes["Class"][2:]).decode() == f"g:{first.id}"
 
 
+def test_added_data_changes_neither_the_speed_nor_the_end(hotspots: Hotspots) -> None:
+    first = hotspots.sold(starts=-HOUR, ends=timedelta(seconds=1800), data_cap_bytes=GIB)
+    terms = {"is_addon": True, "rate": "", "kind": "data", "data_cap_bytes": GIB}
+    hotspots.sold(starts=-2 * HOUR, ends=timedelta(seconds=1800), leader=first.id, **terms)
+    hotspots.stayed(first, octets=GIB + 500)
+    answer = hotspots.sign_in(first)
+    assert answer.attributes["Mikrotik-Rate-Limit"] == "2M/5M" and seconds(answer) <= 1800
+    assert answer.attributes["Mikrotik-Total-Limit"] == str(GIB - 500)
+
+
 def test_a_renewal_acts_on_the_next_sign_in(hotspots: Hotspots) -> None:
     first = hotspots.sold(starts=-2 * HOUR, ends=timedelta(seconds=-1))
     assert hotspots.sign_in(first).code == REJECTED
@@ -190,10 +201,12 @@ def test_at_a_cap_that_throttles_it_goes_on_slowly(hotspots: Hotspots) -> None:
     whole, daily = hotspots.sold(data_cap_bytes=GIB, **terms), hotspots.sold(daily_cap_bytes=GIB, **terms)
     for access in (whole, daily):
         before = hotspots.sign_in(access)
-        assert before.attributes["Mikrotik-Rate-Limit"] == "2M/5M" and "Mikrotik-Total-Limit" not in before.attributes
+        assert before.attributes["Mikrotik-Rate-Limit"] == "2M/5M"
+        assert before.attributes["Mikrotik-Total-Limit"] == str(GIB)  # there it signs in anew, and is slow
         hotspots.stayed(access, octets=GIB)
         after = hotspots.sign_in(access)
         assert after.code == "Access-Accept" and after.attributes["Mikrotik-Rate-Limit"] == "256k/512k"
+        assert "Mikrotik-Total-Limit" not in after.attributes
     midnight = clock.nairobi(clock.now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     assert abs(seconds(hotspots.sign_in(daily)) - (midnight - clock.now()).total_seconds()) < 5
     assert seconds(hotspots.sign_in(whole)) > 6 * 86_400
@@ -248,7 +261,11 @@ def test_a_database_that_fails_is_no_answer_so_that_the_router_asks_again(hotspo
     assert hotspots.sign_in(sold).code == "Access-Accept"
     with hotspots.product.app.app_context(), transaction():
         if db.engine.dialect.name == "postgresql":
-            take, give_back = "ALTER VIEW radius_access RENAME TO away", "ALTER VIEW away RENAME TO radius_access"
+            role = f'"{db.session.scalar(text("SELECT current_database()"))}_radius"'
+            take, give_back = (
+                f"{word} radius_access {to} {role}"
+                for word, to in (("REVOKE SELECT ON", "FROM"), ("GRANT SELECT ON", "TO"))
+            )
         else:
             take = "DROP VIEW radius_access"
             give_back = db.session.scalar(text("SELECT sql FROM sqlite_master WHERE name = 'radius_access'"))
@@ -334,6 +351,10 @@ def test_who_guesses_is_held_up_by_device_by_name_and_by_site(hotspots: Hotspots
             one.guesses = 300
     refused(hotspots.sign_in(other, router), held)  # a site where somebody tries everything: only devices it knows
     assert hotspots.sign_in(sold, router, mac="AA:BB:CC:DD:02:01").code == "Access-Accept"
+    with hotspots.product.app.app_context(), transaction():  # whom its owner gave a place
+        place = {"tenant_id": router.tenant_id, "leader_id": other.id, "mac": other.mac, "how": "code"}
+        db.session.add(PassDevice(**place))
+    assert hotspots.sign_in(other, router).code == "Access-Accept"
 
 
 def test_what_is_refused_for_another_reason_is_no_guess(hotspots: Hotspots) -> None:
@@ -446,3 +467,12 @@ def test_a_voucher_that_is_over_opens_nothing(hotspots: Hotspots, state: str) ->
     assert hotspots.sign_in(code).code == "Access-Reject"
     with hotspots.product.inside():
         assert db.session.query(AccessGrant).filter_by(username=code.username).count() == 0
+
+
+def test_codes_are_not_found_by_trying(hotspots: Hotspots) -> None:
+    router = hotspots.router("mlima", "127.0.0.11", "secret-of-the-corner")
+    code = voucher_of(hotspots)
+    for _n in range(10):
+        hotspots.sign_in(code, router, username="QQQQQQQQ2", password="QQQQQQQQ2")
+    refused(hotspots.sign_in(code, router), "Wrong code or password.")
+    assert hotspots.sign_in(code, router, mac="AA:BB:CC:DD:05:01").code == "Access-Accept"

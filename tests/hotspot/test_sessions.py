@@ -1,0 +1,57 @@
+"""Stays that nobody ends any more are closed; what FreeRADIUS counted is let go of."""
+
+from datetime import timedelta
+
+from portal.hotspot import sessions
+from portal.hotspot.models import AccessSession, SignInRefusal, Site
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from tests.support.product import Product
+
+
+def _site(tenant_id: int, kind: str = "radius") -> int:
+    site = Site(tenant_id=tenant_id, name=kind, kind=kind, address="10.9.9.9", secret="secret-of-it")
+    db.session.add(site)
+    db.session.flush()
+    return site.id
+
+
+def _stay(tenant_id: int, site_id: int, name: str, heard: timedelta) -> None:
+    at = clock.now() - heard
+    db.session.add(
+        AccessSession(
+            tenant_id=tenant_id, site_id=site_id, accounting_id=name, username=name, started_at=at, updated_at=at
+        )
+    )
+
+
+def test_a_stay_that_missed_three_interims_is_closed_where_it_was_last_heard_of(either_product: Product) -> None:
+    tenant_id = either_product.tenant_id()
+    with either_product.app.app_context():
+        with transaction():
+            radius, listed = _site(tenant_id), _site(tenant_id, "routeros")
+            _stay(tenant_id, radius, "silent", timedelta(minutes=16))
+            _stay(tenant_id, radius, "heard", timedelta(minutes=14))
+            _stay(tenant_id, listed, "listed", timedelta(minutes=16))
+        assert sessions.close_silent() == 1
+        assert sessions.close_silent() == 0
+        rows = {one.username: one for one in db.session.query(AccessSession)}
+        assert (rows["silent"].stopped_at, rows["silent"].end_cause) == (rows["silent"].updated_at, "Silent")
+        assert rows["heard"].stopped_at is None and rows["listed"].stopped_at is None
+        db.session.remove()
+
+
+def test_refusals_are_let_go_of_after_two_days(either_product: Product) -> None:
+    tenant_id = either_product.tenant_id()
+    with either_product.app.app_context():
+        with transaction():
+            site_id = _site(tenant_id)
+            for days in (1, 3):
+                at = clock.now() - timedelta(days=days)
+                db.session.add(
+                    SignInRefusal(tenant_id=tenant_id, site_id=site_id, window_at=at, about="site", subject="")
+                )
+        sessions.forget_refusals()
+        (left,) = db.session.query(SignInRefusal)
+        assert clock.now() - left.window_at < timedelta(days=2)
+        db.session.remove()
