@@ -123,6 +123,7 @@ def _shown(one: PppoeLine, environment: str) -> dict[str, object]:
     due = lines.due_cents(one, environment)
     return {
         "uid": one.uid,
+        "account": one.customer.account_number,
         "name": " ".join(word[0] + "•" * (len(word) - 1) for word in name.split()[:3]),
         "package": one.package,
         "state": one.state,
