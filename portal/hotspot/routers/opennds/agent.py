@@ -120,14 +120,15 @@ def answer(site: Site, clients: Sequence[Client]) -> list[str]:
         site.last_seen_at = now
     _see(site, clients, now)
     rights = rights_of(site, {one.mac for one in clients}, now)
-    resets = _to_reset(site)
-    used = stays.book(site, [_online(one, rights.get(one.mac), now) for one in clients if one.is_in], now)
+    stand = _open_stays(site)
+    online = [_online(one, stand.get(one.mac), rights.get(one.mac), now) for one in clients if one.is_in]
+    used = stays.book(site, online, now)
     slower = {leader for leader in used if _has_just_reached(rights, leader, used[leader])}
     orders: list[str] = []
     told: dict[int, str] = {}
     for one in clients:
         right = rights.get(one.mac)
-        if one.is_in and (right is None or one.mac in resets or right.a_pass.leader_id in slower):
+        if one.is_in and (right is None or _is_to_go(stand.get(one.mac), right) or right.a_pass.leader_id in slower):
             orders.append(f"deauth {one.mac.lower()}")
         elif right is not None:
             told[right.row.id] = "confirmed" if one.is_in else told.get(right.row.id, "told")
@@ -186,10 +187,11 @@ def _has_just_reached(rights: dict[str, Right], leader_id: int, used: int) -> bo
     return before < a_pass.data_cap_bytes <= before + used
 
 
-def _online(client: Client, right: Right | None, now: datetime) -> Online:
+def _online(client: Client, stay: Any, right: Right | None, now: datetime) -> Online:
+    """Under the name that its stay began with, whatever its right is by now."""
     started = min(client.started_at or int(now.timestamp()), int(now.timestamp()))
     return Online(
-        username=right.row.username if right else "",
+        username=stay.username if stay else right.row.username if right else "",
         mac=client.mac,
         ip=client.ip,
         session_id=f"{client.started_at}:{client.token}",
@@ -199,10 +201,18 @@ def _online(client: Client, right: Right | None, now: datetime) -> Online:
     )
 
 
-def _to_reset(site: Site) -> set[str]:
-    """The devices that staff or their owner signed out."""
-    marked = select(AccessSession.mac).where(AccessSession.site_id == site.id, AccessSession.stopped_at.is_(None))
-    return set(db.session.scalars(marked.where(AccessSession.end_cause == ENDED_BY_US)))
+def _open_stays(site: Site) -> dict[str, Any]:
+    """{MAC: user name and end cause of the stay that runs}."""
+    stays_here = select(AccessSession.mac, AccessSession.username, AccessSession.end_cause)
+    running = stays_here.where(AccessSession.site_id == site.id, AccessSession.stopped_at.is_(None))
+    return {row.mac: row for row in db.session.execute(running)}
+
+
+def _is_to_go(stay: Any, right: Right) -> bool:
+    """Whether staff or its owner signed it out, or another pass began on it, with terms of its own."""
+    if stay is None:
+        return False
+    return stay.end_cause == ENDED_BY_US or stay.username not in {one.username for one in right.a_pass.grants}
 
 
 def _see(site: Site, clients: Sequence[Client], now: datetime) -> None:
