@@ -1,8 +1,9 @@
-"""A stand-in for Safaricom's Daraja with a telephone that people can press.
+"""A stand-in for Safaricom's Daraja with a telephone that people can press, and for the routers that let it online.
 
 What it is: one Flask application that answers Daraja's own paths with Daraja's own checks and errors, moves
 pretended money between pretended customers and organisations, and calls back as M-Pesa does. Its handset
-pages show the prompt, the keypad and the SMS inbox beside a log of every message.
+pages show the prompt, the keypad and the SMS inbox beside a log of every message. Beside it stand pretended routers
+(`router`), whose Wi-Fi a phone can join.
 
 Invariants
 - Any Daraja client works against it: change the base URL, nothing else.

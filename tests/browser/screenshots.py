@@ -53,6 +53,8 @@ def take_all(browser: Browser, web: str, phones: Phones, folder: Path) -> None:
     customer.wait_for_selector("#connect")
     _take(customer, folder / "online.png")
 
+    _go_online(browser, phones, folder)
+
     customer.goto(_open_invoice(customer, web))
     customer.fill("#phone", local(f"{first}01"))
     customer.locator("#phone").blur()
@@ -62,6 +64,25 @@ def take_all(browser: Browser, web: str, phones: Phones, folder: Path) -> None:
     counter.wait_for_selector("#live .fresh")
     counter.reload()
     _take(counter, folder / "counter.png")
+
+
+def _go_online(browser: Browser, phones: Phones, folder: Path) -> None:
+    """A phone joins the simulated Wi-Fi, pays in the portal, and is let through by the router."""
+    phone = _page(browser, (1000, 720))
+    phone.goto(f"{phones.url}/wifi/")
+    phone.get_by_role("button", name="Join with a new phone").first.click()
+    home, number = phone.url, phone.locator(".number-is strong").inner_text()
+    phone.fill("#url", "example.com")
+    phone.get_by_role("button", name="Open", exact=True).click()
+    phone.wait_for_url("**/hotspot/mawingu/?**")
+    phone.fill("#phone", number)
+    phone.locator("main form button.primary").click()
+    phone.wait_for_url("**/wait/**")
+    phone.goto(home)
+    phone.fill("#pin", "1234")
+    phone.locator("#pin").press("Enter")
+    phone.get_by_role("link", name="Open http://example.com").click(timeout=60_000)
+    _take(phone, folder / "going-online.png")
 
 
 def _page(browser: Browser, size: tuple[int, int]) -> Page:
