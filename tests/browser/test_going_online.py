@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,7 +22,7 @@ from portal.kernel.db import db, transaction
 from portal.simulator.router.fleet import Router
 from portal.simulator.router.machine import RouterSpec
 from tests.support.application import Serving
-from tests.support.clock import wait_until
+from tests.support.clock import later, wait_until
 from tests.support.product import Product
 from tests.support.services.freeradius import start_freeradius
 
@@ -164,6 +165,11 @@ def answer_prompt(screen: Page, home: str) -> None:
     pin.press("Enter")
 
 
+def time_left_s(place: Place) -> float:
+    (session,) = place.sessions()
+    return float(session["secondsLeft"])
+
+
 @pytest.mark.parametrize("login_by", ["http-pap", "http-chap"])
 def test_a_phone_joins_buys_and_is_online_by_radius_until_its_time_is_over(place, page_at, no_problems, login_by):
     tower = place("radius", login_by=f"{login_by},mac-cookie")
@@ -236,3 +242,49 @@ def test_without_javascript_and_without_cookies_a_phone_goes_online(place, page_
     phone.goto(home)
     open_address(phone, "http://example.com/")
     expect(phone.get_by_text("The internet is open.")).to_be_visible()
+
+
+def test_staff_end_a_session_and_the_phone_is_offline(place, page_at, no_problems):
+    tower = place("radius", login_by="http-pap")
+    phone, screen = page_at(360), page_at(360)
+    home = tower.join(phone)
+    number = number_of(phone)
+    open_address(phone, "http://example.com/")
+    buy(phone, number)
+    answer_prompt(screen, home)
+    expect(phone.get_by_text("The internet is open.")).to_be_visible(timeout=WAY_IN_MS)
+    username = tower.sessions()[0]["user"]
+    wait_until(lambda: tower.accounted(username))
+
+    admin = tower.product.api("amina")
+    (online,) = admin.get("/api/hotspot/sessions?online=true").json["items"]
+    assert online["username"] == username
+    answer = admin.post(f"/api/hotspot/sessions/{online['id']}/disconnect")
+    assert answer.status_code in (200, 202), answer.text
+    wait_until(lambda: not tower.sessions())
+    wait_until(lambda: tower.accounted(username)[0].stopped_at is not None)
+    assert admin.get("/api/hotspot/sessions?online=true").json["items"] == []
+
+
+def test_more_time_bought_while_online_is_told_to_the_router(place, page_at, no_problems):
+    tower = place("radius", login_by="http-pap")
+    phone, screen = page_at(360), page_at(360)
+    home = tower.join(phone)
+    number = number_of(phone)
+    open_address(phone, "http://example.com/")
+    buy(phone, number)
+    answer_prompt(screen, home)
+    expect(phone.get_by_text("The internet is open.")).to_be_visible(timeout=WAY_IN_MS)
+    username = tower.sessions()[0]["user"]
+    wait_until(lambda: tower.accounted(username))
+    assert time_left_s(tower) <= 3_600
+
+    device = tower.router.hotspot.devices()[0]
+    query = {"mac": device["mac"], "ip": device["ip"], "identity": tower.router.identity}
+    later(130)  # M-Pesa takes one equal prompt to a phone in two minutes
+    phone.goto(f"{tower.product.url}/hotspot/mlima/?{urlencode(query)}")
+    buy(phone, number)
+    answer_prompt(screen, home)
+    wait_until(lambda: bool(tower.sessions()) and time_left_s(tower) > 6_800)
+    assert tower.sessions()[0]["user"] == username
+    assert time_left_s(tower) <= 7_200
