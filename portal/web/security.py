@@ -21,7 +21,8 @@ HTTPS_FOR_S = 31_536_000
 # The payers' doors: no cookie, no authority, an idempotency key in each form. Bearer tokens guard the API.
 CSRF_EXEMPT = frozenset(
     {"hotspot.buy", "hotspot.paste", "hotspot.redeem", "hotspot.by_number", "hotspot.connect_device",
-     "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act",
+     "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act", "hotspot.trial",
+     "hotspot.start_trial",
      "pay.push", "hooks.stk", "hooks.c2b_validation",
      "booking.book", "booking.confirm", "booking.cancel", "booking.move",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",

@@ -1,5 +1,6 @@
 """A customer's own pass: what is left, the way back with a new device, the code by SMS, TVs, signing out."""
 
+import base64
 import re
 from datetime import timedelta
 from typing import Any
@@ -313,6 +314,51 @@ def test_a_vouchers_qr_code_opens_its_door_filled_in(product: Product) -> None:
     assert 'value="ABC234XYZ"' in opened.text and f'name="mac" value="{MAC}"' in opened.text
 
 
+# --- a free trial
+
+
+def start_trial(product: Product, number: str, **router: str) -> Any:
+    browser = product.client()
+    assert browser.post("/hotspot/mlima/trial", data=ROUTER | router | {"phone": number}).status_code == 200
+    form = ROUTER | router | {"phone": number, "code": code_in(product)}
+    return browser.post("/hotspot/mlima/trial/start", data=form)
+
+
+def offer_trial(product: Product) -> None:
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        db.session.add(
+            Package(tenant_id=tenant_id, name="Taste", price_cents=0, duration_s=1_800, lifetime_s=1_800, is_trial=True)
+        )
+
+
+def test_a_free_trial_is_for_a_phone_that_is_there_once_whatever_its_mac(product: Product) -> None:
+    assert "Try it free" not in portal(product)
+    offer_trial(product)
+    page = portal(product)
+    assert "Try it free" in page and "Taste" not in page, "it is not for sale"
+    begun = start_trial(product, LOCAL)
+    assert begun.status_code == 303 and "/pass/" in begun.headers["Location"]
+    assert "30 minutes" in product.client().get(begun.headers["Location"]).text and macs(product) == [MAC]
+    again = start_trial(product, LOCAL, mac=NEW_MAC)
+    assert again.status_code == 303 and macs(product) == [NEW_MAC], "while it runs it comes along"
+    later(1_801)
+    over = start_trial(product, LOCAL, mac=THIRD_MAC)
+    assert over.status_code == 422 and "This number has had its free trial." in over.text
+    assert start_trial(product, "0723 000 111", mac=MAC).status_code == 303, "another phone has its own"
+
+
+def test_a_trial_needs_the_figures_of_its_own_phone(product: Product) -> None:
+    offer_trial(product)
+    product.client().post("/hotspot/mlima/trial", data=ROUTER | {"phone": LOCAL})
+    form = ROUTER | {"phone": "0723 000 111", "code": code_in(product)}
+    assert product.client().post("/hotspot/mlima/trial/start", data=form).status_code == 422
+    lost = product.client().post("/hotspot/mlima/rejoin", data=form | {"phone": LOCAL})
+    assert lost.status_code == 422, "nor do they open another door"
+    with product.inside():
+        assert db.session.query(AccessGrant).count() == 0
+
+
 # --- devices without a browser
 
 
@@ -585,6 +631,16 @@ def test_whatever_a_router_or_a_guest_sends_is_clear_and_nothing_is_lost(product
     pay(product, buy(product, mac=bad))
     with product.inside():
         assert db.session.scalar(select(func.count(AccessGrant.id))) == 1, "it is bought and opened all the same"
+
+
+def test_opennds_appends_what_it_tells_to_a_path_that_names_the_site(product: Product) -> None:
+    _id, uid = site(product, kind="opennds", login_hosts="10.77.0.1")
+    told = "hid=abcdef0123456789, clientip=10.77.0.50, clientmac=aa:bb:cc:00:11:22, gatewayname=x, originurl=http%3a%2f%2fa.example%2f, gatewayaddress=10.77.0.1:2050"
+    fas = base64.b64encode(told.encode()).decode()
+    page = product.client().get(f"/hotspot/mlima/?site={uid}?fas={fas}").text
+    carried = dict(re.findall(r'<input type="hidden" name="([a-z-]+)" value="([^"]*)"', page))
+    assert carried["site"] == uid and carried["mac"] == "aa:bb:cc:00:11:22"
+    assert carried["link-login-only"] == "http://10.77.0.1:2050/opennds_auth/"
 
 
 def test_what_the_router_says_is_shown_as_one_plain_line(product: Product) -> None:

@@ -11,7 +11,7 @@ Decided: at most 30 KB for the first load, uncompressed: one packed stylesheet a
 htmx, no picture. Each page works without the script, by forms and a refresh.
 """
 
-from portal.payer.hotspot import buy, captive_api, code, front, line, lost, passes, paste, wait
+from portal.payer.hotspot import buy, captive_api, code, front, line, lost, passes, paste, trial, wait
 from portal.payer.hotspot.device import bp
 
-__all__ = ["bp", "buy", "captive_api", "code", "front", "line", "lost", "passes", "paste", "wait"]
+__all__ = ["bp", "buy", "captive_api", "code", "front", "line", "lost", "passes", "paste", "trial", "wait"]

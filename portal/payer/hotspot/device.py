@@ -34,9 +34,11 @@ LONGEST_ERROR = 200
 def carried() -> dict[str, Any]:
     """What the router told of this device, as it came; what is longer than any router's is nobody's.
 
-    openNDS tells it in one parameter, `fas`.
+    openNDS tells it in one parameter, `fas`, which it appends with a second `?` to a path that has one (`?site=…`).
     """
-    given = {**fas.told(request.values.get("fas", "")), **request.values}
+    given = {**request.values}
+    site, _mark, appended = given.get("site", "").partition("?fas=")
+    given = {**fas.told(given.get("fas") or appended), **given, "site": site}
     told = {name: given[name] for name in CARRIED if given.get(name) and len(given[name]) <= LONGEST_CARRIED}
     g.carried = told  # the links to other languages keep it too
     return told

@@ -62,6 +62,9 @@ def shown(
         test_mode=is_test(tenant),
         doors=doors(tenant, told),
         returning=returning,
+        trial_url=url_for("hotspot.trial_page", slug=tenant.slug, **told)
+        if returning is None and packages.trial(tenant.id)
+        else None,
         by_hand=by_hand(tenant),
         retry_in_s=retry_in_s,
     )
