@@ -19,6 +19,7 @@ from bench.servers import Stage, stage
 from portal.audit import jobs as audit_jobs
 from portal.gateways import messages
 from portal.gateways.models import Gateway
+from portal.hotspot.sites import outages
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments import matching, search, transaction_status
@@ -261,12 +262,22 @@ OPERATIONS = (
     Operation("page: invoices", _sees("/staff/invoices")),
     Operation("page: refunds", _sees("/staff/refunds")),
     Operation("page: reports", _sees("/staff/reconcile")),
+    Operation("page: sites", _sees("/staff/sites")),
+    Operation("page: online now", _sees("/staff/sessions")),
+    Operation("page: sessions, all", _sees("/staff/sessions?past=1")),
+    Operation("page: sessions of a receipt", _sees("/staff/sessions?past=1&q=UKA77")),
+    Operation("page: sessions of a device", _sees("/staff/sessions?past=1&q=AA:BB:CC:DD:EE:01")),
+    Operation("page: sessions of a phone", _sees("/staff/sessions?past=1&q=0711000999")),
+    Operation("page: usage", _sees("/staff/usage")),
+    Operation("tick: outages", _works(outages.notice)),
     Operation("API: transactions", _asks("/api/transactions")),
     Operation("API: figures", _asks("/api/payments/mpesa/stats")),
     Operation("API: taken by hand", _asks("/api/payments/manual")),
     Operation("API: customers", _asks("/api/customers")),
     Operation("API: invoices", _asks("/api/invoices")),
     Operation("API: audit", _asks("/api/audit")),
+    Operation("API: sessions", _asks("/api/hotspot/sessions")),
+    Operation("API: sessions online", _asks("/api/hotspot/sessions?online=true")),
 )
 
 

@@ -6,12 +6,12 @@ and with nothing else. Written by the database from numbers: a million rows a ta
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, func, select, text
+from sqlalchemy import Column, Connection, Table, func, insert, select, text
 
 from portal.audit.models import AuditEntry
 from portal.clinic.models import Invoice, InvoiceLine
 from portal.gateways.models import Gateway
-from portal.hotspot.models import AccessGrant, Package, Purchase
+from portal.hotspot.models import AccessGrant, AccessSession, Package, Purchase, Site
 from portal.kernel.db import db, migrating, refresh_statistics
 from portal.ledger.models import Journal, Line
 from portal.outbox.models import OutboxItem
@@ -36,7 +36,7 @@ OVER_FOR_DAYS, EVERY_S = 40, 30  # the latest of it, and the pace before
 TILL_EVERY, FEW_EVERY = 5, 8  # every so many was paid by hand; and is one of what happens seldom
 MODELS = (
     Payment, Push, Transaction, Allocation, TransactionSource, InboxItem, Journal, Line, AuditEntry, OutboxItem,
-    Purchase, AccessGrant, MpesaRequest, SmsSubmission, Refund, Customer, Invoice, InvoiceLine,
+    Purchase, AccessGrant, AccessSession, MpesaRequest, SmsSubmission, Refund, Customer, Invoice, InvoiceLine,
     StatementRow, Reconciliation,
 )  # fmt: skip
 
@@ -134,6 +134,14 @@ class _Writer:
             },
         )  # fmt: skip
         self._insert(
+            AccessSession, own | {
+                "uid": "'s' || i", "accounting_id": "'s' || i", "site_id": str(self._site(tenant_id)),
+                "grant_id": by_id,
+                "username": "'UKA' || i", "mac": device, "started_at": at, "updated_at": at, "stopped_at": at,
+                "bytes_in": "1000000", "bytes_out": "9000000",
+            },
+        )  # fmt: skip
+        self._insert(
             MpesaRequest, own | {
                 "gateway_id": str(gateway_id), "kind": "'status'", "receipt": "'UKZ' || i", "token": "'q' || i",
                 "state": "'answered'", "next_at": "NULL", "answered_at": at,
@@ -174,6 +182,15 @@ class _Writer:
 
     def _first_of(self, model: Any) -> int:
         return int(self.connection.scalar(select(func.min(model.__table__.c.id))) or 0)
+
+    def _site(self, tenant_id: int) -> int:
+        """A site of this tenant, made where there is none."""
+        table = Site.__table__
+        known = self.connection.scalar(select(func.min(table.c.id)).where(table.c.tenant_id == tenant_id))
+        if known is None:
+            made = insert(Site).values(tenant_id=tenant_id, name="Lodge", address="10.90.0.7", secret="secret-of-it")
+            known = self.connection.scalar(made.returning(table.c.id))
+        return int(known or 0)
 
     def _at(self) -> str:
         seconds = f"({OVER_FOR_DAYS} * 86400 + ({self.ends} - i) * {EVERY_S})"

@@ -15,6 +15,7 @@ from tests.support.journeys import (
     visit,
 )
 from tests.support.product import Product
+from tests.support.sessions import site_of, stay_of
 
 
 def look_at(page: Page, product: Product, paths: dict[str, str]) -> list[str]:
@@ -85,6 +86,8 @@ def test_staff_pages_have_no_barrier(open_product, phones, page_at, no_problems)
     visit(open_product, "onsite", in_hours=0.5, approved=False)
     _number, token = open_product.invoice(1_500)
     ask_for(page_at(360), f"{open_product.url}/pay/{token}", new_phone("01"))
+    site = site_of(open_product)
+    stay_of(open_product, site)
     page = page_at(1280)
     sign_in(page, open_product, "amina")
     page.locator("#live .mono").wait_for()
@@ -107,6 +110,12 @@ def test_staff_pages_have_no_barrier(open_product, phones, page_at, no_problems)
             "customers": "/staff/customers",
             "messages to check": "/staff/claims",
             "new gateway": "/staff/gateways/new",
+            "sites": "/staff/sites",
+            "new site": "/staff/sites/new",
+            "site": f"/staff/sites/{site}",
+            "online now": "/staff/sessions",
+            "earlier sessions": "/staff/sessions?past=1",
+            "usage": "/staff/usage",
             "gateways": "/staff/gateways",
         },
     )

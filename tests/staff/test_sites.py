@@ -157,3 +157,26 @@ def test_usage_counts_money_sales_and_data_by_day_hour_package_and_site(product:
     assert f"site,Lodge,{price_kes},1,1,2000000000" in [line.replace(".00", "") for line in lines]
     assert len([line for line in lines if line.startswith("hour,")]) == 24
     assert len([line for line in lines if line.startswith("day,")]) == 7
+
+
+def test_a_phone_number_finds_the_stays_of_its_passes_however_long_ago(product: Product) -> None:
+    begun = product.client().post(
+        "/api/portal/mpesa/initiate",
+        json={"tenant": "mlima", "packageId": product.package("1 day"), "phone": "0712345678"},
+    )
+    product.callback(prompt_sent(product, begun.json["paymentId"]), receipt="SKL1ABCD23")  # type: ignore[index]
+    product.work()
+    site = site_of(product)
+    with product.inside():
+        grant_id = db.session.execute(db.text("SELECT id FROM access_grants")).scalar_one()
+    long_ago = clock.now() - timedelta(days=400)
+    stay_of(product, site, grant_id=grant_id, started_at=long_ago, stopped_at=long_ago, username="FIRST")
+    stay_of(product, site, grant_id=grant_id, username="SECOND", mac="AA:BB:CC:DD:EE:09")
+    stay_of(product, site, username="OTHER")
+    browser = product.browser_of("brian")
+    online = browser.get("/staff/sessions?q=0712 345 678").text
+    assert "SECOND" in online and "FIRST" not in online and "OTHER" not in online
+    everything = browser.get("/staff/sessions?q=%2B254712345678&past=1").text
+    assert "SECOND" in everything and "FIRST" in everything and "OTHER" not in everything
+    assert "FIRST" in browser.get("/staff/sessions?q=skl1abcd23&past=1").text
+    assert "SECOND" in browser.get("/staff/sessions?q=aabbccddee09").text, "as the router says"

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
 
 from portal.audit import chain
-from portal.hotspot.models import AccessGrant, AccessSession, Purchase, Site
+from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.purchases import normalise_mac
 from portal.hotspot.routers import adapter_of
 from portal.hotspot.routers.interface import Outcome, failed
@@ -17,9 +17,9 @@ from portal.kernel.errors import NotFound, PortalError, Refused, Text
 from portal.kernel.errors import Sentence as _
 from portal.kernel.logs import logger
 from portal.kernel.phone import normalise_msisdn
-from portal.payments.models import Payment
 
 PAGE_ROWS = 50
+MOST_PASSES = 200  # of a device or a number, the newest
 BY_STAFF = "Admin-Reset"  # RFC 2866's word for it
 ONLY_ASKED = frozenset({"radius"})  # a router that says yes to these, and may do otherwise: accounting tells
 
@@ -55,7 +55,7 @@ def page(
     if site_uid:
         found = found.where(Site.uid == site_uid)
     if words.strip():
-        found = found.where(_about(tenant_id, words))
+        found = found.where(_about(tenant_id, words.strip(), is_online=is_online))
     if before_id is not None:
         last = select(AccessSession.started_at).where(
             AccessSession.tenant_id == tenant_id, AccessSession.id == before_id
@@ -97,22 +97,32 @@ def _ends(leader_ids: set[int]) -> dict[int, datetime]:
     return {leader_id: until for leader_id, until in rows if leader_id is not None}
 
 
-def _about(tenant_id: int, words: str) -> ColumnElement[bool]:
-    """Stays of this user name, receipt, device or phone number."""
-    words = words.strip()
+def _about(tenant_id: int, words: str, *, is_online: bool) -> ColumnElement[bool]:
+    """Stays of this user name, receipt, device or phone number: by the passes that it names, however long ago.
+
+    Of who is online also what the router says itself; of all that ever was, that has no index and needs none.
+    """
+    names = {words, words.upper()}
+    theirs: Select[Any] = select(AccessGrant.leader_id).where(AccessGrant.tenant_id == tenant_id)
     if mac := normalise_mac(words):
-        return AccessSession.mac == mac
+        theirs, told = theirs.where(AccessGrant.mac == mac), AccessSession.mac == mac
+    elif msisdn := _msisdn(words):
+        theirs = theirs.where(AccessGrant.phone_hash == personal.phone_hash(msisdn, tenant_id))
+        told = AccessSession.username.in_(names)
+    else:
+        theirs, told = theirs.where(AccessGrant.username.in_(names)), AccessSession.username.in_(names)
+    newest = theirs.order_by(AccessGrant.expires_at.desc()).limit(MOST_PASSES)
+    leaders = {leader_id for leader_id in db.session.scalars(newest) if leader_id is not None}
+    of_passes = AccessSession.grant_id.in_(leaders)
+    return or_(of_passes, told) if is_online else of_passes
+
+
+def _msisdn(words: str) -> str:
+    """The phone number that these words are, or an empty text."""
     try:
-        phone_hash = personal.phone_hash(normalise_msisdn(words), tenant_id)
+        return normalise_msisdn(words)
     except Refused:
-        named = words.upper()
-        leader = select(AccessGrant.leader_id).where(
-            AccessGrant.tenant_id == tenant_id, AccessGrant.username.in_({words, named})
-        )
-        return or_(AccessSession.username.in_({words, named}), AccessSession.grant_id.in_(leader))
-    theirs = select(AccessGrant.leader_id).join(Purchase).join(Payment)
-    theirs = theirs.where(Payment.tenant_id == tenant_id, Payment.phone_hash == phone_hash)
-    return AccessSession.grant_id.in_(theirs)
+        return ""
 
 
 def version(tenant_id: int) -> str:
