@@ -3,15 +3,18 @@
 wishes.md 21 to 24; hotspot.md B9 and D5 (10, 12).
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.hotspot.models import AccessGrant
+from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.pppoe import keeping, lines, periods, telling
 from portal.hotspot.pppoe.models import LinePeriod, PppoeLine
+from portal.hotspot.routers.interface import Outcome
+from portal.hotspot.routers.radius import Radius
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
@@ -28,6 +31,8 @@ from tests.support.lines import (
     typed_at_the_paybill,
 )
 from tests.support.product import Product
+from tests.support.refunds import refund_asked, refund_sent, refund_state, result, result_told, with_initiator
+from tests.support.routers import reconciled, session, site
 from tests.support.threads import together
 
 
@@ -408,6 +413,61 @@ def test_one_wrong_digit_or_two_that_changed_places_are_nobody_s_account(number:
 
 def test_the_check_digit_is_damm_s() -> None:
     assert accounts.check_digit("572") == "4" and accounts.of_number(1001) == "C10019"
+
+
+def test_a_line_dials_anew_into_the_wall_and_out_of_it_and_is_not_cut_when_it_renews_in_time(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[tuple[str, str]] = []
+
+    def ordered(what: str) -> Callable[..., Outcome]:
+        def order(_self: Radius, _site: Site, session: AccessSession, *_more: object) -> Outcome:
+            orders.append((what, session.session_id))
+            if what == "kick":
+                with transaction():
+                    db.session.get_one(AccessSession, session.id).stopped_at = clock.now()
+            return Outcome(True)
+
+        return order
+
+    monkeypatch.setattr(Radius, "kick", ordered("kick"))
+    monkeypatch.setattr(Radius, "change_live", ordered("change"))
+    line = line_of(product, price=1_000, days=30)
+    with product.inside():
+        grant_id = db.session.get_one(PppoeLine, line.id).grant_id
+    nas = site(product, kind="radius", address="10.9.0.2", secret="s" * 24)
+    session(product, nas, grant_id, session_id="walled", is_walled=True)
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    assert orders == [("kick", "walled")]  # paid: out of the wall
+    session(product, nas, grant_id, session_id="on")
+    typed_at_the_paybill(product, 2, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    assert orders[1:] == [("change", "on")]  # paid in time: nothing is cut
+    pass_days(product, 60.1)
+    reconciled(product)
+    assert orders[2:] == [("kick", "on")]  # over: into the wall
+    session(product, nas, grant_id, session_id="again", is_walled=True)
+    reconciled(product)
+    assert len(orders) == 3  # and there it stays
+
+
+def test_a_full_refund_takes_the_period_back(product: Product) -> None:
+    with_initiator(product)
+    line = line_of(product, price=1_000, days=30)
+    token, push = prompted(product, line)
+    product.callback(push, receipt=receipt(1))
+    product.work()
+    assert standing(product, line).state == "active"
+    [refund_id] = refund_asked(product, token)
+    told = refund_sent(product, refund_id)
+    result_told(product, told, result(TransactionAmount="1000", TransactionReceipt="UKL0000009"))
+    assert refund_state(product, refund_id)[0] == "done"
+    product.work()
+    after = standing(product, line)
+    assert (after.state, after.periods, after.wallet) == ("walled", 0, 0) and product.books() == []
 
 
 STEPS = st.lists(

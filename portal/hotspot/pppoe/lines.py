@@ -308,7 +308,11 @@ class Usage:
 
 def usage(line: PppoeLine) -> Usage:
     """What it used, and the session that is open now."""
-    mine = (AccessSession.grant_id == line.grant_id, AccessSession.started_at > clock.now() - timedelta(days=30))
+    mine = (
+        AccessSession.grant_id == line.grant_id,
+        AccessSession.started_at > clock.now() - timedelta(days=30),
+        AccessSession.is_walled.is_(False),
+    )
     sums = select(
         func.coalesce(func.sum(AccessSession.bytes_out), 0),
         func.coalesce(func.sum(AccessSession.bytes_in), 0),

@@ -270,8 +270,6 @@ def _follow(line: PppoeLine, until: datetime) -> None:
     grant, now = line.grant, clock.now()
     running = that_run(line.id, after=now)
     package_id = running[0].package_id if running else grant.package_id
-    if line.state == LineState.ACTIVE and (grant.expires_at <= now or grant.suspended_at or grant.ended_at):
-        grant.starts_at = now  # what dialled in before is behind the wall: it has to dial anew
     suspended_at = (grant.suspended_at or now) if line.state == LineState.SUSPENDED else None
     ended_at = (grant.ended_at or now) if line.state == LineState.CLOSED else None
     wanted = (until, package_id, suspended_at, ended_at)

@@ -170,10 +170,7 @@ def _write_live(leader_ids: Collection[int], since: datetime, now: datetime) -> 
 
 @dataclass(frozen=True)
 class Turn:
-    """A row whose turn it is, with what holds for it now. is_on: whether its user name opens the internet now.
-
-    is_dialled: by PPPoE, where what is over is let in behind a wall: to come out of it, or into it, it dials anew.
-    """
+    """A row whose turn it is, with what holds for it now. is_on: whether its user name opens the internet now."""
 
     id: int
     version: int
@@ -184,7 +181,6 @@ class Turn:
     begins_at: datetime | None
     sign_in: tuple[str, str] | None  # (MAC, IP) of the device that waits to be signed in
     running: tuple[AccessSession, ...]
-    is_dialled: bool = False
 
 
 def bring_about() -> None:
@@ -267,9 +263,8 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
                 wanted=a_pass.wanted(grant, site_id=site.id, version=row.version),
                 begins_at=a_pass.to_come(row.grant_id, now) if row.wanted == "on" else None,
                 sign_in=waiting.get(row.grant_id) if is_on else None,
-                is_dialled=grant.service == "pppoe",
                 running=tuple(one for one in running if one.username in names and one.started_at <= row.since)
-                if is_on or grant.service == "pppoe"
+                if is_on
                 else tuple(one for one in running if one.username in names),
             )
         )
@@ -332,8 +327,9 @@ def _live(adapter: Adapter, site: Site, turn: Turn, outcome: Outcome) -> Outcome
     """What is online under this name is told too: ended where it is over, changed where its limits changed."""
     for session in turn.running:
         is_elsewhere = turn.wanted.devices == 1 and turn.wanted.mac and session.mac not in ("", turn.wanted.mac)
-        is_behind_wall = turn.is_dialled and session.started_at < turn.wanted.starts_at
-        if not turn.is_on or is_elsewhere or is_behind_wall:
+        if session.is_walled and not turn.is_on:
+            continue  # a line whose time is over dialled in already, to where it pays; out of there it has to dial anew
+        if not turn.is_on or is_elsewhere or session.is_walled:
             came = _guarded(lambda session=session: [adapter.kick(site, session)], 1)[0]
         elif site.kind == LIVE or outcome.code == "limits_changed":
             came = _guarded(lambda session=session: [adapter.change_live(site, session, turn.wanted)], 1)[0]
