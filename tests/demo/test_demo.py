@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from bench.servers import answers, free_port
-from portal.demo.data import PASSWORD, SIGN_INS
+from portal.demo.data import PASSWORD, ROUTER, SIGN_INS
 from portal.demo.run import OURS
 from tests.support.clock import wait_until
 
@@ -53,6 +53,10 @@ class Demo:
         if act:
             return requests.post(f"{address}/{act}", json=given, timeout=10).json()
         return requests.get(address, timeout=10).json()
+
+    def router(self, **order: Any) -> Any:
+        """The router of Mawingu's café, told what to do from behind the stage."""
+        return requests.post(f"{self.simulator_url}/control/routers/{ROUTER['name']}", json=order, timeout=10).json()
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """A `portal` command on the demonstration's data, where nothing else is configured."""
@@ -119,9 +123,19 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
     package = min(demo.get("/api/portal/packages", tenant="mawingu")["items"], key=lambda one: one["price"])
     assert package["price"] >= 20
 
-    # internet, from a phone that pays by itself
-    bought = demo.post("/api/portal/mpesa/initiate", tenant="mawingu", packageId=package["id"], phone="0712345601")
+    # internet, from a phone in the demonstration's Wi-Fi that pays by itself, and that the router lets through
+    device = demo.router(join={})["joined"]
+    bought = demo.post(
+        "/api/portal/mpesa/initiate",
+        tenant="mawingu",
+        packageId=package["id"],
+        phone="0712345601",
+        macAddress=device["mac"],
+        nasIp="127.0.0.1",
+    )
     wait_until(lambda: demo.status(bought["paymentId"])["status"] == "paid")
+    wait_until(lambda: demo.router()["sessions"])
+    assert demo.router()["sessions"][0]["mac-address"] == device["mac"]
     wait_until(lambda: "credentials" in demo.status(bought["paymentId"]))
     receipt = demo.status(bought["paymentId"])["receipt"]
     assert any(receipt in message["text"] for message in demo.phone("0712345601")["messages"])
@@ -144,6 +158,7 @@ def test_a_newcomer_buys_pays_refunds_stops_and_starts_again(demo: Demo) -> None
     demo.post(f"/api/mpesa/{bought['paymentId']}/refund", admin)
     wait_until(lambda: demo.status(bought["paymentId"])["status"] == "refunded")
     assert "credentials" not in demo.status(bought["paymentId"])
+    wait_until(lambda: not demo.router()["sessions"])
 
     for words in (("ledger", "check"), ("audit", "verify")):
         proof = demo.command(*words)
