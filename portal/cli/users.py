@@ -6,7 +6,7 @@ import click
 
 from portal.cli.running import fail, in_app
 
-_ROLES = ["tenant_admin", "receptionist", "clinician", "accountant", "patient"]
+_ROLES = ["tenant_admin", "receptionist", "clinician", "accountant", "seller", "patient"]
 
 
 @click.group()

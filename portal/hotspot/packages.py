@@ -45,6 +45,13 @@ def every(tenant_id: int, service: str | None = None) -> list[Package]:
     return list(db.session.scalars(mine.order_by(Package.id.desc())))
 
 
+def for_counter(tenant_id: int) -> list[Package]:
+    """What is sold by code: all that is paid, hidden or not, but for what is added to another package."""
+    mine = select(Package).where(Package.tenant_id == tenant_id, Package.service == "hotspot")
+    sold = mine.where(Package.withdrawn_at.is_(None), Package.is_trial.is_(False), Package.is_addon.is_(False))
+    return list(db.session.scalars(sold.order_by(Package.position, Package.price_cents, Package.id)))
+
+
 def for_sale(tenant_id: int, uid: str) -> Package:
     """One package that can be bought, hidden or not. Raises NotFound."""
     package = _own(tenant_id, uid)

@@ -16,11 +16,13 @@ from portal.staff import (  # fmt: skip
     kept_forms,
     lines,
     manual,
+    packages,
     payments,
     people,
     provisioning,
     reconciliation,
     refunds,
+    seller,
     sessions,
     sites,
     sms_submissions,
@@ -28,6 +30,7 @@ from portal.staff import (  # fmt: skip
     today,
     unmatched,
     usage,
+    vouchers,
 )
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
@@ -42,6 +45,9 @@ for _module in (
     provisioning,
     sms_submissions,
     lines,
+    packages,
+    vouchers,
+    seller,
     manual,
     appointments,
     invoices,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from flask import g, request, session, url_for
+from flask import g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -39,6 +39,8 @@ def let_in() -> ResponseReturnValue | None:
     g.tenant, g.role = tenant, role
     bind(tenant=tenant.slug, user=current_user.id)
     kept_forms.take_up()
+    if request.endpoint == "staff.today" and not permissions.allows(role, permissions.SEE_MONEY):
+        return redirect(url_for("staff.sell"))  # a seller's one page
     return None
 
 
@@ -133,6 +135,10 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     waits = _("Paid and not online (%(number)s)", number=offline)
     stops.append((waits, "staff.provisioning", "wifi", permissions.WORK_HOTSPOT, bool(offline)))
     stops.append((_("Online now"), "staff.sessions", "wifi", permissions.WORK_HOTSPOT, tenant.is_hotspot))
+    stops.append((_("Sell"), "staff.sell", "money", permissions.SELL_VOUCHERS, tenant.is_hotspot))
+    stops.append((_("Packages"), "staff.packages", "wifi", permissions.MANAGE_PACKAGES, tenant.is_hotspot))
+    stops.append((_("Vouchers"), "staff.vouchers", "print", permissions.WORK_HOTSPOT, tenant.is_hotspot))
+    stops.append((_("Drawers"), "staff.drawers", "lock", permissions.SEE_MONEY, tenant.is_hotspot))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))
     stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))

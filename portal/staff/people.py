@@ -31,6 +31,7 @@ ROLES = {
     "receptionist": _l("Receptionist"),
     "clinician": _l("Clinician"),
     "accountant": _l("Accountant"),
+    "seller": _l("Seller of Wi-Fi codes"),
 }
 
 

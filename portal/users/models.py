@@ -60,7 +60,7 @@ class SignIn(Row, Model):
 
 
 class Membership(TenantOwned, Model):
-    """One person's role in one tenant: tenant_admin, receptionist, clinician, accountant or patient."""
+    """One person's role in one tenant: tenant_admin, receptionist, clinician, accountant, seller or patient."""
 
     __tablename__ = "memberships"
     __table_args__ = (UniqueConstraint("user_id", "tenant_id"),)

@@ -8,7 +8,7 @@ RECORD_MANUAL, VOID_MANUAL = "money:record", "money:void"
 MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 MANAGE_PEOPLE = "people:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
-MANAGE_SITES, WORK_HOTSPOT = "sites:manage", "hotspot:work"
+MANAGE_SITES, WORK_HOTSPOT, SELL_VOUCHERS = "sites:manage", "hotspot:work", "vouchers:sell"
 SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
 ACCEPT_STATEMENT = "statements:accept"
 
@@ -25,6 +25,7 @@ ALL = frozenset(
         MANAGE_PEOPLE,
         MANAGE_SITES,
         WORK_HOTSPOT,
+        SELL_VOUCHERS,
         SEE_CLINIC,
         WORK_CLINIC,
         APPROVE_APPOINTMENTS,
@@ -45,8 +46,10 @@ OF_ROLE: dict[str, frozenset[str]] = {
             WORK_CLINIC,
             APPROVE_APPOINTMENTS,
             WORK_HOTSPOT,
+            SELL_VOUCHERS,
         }
     ),
+    "seller": frozenset({SELL_VOUCHERS}),  # codes for cash, and nothing else
     "clinician": frozenset({SEE_MONEY, REQUEST_PAYMENT, SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS}),
     "accountant": frozenset({SEE_MONEY, SEE_AUDIT, RECONCILE}),
     "api_key": frozenset({SEE_MONEY, REQUEST_PAYMENT}),  # it may stand in an address: no patients

@@ -26,7 +26,13 @@ class Unproven(Conflict):
 
 
 APPROVES_AFTER = timedelta(hours=24)
-ROLES = ("tenant_admin", "receptionist", "clinician", "accountant")  # that a page gives; patients come by themselves
+ROLES = (
+    "tenant_admin",
+    "receptionist",
+    "clinician",
+    "accountant",
+    "seller",
+)  # that a page gives; patients come by themselves
 
 
 def members(tenant_id: int) -> list[Membership]:

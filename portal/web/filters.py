@@ -15,8 +15,9 @@ def set_up(app: Flask) -> None:
     filters: dict[str, Callable[..., str | bool]] = {
         "kes": money.format_kes,
         "when": when,
-        "day": day,
+        "on_day": on_day,
         "clock_time": clock_time,
+        "day": day,
         "duration": duration,
         "says_duration": says_duration,
         "data_size": data_size,
@@ -41,6 +42,11 @@ def when(at: datetime | None) -> str:
     local = clock.nairobi(at)
     months = _("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
     return f"{local.day} {months[local.month - 1]} {local.year}, {local:%H:%M}"
+
+
+def on_day(at: datetime | None) -> str:
+    """`21 Nov 2026`, the day in Nairobi."""
+    return when(at).partition(",")[0]
 
 
 def clock_time(at: datetime | None) -> str:

@@ -127,6 +127,8 @@ function lost(e) { each("#offline", function (box) { box.hidden = e.type !== "ht
 on("htmx:sendError", lost);
 on("htmx:afterOnLoad", lost);
 
+on("click", function (e) { if (e.target.closest("[data-print]")) print(); });
+
 doc.documentElement.className += " js";
 price();
 tick();

@@ -1,11 +1,11 @@
 """Who may use which address behind a sign-in, as the requirements have it: written by hand, read from no other code.
 
 Whoever adds an address adds its line, and whoever changes a line changes who may do what: that is the point.
-A administrator, R receptionist, C clinician, B accountant (who keeps the books), P patient, K API key.
+A administrator, R receptionist, C clinician, B accountant (who keeps the books), S seller (of codes for cash), P patient, K API key.
 """
 
 LETTERS = {
-    "tenant_admin": "A", "receptionist": "R", "clinician": "C", "accountant": "B", "patient": "P", "api_key": "K",
+    "tenant_admin": "A", "receptionist": "R", "clinician": "C", "accountant": "B", "seller": "S", "patient": "P", "api_key": "K",
 }  # fmt: skip
 
 WHO_MAY = """
@@ -38,9 +38,9 @@ AR        POST   /api/lines/<uid>/lift
 AR        POST   /api/lines/<uid>/suspend
 A         POST   /api/mpesa/<checkout_request_id>/refund
 ARCK      POST   /api/mpesa/initiate
-ARCBPK    GET    /api/mpesa/order/<path:order_id>
-ARCBPK    GET    /api/mpesa/query/<checkout_request_id>
-ARCBPK    GET    /api/mpesa/status/<appointment_id>
+ARCBPSK   GET    /api/mpesa/order/<path:order_id>
+ARCBPSK   GET    /api/mpesa/query/<checkout_request_id>
+ARCBPSK   GET    /api/mpesa/status/<appointment_id>
 A         POST   /api/mpesa/test-connection
 ARC       GET    /api/notifications
 A         GET    /api/packages
@@ -84,7 +84,33 @@ ARCBK     GET    /api/transactions.csv
 ARCBK     GET    /api/transactions/<uid>
 AR        GET    /api/vouchers
 AR        POST   /api/vouchers
-ARCB      GET    /staff/
+ARCB      GET    /staff/drawers
+ARCB      GET    /staff/drawers/<int:number>
+A         GET    /staff/packages
+A         GET    /staff/packages/<uid>
+A         POST   /staff/packages/<uid>
+A         POST   /staff/packages/<uid>/up
+A         POST   /staff/packages/<uid>/withdraw
+A         GET    /staff/packages/new
+A         POST   /staff/packages/new
+A         GET    /staff/packages/preview
+ARS       GET    /staff/sell
+ARS       POST   /staff/sell
+ARS       GET    /staff/sell/close
+ARS       POST   /staff/sell/close
+ARS       GET    /staff/sell/codes/<uid>
+ARS       GET    /staff/sell/codes/<uid>/print
+ARS       POST   /staff/sell/open
+ARS       POST   /staff/sell/printed
+ARS       GET    /staff/sell/report
+AR        GET    /staff/vouchers
+AR        POST   /staff/vouchers
+AR        GET    /staff/vouchers/<uid>
+AR        GET    /staff/vouchers/<uid>/print
+AR        POST   /staff/vouchers/<uid>/void
+AR        GET    /staff/vouchers/code
+AR        POST   /staff/vouchers/code/void
+ARCBS     GET    /staff/
 ARC       GET    /staff/appointments
 ARC       POST   /staff/appointments/<uid>/approve
 ARC       POST   /staff/appointments/<uid>/decline

@@ -127,3 +127,9 @@ def report(tenant_id: int, number: int) -> DrawerReport:
     if found is None:
         raise NotFound(_("There is no such report here."))
     return found
+
+
+def latest_of(tenant_id: int, user_id: int) -> DrawerReport | None:
+    """The last report of this seller's, or None."""
+    mine = select(DrawerReport).where(DrawerReport.tenant_id == tenant_id, DrawerReport.user_id == user_id)
+    return db.session.scalars(mine.order_by(DrawerReport.id.desc()).limit(1)).one_or_none()
