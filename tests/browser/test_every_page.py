@@ -9,6 +9,7 @@ from tests.support.journeys import (
     ask_for,
     buy,
     faults_of,
+    local,
     portal,
     report_by_hand_payments,
     sign_in,
@@ -37,6 +38,8 @@ def test_a_customers_pages_have_no_barrier(open_product, phones, page_at, no_pro
             "captive portal": portal(open_product),
             "pasted message": "/hotspot/mlima/paid",
             "code": "/hotspot/mlima/code",
+            "lost code": "/hotspot/mlima/lost",
+            "free trial": "/hotspot/mlima/trial",
             "no such business": "/hotspot/nowhere/",
             "simulator": phones.url,
         },
@@ -60,6 +63,16 @@ def test_a_customers_pages_have_no_barrier(open_product, phones, page_at, no_pro
     phones.enter_pin(msisdn)
     page.wait_for_selector("#connect")
     found += faults_of(page, "online")
+    page.get_by_role("link", name="Time left and my devices").click()
+    page.wait_for_url("**/pass/**")
+    found += faults_of(page, "the pass")
+    page.goto(portal(open_product))
+    found += faults_of(page, "captive portal of who is online")
+    page.goto(f"{open_product.url}/hotspot/mlima/lost")
+    page.fill("#phone", local(msisdn))
+    page.locator("main form button.primary").click()
+    page.wait_for_selector("#code")
+    found += faults_of(page, "the code from the SMS")
     assert found == []
 
 
