@@ -84,6 +84,15 @@ def clinician(tenant_id: int, uid: object) -> Clinician:
     return found
 
 
+def add_clinician(tenant_id: int, *, name: str, title: str = "", actor: str) -> Clinician:
+    """Somebody new who treats. The caller commits."""
+    made = Clinician(tenant_id=tenant_id, name=" ".join(name.split()), title=" ".join(title.split()))
+    db.session.add(made)
+    db.session.flush()
+    chain.record(tenant_id, "clinician", made.id, "added", actor=actor)
+    return made
+
+
 def clinicians(tenant_id: int) -> list[Clinician]:
     """Everybody who treats here, by name."""
     return list(

@@ -1,13 +1,14 @@
 """What a clinic offers, by whom, and when they work."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from portal.audit import chain
-from portal.clinic.models import Clinician, ClinicianService, Leave, Service, WorkingHours
+from portal.clinic.models import Appointment, Clinician, ClinicianService, Leave, Service, WorkingHours
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused
@@ -15,6 +16,8 @@ from portal.kernel.errors import Sentence as _
 
 KINDS = ("onsite", "virtual")
 MINUTES_OF_DAY = 1_440
+_RANGE = re.compile(r"(\d{1,2})(?:[:.](\d{2}))?\s*[-–]\s*(\d{1,2})(?:[:.](\d{2}))?")
+MOST_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,50 @@ def add_leave(clinician: Clinician, starts_at: datetime, ends_at: datetime, *, a
     db.session.flush()
     chain.record(clinician.tenant_id, "clinician", clinician.id, "leave_added", actor=actor)
     return leave
+
+
+def read_hours(text: object) -> list[tuple[int, int]]:
+    """(first minute, last minute) of each part of `8-13, 14-17:30`. Raises Refused for what cannot be read."""
+    found = []
+    for part in filter(None, (part.strip() for part in str(text or "").split(","))):
+        stated = _RANGE.fullmatch(part)
+        if stated is None:
+            raise Refused(_("Write hours such as 8-13, 14-17:30."))
+        begin_hour, begin_minute, end_hour, end_minute = (int(figure or 0) for figure in stated.groups())
+        begin, end = begin_hour * 60 + begin_minute, end_hour * 60 + end_minute
+        if max(begin_minute, end_minute) > 59 or not begin < end <= MINUTES_OF_DAY:
+            raise Refused(_("Hours begin before they end, on the same day."))
+        found.append((begin, end))
+    return found
+
+
+def hours_shown(hours: Iterable[tuple[int, int]]) -> str:
+    """`8:00-13:00, 14:00-17:30`, as `read_hours` reads it."""
+    return ", ".join(f"{begin // 60}:{begin % 60:02}-{end // 60}:{end % 60:02}" for begin, end in hours)
+
+
+def weeks_of(tenant_id: int) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """{(clinician, weekday): their hours on it} of the whole clinic."""
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    mine = select(WorkingHours).join(Clinician, Clinician.id == WorkingHours.clinician_id)
+    for one in db.session.scalars(mine.where(Clinician.tenant_id == tenant_id).order_by(WorkingHours.starts_minute)):
+        found.setdefault((one.clinician_id, one.weekday), []).append((one.starts_minute, one.ends_minute))
+    return found
+
+
+def leaves_of(clinician: Clinician) -> list[Leave]:
+    """Leave that is not over yet, the next one first."""
+    coming = select(Leave).where(Leave.clinician_id == clinician.id, Leave.ends_at > clock.now())
+    return list(db.session.scalars(coming.order_by(Leave.starts_at).limit(MOST_SHOWN)))
+
+
+def booked_between(clinician: Clinician, begin: datetime, end: datetime) -> int:
+    """How many visits wait for this clinician between two instants."""
+    theirs = select(func.count(Appointment.id)).where(
+        Appointment.tenant_id == clinician.tenant_id,
+        Appointment.clinician_id == clinician.id,
+        Appointment.starts_at >= begin,
+        Appointment.starts_at < end,
+        Appointment.status.in_(("pending_approval", "approved", "confirmed")),
+    )
+    return db.session.scalar(theirs) or 0

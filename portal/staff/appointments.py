@@ -1,23 +1,30 @@
 """Appointments: what waits for approval, what is paid."""
 
+from datetime import timedelta
+
 from flask import Blueprint, g, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from portal.clinic import appointments
-from portal.kernel import queue
+from portal.clinic.models import Appointment
+from portal.kernel import clock, queue
 from portal.staff import buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.today import row_of
 from portal.users import permissions
-from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC
+from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
 from portal.web.links import pay_url
+
+EARLY = timedelta(minutes=30)
 
 
 def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/appointments", "appointments", list_appointments)
     bp.add_url_rule("/appointments/<uid>/approve", "approve", approve, methods=["POST"])
     bp.add_url_rule("/appointments/<uid>/decline", "decline", decline, methods=["POST"])
+    bp.add_url_rule("/appointments/<uid>/complete", "complete", complete, methods=["POST"])
+    bp.add_url_rule("/appointments/<uid>/no-show", "no_show", no_show, methods=["POST"])
 
 
 @needs(SEE_CLINIC, looks_at="appointments")
@@ -33,6 +40,8 @@ def list_appointments() -> ResponseReturnValue:
             | {
                 "approve_url": url_for("staff.approve", uid=one.uid) if waits else None,
                 "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
+                "complete_url": url_for("staff.complete", uid=one.uid) if is_now(one) else None,
+                "no_show_url": url_for("staff.no_show", uid=one.uid) if is_now(one) else None,
             }
         )
     next_url = url_for("staff.appointments", cursor=found[-1].id) if len(found) == appointments.PAGE_ROWS else None
@@ -59,3 +68,30 @@ def decline(uid: str) -> ResponseReturnValue:
         return _("Declined. The patient has been told.")
 
     return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)
+
+
+def is_now(one: Appointment) -> bool:
+    """Whether it is time to say how the visit went."""
+    return one.status == "confirmed" and clock.now() >= one.starts_at - EARLY
+
+
+@needs(WORK_CLINIC)
+def complete(uid: str) -> ResponseReturnValue:
+    """It took place."""
+
+    def work() -> str:
+        appointments.complete(appointments.get_by_uid(g.tenant.id, uid), actor=actor())
+        return _("Written down: the visit took place.")
+
+    return buttons.do(work, then=url_for("staff.appointments"))
+
+
+@needs(WORK_CLINIC)
+def no_show(uid: str) -> ResponseReturnValue:
+    """The patient did not come."""
+
+    def work() -> str:
+        appointments.no_show(appointments.get_by_uid(g.tenant.id, uid), actor=actor())
+        return _("Written down: the patient did not come.")
+
+    return buttons.do(work, then=url_for("staff.appointments"))

@@ -9,6 +9,7 @@ MANAGE_GATEWAYS, MANAGE_PACKAGES = "gateways:manage", "packages:manage"
 MANAGE_PEOPLE = "people:manage"
 SEE_CLINIC, WORK_CLINIC, APPROVE_APPOINTMENTS = "clinic:see", "clinic:work", "appointments:approve"
 MANAGE_SITES, WORK_HOTSPOT, SELL_VOUCHERS = "sites:manage", "hotspot:work", "vouchers:sell"
+MANAGE_CLINIC = "clinic:manage"
 SEE_AUDIT, RECONCILE = "audit:see", "money:reconcile"
 ACCEPT_STATEMENT = "statements:accept"
 
@@ -29,6 +30,7 @@ ALL = frozenset(
         SEE_CLINIC,
         WORK_CLINIC,
         APPROVE_APPOINTMENTS,
+        MANAGE_CLINIC,
         SEE_AUDIT,
         RECONCILE,
         ACCEPT_STATEMENT,

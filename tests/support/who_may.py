@@ -128,6 +128,16 @@ AR        POST   /staff/customers/<uid>/lines
 AR        POST   /staff/customers/<uid>/pay
 AR        POST   /staff/customers/<uid>/reminders
 A         GET    /staff/gateways
+A         GET    /staff/timetable
+A         GET    /staff/timetable/clinicians/<uid>
+A         POST   /staff/timetable/clinicians
+A         POST   /staff/timetable/clinicians/<uid>
+A         POST   /staff/timetable/clinicians/<uid>/leave
+A         GET    /staff/timetable/services/new
+A         POST   /staff/timetable/services/new
+A         POST   /staff/timetable/services/<uid>/withdraw
+ARC       POST   /staff/appointments/<uid>/complete
+ARC       POST   /staff/appointments/<uid>/no-show
 A         GET    /staff/gateways/<uid>
 A         POST   /staff/gateways/<uid>
 A         GET    /staff/gateways/<uid>/balance

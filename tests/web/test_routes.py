@@ -34,6 +34,7 @@ from portal.users.tokens import new_api_key
 from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.support.application import closed, config_for, opened
+from tests.support.booking import offer
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.lines import line_of
 from tests.support.product import Product
@@ -54,6 +55,8 @@ PUBLIC_API = {
 NAMES_OF = {
     ("appointments", "uid"): "appointment",
     ("bookings", "uid"): "booking",
+    ("services", "uid"): "service",
+    ("clinicians", "uid"): "own_clinician",
     ("status", "appointment_id"): "appointment",
     ("customers", "uid"): "customer",
     ("lines", "uid"): "line",
@@ -143,6 +146,7 @@ def things_of(product: Product) -> dict[str, str]:
         "package": product.package(), "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
+        "service": offer(product), "own_clinician": amina.get("/api/clinicians").json["items"][0]["id"],
         "site": site, "site_file": "login.html", "rehearsal": rehearsed(product, site), "session": stay_of(product, site),
         "appointment": approved(product, brian.post("/api/appointments", booking).json["id"]),
         **rows_of(product, token),

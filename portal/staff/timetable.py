@@ -1,0 +1,279 @@
+"""What the clinic offers, who gives it and when they work: for whoever runs the practice."""
+
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from wtforms import BooleanField, DateField, IntegerField, SelectField, SelectMultipleField, StringField
+from wtforms.fields import SelectChoice
+from wtforms.validators import InputRequired, Length, NumberRange
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from portal.clinic import people, services, timetable
+from portal.clinic.models import Clinician
+from portal.kernel import clock, money
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Refused
+from portal.staff import buttons
+from portal.staff.guard import actor, needs
+from portal.staff.kept_forms import StaffForm
+from portal.users.permissions import MANAGE_CLINIC
+from portal.web.language import said
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS_HINT = _l("Such as 8-13, 14-17:30; empty: does not work.")
+
+
+class ServiceForm(StaffForm):
+    """Something that can be booked."""
+
+    name = StringField(_l("Name"), [InputRequired(_l("Enter the name.")), Length(max=80)])
+    price = StringField(_l("Price in KES"), [InputRequired(_l("Enter the price.")), Length(max=20)])
+    duration = IntegerField(
+        _l("Minutes"), [InputRequired(), NumberRange(5, 600, _l("From 5 to 600 minutes."))], default=30
+    )
+    kinds = SelectField(
+        _l("Where"),
+        choices=[
+            SelectChoice("onsite", _l("At the clinic")),
+            SelectChoice("virtual", _l("Online")),
+            SelectChoice("onsite,virtual", _l("At the clinic or online")),
+        ],
+    )
+    clinicians = SelectMultipleField(
+        _l("Given by"), widget=ListWidget(prefix_label=False), option_widget=CheckboxInput(), validate_choice=False
+    )
+    needs_approval = BooleanField(_l("A clinician decides on each booking"), default=True)
+    buffer = IntegerField(
+        _l("Minutes kept free after it"), [NumberRange(0, 240, _l("From 0 to 240 minutes."))], default=0
+    )
+    notice = IntegerField(
+        _l("Can be booked until how many hours before"), [NumberRange(0, 720, _l("From 0 to 720 hours."))], default=1
+    )
+    hold = IntegerField(
+        _l("Hours to pay in, before the time goes to others"),
+        [NumberRange(1, 720, _l("From 1 to 720 hours."))],
+        default=24,
+    )
+    cancel = IntegerField(
+        _l("Patients cancel and move until how many hours before"),
+        [NumberRange(0, 720, _l("From 0 to 720 hours."))],
+        default=24,
+    )
+
+    def offer(self) -> services.Offer:
+        """What was typed. Raises Refused."""
+        minutes = self.duration.data or 0
+        return services.Offer(
+            " ".join((self.name.data or "").split()),
+            money.payable_cents(self.price.data, limit_cents=g.tenant.push_limit_cents),
+            minutes,
+            kinds=tuple(self.kinds.data.split(",")),
+            step_minutes=minutes,
+            buffer_minutes=self.buffer.data or 0,
+            notice_minutes=(self.notice.data or 0) * 60,
+            hold_minutes=(self.hold.data or 1) * 60,
+            cancel_hours=self.cancel.data or 0,
+            needs_approval=bool(self.needs_approval.data),
+        )
+
+
+class ClinicianForm(StaffForm):
+    """Somebody who treats."""
+
+    name = StringField(_l("Name"), [InputRequired(_l("Enter the name.")), Length(max=80)])
+    title = StringField(_l("What they do"), [Length(max=80)])
+
+
+class HoursForm(StaffForm):
+    """A week, each day's hours in one line."""
+
+    mon = StringField(_l("Monday"), [Length(max=100)], description=_HOURS_HINT)
+    tue = StringField(_l("Tuesday"), [Length(max=100)])
+    wed = StringField(_l("Wednesday"), [Length(max=100)])
+    thu = StringField(_l("Thursday"), [Length(max=100)])
+    fri = StringField(_l("Friday"), [Length(max=100)])
+    sat = StringField(_l("Saturday"), [Length(max=100)])
+    sun = StringField(_l("Sunday"), [Length(max=100)])
+    works_holidays = BooleanField(_l("Works on public holidays too"))
+
+
+class LeaveForm(StaffForm):
+    """Days away."""
+
+    first = DateField(_l("First day away"), [InputRequired(_l("Choose a day."))])
+    last = DateField(_l("Last day away"), [InputRequired(_l("Choose a day."))])
+
+
+def register_routes(bp: Blueprint) -> None:
+    bp.add_url_rule("/timetable", "timetable", overview)
+    bp.add_url_rule("/timetable/services/new", "service_new", service_form)
+    bp.add_url_rule("/timetable/services/new", "service_create", create_service, methods=["POST"])
+    bp.add_url_rule("/timetable/services/<uid>/withdraw", "service_withdraw", withdraw_service, methods=["POST"])
+    bp.add_url_rule("/timetable/clinicians", "clinician_add", add_clinician, methods=["POST"])
+    bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours", hours)
+    bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours_set", set_hours, methods=["POST"])
+    bp.add_url_rule("/timetable/clinicians/<uid>/leave", "clinician_leave", add_leave, methods=["POST"])
+
+
+@needs(MANAGE_CLINIC, looks_at="timetable")
+def overview() -> ResponseReturnValue:
+    """Services, and who works when."""
+    return _overview(ClinicianForm(formdata=None))
+
+
+def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValue:
+    weeks = services.weeks_of(g.tenant.id)
+    page = render_template(
+        "staff/timetable.html",
+        services=[
+            {
+                "name": one.name,
+                "price_cents": one.price_cents,
+                "minutes": one.duration_minutes,
+                "by": [who.name for who in timetable.offering(one)],
+                "withdraw_url": url_for("staff.service_withdraw", uid=one.uid),
+            }
+            for one in services.offered(g.tenant.id)
+        ],
+        clinicians=[
+            {
+                "name": one.name,
+                "title": one.title,
+                "week": [services.hours_shown(weeks.get((one.id, day), [])) for day in range(7)],
+                "url": url_for("staff.clinician_hours", uid=one.uid),
+            }
+            for one in people.clinicians(g.tenant.id)
+        ],
+        weekdays=_("Mon Tue Wed Thu Fri Sat Sun").split(),
+        form=form,
+        new_url=url_for("staff.service_new"),
+        add_url=url_for("staff.clinician_add"),
+    )
+    return page, status_code
+
+
+@needs(MANAGE_CLINIC)
+def service_form() -> ResponseReturnValue:
+    """A new service."""
+    return _service_page(ServiceForm())
+
+
+def _service_page(form: ServiceForm, status_code: int = 200) -> ResponseReturnValue:
+    form.clinicians.choices = [(one.uid, one.name) for one in people.clinicians(g.tenant.id)]
+    return render_template("staff/service_form.html", form=form, back_url=url_for("staff.timetable")), status_code
+
+
+@needs(MANAGE_CLINIC)
+def create_service() -> ResponseReturnValue:
+    """Offer it."""
+    form = ServiceForm()
+    form.clinicians.choices = [(one.uid, one.name) for one in people.clinicians(g.tenant.id)]
+    if not form.validate():
+        return _service_page(form, 422)
+    try:
+        with transaction():
+            by = [people.clinician(g.tenant.id, uid) for uid in form.clinicians.data or []]
+            services.create(g.tenant.id, form.offer(), by=by, actor=actor())
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        return _service_page(form, error.status)
+    return redirect(url_for("staff.timetable"), 303)
+
+
+@needs(MANAGE_CLINIC)
+def withdraw_service(uid: str) -> ResponseReturnValue:
+    """Offer it no more."""
+
+    def work() -> str:
+        services.withdraw(services.for_booking(g.tenant.id, uid), actor=actor())
+        return _("It is offered no more. What is booked stays.")
+
+    return buttons.do(work, then=url_for("staff.timetable"))
+
+
+@needs(MANAGE_CLINIC)
+def add_clinician() -> ResponseReturnValue:
+    """Somebody new who treats."""
+    form = ClinicianForm()
+    if not form.validate():
+        return _overview(form, 422)
+    with transaction():
+        made = people.add_clinician(g.tenant.id, name=form.name.data or "", title=form.title.data or "", actor=actor())
+        uid = made.uid
+    return redirect(url_for("staff.clinician_hours", uid=uid), 303)
+
+
+@needs(MANAGE_CLINIC)
+def hours(uid: str) -> ResponseReturnValue:
+    """One clinician's week and leave."""
+    clinician = people.clinician(g.tenant.id, uid)
+    week = services.weeks_of(g.tenant.id)
+    kept: dict[str, Any] = {
+        name: services.hours_shown(week.get((clinician.id, day), [])) for day, name in enumerate(WEEKDAYS)
+    }
+    form = HoursForm(formdata=None, data=kept | {"works_holidays": clinician.works_holidays})
+    return _hours_page(clinician, form, LeaveForm(formdata=None))
+
+
+def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_code: int = 200) -> ResponseReturnValue:
+    page = render_template(
+        "staff/clinician.html",
+        clinician=clinician,
+        form=form,
+        leave=leave,
+        leaves=services.leaves_of(clinician),
+        hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid),
+        leave_url=url_for("staff.clinician_leave", uid=clinician.uid),
+        back_url=url_for("staff.timetable"),
+    )
+    return page, status_code
+
+
+@needs(MANAGE_CLINIC)
+def set_hours(uid: str) -> ResponseReturnValue:
+    """Work so from now on."""
+    form = HoursForm()
+    clinician = people.clinician(g.tenant.id, uid)
+    week: list[tuple[int, int, int]] = []
+    for day, name in enumerate(WEEKDAYS):
+        try:
+            week += [(day, begin, end) for begin, end in services.read_hours(form[name].data)]
+        except Refused as error:
+            form[name].errors = [said(error.message)]
+    if form.errors:
+        return _hours_page(clinician, form, LeaveForm(formdata=None), 422)
+    try:
+        with transaction():
+            clinician = people.clinician(g.tenant.id, uid)
+            services.set_hours(clinician, week, actor=actor())
+            clinician.works_holidays = bool(form.works_holidays.data)
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        return _hours_page(people.clinician(g.tenant.id, uid), form, LeaveForm(formdata=None), error.status)
+    return redirect(url_for("staff.timetable"), 303)
+
+
+@needs(MANAGE_CLINIC)
+def add_leave(uid: str) -> ResponseReturnValue:
+    """Days away; who is booked on them is said, since the patients must be called."""
+    form = LeaveForm()
+    clinician = people.clinician(g.tenant.id, uid)
+    if not form.validate() or form.first.data is None or form.last.data is None:
+        return _hours_page(clinician, HoursForm(formdata=None), form, 422)
+    begin = datetime.combine(form.first.data, time(), clock.NAIROBI)
+    end = datetime.combine(form.last.data, time(), clock.NAIROBI) + timedelta(days=1)
+
+    def work() -> str:
+        mine = people.clinician(g.tenant.id, uid)
+        services.add_leave(mine, begin, end, actor=actor())
+        booked = services.booked_between(mine, begin, end)
+        db.session.flush()
+        if booked:
+            return _("Written down. %(count)s visits are booked in these days: move or cancel them.", count=booked)
+        return _("Written down. Nobody is booked in these days.")
+
+    return buttons.do(work, then=url_for("staff.clinician_hours", uid=uid))
