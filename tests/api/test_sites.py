@@ -143,8 +143,10 @@ def test_sessions_are_paged_without_gaps_or_repeats(product: Product) -> None:
 @pytest.mark.parametrize(
     ("outcome", "state", "is_open"),
     [
-        (Outcome(True), "asked", True),  # the router said yes: accounting will tell
-        (Outcome(True, code="not_found"), "gone", False),
+        (Outcome(True, code="acknowledged"), "asked", True),  # the router said yes: accounting will tell
+        (Outcome(False, True, "still_open", "Its accounting has not ended it."), "asked", True),
+        (Outcome(True, code="no_session"), "gone", False),
+        (Outcome(True), "gone", False),
         (Outcome(False, True, "timed_out", "It did not answer."), "failed", True),
     ],
 )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from portal.hotspot.models import Site
+from portal.hotspot.models import AccessSession, Site
+from portal.hotspot.radius import coa
 from portal.hotspot.routers import adapter_of
 from portal.hotspot.routers.interface import Health
 from portal.hotspot.sites.files import House
@@ -154,9 +155,11 @@ def _login_hosts(site: Site) -> Finding:
 
 def _asked(site: Site, surroundings: Surroundings) -> list[Finding]:
     """What its adapter finds; that it does not end in time is a finding too."""
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="doctor")
+    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="doctor")
     try:
+        ordered = pool.submit(_takes_orders, site) if site.kind == "radius" and site.address else None
         health = pool.submit(_within, surroundings, site).result(timeout=ANSWER_WITHIN_S)
+        orders = [ordered.result(timeout=ANSWER_WITHIN_S)] if ordered else []
     except TookTooLong:
         return [
             Finding(
@@ -173,11 +176,23 @@ def _asked(site: Site, surroundings: Surroundings) -> list[Finding]:
         ]
     finally:
         pool.shutdown(wait=False)
-    found = [Finding(one.name, OK if one.is_well else BAD, one.text, one.remedy) for one in health.findings]
+    found = orders + [Finding(one.name, OK if one.is_well else BAD, one.text, one.remedy) for one in health.findings]
     if not found:
         state = OK if health.outcome.is_done else BAD
         found = [Finding("router", state, health.outcome.text or health.outcome.code)]
     return found
+
+
+def _takes_orders(site: Site) -> Finding:
+    """Whether the router answers an order about a session of nobody's, in the name of the secret that we have."""
+    nobody = AccessSession(username="mlango-check", session_id="00000000", ip="", mac="")
+    outcome = coa.disconnect(site, nobody)
+    if outcome.code in ("timed_out", "unreachable", "not_set_up"):
+        return Finding(
+            "coa_port", BAD, _("No answer at the port for orders (%(port)s).", port=site.coa_port),
+            _("See that its tunnel is up, that /radius incoming accepts here, and that the secret is the same."),
+        )  # fmt: skip
+    return Finding("coa_port", OK, _("The router takes our orders, and has our secret."))
 
 
 def _within(surroundings: Surroundings, site: Site) -> Health:

@@ -21,7 +21,7 @@ from portal.kernel.phone import normalise_msisdn
 PAGE_ROWS = 50
 MOST_PASSES = 200  # of a device or a number, the newest
 BY_STAFF = "Admin-Reset"  # RFC 2866's word for it
-ONLY_ASKED = frozenset({"radius"})  # a router that says yes to these, and may do otherwise: accounting tells
+ONLY_ASKED = frozenset({"acknowledged", "still_open"})  # the router said yes; its accounting has not said so yet
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def disconnect(tenant_id: int, uid: str, *, actor: str, why: str = "") -> Ended:
     with transaction():
         now = db.session.get(AccessSession, stay_id)
         is_gone = now is None or now.stopped_at is not None
-        if not is_gone and outcome.is_done and (site.kind not in ONLY_ASKED or outcome.code == "not_found"):
+        if not is_gone and outcome.is_done and outcome.code not in ONLY_ASKED:
             is_gone = _close(stay_id)
-        state = "gone" if is_gone else "asked" if outcome.is_done else "failed"
+        state = "gone" if is_gone else "asked" if outcome.code in ONLY_ASKED else "failed"
         told = {"outcome": outcome.code, "state": state}
         chain.record(tenant_id, "session", stay_id, "disconnected", actor=actor, new=state, why=why, details=told)
     sentences: dict[str, Text] = {

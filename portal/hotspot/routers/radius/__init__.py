@@ -8,11 +8,12 @@ none of the attributes that a CoA may carry). The device's MAC cookie brings it 
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rq.utils import import_attribute
 from sqlalchemy import select
 
-from portal.hotspot.models import AccessSession, Package, Site
+from portal.hotspot.models import AccessSession, Package, SignInRefusal, Site
 from portal.hotspot.routers import routeros
 from portal.hotspot.routers.interface import (
     DATA_CAP,
@@ -39,6 +40,7 @@ from portal.kernel.db import assert_no_transaction, db
 from portal.kernel.errors import Sentence as _
 
 # of the room beside: it speaks RADIUS to the router and builds on this room's outcomes
+HEARD_WITHIN = timedelta(days=7)
 DISCONNECT, CHANGE = "portal.hotspot.radius.coa.disconnect", "portal.hotspot.radius.coa.change"
 STOP_WITHIN_S, LOOK_EVERY_S = 2.0, 0.1
 
@@ -94,7 +96,7 @@ class Radius:
         return Listed(done(), online)
 
     def check(self, site: Site) -> Health:
-        heard = site.last_seen_at is not None
+        heard = _has_asked(site)
         text = (
             _("The router has asked our RADIUS server.")
             if heard
@@ -106,6 +108,18 @@ class Radius:
             return Health(done() if heard else failed("not_heard", str(text)), (finding,))
         health = routeros.RouterOS().check(site)
         return Health(health.outcome if heard else failed("not_heard", str(text)), (finding, *health.findings))
+
+
+def _has_asked(site: Site) -> bool:
+    """Whether it asked within the last days: a stay that it accounted for, or somebody whom we refused."""
+    since = clock.now() - HEARD_WITHIN
+    stays = select(AccessSession.id).where(
+        AccessSession.tenant_id == site.tenant_id, AccessSession.started_at > since, AccessSession.site_id == site.id
+    )
+    refusals = select(SignInRefusal.id).where(SignInRefusal.site_id == site.id, SignInRefusal.window_at > since)
+    heard = any(db.session.scalar(one.limit(1)) is not None for one in (stays, refusals))
+    db.session.rollback()
+    return heard
 
 
 def _has_stopped(session: AccessSession) -> bool:
