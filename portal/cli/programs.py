@@ -64,10 +64,9 @@ def serve(host: str, port: int, data: Path, workers: int) -> None:
 @click.option("--queues", default="push,money,outside", show_default=True, help="push must be alone where it matters.")
 def worker(queues: str) -> None:
     """A worker: sends pushes, settles callbacks, delivers what was paid."""
-    from portal.app import create_app
-    from portal.processes.worker import work
+    from portal.processes.serve import work_alone
 
-    work(create_app(), [name.strip() for name in queues.split(",") if name.strip()])
+    work_alone([name.strip() for name in queues.split(",") if name.strip()])
 
 
 @click.command()

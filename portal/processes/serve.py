@@ -90,6 +90,17 @@ def web(*, host: str, port: int, processes: int = 0) -> None:
     _serve_web(app, host=host, port=port, processes=processes)
 
 
+def work_alone(queues: list[str]) -> None:
+    """Only a worker, in this process, until it is told to stop.
+
+    What its jobs need is there before the first of them: else whoever pays first would wait for most of a second.
+    """
+    app = preload()
+    gc.freeze()
+    gc.enable()
+    worker.work(app, queues)
+
+
 def use_data(data: Path) -> RedisCommand | None:
     """Let this process work on `data`. The Redis to start there, unless REDIS_URL names one."""
     os.environ["PORTAL_DATA"] = str(data)

@@ -292,6 +292,24 @@ def test_what_is_shared_by_all_programs_holds_no_thread_and_no_connection(tmp_pa
     assert answer.stdout == "1 []\n", answer.stdout + answer.stderr
 
 
+def test_a_worker_by_itself_has_what_its_jobs_need_before_its_first_one(tmp_path: Path) -> None:
+    """The first payer after a start waited 0.7 s of its processor for imports; so did each of several workers."""
+    look = (
+        "import gc, sys; from rq.utils import import_attribute; from portal import cli; from portal.kernel import queue\n"
+        "from portal.processes import worker\n"
+        "def work(app, names):\n"
+        "    before = set(sys.modules)\n"
+        "    for job in queue.JOBS: import_attribute(job.job)\n"
+        "    print(names, gc.isenabled(), [one for one in sys.modules if one not in before])\n"
+        "worker.work = work; cli.main(['worker', '--queues', 'money, push'])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", look], env=settings(tmp_path) | {"REDIS_URL": "redis://127.0.0.1:1"},
+        capture_output=True, text=True, timeout=120, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert answer.stdout == "['money', 'push'] True []\n", answer.stdout + answer.stderr
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_understands_its_unit(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "mlango.service").read_text()
