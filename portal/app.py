@@ -105,7 +105,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
 
 def _register_routes(app: Flask) -> None:
     from portal import api, staff
-    from portal.callbacks import opennds, routers, routes
+    from portal.callbacks import routers, routes
     from portal.operations import health
     from portal.payer import account, booking, clinic, hotspot, pay
     from portal.web import passwords
@@ -114,7 +114,6 @@ def _register_routes(app: Flask) -> None:
     app.add_url_rule("/brand/<slug>.css", "brand", home.brand)
     app.register_blueprint(health.bp)  # nobody signs in
     app.register_blueprint(routes.bp)  # tokens in the address
-    app.register_blueprint(opennds.bp)
     app.register_blueprint(routers.bp)  # the same, of routers
     app.register_blueprint(hotspot.bp)  # nobody signs in
     app.register_blueprint(pay.bp)  # the token is all there is

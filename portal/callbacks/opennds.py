@@ -1,12 +1,12 @@
 """The door of openNDS gateways' agents, which hold their site's token."""
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 
+from portal.callbacks.routers import bp
 from portal.hotspot.routers.opennds import agent
 from portal.kernel.db import transaction
 from portal.web.limits import network, shared
 
-bp = Blueprint("opennds", __name__)
 LONGEST_TOKEN = 64
 ASKINGS = "3000 per 5 minutes"  # of one network: dozens of gateways behind one carrier's address
 NOTHING = "nothing\n"

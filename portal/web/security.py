@@ -27,7 +27,7 @@ CSRF_EXEMPT = frozenset(
      "booking.book", "booking.confirm", "booking.cancel", "booking.move",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat",
-     "opennds.ask"}
+     "routers.ask"}
 )  # fmt: skip
 
 

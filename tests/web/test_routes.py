@@ -597,7 +597,7 @@ WITHOUT_CSRF = {
     "booking.book", "booking.confirm", "booking.cancel", "booking.move",
     "hotspot.act", "hotspot.buy", "hotspot.by_number", "hotspot.connect_device", "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.start_trial", "hotspot.trial", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.c2b_validation",
     "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation", "hooks.result",
-    "hooks.timeout", "routers.heartbeat",
+    "hooks.timeout", "routers.heartbeat", "routers.ask",
 }  # fmt: skip
 
 
