@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import requests
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
@@ -23,6 +24,7 @@ from portal.simulator.router.fleet import Router
 from portal.simulator.router.machine import RouterSpec
 from tests.support.application import Serving
 from tests.support.clock import later, wait_until
+from tests.support.journeys import faults_of
 from tests.support.product import Product
 from tests.support.services.freeradius import start_freeradius
 
@@ -65,6 +67,14 @@ class Place:
             grant = db.session.scalars(select(AccessGrant).where(AccessGrant.username == username)).one()
             for name, value in values.items():
                 setattr(grant, name, value)
+
+    def put_files_in(self) -> None:
+        """The login page and api.json that the site's page offers, in the place of the router's own."""
+        admin = self.product.api("amina")
+        (site,) = admin.get("/api/sites").json["items"]
+        for name in ("login.html", "api.json"):
+            text = admin.get(f"/api/sites/{site['id']}/files/{name}").text
+            self.router.machine.add("/file", {"name": f"hotspot/{name}", "contents": text})
 
     def use(self, mac: str, **bytes_of: int) -> None:
         self.router.hotspot.use(mac, **bytes_of)
@@ -211,8 +221,11 @@ def test_a_phone_joins_buys_and_is_online_by_radius_until_its_time_is_over(place
 
 def test_the_server_signs_in_a_phone_whose_portal_was_closed_before_the_money_came(place, page_at, no_problems):
     tower = place("routeros")
+    tower.put_files_in()
     phone, screen = page_at(360), page_at(360)
     home = tower.join(phone)
+    assert faults_of(phone, "joined") == []
+    assert requests.get(f"{home}api.json", timeout=10).json()["captive"] is True
     number = number_of(phone)
     open_address(phone, "http://example.com/")
     buy(phone, number, package="1 day")
@@ -225,6 +238,10 @@ def test_the_server_signs_in_a_phone_whose_portal_was_closed_before_the_money_ca
     assert 86_000 < session["secondsLeft"] <= 86_400
     screen.get_by_role("link", name="Open http://example.com/").click()
     expect(screen.get_by_text("The internet is open.")).to_be_visible()
+    assert faults_of(screen, "online") == []
+    said = requests.get(f"{home}api.json", timeout=10).json()
+    assert (said["captive"], said["seconds-remaining"] > 86_000) == (False, True)
+    assert said["user-portal-url"].startswith(f"{tower.product.url}/hotspot/mlima/")
 
 
 def test_without_javascript_and_without_cookies_a_phone_goes_online(place, page_at, no_problems):
