@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from rq.utils import import_attribute
 from sqlalchemy import select
 
 from portal.hotspot.models import AccessSession, Package, SignInRefusal, Site
+from portal.hotspot.radius import coa
 from portal.hotspot.routers import routeros
 from portal.hotspot.routers.interface import (
     DATA_CAP,
@@ -65,7 +65,7 @@ class Radius:
 
     def kick(self, site: Site, session: AccessSession) -> Outcome:
         """Ended by a disconnect, else by the API; done once accounting has it so, or the router knows of no such."""
-        outcome: Outcome = import_attribute(DISCONNECT)(site, session)
+        outcome = coa.disconnect(site, session)
         if outcome.is_done and outcome.code != "acknowledged":
             return outcome
         if outcome.is_done and _has_stopped(session):
@@ -82,7 +82,7 @@ class Radius:
         left_s = max(1, int((wanted.expires_at - clock.now()).total_seconds()))
         if wanted.online_s is not None:
             left_s = min(left_s, max(1, wanted.online_s))
-        changed: Outcome = import_attribute(CHANGE)(site, session, rate=wanted.rate, seconds_left=left_s)
+        changed = coa.change(site, session, rate=wanted.rate, seconds_left=left_s)
         return changed if changed.is_done or changed.is_about_router else self.kick(site, session)
 
     def sessions(self, site: Site) -> Listed:
