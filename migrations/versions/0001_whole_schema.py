@@ -1375,6 +1375,7 @@ def upgrade() -> None:
         sa.Column("password", sa.String(length=40), nullable=False),
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("is_waiting", sa.Boolean(), nullable=False),
         sa.Column("suspended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("provision_at", sa.DateTime(timezone=True), nullable=True),
@@ -1407,6 +1408,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("provision_at IS NOT NULL"),
         postgresql_where=sa.text("provision_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_access_grants_to_begin",
+        "access_grants",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("is_waiting"),
+        postgresql_where=sa.text("is_waiting"),
     )
 
     op.create_table(

@@ -118,6 +118,7 @@ def _placed(bid: Bid, place: Place, now: datetime) -> dict[str, Any]:
         "password": new_password(),
         "starts_at": place.starts_at,
         "expires_at": place.expires_at,
+        "is_waiting": place.starts_at > now,
         "provision_at": now,
     }
 
@@ -148,7 +149,7 @@ def _turns_of(opened: AccessGrant) -> list[str]:
     return turns.names(opened.tenant_id, mac=opened.mac, browser_hash=browser)
 
 
-def _take_turn_with(opened: AccessGrant) -> None:
+def take_turn_with(opened: AccessGrant) -> None:
     """Take the turn of the device that it is used on, which may have changed meanwhile."""
     while True:
         mac = opened.mac
@@ -166,7 +167,7 @@ def _give_way(place: Place, now: datetime) -> None:
         longer = place.gives_way[one.id]
         one.starts_at = max(one.starts_at, now) + longer
         one.expires_at += longer
-        one.provision_at = now
+        one.provision_at, one.is_waiting = now, True
     db.session.flush()
 
 
@@ -178,8 +179,9 @@ def _open_again(opened: AccessGrant, now: datetime) -> None:
     if place.starts_at > now or opened.starts_at > now:
         opened.starts_at = place.starts_at
     opened.expires_at, opened.ended_at, opened.provision_at = place.expires_at, None, now
+    opened.is_waiting = opened.starts_at > now
     _give_way(place, now)
-    _record(opened, "access_opened_again", actor="fulfilment")
+    record(opened, "access_opened_again", actor="fulfilment")
     db.session.flush()
 
 
@@ -188,14 +190,14 @@ def end(opened: AccessGrant, *, why: str, actor: str) -> bool:
 
     What follows it begins that much earlier; the rest of its pass runs on, under the same leader.
     """
-    _take_turn_with(opened)
+    take_turn_with(opened)
     if not opened.is_open:
         return False
     opened.ended_at = opened.provision_at = clock.now()
     if not is_addon(opened):  # which has no time of its own
         _move_up(opened, left=opened.expires_at - max(opened.ended_at, opened.starts_at))
     _hold_addons(opened)
-    _record(opened, "access_ended", actor=actor, new=opened.username, why=why)
+    record(opened, "access_ended", actor=actor, new=opened.username, why=why)
     db.session.flush()
     return True
 
@@ -246,7 +248,7 @@ def move(opened: AccessGrant, mac: str, *, actor: str) -> bool:
     mac: normalised. What the same number has waiting behind it on the old device comes along; of strangers' nothing.
     Sessions of the old device are ended by whoever provisions.
     """
-    _take_turn_with(opened)
+    take_turn_with(opened)
     old = opened.mac
     if old == mac:
         return False
@@ -258,14 +260,14 @@ def move(opened: AccessGrant, mac: str, *, actor: str) -> bool:
     now = clock.now()
     for one in {one.id: one for one in [opened, *own]}.values():
         one.mac, one.provision_at = mac, now
-    _record(opened, "access_moved", actor=actor, old=old or None, new=mac)
+    record(opened, "access_moved", actor=actor, old=old or None, new=mac)
     db.session.flush()
     return True
 
 
 def take_turn_of(opened: AccessGrant) -> None:
     """Give, end and move its device's time alone from here until the commit."""
-    _take_turn_with(opened)
+    take_turn_with(opened)
 
 
 def postpone(opened: AccessGrant, by: timedelta, *, with_it: Iterable[AccessGrant] = ()) -> None:
@@ -294,7 +296,7 @@ def changed(grant_ids: Iterable[int]) -> None:
     db.session.execute(tell.where(AccessGrant.expires_at > clock.now()).values(provision_at=clock.now()))
 
 
-def _record(opened: AccessGrant, action: str, *, actor: str, **more: Any) -> None:
+def record(opened: AccessGrant, action: str, *, actor: str, **more: Any) -> None:
     """Written down with the payment that bought it, or by itself where none did."""
     subject = ("payment", opened.purchase.payment_id) if opened.purchase else ("access", opened.id)
     chain.record(opened.tenant_id, *subject, action, actor=actor, **more)

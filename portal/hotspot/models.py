@@ -10,6 +10,7 @@ from portal.kernel.db import BigId, Model, TenantOwned, new_token, new_uid, seal
 from portal.kernel.due import Due
 from portal.payments.models import Payment
 
+TO_BEGIN = Due("access_grants", None, ("is_waiting",))
 TO_PROVISION = Due("access_grants", "provision_at", ("provision_at IS NOT NULL",))
 
 
@@ -194,6 +195,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
             postgresql_where=text("purchase_id IS NOT NULL AND ended_at IS NULL"),
         ),
         TO_PROVISION.index("ix_access_grants_provision"),
+        TO_BEGIN.index("ix_access_grants_to_begin"),
     )
 
     purchase_id: Mapped[int | None] = mapped_column(ForeignKey("purchases.id"), unique=True)
@@ -207,6 +209,7 @@ class AccessGrant(TenantOwned, Model, is_paged=False):
     password: Mapped[str] = mapped_column(String(40))
     starts_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    is_waiting: Mapped[bool] = mapped_column(default=False)  # for its beginning, when routers are told once more
     suspended_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     provision_at: Mapped[datetime | None] = mapped_column(default=clock.now)

@@ -10,7 +10,7 @@ from types import FrameType
 
 from flask import Flask
 
-from portal.hotspot import sessions
+from portal.hotspot import sessions, upkeep
 from portal.hotspot.sites import outages
 from portal.kernel import queue
 from portal.kernel.db import db, refresh_statistics
@@ -27,6 +27,7 @@ FORGET_EVERY = 1_800  # an hour
 SWEEP_ROUTERS_EVERY = 30  # rounds: a minute
 NOTICE_EVERY = 15  # rounds: half a minute
 CLOSE_SILENT_EVERY = 30  # rounds: a minute
+BEGIN_EVERY = 5  # rounds: ten seconds
 PULL_EVERY = 450  # rounds: a quarter of an hour
 REMIND_EVERY = 15
 
@@ -48,10 +49,13 @@ def sweep(turn: int) -> bool:
     _guarded("take_in_spool", _take_in_spool)
     if turn % NOTICE_EVERY == 0:
         _guarded("notice_outages", outages.notice)
+    if turn % BEGIN_EVERY == 0:
+        _guarded("begin_waiting", upkeep.begin_waiting)
     if turn % CLOSE_SILENT_EVERY == 0:
         _guarded("close_silent_sessions", sessions.sweep)
     if turn % CLOSE_EVERY == 0:
         _guarded("close_forgotten", jobs.close_forgotten)
+        _guarded("expire_vouchers", upkeep.expire_vouchers)
     if turn % STATISTICS_EVERY == 0:
         _guarded("refresh_statistics", refresh_statistics)
     if turn % FORGET_EVERY == 0:

@@ -94,6 +94,8 @@ A         POST   /staff/packages/<uid>/withdraw
 A         GET    /staff/packages/new
 A         POST   /staff/packages/new
 A         GET    /staff/packages/preview
+AR        GET    /staff/passes/<username>
+AR        POST   /staff/passes/<username>
 ARS       GET    /staff/sell
 ARS       POST   /staff/sell
 ARS       GET    /staff/sell/close

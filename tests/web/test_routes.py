@@ -19,7 +19,9 @@ from werkzeug.routing import Rule
 from portal import api
 from portal.api.guard import EVERYBODY
 from portal.gateways.models import Gateway
+from portal.hotspot import access
 from portal.hotspot.models import Package, Site
+from portal.hotspot.places import Bid
 from portal.hotspot.sites import rehearsal
 from portal.hotspot.vouchers import batches, drawers
 from portal.kernel import clock, personal
@@ -84,6 +86,7 @@ NAMES_OF = {
     ("packages", "uid"): "package",
     ("vouchers", "uid"): "batch",
     ("codes", "uid"): "voucher",
+    ("passes", "username"): "access",
     ("drawers", "number"): "drawer",
     ("people", "member_id"): "member",
     ("keys", "key_id"): "api_key",
@@ -191,6 +194,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         seller = credentials.add_user(email="sifa@mlima.test", name="Sifa", password=PASSWORD)
         credentials.add_role(seller, gateway.tenant_id, "seller")
         batch = batches.make(db.session.query(Package).filter_by(**whose).first(), 1, actor="test")
+        opened = access.issue(Bid(gateway.tenant_id, batch.package), origin="staff", actor="test")
         drawer = drawers.open_drawer(gateway.tenant_id, seller.id, float_cents=0, actor="test")
         report = drawers.close(drawer, counted_cents=0, actor="test")
         new_api_key(gateway.tenant_id, "shop")
@@ -210,7 +214,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
             "member": str(member.id), "api_key": str(db.session.query(ApiKey).filter_by(name="shop").one().id),
             "stuck_callback": str(callback.id), "stuck_message": str(message.id),
             "booking": "0" * 24,  # who holds a booking's id may try a code: it is nobody's but theirs
-            "batch": batch.uid, "voucher": batches.vouchers_of(batch)[0].uid, "drawer": str(report.number),
+            "access": opened.username, "batch": batch.uid, "voucher": batches.vouchers_of(batch)[0].uid, "drawer": str(report.number),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
             "refund": refund.uid, "claim": claim.uid, "hearsay": hearsay.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip

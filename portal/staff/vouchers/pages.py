@@ -11,8 +11,8 @@ from wtforms import IntegerField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
-from portal.hotspot import packages
-from portal.hotspot.vouchers import batches
+from portal.hotspot import live, packages
+from portal.hotspot.vouchers import batches, codes
 from portal.hotspot.vouchers.models import VoucherBatch
 from portal.hotspot.vouchers.states import REDEEMABLE
 from portal.kernel.db import transaction
@@ -151,8 +151,11 @@ def void_batch(uid: str) -> ResponseReturnValue:
 
 @needs(WORK_HOTSPOT)
 def look_up() -> ResponseReturnValue:
-    """One code that a customer shows: what it is, and what became of it."""
-    voucher = batches.get(g.tenant.id, request.args.get("code", "")[:40])
+    """One code that a customer shows: what it is, and what became of it. A receipt's leads to its pass."""
+    typed = request.args.get("code", "")[:40]
+    if not codes.normalise(typed):
+        return redirect(url_for("staff.pass_", username=live.find(g.tenant.id, typed).username), 303)
+    voucher = batches.get(g.tenant.id, typed)
     return render_template(
         "staff/voucher.html", voucher=voucher, opened=batches.grant_of(voucher), states=STATES,
         may_void=voucher.state in (*REDEEMABLE, "redeemed"),
