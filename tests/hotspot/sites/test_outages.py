@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.audit.models import AuditEntry
-from portal.hotspot.models import AccessGrant, AccessSession, Site
+from portal.hotspot.models import AccessGrant, AccessSession, Purchase, Site
 from portal.hotspot.sites import outages
 from portal.hotspot.sites.models import GivenBack, Outage
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import mask_text
+from portal.outbox import write
+from portal.outbox.models import OutboxItem
 from tests.support.clock import later
+from tests.support.hotspot import prompt_sent
 from tests.support.product import Product
 from tests.support.sessions import pass_of, site_of, stay_of
 
@@ -260,3 +263,24 @@ def test_whatever_the_routers_did_each_outage_is_given_back_exactly_once(product
                 assert gone_s < 480, "one of eight minutes is always seen twice"
     moved = (end_of(product, grant_id) - before).total_seconds()
     assert abs(moved - expected) <= 2 * len(story) + 1
+
+
+def test_who_paid_is_told_once_in_their_language(product: Product) -> None:
+    begun = product.client().post(
+        "/api/portal/mpesa/initiate?lang=sw",
+        json={"tenant": "mlima", "packageId": product.package("1 day"), "phone": "0712345678"},
+    )
+    product.callback(prompt_sent(product, begun.json["paymentId"]), receipt="SKL1ABCD23")  # type: ignore[index]
+    product.work()
+    uid = site_of(product)
+    with product.inside(), transaction():
+        grant_id = db.session.query(AccessGrant.id).scalar()
+        db.session.query(Purchase).update({"locale": "sw"})
+    stay_of(product, uid, grant_id=grant_id)
+    out_for(product, uid, 60)
+    looked(product)
+    with product.inside():
+        told = db.session.query(OutboxItem).filter(OutboxItem.key.like("sms/outage/%")).all()
+        texts = [write.payload_of(one) for one in told]
+    assert len(texts) == 1 and texts[0]["to"] == "254712345678"
+    assert "ilikatika kuanzia" in texts[0]["text"]
