@@ -16,6 +16,7 @@ from portal.outbox.write import payload_of
 # Each takes (config, key, payload) and returns `Carried`; they stand above this floor, hence by name.
 CARRIERS = {
     "email": "portal.notifications.channels.send_email",
+    "sign_in": "portal.hotspot.passes.devices.carry_sign_in",
     "kick": "portal.hotspot.passes.devices.carry_kick",
     "sms": "portal.notifications.channels.send_sms",
 }

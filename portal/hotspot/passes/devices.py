@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select, update
 
@@ -14,9 +15,11 @@ from portal.hotspot.passes import standing
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.purchases import normalise_mac
 from portal.hotspot.routers import adapter_of
+from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN
 from portal.hotspot.routers.models import GatewayClient
+from portal.hotspot.routers.passes import read as read_passes
 from portal.kernel import clock
-from portal.kernel.db import db
+from portal.kernel.db import db, new_uid
 from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.errors import Sentence as _
 from portal.outbox import write
@@ -74,8 +77,24 @@ def take_place(grant: AccessGrant, mac: str, *, browser_hash: str = "") -> bool:
     return True
 
 
-def add(grant: AccessGrant, mac: str, *, name: str) -> None:
-    """A place for a device without a browser. The caller commits. Raises Refused: no MAC address, or no place free."""
+def may_be_added(site: Site | None) -> bool:
+    """Whether a device without a browser can be let in at this site: its router asks who may, or is told by its API.
+
+    RADIUS alone lets nobody in by a MAC address.
+    """
+    return site is None or POLLED in adapter_of(site).capabilities or _is_told(site)
+
+
+def _is_told(site: Site) -> bool:
+    able = adapter_of(site).capabilities
+    return PUSH_LOGIN in able and POLLED not in able and bool(site.api_username)
+
+
+def add(grant: AccessGrant, mac: str, *, name: str, site: Site | None = None) -> None:
+    """A place for a device without a browser, which is signed in at its site. The caller commits, then enqueues OUTBOX.
+
+    Raises Refused: no MAC address, or no place free.
+    """
     mac = normalise_mac(mac)
     if not mac:
         raise Refused(_("This is no device address. It looks like A4:83:E7:12:34:56."), code="bad_mac")
@@ -90,6 +109,11 @@ def add(grant: AccessGrant, mac: str, *, name: str) -> None:
         )
     _place(grant, leader_id, mac, how="added", name=_clean(name))
     _changed(grant, "device_added")
+    if site is not None and _is_told(site):
+        write.put(
+            grant.tenant_id, "sign_in", f"sign_in/{new_uid()}", {"grant": grant.id, "site": site.id, "mac": mac},
+            expires_at=clock.now() + KICK_WITHIN,
+        )  # fmt: skip
 
 
 def remove(grant: AccessGrant, mac: str) -> None:
@@ -183,6 +207,22 @@ def carry_kick(_config: object, _key: str, payload: dict[str, int]) -> str:
     db.session.expunge_all()
     db.session.remove()  # nothing is held while we wait on a router
     outcome = adapter_of(site).kick(site, stay)
+    if not outcome.is_done:
+        raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
+    return outcome.code
+
+
+def carry_sign_in(_config: object, _key: str, payload: dict[str, Any]) -> str:
+    """Sign a device in at its router, which cannot do it by itself. Raises CannotCarry where the router did not."""
+    grant, site = db.session.get_one(AccessGrant, payload["grant"]), db.session.get_one(Site, payload["site"])
+    a_pass = read_passes([standing.leader_of(grant)])[standing.leader_of(grant)]
+    row = next((one for one in a_pass.alive if one.id == grant.id), None)
+    if row is None or payload["mac"] not in {one.mac for one in of_pass(grant)}:
+        return "over"
+    wanted = a_pass.wanted(row, site_id=site.id, version=1)
+    db.session.expunge_all()
+    db.session.remove()  # nothing is held while we wait on a router
+    outcome = adapter_of(site).push_login(site, wanted, mac=payload["mac"], ip="")
     if not outcome.is_done:
         raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
     return outcome.code

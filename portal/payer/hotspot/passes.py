@@ -9,11 +9,11 @@ from typing import Any
 from flask import current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeSerializer
 
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.passes import devices, standing
-from portal.kernel import queue
+from portal.kernel import clock, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.payer import view
@@ -28,23 +28,23 @@ from portal.web.language import said
 GOOD_FOR_S = 86_400
 
 
-def _signer(tenant_id: int) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.secret_key or b"", salt=f"pass/{tenant_id}")
+def _signer(tenant_id: int) -> URLSafeSerializer:
+    return URLSafeSerializer(current_app.secret_key or b"", salt=f"pass/{tenant_id}")
 
 
 def url_of(tenant: Tenant, grant: AccessGrant, told: dict[str, Any]) -> str:
     """The address of this grant's pass, for whose it is."""
-    token = _signer(tenant.id).dumps(standing.leader_of(grant))
+    token = _signer(tenant.id).dumps([standing.leader_of(grant), int(clock.now().timestamp())])
     return url_for("hotspot.pass_page", slug=tenant.slug, token=token, **told)
 
 
 def _grant_of(tenant: Tenant, token: str) -> AccessGrant | None:
     """The pass's grant that is used now; None where the address is not ours or too old, or nothing is left."""
     try:
-        leader_id = _signer(tenant.id).loads(token, max_age=GOOD_FOR_S)
+        leader_id, given_at = _signer(tenant.id).loads(token)
     except BadSignature:
         return None
-    grants = standing.grants_of(leader_id) if isinstance(leader_id, int) else []
+    grants = standing.grants_of(leader_id) if clock.now().timestamp() - given_at < GOOD_FOR_S else []
     mine = [one for one in grants if one.tenant_id == tenant.id]
     return next((one for one in mine if one.has_begun), mine[0] if mine else None)
 
@@ -115,7 +115,8 @@ def _do(tenant: Tenant, grant: AccessGrant, what: str, form: DeviceForm, told: d
     if what == "here":
         devices.take_place(grant, mac_of(told), browser_hash=browser.remembered(tenant))
     elif what == "add":
-        devices.add(grant, form.seen.data or form.mac.data or "", name=form.name.data or _("TV"))
+        mac, site = form.seen.data or form.mac.data or "", site_of(tenant, told)
+        devices.add(grant, mac, name=form.name.data or _("TV"), site=site)
     elif what == "remove":
         devices.remove(grant, named)
     elif what == "sign_out":
@@ -135,7 +136,7 @@ def _shown(
         g.posts_to_router = True
         fields = view.login_fields(grant.username, grant.password, device, tenant_id=tenant.id)
         login = {"url": device.login_url, "method": view.login_method(device), "fields": fields}
-    is_full = len(bound) >= grant.package.devices
+    is_full, site = len(bound) >= grant.package.devices, site_of(tenant, told)
     page = render_template(
         "hotspot/pass.html",
         tenant=tenant,
@@ -149,6 +150,7 @@ def _shown(
         is_online=device.mac in online,
         may_move=bool(device.mac) and not is_here,
         is_full=is_full,
+        may_add=not is_full and devices.may_be_added(site),
         devices=[
             {
                 "mac": one.mac,
@@ -159,7 +161,7 @@ def _shown(
             }
             for one in bound
         ],
-        seen=[] if is_full else devices.seen_at(site_of(tenant, told), but=[one.mac for one in bound]),
+        seen=[] if is_full else devices.seen_at(site, but=[one.mac for one in bound]),
         form_action=url_for("hotspot.act", slug=tenant.slug, token=token),
         refresh_url=url_for("hotspot.pass_page", slug=tenant.slug, token=token, **told),
         more_url=url_for("hotspot.portal", slug=tenant.slug, **told),
