@@ -29,7 +29,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], list[Section]]] = {
     "memory": lambda given: demo.measure(["memory"], quick=given.quick),
     "reconcile": lambda given: [reconcile.measure(quick=given.quick)],
     "flat": lambda given: [flat.measure(quick=given.quick, kinds=_kinds(given))],
-    "radius": lambda given: [radius.measure(quick=given.quick, kinds=_kinds(given))],
+    "radius": lambda given: [radius.measure(quick=given.quick, kind=kind) for kind in _kinds(given)],
     "chaos": lambda given: [
         chaos.measure(payments=200 if given.quick else chaos.PAYMENTS, kinds=_kinds(given)),
     ],

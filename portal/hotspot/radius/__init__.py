@@ -10,7 +10,11 @@ every accounting packet is answered that the database has taken, once, however o
 
 Decided: FreeRADIUS' own SQL drivers, on SQLite too, instead of HTTP to a door of ours. A web server that is restarted
 would refuse paying customers (an error of rlm_rest is a Reject), while a database that is away is no answer, which
-routers repeat; and in the write-ahead log its readers never wait for our writer, its writers for milliseconds.
+routers repeat; and in the write-ahead log its readers never wait for our writer, its writers for milliseconds. Measured
+with 50,000 passes on a busy machine while somebody else committed fifty times a second: 139 sign-ins and 400 to 560
+accounting packets a second, none lost (`python -m bench radius`); a site of a thousand people needs four. Not a spool
+for accounting either: there is nothing to wait for. Its connections commit with synchronous NORMAL: a power cut may
+cost the last interim, which the next one repeats.
 Decided: one statement a sign-in says everything about a user name; what is refused, and in which words, stands in the
 policy. On PostgreSQL it is prepared when the connection is made.
 Decided: why somebody is refused is told only to who has the right password; else it is a wrong name or password.
