@@ -215,6 +215,19 @@ def test_the_template_language_of_the_hotspot_directory(text, written):
     assert hotspot_files.render(text, {"b": "yes", "c": "a&b/c"}) == written
 
 
+def test_a_prompt_stays_while_the_time_beside_it_runs(wifi):
+    """Or a PIN that is being typed would be gone with the next second."""
+    wifi.sell(**{"limit-uptime": "1h"})
+    wifi.sign_in()
+    wifi.daraja.push(wifi.control()["phones"][0]["phone"])
+    before = wifi.client.get(f"{AT}/live").json
+    wifi.daraja.control(clock={"moveSeconds": 7})
+    after = wifi.client.get(f"{AT}/live").json
+    assert "Enter M-PESA PIN" in after["wifi_prompt"]["html"]
+    assert after["wifi_prompt"] == before["wifi_prompt"]
+    assert after["wifi_glass"] != before["wifi_glass"]
+
+
 def test_the_phone_shows_its_prompt_and_returns_to_itself(wifi):
     number = wifi.control()["phones"][0]["phone"]
     wifi.daraja.push(number)

@@ -22,7 +22,7 @@ from portal.simulator.router.hotspot import NO_CHALLENGE, Hotspot
 
 PAGE_BYTES = (120_000, 2_400_000)  # what opening a page sends and gets
 LONGEST_URL = 2_000
-PARTS = ("wifi_bar", "wifi_glass", "wifi_beside")
+PARTS = ("wifi_bar", "wifi_prompt", "wifi_glass", "wifi_beside")
 PROBES = {
     "connectivitycheck.gstatic.com": (204, ""),
     "captive.apple.com": (200, "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>"),
