@@ -63,11 +63,15 @@ def of_payment(payment_id: int) -> Proof | None:
     if grant is None:
         opened = Step("opened", _("Access opened"), NOW if is_paid else TODO)
         return Proof((paid, opened, Step("router", _("Router knows it"), TODO), Step("online", _("Online"), TODO)))
-    return Proof((paid, *_of_grant(grant)))
+    return Proof((paid, *_of_grant(grant, connection.stands(grant))))
 
 
-def _of_grant(grant: AccessGrant) -> list[Step]:
-    stands = connection.stands(grant)
+def of_grant(payment: Payment, grant: AccessGrant, stands: connection.Standing) -> Proof:
+    """The same line, for who knows already how far the access has come."""
+    return Proof((Step("paid", _("Paid"), DONE, payment.paid_at), *_of_grant(grant, stands)))
+
+
+def _of_grant(grant: AccessGrant, stands: connection.Standing) -> list[Step]:
     opened = Step("opened", _("Access opened"), DONE, grant.created_at)
     at = max(stands.traffic_at, grant.created_at) if stands.traffic_at else None
     online = Step("online", _("Online"), DONE if at else NOW if stands.is_online else TODO, at)

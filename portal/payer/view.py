@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from sqlalchemy import bindparam, select
 
 from portal.fulfilment import Bought, bought, receipts_of
-from portal.hotspot import access, purchases
+from portal.hotspot import access, proof, purchases
 from portal.hotspot.routers import connection
 from portal.hotspot.routers.opennds import fas
 from portal.kernel import clock, personal
@@ -214,6 +214,7 @@ def _access(given: Bought) -> dict[str, Any]:
         "is_by_address": login is not None and _is_mixed(purchase.login_url),
         "is_online": connects.is_online,
         "is_connecting": is_connecting,
+        "proof": proof.of_grant(purchase.payment, grant, connects),
         "opens_in_s": OPENS_IN_S if login and is_new and not connects.is_online and not is_connecting else None,
     }
 
