@@ -4,6 +4,7 @@ wishes.md 21 to 24; hotspot.md B9 and D5 (10, 12).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
 from portal.payments import booking
-from portal.payments.models import Payment, Transaction
+from portal.payments.models import TO_SPEND, Payment, Transaction
 from portal.payments.wallets import accounts
 from tests.support.daraja import Pushed, new_phone, receipt
 from tests.support.lines import (
@@ -86,6 +87,8 @@ def test_what_is_not_enough_waits_in_the_wallet_and_is_told_once(product: Produc
     assert messages_to(product, line) == [
         f"Mlima House: your account holds KES 300. Pay KES 700 to paybill 600111, account {line.account}."
     ]
+    with product.inside():
+        assert not TO_SPEND.has_work()  # looked at, and done with
     typed_at_the_paybill(product, 2, 700, line.account)
     product.work()
     assert (standing(product, line).state, standing(product, line).wallet) == ("active", 0)
@@ -388,11 +391,12 @@ def test_who_agreed_to_it_is_asked_by_a_prompt_the_day_before_once(product: Prod
         typed_at_the_paybill(product, number, 1_000, line.account)
     product.work()
     clock.move(timedelta(days=29, minutes=-10))
-    with product.app.app_context():
-        for _again in range(3):
-            clock.move(timedelta(minutes=20))
-            keeping.keep()
-            db.session.remove()
+    for grace_days in range(3):
+        clock.move(timedelta(minutes=20))
+        with product.app.app_context(), transaction():  # staff change something, so that it is looked at again
+            wanted = replace(lines.terms_of(db.session.get_one(PppoeLine, agreed.id)), grace_days=grace_days + 1)
+            lines.change(agreed.id, wanted, actor="user:1")
+        product.work()  # nobody answers there: the first prompt is given up before the second look
     with product.inside():
         asked = [len(db.session.query(Payment).join(LinePeriod, LinePeriod.payment_id == Payment.id)
                      .filter(LinePeriod.line_id == line.id, Payment.push_count > 0).all())
@@ -450,6 +454,9 @@ def test_a_line_dials_anew_into_the_wall_and_out_of_it_and_is_not_cut_when_it_re
     reconciled(product)
     assert orders[2:] == [("kick", "on")]  # over: into the wall
     session(product, nas, grant_id, session_id="again", is_walled=True)
+    reconciled(product)
+    with product.app.app_context(), transaction():
+        lines.suspend(line.id, why="Abuse.", actor="test")
     reconciled(product)
     assert len(orders) == 3  # and there it stays
 
