@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 from portal.clinic import appointments, invoices
 from portal.clinic.models import Appointment
 from portal.hotspot import access, notifications, openings, purchases
-from portal.hotspot.models import AccessGrant, Purchase
+from portal.hotspot.models import TO_PROVISION, AccessGrant, Purchase
 from portal.hotspot.pppoe import periods, telling
 from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.vouchers import counter
@@ -45,6 +45,8 @@ def drain() -> None:
     jobs.drain_inbox(deliver_set)
     if TO_SPEND.has_work():
         queue.enqueue(queue.LINES)
+    if TO_PROVISION.has_work():
+        queue.enqueue(queue.SPREAD)
     db.session.rollback()
 
 
@@ -95,6 +97,7 @@ def deliver_paid() -> None:
         for channel, message in told:
             queue.publish(channel, message)
         if told:
+            queue.enqueue(queue.SPREAD)
             queue.enqueue(queue.OUTBOX)
         if len(payments) < careful_rows():
             return
@@ -114,6 +117,7 @@ def deliver_now(payment_id: int) -> None:
     for channel, message in told:
         queue.publish(channel, message)
     if told:
+        queue.enqueue(queue.SPREAD)
         queue.enqueue(queue.OUTBOX)
 
 

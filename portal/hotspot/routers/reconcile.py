@@ -251,8 +251,9 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
     turns = []
     for row in rows:
         a_pass, grant = known[row.grant_id]
-        is_on = a_pass.opens(row.grant_id, now) and row.wanted == "on"
-        names = {one.username for one in a_pass.grants} if site.kind == LIVE else {grant.username}
+        is_whole = site.kind == LIVE and row.grant_id == a_pass.leader_id  # the row of all that runs of its pass
+        is_on = row.wanted == "on" and (a_pass.is_on(now) if is_whole else a_pass.opens(row.grant_id, now))
+        names = {one.username for one in a_pass.grants} if is_whole else {grant.username}
         turns.append(
             Turn(
                 id=row.id,

@@ -574,3 +574,16 @@ def test_a_site_that_was_closed_is_told_nothing_more(product: Product, stub: Stu
         db.session.get_one(Site, shop).closed_at = clock.now()
     reconciled(product)
     assert stub.connections == 0 and row_of(product, sold).next_at is None
+
+
+def test_a_pass_goes_on_though_one_of_its_purchases_was_refunded(
+    product: Product, orders: list[tuple[str, str]]
+) -> None:
+    nas = site(product, kind="radius", address="10.9.0.2", secret="s" * 24)
+    kind = package(product)
+    first = grant(product, kind)
+    grant(product, kind, username="UGRANT0002", leader_id=first, provision_at=None)
+    session(product, nas, first)
+    change(product, first, ended_at=clock.now())
+    reconciled(product)
+    assert orders == [("change", "80f00003")]
