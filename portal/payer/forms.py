@@ -51,12 +51,12 @@ class PhoneCodeForm(PayerForm):
 
 
 class DeviceForm(PayerForm):
-    """A device that has no browser."""
+    """A device that has no browser. None of its fields has a name that the router's own words have (`mac`)."""
 
     name = StringField(_l("What it is"), [Optional(), Length(max=40, message=_TOO_LONG)])
     of = StringField(validators=[Optional(), Length(max=20)])
     seen = StringField(validators=[Optional(), Length(max=20)])
-    mac = StringField(_l("Its address"), [Optional(), Length(max=40, message=_TOO_LONG)])
+    address = StringField(_l("Its address"), [Optional(), Length(max=40, message=_TOO_LONG)])
 
 
 class NumberForm(PayerForm):

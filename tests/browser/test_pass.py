@@ -4,9 +4,10 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import update
 
-from portal.hotspot.models import AccessGrant
-from portal.kernel.db import db
+from portal.hotspot.models import AccessGrant, Package
+from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from tests.support.clock import wait_until
@@ -79,3 +80,19 @@ def test_the_router_is_asked_by_itself_once_the_code_could_be_read(
         told = asked[0].post_data if javascript else asked[0].url
         assert f"username={grant.username}" in told and f"password={grant.password}" in told
     assert len(asked) == 1
+
+
+def test_a_tv_is_added_by_its_address_and_named(open_product, phones, page_at, no_problems):
+    with open_product.app.app_context(), transaction():
+        db.session.execute(update(Package).values(devices=2))
+    msisdn, page = new_phone(), page_at(360)
+    buy(page, open_product, msisdn)
+    phones.wait_for_prompt(msisdn)
+    phones.enter_pin(msisdn)
+    page.get_by_role("link", name="Time left and my devices").click()
+    page.locator("summary", has_text="Add my TV").click()
+    page.get_by_label("What it is").fill("TV in the bar")
+    page.get_by_label("Its address").fill("a4-83-e7-12-34-56")
+    page.get_by_role("button", name="Add it").click()
+    expect(page.locator(".own")).to_contain_text("TV in the bar")
+    expect(page.locator(".own .mono")).to_have_text([ROUTER["mac"], "A4:83:E7:12:34:56"])

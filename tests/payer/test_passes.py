@@ -371,15 +371,15 @@ def test_a_tv_takes_a_place_and_gives_it_back(product: Product) -> None:
     browser = product.client()
     pay(product, buy(product, browser))
     address = pass_of(portal(product, browser))
-    add = {"do": "add", "name": "TV \u202egnoL\n" + "x" * 20, "mac": "aa-bb-cc-00-11-33"}
+    add = {"do": "add", "name": "TV \u202egnoL\n" + "x" * 20, "address": "aa-bb-cc-00-11-33"} | ROUTER
     assert browser.post(address, data=add).status_code == 303
     page = browser.get(address).text
     assert NEW_MAC in page and "2 / 2" in page and "\u202e" not in page
-    full = browser.post(address, data={"do": "add", "name": "Console", "mac": THIRD_MAC})
+    full = browser.post(address, data=ROUTER | {"do": "add", "name": "Console", "address": THIRD_MAC})
     assert full.status_code == 409 and "Your package is for 2 devices. Remove one first." in full.text
     assert browser.post(address, data={"do": "remove", "of": NEW_MAC}).status_code == 303
     assert macs(product) == [MAC]
-    bad = browser.post(address, data={"do": "add", "mac": "'; DROP TABLE pass_devices; --"})
+    bad = browser.post(address, data=ROUTER | {"do": "add", "address": "'; DROP TABLE pass_devices; --"})
     assert bad.status_code == 422 and "This is no device address." in bad.text
 
 
@@ -420,7 +420,7 @@ def test_a_tv_is_signed_in_by_its_router_and_not_promised_where_that_cannot_be(
         return done()
 
     monkeypatch.setattr(routeros.RouterOS, "push_login", sign_in)
-    assert browser.post(address, data={"do": "add", "mac": NEW_MAC}).status_code == 303
+    assert browser.post(address, data=ROUTER | {"do": "add", "address": NEW_MAC}).status_code == 303
     with product.app.app_context():
         deliver_due()
     assert asked == [("10.90.0.7", receipt(1), NEW_MAC)]
@@ -431,7 +431,7 @@ def test_signing_a_device_out_ends_its_stay_and_no_other(product: Product) -> No
     browser = product.client()
     pay(product, buy(product, browser))
     address = pass_of(portal(product, browser))
-    browser.post(address, data={"do": "add", "mac": NEW_MAC})
+    browser.post(address, data=ROUTER | {"do": "add", "address": NEW_MAC})
     stay(product)
     wanted = stay(product, mac=NEW_MAC)
     assert browser.post(address, data={"do": "sign_out", "of": NEW_MAC}).status_code == 303

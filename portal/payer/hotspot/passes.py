@@ -115,7 +115,7 @@ def _do(tenant: Tenant, grant: AccessGrant, what: str, form: DeviceForm, told: d
     if what == "here":
         devices.take_place(grant, mac_of(told), browser_hash=browser.remembered(tenant))
     elif what == "add":
-        mac, site = form.seen.data or form.mac.data or "", site_of(tenant, told)
+        mac, site = form.seen.data or form.address.data or "", site_of(tenant, told)
         devices.add(grant, mac, name=form.name.data or _("TV"), site=site)
     elif what == "remove":
         devices.remove(grant, named)
