@@ -1637,6 +1637,7 @@ def upgrade() -> None:
         sa.Column("bytes_out", sa.BigInteger(), nullable=False),
         sa.Column("bytes_before_today", sa.BigInteger(), nullable=False),
         sa.Column("is_walled", sa.Boolean(), nullable=False),
+        sa.Column("capped_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("end_cause", sa.String(length=40), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

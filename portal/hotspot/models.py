@@ -251,7 +251,8 @@ class AccessSession(TenantOwned, Model, is_paged=False):
     accounting_id: what makes it one, over all routers. grant_id: of the pass (its leader), NULL for who is online
     without one. Octets are counted from the customer: in is what they sent. updated_at: when the router last told of
     it; an open session that it stops telling of is over. bytes_before_today: of its octets, those that had been counted
-    when the day of `updated_at` began in East Africa. is_walled: let in to pay, and nowhere else.
+    when the day of `updated_at` began in East Africa. is_walled: let in to pay, and nowhere else. capped_at: when
+    it was noticed that its pass had used up what it allows.
     """
 
     __tablename__ = "access_sessions"
@@ -298,6 +299,7 @@ class AccessSession(TenantOwned, Model, is_paged=False):
     bytes_out: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_before_today: Mapped[int] = mapped_column(BigInteger, default=0)
     is_walled: Mapped[bool] = mapped_column(default=False)
+    capped_at: Mapped[datetime | None]
     end_cause: Mapped[str] = mapped_column(String(40), default="")
 
 

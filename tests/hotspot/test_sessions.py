@@ -1,9 +1,10 @@
 """Stays that nobody ends any more are closed; what FreeRADIUS counted is let go of."""
 
 from datetime import timedelta
+from typing import Any
 
 from portal.hotspot import sessions
-from portal.hotspot.models import AccessSession, SignInRefusal, Site
+from portal.hotspot.models import AccessGrant, AccessSession, Package, SignInRefusal, Site
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from tests.support.product import Product
@@ -54,4 +55,54 @@ def test_refusals_are_let_go_of_after_two_days(either_product: Product) -> None:
         sessions.forget_refusals()
         (left,) = db.session.query(SignInRefusal)
         assert clock.now() - left.window_at < timedelta(days=2)
+        db.session.remove()
+
+
+def _sold(tenant_id: int, **terms: Any) -> AccessGrant:
+    package = Package(tenant_id=tenant_id, name="x", price_cents=1, duration_s=60, lifetime_s=60, devices=2, **terms)
+    db.session.add(package)
+    db.session.flush()
+    number, now = db.session.query(AccessGrant).count(), clock.now()
+    grant = AccessGrant(
+        tenant_id=tenant_id, package_id=package.id, username=f"NAME{number}", password="x", starts_at=now,
+        expires_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    db.session.add(grant)
+    db.session.flush()
+    grant.leader_id, grant.provision_at = grant.id, None
+    db.session.flush()
+    return grant
+
+
+def test_what_is_used_up_by_two_devices_is_told_to_routers_once(either_product: Product) -> None:
+    """Each of them was let in with all that was left."""
+    tenant_id, now = either_product.tenant_id(), clock.now()
+    with either_product.app.app_context():
+        with transaction():
+            site_id = _site(tenant_id)
+            capped = [
+                _sold(tenant_id, data_cap_bytes=1000), _sold(tenant_id, daily_cap_bytes=1000),
+                _sold(tenant_id, online_s=1000), _sold(tenant_id),
+            ]  # fmt: skip
+            half = _sold(tenant_id, data_cap_bytes=1000, daily_cap_bytes=1000, online_s=1000)
+            ids, half_id = [one.id for one in capped], half.id
+            for grant in (*capped, *capped, half):
+                db.session.add(
+                    AccessSession(
+                        tenant_id=tenant_id,
+                        site_id=site_id,
+                        accounting_id=f"{grant.id}/{clock.now().timestamp()}",
+                        grant_id=grant.id,
+                        username=grant.username,
+                        started_at=now,
+                        updated_at=clock.now(),
+                        bytes_in=250,
+                        bytes_out=250,
+                        online_s=500,
+                    )  # fmt: skip
+                )
+        assert sessions.end_used_up() == 3
+        told = {one.id: one.provision_at is not None for one in db.session.query(AccessGrant)}
+        assert told == {ids[0]: True, ids[1]: True, ids[2]: True, ids[3]: False, half_id: False}
+        assert sessions.end_used_up() == 0
         db.session.remove()
