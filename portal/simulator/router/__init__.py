@@ -14,6 +14,8 @@ Decided
 - There is no wire between a phone and this router, so a phone is known by the address of its pages:
   `/wifi/<router>/<its MAC address>/`. What it opens there is "any address"; everything behind the router is a page of
   ours that says so.
+- What a customer would read on the router's own pages is in both languages at once, as on many a real one; the drawn
+  phone around it speaks English, as the whole simulator does.
 - The words of refusals are RouterOS' own (errors.txt); a portal is shown them as `error`.
 - A session that is removed counts what it used, as in RouterOS; changing a user changes no session that runs, so
   whoever wants a change now has to end the session.
