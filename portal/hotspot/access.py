@@ -323,24 +323,6 @@ def sign_in_once(opened: AccessGrant, *, mac: str) -> tuple[str, str]:
     return made.username, made.password
 
 
-def admit_once(tenant_id: int, username: str, password: str, *, mac: str) -> AccessGrant | None:
-    """The access that this one-time sign-in opens to this device, used up by it; or None. The caller commits.
-
-    mac: as the router states it, normalised. One UPDATE decides, so two routers cannot both let it in.
-    """
-    now = clock.now()
-    found = db.session.scalars(
-        select(DeviceSignIn).where(DeviceSignIn.tenant_id == tenant_id, DeviceSignIn.username == username)
-    ).one_or_none()
-    if found is None or not mac or found.mac != mac or not found.grant.is_open:
-        return None
-    if not secrets.compare_digest(found.password.encode(), password.encode()):
-        return None
-    use = update(DeviceSignIn).where(DeviceSignIn.id == found.id, DeviceSignIn.used_at.is_(None))
-    use = use.where(DeviceSignIn.expires_at > now).values(used_at=now).returning(DeviceSignIn.id)
-    return found.grant if db.session.scalar(use) is not None else None
-
-
 def is_password(opened: AccessGrant | None, typed: str) -> bool:
     """Whether this is its password, typed in any case and grouped as people group it.
 
