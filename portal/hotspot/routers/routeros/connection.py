@@ -102,7 +102,7 @@ def _outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, ssl.SSLError):
         return failed("unreachable", f"No TLS with the router: {_says(error)}")
     if isinstance(error, OSError):
-        return failed("unreachable", f"The router cannot be reached: {_says(error)}")
+        return failed("unreachable", f"The router cannot be reached: {error.strerror or _says(error)}.")
     if isinstance(error, LibRouterosError):
         return failed("broken_answer", f"The router broke off: {_says(error)}")
     logger.warning("router_answers_wrong", error=repr(error)[:300])
