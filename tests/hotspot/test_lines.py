@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.hotspot.models import AccessGrant, AccessSession, Site
@@ -485,7 +485,6 @@ STEPS = st.lists(
 
 
 @pytest.mark.property(54)
-@settings(max_examples=25)
 @given(steps=STEPS)
 def test_no_order_of_words_loses_or_doubles_a_renewal(product: Product, steps: list[tuple[str, int]]) -> None:
     """Periods = what came and stayed, by the price; the rest is in the wallet. Whatever came twice, late or went back."""
