@@ -28,7 +28,13 @@ LISTS = {
     "portal.payments.models.REFUND_DUE": "ix_refunds_due",
     "portal.payments.models.REQUEST_DUE": "ix_mpesa_requests_due",
     "portal.outbox.models.TO_CARRY": "ix_outbox_due",
+    "portal.payments.models.TO_SPEND": "ix_customers_to_spend",
+    "portal.hotspot.pppoe.models.TO_LOOK_AT": "ix_lines_to_look_at",
+    "portal.hotspot.models.TO_PROVISION": "ix_access_grants_provision",
+    "portal.hotspot.models.TO_BRING_ABOUT": "ix_provisionings_due",
+    "portal.hotspot.routers.models.TO_SWEEP": "ix_router_states_sweep",
     "portal.hotspot.sites.models.TO_GIVE_BACK": "ix_outages_to_give_back",
+    "portal.clinic.models.TO_RELEASE": "ix_appointments_release",
     "portal.audit.models.TO_CHAIN": "ix_audit_entries_unchained",
 }
 
@@ -50,7 +56,7 @@ FOR_A_PERSON = {
 
 def test_every_bell_but_that_of_the_hour_has_a_list() -> None:
     assert {name for job in queue.JOBS for name in job.waiting} == set(LISTS)
-    assert [job.name for job in queue.JOBS if not job.waiting] == ["pull"]
+    assert [job.name for job in queue.JOBS if not job.waiting] == ["pull", "remind"]
 
 
 @pytest.mark.parametrize("name", LISTS | FOR_A_PERSON)
