@@ -592,7 +592,7 @@ def test_a_sites_address_answers_before_anything_is_bought(product: Product) -> 
     address = f"/hotspot/mlima/api/{uid}"
     captive = product.client().get(address, headers={"Accept": "application/captive+json"})
     assert captive.mimetype == "application/captive+json" and "no-store" in captive.headers["Cache-Control"]
-    assert captive.json["captive"] is True and captive.json["user-portal-url"].startswith("http")
+    assert captive.json["captive"] is True and captive.json["user-portal-url"].endswith(f"?site={uid}")
     give(product, data_cap_bytes=1_000)
     pay(product, buy(product))
     stay(product, octets=400)

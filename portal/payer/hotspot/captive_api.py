@@ -25,10 +25,12 @@ from portal.tenants.models import Tenant
 def captive_api(slug: str, token: str) -> Response:
     """RFC 8908: whether this payment's, or this site's, device is captive, and for how long it is not."""
     tenant = find.by_slug(slug, kind="hotspot")
-    grant = _of_payment(tenant, token) or _of_site(tenant, token)
+    is_site = _is_site(tenant, token)
+    grant = _of_device(tenant) if is_site else _of_payment(tenant, token)
+    named: dict[str, Any] = {"site": token} if is_site else {}
     answer: dict[str, Any] = {
         "captive": True,
-        "user-portal-url": current_app.config["PORTAL"].public_url + url_for("hotspot.portal", slug=slug),
+        "user-portal-url": current_app.config["PORTAL"].public_url + url_for("hotspot.portal", slug=slug, **named),
         "can-extend-session": True,
     }
     left = standing.left_of(standing.leader_of(grant)) if grant is not None else None
@@ -49,10 +51,13 @@ def _of_payment(tenant: Tenant, token: str) -> AccessGrant | None:
     return grant if grant is not None and grant.is_open and grant.origin != "gift" else None
 
 
-def _of_site(tenant: Tenant, token: str) -> AccessGrant | None:
+def _is_site(tenant: Tenant, token: str) -> bool:
+    mine = select(Site.id).where(Site.tenant_id == tenant.id, Site.uid == token, Site.closed_at.is_(None))
+    return db.session.scalar(mine) is not None
+
+
+def _of_device(tenant: Tenant) -> AccessGrant | None:
     """What runs on the device that the site's router names."""
     mac = purchases.normalise_mac(request.args.get("mac", ""))
-    site = select(Site.id).where(Site.tenant_id == tenant.id, Site.uid == token, Site.closed_at.is_(None))
-    if not mac or db.session.scalar(site) is None:
-        return None
-    return next((one for one in standing.of_device(tenant.id, mac=mac) if one.has_begun), None)
+    running = standing.of_device(tenant.id, mac=mac) if mac else []
+    return next((one for one in running if one.has_begun), None)
