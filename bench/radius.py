@@ -114,7 +114,7 @@ def _sell(made: Stage, passes: int) -> None:
                         "id": number, "leader_id": number, "tenant_id": tenant.id, "package_id": package.id,
                         "username": _name(number), "password": _password(number), "starts_at": now,
                         "provision_at": None, "expires_at": now + timedelta(days=1), "created_at": now,
-                        "origin": "voucher", "mac": "",
+                        "origin": "voucher", "mac": "", "is_waiting": False,
                     }
                     for number in range(first, min(first + 5_000, passes + 1))
                 ]  # fmt: skip

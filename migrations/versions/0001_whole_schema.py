@@ -195,9 +195,9 @@ BEGIN
         AND state IN ('made', 'sold') AND expires_at > now() RETURNING * INTO opened;
     IF NOT FOUND THEN RETURN NULL; END IF;
     INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
-        expires_at, provision_at)
+        expires_at, is_waiting, provision_at)
     SELECT now(), opened.tenant_id, opened.id, p.id, 'voucher', NEW.mac, opened.code, opened.code, now(),
-        now() + interval '1 second' * p.lifetime_s, now() FROM packages p WHERE p.id = opened.package_id
+        now() + interval '1 second' * p.lifetime_s, false, now() FROM packages p WHERE p.id = opened.package_id
     RETURNING id INTO grant_id;
     UPDATE access_grants SET leader_id = id WHERE id = grant_id;
     RETURN NULL;
@@ -206,9 +206,9 @@ END $$
 SQLITE_OPEN_VOUCHER = f"""
 CREATE TRIGGER voucher_openings_open AFTER INSERT ON voucher_openings BEGIN
     INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
-        expires_at, provision_at)
+        expires_at, is_waiting, provision_at)
     SELECT k.now, v.tenant_id, v.id, p.id, 'voucher', NEW.mac, v.code, v.code, k.now,
-        strftime({SQLITE_STAMP}, k.now, '+' || p.lifetime_s || ' seconds'), k.now
+        strftime({SQLITE_STAMP}, k.now, '+' || p.lifetime_s || ' seconds'), false, k.now
     FROM radius_vouchers v JOIN packages p ON p.id = v.package_id CROSS JOIN radius_clock k
     WHERE v.id = NEW.voucher_id AND v.tenant_id = NEW.tenant_id;
     UPDATE access_grants SET leader_id = id WHERE voucher_id = NEW.voucher_id AND leader_id IS NULL;

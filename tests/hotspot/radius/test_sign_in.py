@@ -402,6 +402,17 @@ def test_a_line_that_is_paid_is_let_in_and_one_that_is_not_sees_the_portal_alone
     refused(hotspots.sign_in(over, password="wrong"), "Wrong code or password.")
 
 
+def test_tries_at_a_name_in_small_letters_are_counted_for_it(hotspots: Hotspots) -> None:
+    router = hotspots.router("mlima", "127.0.0.12", "secret-of-the-lines")
+    line = hotspots.sold(service="pppoe", username="line-10")
+    hotspots.sign_in(line, router, password="wrong", mac="AA:BB:CC:DD:06:01")
+    with hotspots.product.app.app_context(), transaction():
+        (counted,) = db.session.query(SignInRefusal).filter_by(site_id=router.site_id, about="name")
+        counted.guesses = 20
+    held = "Too many wrong tries. Wait ten minutes, or sign in through the Wi-Fi page."
+    refused(hotspots.sign_in(line, router), held)
+
+
 def test_a_line_signs_in_by_mschapv2(hotspots: Hotspots) -> None:
     sold = hotspots.sold(service="pppoe", username="line-9")
     good = hotspots.sign_in_mschapv2(sold.username, sold.password)
