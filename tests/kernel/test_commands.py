@@ -103,7 +103,8 @@ def test_every_setting_is_read_from_its_own_variable() -> None:
             "MPESA_CALLBACK_URL": "https://pay.example.co.ke/api/mpesa/callback", "WEB_THREADS": "3",
             "MPESA_CALLBACK_ADDRESSES": "1.2.3.4, 5.6.7.8", "SMTP_URL": "smtp://m:25", "MAIL_FROM": "a@b.test",
             "AT_USERNAME": "u", "AT_API_KEY": "k", "AT_BASE_URL": "https://sms.test/", "AT_SENDER": "MLIMA",
-            "METRICS_TOKEN": "m" * 32,
+            "METRICS_TOKEN": "m" * 32, "TUNNEL_ENDPOINT": "vpn.example.co.ke:51820", "TUNNEL_ADDRESS": "10.90.0.1",
+            "TUNNEL_PUBLIC_KEY": "A" * 43 + "=", "RADIUS_ADDRESS": "10.90.0.2",
         }
     )  # fmt: skip
     assert config.database_url == "postgresql+psycopg://u:p@h/d" and not config.is_sqlite
@@ -114,14 +115,22 @@ def test_every_setting_is_read_from_its_own_variable() -> None:
     assert (config.smtp_url, config.mail_from, config.metrics_token) == ("smtp://m:25", "a@b.test", "m" * 32)
     assert (config.sms_username, config.sms_api_key) == ("u", "k")
     assert (config.sms_base_url, config.sms_sender) == ("https://sms.test", "MLIMA")
+    assert (config.tunnel_endpoint, config.tunnel_address) == ("vpn.example.co.ke:51820", "10.90.0.1")
+    assert (config.tunnel_public_key, config.radius_address) == ("A" * 43 + "=", "10.90.0.2")
     shown = repr(config)
     assert not [secret for secret in ("s" * 32, "aa" * 32, "u:p@h", "r:1", "m:25", "m" * 32) if secret in shown]
+
+
+TUNNEL = {"TUNNEL_ENDPOINT": "vpn.test:51820", "TUNNEL_PUBLIC_KEY": "A" * 43 + "=", "TUNNEL_ADDRESS": "10.90.0.1"}
 
 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"PORTAL_SECRET_KEY": "s" * 31}, "PORTAL_SECRET_KEY"), ({"PORTAL_DATA_KEYS": ""}, "PORTAL_DATA_KEYS"),
+        (TUNNEL | {"TUNNEL_ENDPOINT": "vpn.example.co.ke"}, "TUNNEL_ENDPOINT"),
+        (TUNNEL | {"TUNNEL_PUBLIC_KEY": "short"}, "TUNNEL_PUBLIC_KEY"),
+        (TUNNEL | {"TUNNEL_ADDRESS": "vpn"}, "TUNNEL_ADDRESS"),
         ({"REDIS_URL": ""}, "REDIS_URL"), ({"PUBLIC_URL": "pay.example"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "http://pay.example"}, "PUBLIC_URL"), ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
         ({"WEB_THREADS": "many"}, "WEB_THREADS"), ({"METRICS_TOKEN": "short"}, "METRICS_TOKEN"),
