@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -64,6 +65,7 @@ class RadiusServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def start_freeradius(database_url: str, *, secret_key: str = "k" * 40) -> RadiusServer:
@@ -88,8 +90,9 @@ def start_freeradius(database_url: str, *, secret_key: str = "k" * 40) -> Radius
     deadline = time.monotonic() + 20
     while READY not in started.log:
         if process.poll() is not None or time.monotonic() > deadline:
+            last_words = started.log[-2000:]
             started.stop()
-            raise RuntimeError(f"FreeRADIUS did not start: {started.log[-2000:]}")
+            raise RuntimeError(f"FreeRADIUS did not start: {last_words}")
         time.sleep(0.02)
     return started
 
