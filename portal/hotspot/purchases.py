@@ -64,8 +64,8 @@ def normalise_mac(text: str) -> str:
 def safe_login_url(tenant_id: int, url: str, identity: str, *, site_uid: str = "") -> str:
     """The router's login address, if it may be sent a code: on a host of the site that its router names.
 
-    Where no site of that name is known, on a host of any of the tenant's sites; a tenant that has registered no host
-    yet has private addresses taken. Anything else is dropped: an invented address would hand the customer's code to a
+    Where no site of that name is known, on a host of any of the tenant's sites; a site that has registered no host yet
+    has private addresses taken. Anything else is dropped: an invented address would hand the customer's code to a
     stranger.
     """
     host = _login_host(url)
@@ -73,9 +73,11 @@ def safe_login_url(tenant_id: int, url: str, identity: str, *, site_uid: str = "
         return ""
     sites = _open_sites(tenant_id)
     named = _named(sites, site_uid, identity)
-    hosts = {known for one in named or sites for known in one.login_hosts.lower().split()}
-    is_known = host in hosts or urlsplit(url).netloc.lower() in hosts if hosts else _is_private(host)
-    return url if is_known else ""
+    meant = named or sites
+    hosts = {known for one in meant for known in one.login_hosts.lower().split()}
+    is_known = host in hosts or urlsplit(url).netloc.lower() in hosts
+    has_none = not meant or any(not one.login_hosts.strip() for one in meant)
+    return url if is_known or (has_none and _is_private(host)) else ""
 
 
 def site_told(tenant_id: int, *, uid: str = "", identity: str = "", login_url: str = "") -> Site | None:
