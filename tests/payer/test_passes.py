@@ -22,9 +22,9 @@ from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.web import assets
-from tests.payer.test_strangers import LOCAL, MAC, PHONE, ROUTER, buy, password_of, pay, portal
 from tests.support.clock import later
 from tests.support.daraja import receipt
+from tests.support.guests import LOCAL, MAC, PHONE, ROUTER, buy, password_of, pay, portal, ring
 from tests.support.product import Product
 
 NEW_MAC, THIRD_MAC = "AA:BB:CC:00:11:33", "AA:BB:CC:00:11:44"
@@ -562,8 +562,6 @@ def test_a_short_code_to_pay_by_hand_with_is_shown_and_opens_what_it_paid(produc
 
 
 def test_without_a_prompt_the_page_says_what_to_do_after_20_s_and_shows_the_menu_after_40(product: Product) -> None:
-    from tests.payer.test_strangers import ring
-
     token = buy(product)
     ring(product, token)
     client = product.client()
