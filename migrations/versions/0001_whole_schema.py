@@ -1486,6 +1486,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("paid_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("grace_days", sa.Integer(), nullable=False),
+        sa.Column("on_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_why", sa.String(length=20), nullable=False),
         sa.Column("is_renewed", sa.Boolean(), nullable=False),

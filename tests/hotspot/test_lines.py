@@ -218,6 +218,46 @@ def test_who_pays_in_the_days_of_grace_continues_where_the_last_period_ended(pro
     assert standing(product, line).days_paid == 28
 
 
+@pytest.mark.parametrize("how", ["put back on", "promise"])
+def test_who_pays_after_being_put_on_again_does_not_pay_for_the_time_it_was_off(product: Product, how: str) -> None:
+    line = line_of(product, price=1_000, days=30)
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    pass_days(product, 100)
+    assert standing(product, line).state == "walled"
+    with product.app.app_context(), transaction():
+        if how == "promise":
+            lines.promise(line.id, clock.now() + timedelta(days=2), actor="user:1")
+        else:
+            lines.put_back_on(line.id, actor="user:1")
+    clock.move(timedelta(hours=10))
+    typed_at_the_paybill(product, 2, 1_000, line.account)
+    product.work()
+    after = standing(product, line)
+    assert (after.state, after.days_paid) == ("active", 30)  # less the ten hours
+    assert after.paid_until is not None and after.paid_until - clock.now() < timedelta(days=29, hours=14, minutes=1)
+
+
+def test_a_payment_that_is_taken_back_gives_neither_days_of_grace_nor_a_promise_anew(product: Product) -> None:
+    line = line_of(product, price=1_000, days=30, grace_days=3)
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    ended = standing(product, line).paid_until
+    pass_days(product, 34)
+    with product.app.app_context(), transaction():
+        lines.promise(line.id, clock.now() + timedelta(days=1), actor="user:1")
+    pass_days(product, 2)
+    typed_at_the_paybill(product, 2, 1_000, line.account)
+    product.work()
+    assert standing(product, line).state == "active"
+    reverse(product, receipt(2))
+    product.work()
+    after = standing(product, line)
+    assert (after.state, after.paid_until) == ("walled", ended)
+    with pytest.raises(Conflict), product.app.app_context(), transaction():
+        lines.promise(line.id, clock.now() + timedelta(days=1), actor="user:1")
+
+
 def test_a_promise_is_accepted_once_a_period_and_keeps_the_line_on_until_then(product: Product) -> None:
     line = line_of(product, price=1_000, days=30)
     typed_at_the_paybill(product, 1, 1_000, line.account)

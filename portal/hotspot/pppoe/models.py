@@ -40,7 +40,8 @@ class PppoeLine(TenantOwned, Model):
 
     package: of the next period. paid_until: the end of the last period that is paid; None: never paid. grace_days: how
     long it stays on after that. held_until, held_why: on for longer, because money on its way may be theirs, or because
-    staff said so (see `holds`). look_at: when `keeping` has something to do: remind, renew, wall.
+    staff said so (see `holds`). on_since: since when it has been on without a break. look_at: when `keeping` has
+    something to do: remind, renew, wall.
     is_renewed: from the wallet, without asking. is_prompted: a day before the end their phone is asked, as they agreed.
     """
 
@@ -60,6 +61,7 @@ class PppoeLine(TenantOwned, Model):
     state: Mapped[str] = mapped_column(String(10), default=LineState.WALLED)
     paid_until: Mapped[datetime | None]
     grace_days: Mapped[int] = mapped_column(default=0)
+    on_since: Mapped[datetime | None]
     held_until: Mapped[datetime | None]
     held_why: Mapped[str] = mapped_column(String(20), default="")
     is_renewed: Mapped[bool] = mapped_column(default=True)

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from portal.audit import chain
 from portal.gateways import client_factory
@@ -178,10 +178,12 @@ def begin(payment: Payment) -> PppoeLine | None:
 
 
 def _begins_at(line: PppoeLine) -> datetime:
+    """Where its last period ended, as far as it has been on since then; what it was off before is nobody's debt."""
     now = clock.now()
     if line.paid_until is None:
         return now
-    return line.paid_until if line.state == LineState.ACTIVE else max(now, line.paid_until)
+    since = line.on_since or line.paid_until
+    return max(line.paid_until, since if line.state == LineState.ACTIVE else now)
 
 
 def withdraw(payment: Payment, *, why: str) -> PppoeLine | None:
@@ -206,14 +208,19 @@ def withdraw(payment: Payment, *, why: str) -> PppoeLine | None:
         one.starts_at, one.ends_at = at, at + length
         at += length
         db.session.flush()  # one after the other: two periods never begin at the same instant
-    line.paid_until = at
+    line.paid_until = _last_end(line.id)  # as it was before: days of grace and a promise count from there, once
     chain.record(
-        line.tenant_id, "line", line.id, "time_taken_back", actor="fulfilment", new=clock.rfc3339(at), why=why,
-        details={"payment": payment.id},
+        line.tenant_id, "line", line.id, "time_taken_back", actor="fulfilment",
+        new=clock.rfc3339(line.paid_until) if line.paid_until else None, why=why, details={"payment": payment.id},
     )  # fmt: skip
     db.session.flush()
     settle_state(line, actor="fulfilment", why=why)
     return line
+
+
+def _last_end(line_id: int) -> datetime | None:
+    kept = select(func.max(LinePeriod.ends_at)).where(LinePeriod.line_id == line_id, LinePeriod.withdrawn_at.is_(None))
+    return db.session.scalar(kept)
 
 
 def on_until(line: PppoeLine) -> datetime | None:
@@ -259,7 +266,7 @@ def change_state(line: PppoeLine, new: LineState, *, actor: str, why: str) -> bo
     """Move it, in the history's sight; False where somebody else did first. The caller commits."""
     old = line.state
     db.session.flush()
-    if not move(line, new):
+    if not move(line, new, on_since=clock.now() if new == LineState.ACTIVE else line.on_since):
         return False
     chain.record(line.tenant_id, "line", line.id, "moved", actor=actor, old=old, new=new, why=why)
     return True
