@@ -208,11 +208,16 @@ def is_addon(opened: AccessGrant) -> bool:
 
 
 def _move_up(ended: AccessGrant, *, left: timedelta) -> None:
-    """What waited behind the ended access begins that much earlier."""
-    for waiting in _beside(ended):
-        if waiting.starts_at >= ended.expires_at:
-            waiting.starts_at -= left
-            waiting.expires_at -= left
+    """What waited behind the ended access begins that much earlier, as far as nothing else is still before it."""
+    here = sorted(_beside(ended), key=lambda one: (one.starts_at, one.id))
+    over = places.used_up_passes([one for one in here if one.has_begun])
+    lasting = [(one.starts_at, one) for one in here if not is_addon(one) and one.leader_id not in over]
+    for waiting in [one for one in here if one.starts_at >= ended.expires_at]:
+        before = [one.expires_at for starts_at, one in lasting if starts_at < waiting.starts_at]
+        earlier = min(left, waiting.starts_at - max([ended.ended_at or clock.now(), *before]))
+        if earlier > timedelta():
+            waiting.starts_at -= earlier
+            waiting.expires_at -= earlier
             waiting.provision_at = ended.ended_at
 
 

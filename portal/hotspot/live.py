@@ -72,7 +72,7 @@ def change_package(opened: AccessGrant, package_uid: str, *, why: str, actor: st
     package = packages.for_sale(opened.tenant_id, package_uid)
     mates = _open(opened)
     old = mates[0].package.name
-    for one in mates:
+    for one in [one for one in mates if not access.is_addon(one)]:
         one.package_id = package.id
     db.session.flush()
     access.changed([mates[0].id])

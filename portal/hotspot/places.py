@@ -69,8 +69,7 @@ def place(bid: Bid, *, now: datetime | None = None, lasts: timedelta | None = No
     own = [one for one in here if bid.owner_hash and one.phone_hash == bid.owner_hash]
     until = max((one.expires_at for one in here), default=None)
     if bid.package.is_addon and (running := _with_cap(own)):
-        ends = max(one.expires_at for one in own if one.leader_id == running.leader_id)
-        return Place(ADDS, now, ends, running.leader_id, running.mac, runs_until=ends)
+        return _added(running, own, now)
     if same := [one for one in own if one.package_id == bid.package.id]:
         return _behind_pass(same[-1], here, lasts)
     if bid.switches_now and own:
@@ -85,10 +84,20 @@ def place_again(opened: AccessGrant, *, left: timedelta, now: datetime) -> Place
     """Where access that was closed goes, with the time that it has left: to its pass, or behind what runs."""
     browser = opened.purchase.browser_hash if opened.purchase else ""
     here = [one for one in open_on(opened.tenant_id, mac=opened.mac, browser_hash=browser) if one.id != opened.id]
-    if mates := [one for one in here if one.leader_id == opened.leader_id]:
+    mates = [one for one in here if one.leader_id == opened.leader_id]
+    if opened.package.is_addon and (sold := [one for one in mates if not one.package.is_addon]):
+        return _added(sold[0], mates, now)
+    if mates:
         return _behind_pass(mates[-1], here, left)
     begins = max([now, *(one.expires_at for one in here)])
     return Place(QUEUES if begins > now else OPENS, begins, begins + left, opened.leader_id, opened.mac)
+
+
+def _added(to: AccessGrant, own: Sequence[AccessGrant], now: datetime) -> Place:
+    """In the pass of `to`, as long as that is: one that waits is not begun by what is added to it."""
+    mates = [one for one in own if one.leader_id == to.leader_id]
+    begins, ends = max(now, min(one.starts_at for one in mates)), max(one.expires_at for one in mates)
+    return Place(ADDS, begins, ends, to.leader_id, to.mac, runs_until=ends)
 
 
 def _behind_pass(last: AccessGrant, here: Sequence[AccessGrant], lasts: timedelta) -> Place:

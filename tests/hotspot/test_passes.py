@@ -11,6 +11,7 @@ from portal import fulfilment
 from portal.gateways.models import Gateway
 from portal.hotspot import access, purchases
 from portal.hotspot.models import AccessGrant, Purchase
+from portal.hotspot.routers import passes as passes_at_routers
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox import write
@@ -292,6 +293,58 @@ def test_what_is_paid_again_goes_back_to_its_pass(product: Product, time: Time) 
     again = now_of(product, first)
     assert (again.starts_at, again.expires_at) == (T0 + days(1), T0 + days(2))
     assert now_of(product, second).starts_at == T0 and now_of(product, hour).starts_at == T0 + days(2)
+
+
+def test_refunding_what_was_used_up_moves_up_nothing_beside_what_took_its_place(product: Product, time: Time) -> None:
+    make_package(product, "1 GB", kind="data", data_cap_bytes=10**9, lifetime_s=86_400)
+    make_package(product, "Night", lifetime_s=43_200)
+    data = buy(product, "1 GB")
+    use(product, data, octets=10**9)
+    time.pass_by(hours(1))
+    day, night, hour = buy(product), buy(product, "Night"), buy(product, "1 hour")
+    assert (day.starts_at, night.starts_at, hour.starts_at) == (T0 + hours(1), T0 + hours(25), T0 + hours(37))
+    time.pass_by(hours(3))
+    assert refund(product, data)
+    assert [now_of(product, one) for one in (day, night, hour)] == [day, night, hour]
+    assert refund(product, day)
+    assert (now_of(product, night).starts_at, now_of(product, hour).starts_at) == (T0 + hours(4), T0 + hours(16))
+
+
+def test_an_addon_that_is_paid_again_adds_data_and_no_time(product: Product, time: Time) -> None:
+    make_package(product, "1 GB", kind="data", data_cap_bytes=10**9, lifetime_s=86_400)
+    make_package(product, "More", kind="data", data_cap_bytes=10**8, lifetime_s=86_400, is_addon=True)
+    data = buy(product, "1 GB")
+    time.pass_by(hours(1))
+    more, hour = buy(product, "More"), buy(product, "1 hour")
+    refund(product, more)
+    with product.app.app_context(), transaction():
+        grant = db.session.get_one(AccessGrant, more.id)
+        assert grant.purchase is not None
+        access.grant(grant.purchase, receipt=None)
+    again = now_of(product, more)
+    assert (again.leader_id, again.expires_at) == (data.id, T0 + days(1))
+    assert now_of(product, hour) == hour
+
+
+def test_an_addon_begins_no_pass_that_waits(product: Product, time: Time) -> None:
+    make_package(product, "1 GB", kind="data", data_cap_bytes=10**9, lifetime_s=86_400)
+    make_package(product, "More", kind="data", data_cap_bytes=10**8, lifetime_s=86_400, is_addon=True)
+    hour, data, more = buy(product, "1 hour"), buy(product, "1 GB"), buy(product, "More")
+    assert more.leader_id == data.id and more.starts_at == data.starts_at == T0 + hours(1)
+    with product.inside():
+        assert not passes_at_routers.read([data.id])[data.id].is_on(T0)
+    assert refund(product, hour)
+    assert now_of(product, data).starts_at == now_of(product, more).starts_at == T0
+
+
+def test_a_pass_that_was_extended_is_paused_whole_at_routers_too(product: Product, time: Time) -> None:
+    first, second = buy(product), buy(product)
+    time.pass_by(hours(25))
+    buy(product, "1 hour", switches_now=True)
+    with product.inside():
+        paused = passes_at_routers.read([first.id])[first.id]
+        assert not paused.is_on(time.at) and paused.to_come(second.id, time.at) == T0 + hours(26)
+        assert paused.is_on(T0 + hours(26))
 
 
 # --- other devices, routers

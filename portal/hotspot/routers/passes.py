@@ -40,9 +40,9 @@ class Pass:
         """The grants that are neither ended nor suspended."""
         return [one for one in self.grants if one.ended_at is None and one.suspended_at is None]
 
-    @property
-    def starts_at(self) -> datetime | None:
-        return min((one.starts_at for one in self.alive), default=None)
+    def begins_at(self, now: datetime) -> datetime | None:
+        """When what is left of it begins or began: what is over says nothing of the rest, which may be paused."""
+        return min((one.starts_at for one in self.alive if one.expires_at > now), default=None)
 
     @property
     def expires_at(self) -> datetime | None:
@@ -50,8 +50,8 @@ class Pass:
 
     def is_on(self, now: datetime) -> bool:
         """Whether it opens the internet now."""
-        starts, expires = self.starts_at, self.expires_at
-        return starts is not None and expires is not None and starts <= now < expires
+        begins = self.begins_at(now)
+        return begins is not None and begins <= now
 
     def opens(self, grant_id: int, now: datetime) -> bool:
         """Whether this user name of it opens the internet now."""
@@ -59,8 +59,8 @@ class Pass:
 
     def to_come(self, grant_id: int, now: datetime) -> datetime | None:
         """When this user name begins to open, where that is still to come."""
-        starts = self.starts_at
-        return starts if starts is not None and starts > now and any(one.id == grant_id for one in self.alive) else None
+        begins = self.begins_at(now)
+        return begins if begins is not None and begins > now and any(one.id == grant_id for one in self.alive) else None
 
     @property
     def data_cap_bytes(self) -> int | None:
@@ -95,7 +95,7 @@ class Pass:
             username=row.username,
             password=row.password,
             mac=row.mac,
-            starts_at=self.starts_at or row.starts_at,
+            starts_at=min(one.starts_at for one in self.grants),
             expires_at=self.expires_at or row.expires_at,
             rate=terms.throttled_rate if throttles and self.is_at_cap and terms.throttled_rate else terms.rate,
             devices=max(one.devices for one in self.grants),
