@@ -13,6 +13,7 @@ from portal.hotspot.access import chap_response
 from portal.hotspot.models import AccessGrant, AccessSession, DeviceSignIn, Package, Site
 from portal.hotspot.passes import devices, lost_codes, standing
 from portal.hotspot.purchases import safe_login_url
+from portal.hotspot.routers.models import RouterState
 from portal.hotspot.vouchers import batches
 from portal.hotspot.vouchers.models import Voucher
 from portal.kernel import clock
@@ -424,6 +425,40 @@ def test_a_tv_is_signed_in_by_its_router_and_not_promised_where_that_cannot_be(
     with product.app.app_context():
         deliver_due()
     assert asked == [("10.90.0.7", receipt(1), NEW_MAC)]
+    with product.inside():
+        assert db.session.query(OutboxItem.state).filter_by(kind="sign_in").one().state == "done", (
+            "and is asked no more"
+        )
+
+
+def test_a_router_that_does_not_answer_is_not_tried_for_each_order_before_the_next_message_goes(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process carries all messages of all tenants: thirty orders to a dead router held them up for minutes."""
+    from portal.hotspot.routers import routeros
+    from portal.hotspot.routers.interface import failed
+
+    give(product, devices=40)
+    browser = product.client()
+    pay(product, buy(product, browser))
+    site_id, uid = site(product, kind="routeros", address="10.90.0.7", api_username="api")
+    address = pass_of(portal(product, browser, site=uid))
+    stays = [stay(product, mac=f"AA:BB:CC:00:22:{number:02X}") for number in range(5)]
+    for number in range(5):
+        browser.post(address, data={"do": "sign_out", "of": f"AA:BB:CC:00:22:{number:02X}"})
+    tried: list[int] = []
+
+    def hang(_self: object, _site: Site, asked: AccessSession) -> Any:
+        tried.append(asked.id)
+        return failed("timed_out", "The router did not answer in time.")
+
+    monkeypatch.setattr(routeros.RouterOS, "kick", hang)
+    with product.app.app_context():
+        deliver_due()
+    assert len(tried) == 1 and tried[0] in stays, "then its pause is kept"
+    with product.inside():
+        assert {one.state for one in db.session.query(OutboxItem).filter_by(kind="kick")} == {"new"}, "none is lost"
+        assert db.session.query(RouterState).filter_by(site_id=site_id).one().failures == 1
 
 
 def test_signing_a_device_out_ends_its_stay_and_no_other(product: Product) -> None:

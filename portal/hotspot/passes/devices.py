@@ -1,7 +1,7 @@
 """The devices of a pass: taking a place, adding one that has no browser, removing one, ending its stay."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,16 +14,16 @@ from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.passes import standing
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.purchases import normalise_mac
-from portal.hotspot.routers import adapter_of
-from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN
+from portal.hotspot.routers import adapter_of, circuit
+from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN, Adapter, Outcome
 from portal.hotspot.routers.models import GatewayClient
 from portal.hotspot.routers.passes import read as read_passes
 from portal.kernel import clock
-from portal.kernel.db import db, new_uid
+from portal.kernel.db import db, new_uid, transaction
 from portal.kernel.errors import Conflict, CoolDown, Refused
 from portal.kernel.errors import Sentence as _
 from portal.outbox import write
-from portal.outbox.carriers import CannotCarry
+from portal.outbox.carriers import CannotCarry, Carried
 
 MOST_MOVES, MOVES_COUNTED_FOR = 3, timedelta(days=1)
 SEEN_WITHIN = timedelta(minutes=30)
@@ -198,34 +198,39 @@ def sign_out(leader_id: int, *, mac: str) -> int:
     return len(stays)
 
 
-def carry_kick(_config: object, _key: str, payload: dict[str, int]) -> str:
+def carry_kick(_config: object, _key: str, payload: dict[str, int]) -> Carried:
     """End one stay at its router. Raises CannotCarry where the router did not; a stay that is over is done."""
     stay = db.session.get(AccessSession, payload["session"])
     if stay is None or stay.stopped_at is not None:
-        return ""
+        return Carried("")
     site = db.session.get_one(Site, stay.site_id)
-    db.session.expunge_all()
-    db.session.remove()  # nothing is held while we wait on a router
-    outcome = adapter_of(site).kick(site, stay)
-    if not outcome.is_done:
-        raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
-    return outcome.code
+    return _ordered(site, lambda adapter: adapter.kick(site, stay))
 
 
-def carry_sign_in(_config: object, _key: str, payload: dict[str, Any]) -> str:
+def carry_sign_in(_config: object, _key: str, payload: dict[str, Any]) -> Carried:
     """Sign a device in at its router, which cannot do it by itself. Raises CannotCarry where the router did not."""
     grant, site = db.session.get_one(AccessGrant, payload["grant"]), db.session.get_one(Site, payload["site"])
     a_pass = read_passes([standing.leader_of(grant)])[standing.leader_of(grant)]
     row = next((one for one in a_pass.alive if one.id == grant.id), None)
     if row is None or payload["mac"] not in {one.mac for one in of_pass(grant)}:
-        return "over"
+        return Carried("")
     wanted = a_pass.wanted(row, site_id=site.id, version=1)
+    return _ordered(site, lambda adapter: adapter.push_login(site, wanted, mac=payload["mac"], ip=""))
+
+
+def _ordered(site: Site, order: Callable[[Adapter], Outcome]) -> Carried:
+    """The router took the order. One that does not answer holds up nobody's messages: its circuit's pause is kept."""
+    if not circuit.may_be_tried(site.id, clock.now()):
+        raise CannotCarry("The router does not answer; it is tried again later.", is_permanent=False)
     db.session.expunge_all()
     db.session.remove()  # nothing is held while we wait on a router
-    outcome = adapter_of(site).push_login(site, wanted, mac=payload["mac"], ip="")
+    outcome = order(adapter_of(site))
+    if outcome.is_about_router:
+        with transaction():
+            circuit.did_not_answer(site, outcome, clock.now())
     if not outcome.is_done:
         raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
-    return outcome.code
+    return Carried("")
 
 
 def seen_at(site: Site | None, *, but: Sequence[str] = ()) -> list[str]:
