@@ -98,13 +98,15 @@ def bid_of(purchase: Purchase) -> Bid:
     tenant_id, package = purchase.tenant_id, purchase.package
     if purchase.gift_phone_hash:
         return Bid(tenant_id, package, owner_hash=purchase.gift_phone_hash, is_gift=True)
+    typed, payers = purchase.payment.phone_hash, places.payers_of(purchase.payment_id)
     return Bid(
         tenant_id,
         package,
         mac=purchase.mac,
         browser_hash=purchase.browser_hash,
-        owner_hash=purchase.payment.phone_hash,
+        owner_hash=typed if typed in payers or not payers else payers[0],
         switches_now=purchase.switches_now,
+        is_typed=not payers,
     )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 
 from portal.hotspot import access, notifications, turns
 from portal.hotspot.models import AccessGrant, Package, Purchase
-from portal.kernel import bulk
+from portal.kernel import bulk, personal
 from portal.kernel.db import Instant
 from portal.notifications import tell
 from portal.outbox import write
@@ -80,7 +80,7 @@ def open_all(
         grants.append(
             {
                 "id": grant_id, "leader_id": grant_id, "tenant_id": one.tenant_id, "purchase_id": one.id,
-                "package_id": one.package_id, "phone_hash": one.phone_hash, "mac": one.mac, "username": name,
+                "package_id": one.package_id, "phone_hash": _owner(one, buyer), "mac": one.mac, "username": name,
                 "password": password, "starts_at": now, "expires_at": ends, "provision_at": now, "created_at": now,
             }
         )  # fmt: skip
@@ -89,6 +89,11 @@ def open_all(
     bulk.insert(connection, AccessGrant, grants)
     _tell(connection, messages, now)
     return frozenset(one.payment_id for one in wanted)
+
+
+def _owner(purchase: Any, buyer: Buyer) -> str | None:
+    """The number whose money it was; else the one that was typed."""
+    return personal.phone_hash(buyer.msisdn, buyer.tenant_id) if buyer.msisdn else purchase.phone_hash
 
 
 def _ordinary(connection: Connection, purchases: Sequence[Any], now: datetime) -> list[Any]:

@@ -4,20 +4,24 @@ Decided: the same package bought again by the same number for the same device ex
 added, and what waits behind makes room. Another package waits until what runs is over; or, where its payer chose so,
 begins at once, and what runs of the same payer's goes on after it with all that was left: a pause, second for second.
 A data add-on adds data to the pass that runs and moves no end.
-Decided: only the number that owns a pass extends, pauses or adds to it. A MAC address is no secret: who buys for a
-neighbour's gets time of their own behind it.
+Decided: only the number that owns a pass extends, pauses or adds to it, and a number owns what its money paid; one that
+was only typed (another phone paid, or a message tells of money that names nobody) counts in the same browser alone. A
+MAC address is no secret: who buys for a neighbour's gets time of their own behind it.
 Decided: a pass whose data or online time is used up holds up nothing: what is bought then begins at once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from portal.hotspot.models import AccessGrant, AccessSession, Package, Purchase
 from portal.kernel import clock
 from portal.kernel.db import db
+from portal.payments.models import Allocation, Push, Transaction
+from portal.payments.stk.push_states import State
 
 OPENS, EXTENDS, ADDS, QUEUES, SWITCHES = "opens", "extends", "adds", "queues", "switches"
 MOST_ON_A_DEVICE = 200
@@ -28,7 +32,8 @@ class Bid:
     """What is to be placed, on which device. owner_hash: of the number whose pass it becomes.
 
     switches_now: it begins at once, and what runs of the same number's goes on after it. is_gift: its device is the one
-    on which that number has this package open; none, where that has not been used yet.
+    on which that number has this package open; none, where that has not been used yet. is_typed: the number was typed,
+    and nothing shows that it paid.
     """
 
     tenant_id: int
@@ -38,6 +43,7 @@ class Bid:
     owner_hash: str | None = None
     switches_now: bool = False
     is_gift: bool = False
+    is_typed: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def place(bid: Bid, *, now: datetime | None = None, lasts: timedelta | None = No
     here = open_on(bid.tenant_id, mac=bid.mac, browser_hash=bid.browser_hash)
     if bid.is_gift and not bid.mac and (unused := open_of_owner(bid.tenant_id, bid.owner_hash or "", bid.package.id)):
         here = [unused]
-    own = [one for one in here if bid.owner_hash and one.phone_hash == bid.owner_hash]
+    own = _own(here, bid)
     until = max((one.expires_at for one in here), default=None)
     if bid.package.is_addon and (running := _with_cap(own)):
         return _added(running, own, now)
@@ -78,6 +84,47 @@ def place(bid: Bid, *, now: datetime | None = None, lasts: timedelta | None = No
     used_up = used_up_passes([one for one in here if one.starts_at <= now])
     begins = max([now, *(one.expires_at for one in here if one.leader_id not in used_up)])
     return Place(QUEUES if begins > now else OPENS, begins, begins + lasts, None, bid.mac, runs_until=until)
+
+
+def _own(here: Sequence[AccessGrant], bid: Bid) -> list[AccessGrant]:
+    """Of these what belongs to whose this becomes: to the number that paid for both, or to the same browser."""
+    named = [one for one in here if bid.owner_hash and one.phone_hash == bid.owner_hash]
+    if not named:
+        return []
+    bought = select(AccessGrant.id).join(Purchase, Purchase.id == AccessGrant.purchase_id)
+    bought = bought.where(AccessGrant.id.in_([one.id for one in named]), AccessGrant.origin == "purchase")
+    typed = set(db.session.scalars(bought.where(~_has_paid(Purchase.payment_id, AccessGrant.phone_hash))))
+    return [
+        one
+        for one in named
+        if (one.id not in typed and not bid.is_typed)
+        or (bid.browser_hash and one.purchase and one.purchase.browser_hash == bid.browser_hash)
+    ]
+
+
+def _has_paid(payment_id: Any, phone_hash: Any) -> ColumnElement[bool]:
+    """Whether this number paid this payment, as M-Pesa tells: whose money it was, or whose prompt was answered."""
+    money = exists().where(
+        Allocation.payment_id == payment_id, Allocation.taken_back_at.is_(None),
+        Transaction.id == Allocation.transaction_id, Transaction.phone_hash == phone_hash,
+    )  # fmt: skip
+    answered = exists().where(
+        Push.payment_id == payment_id, Push.state == State.SUCCEEDED, Push.phone_hash == phone_hash
+    )
+    return or_(money, answered)
+
+
+def payers_of(payment_id: int) -> list[str]:
+    """The numbers whose money paid this payment, as far as M-Pesa tells; the first one first."""
+    money = (
+        select(Transaction.phone_hash)
+        .join(Allocation, Allocation.transaction_id == Transaction.id)
+        .where(Allocation.payment_id == payment_id, Allocation.taken_back_at.is_(None))
+        .where(Transaction.phone_hash.is_not(None))
+    )
+    answered = select(Push.phone_hash).where(Push.payment_id == payment_id, Push.state == State.SUCCEEDED)
+    found = [*db.session.scalars(money.order_by(Allocation.id)), *db.session.scalars(answered.order_by(Push.id))]
+    return [one for one in found if one is not None]
 
 
 def place_again(opened: AccessGrant, *, left: timedelta, now: datetime) -> Place:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from portal.hotspot import access, places
+from portal.gateways import client_factory
+from portal.hotspot import access, places, purchases
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Site
+from portal.hotspot.passes import standing
 from portal.hotspot.purchases import is_of_browser, safe_login_url
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -639,3 +641,50 @@ def test_a_waiting_prompt_is_named_with_its_countdown_when_another_package_is_ch
     page = browser.post("/hotspot/mlima/", data=form)
     assert page.status_code == 429 and 'data-countdown="' in page.text
     assert f"/wait/{token}" in page.text and "Wrong package? Cancel the request on your phone" in page.text
+
+
+def test_a_number_that_was_only_typed_extends_nobodys_pass_and_opens_no_page_of_it(product: Product) -> None:
+    """Who asks a neighbour's phone for the neighbour's device, and then pays by another one, buys time of their own."""
+    pay(product, buy(product))
+    thief = product.client()
+    token = buy(product, thief)  # the neighbour's number and device; the neighbour does not answer
+    with product.app.app_context(), transaction():
+        first = db.session.query(Push).join(Payment).filter(Payment.token == token).one()
+        first.state = "cancelled"
+    product.callback(product.pushed(token, "254733000111"), receipt=receipt(2))
+    product.settle()
+    with product.inside():
+        neighbours, bought = db.session.query(AccessGrant).order_by(AccessGrant.id)
+        assert bought.leader_id == bought.id != neighbours.id, "a pass of its own"
+        assert bought.starts_at == neighbours.expires_at and bought.phone_hash != neighbours.phone_hash
+        thiefs = db.session.query(Purchase).order_by(Purchase.id.desc()).limit(1).one().browser_hash
+        assert standing.is_of_browser(bought, thiefs) and not standing.is_of_browser(neighbours, thiefs)
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_money_that_names_nobody_extends_a_pass_in_the_same_browser_alone(product: Product, is_first: bool) -> None:
+    """A pasted message tells of money whose payer M-Pesa hides: the number beside it is what somebody typed."""
+
+    def paste(browser_hash: str) -> None:
+        with product.app.app_context(), transaction():
+            tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+            package = db.session.query(Package).filter_by(uid=product.package()).one()
+            gateway = client_factory.choose(tenant.id, "hotspot")
+            device = purchases.Device(mac=MAC, browser_hash=browser_hash)
+            payment = purchases.for_message(tenant, gateway, package, device, msisdn=PHONE)
+            purchase = purchases.of_payment(payment.id)
+            assert purchase is not None
+            access.grant(purchase, receipt=None)
+
+    if is_first:  # it was there before the neighbour came, and would be extended by the neighbour's money
+        paste("a stranger's")
+    pay(product, buy(product))
+    if not is_first:
+        paste("a stranger's")
+    with product.inside():
+        leaders = [one.leader_id for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]
+        assert len(set(leaders)) == 2, "each has a pass of its own"
+    paste("a stranger's")
+    with product.inside():
+        again = [one.leader_id for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]
+        assert again[2] == leaders[0 if is_first else 1], "their own browser extends their own"

@@ -9,6 +9,7 @@ from portal.hotspot import access, packages, purchases
 from portal.hotspot.models import AccessGrant, AccessSession, Package, Site
 from portal.kernel import clock
 from portal.kernel.db import db, new_uid, transaction
+from portal.payments.models import Allocation, Transaction
 from portal.tenants.models import Tenant
 from tests.support.product import Product
 
@@ -60,7 +61,7 @@ def buy(
     gift_to: str | None = None,
     receipt: str | None = None,
 ) -> Opened:
-    """What a purchase opens that is paid this moment."""
+    """What a purchase opens that is paid this moment, by that phone."""
     with product.app.app_context(), transaction():
         tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
         gateway = db.session.query(Gateway).filter_by(tenant_id=tenant.id).order_by(Gateway.id).first()
@@ -70,6 +71,17 @@ def buy(
         payment = purchases.for_message(tenant, gateway, package_of(package), device, msisdn=phone, wish=wish)
         purchase = purchases.of_payment(payment.id)
         assert purchase is not None
+        if phone:
+            money = Transaction(
+                tenant_id=tenant.id, environment=payment.environment, receipt=new_uid()[:20], channel="stk",
+                gateway_id=gateway.id, amount_cents=payment.amount_cents, unallocated_cents=0,
+                phone_hash=payment.phone_hash, occurred_at=clock.now(),
+            )  # fmt: skip
+            db.session.add(money)
+            db.session.flush()
+            paid = {"transaction_id": money.id, "payment_id": payment.id, "amount_cents": money.amount_cents}
+            db.session.add(Allocation(tenant_id=tenant.id, **paid))
+            db.session.flush()
         return seen(access.grant(purchase, receipt=receipt))
 
 
