@@ -1,5 +1,6 @@
 """What a hotspot tells the one who paid: the way back in, in their language, in one message of 160 letters."""
 
+import re
 from datetime import datetime
 
 from portal.hotspot.models import AccessGrant
@@ -8,6 +9,8 @@ from portal.kernel.errors import Sentence as _
 from portal.kernel.errors import Text
 from portal.kernel.translations import render
 from portal.notifications import tell
+
+_OWN_WORD = re.compile(r"\s*\bwi-?fi$", re.IGNORECASE)
 
 
 def opened(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) -> None:
@@ -33,7 +36,7 @@ def given(grant: AccessGrant, *, business: str, is_test: bool) -> None:
     sentences.append(
         _(
             "%(business)s Wi-Fi, paid for you. Name: %(name)s Password: %(password)s Valid until %(until)s.",
-            business=business[:40],
+            business=short(business),
             name=grant.username,
             password=grant.password,
             until=_at(grant.expires_at),
@@ -48,7 +51,7 @@ def ends_soon(grant: AccessGrant, *, business: str, msisdn: str, is_test: bool) 
     """A pass is about to end: told once; False where it was. The caller commits, then enqueues OUTBOX."""
     sentence = _(
         "%(business)s Wi-Fi: your internet ends at %(time)s. Buy again on the Wi-Fi page and it goes on.",
-        business=business[:40],
+        business=short(business),
         time=f"{clock.nairobi(grant.expires_at):%H:%M}",
     )
     return _remind(grant, "ends", sentence, msisdn=msisdn, is_test=is_test)
@@ -58,7 +61,7 @@ def data_runs_out(grant: AccessGrant, *, business: str, msisdn: str, is_test: bo
     """Four fifths of a pass' data are used: told once; False where it was. The caller commits, then enqueues OUTBOX."""
     sentence = _(
         "%(business)s Wi-Fi: you have used 80%% of your data. Buy more on the Wi-Fi page and it goes on.",
-        business=business[:40],
+        business=short(business),
     )
     return _remind(grant, "data", sentence, msisdn=msisdn, is_test=is_test)
 
@@ -73,6 +76,11 @@ def _remind(grant: AccessGrant, what: str, sentence: Text, *, msisdn: str, is_te
         expires_at=grant.expires_at,
         is_test=is_test,
     )
+
+
+def short(business: str) -> str:
+    """Its name, for sentences that say Wi-Fi themselves: Mawingu of Mawingu Wi-Fi."""
+    return (_OWN_WORD.sub("", business.strip()) or business)[:40]
 
 
 def _at(instant: datetime) -> str:
@@ -90,7 +98,7 @@ def way_in(*, business: str, name: str, password: str, until: datetime, is_test:
     sentences.append(
         _(
             "%(business)s Wi-Fi. Name: %(name)s Password: %(password)s Valid until %(until)s.",
-            business=business[:40],
+            business=short(business),
             name=name,
             password=password,
             until=_at(until),

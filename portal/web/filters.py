@@ -86,5 +86,5 @@ def data_size(size_bytes: int | None) -> str:
     if not size_bytes:
         return ""
     if size_bytes >= 10**9:
-        return f"{size_bytes / 10**9:g} GB"
-    return f"{size_bytes / 10**6:g} MB"
+        return f"{round(size_bytes / 10**9, 2):g} GB"
+    return f"{round(size_bytes / 10**6, 2):g} MB"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portal import fulfilment
 from portal.gateways.models import Gateway
-from portal.hotspot import access, purchases
+from portal.hotspot import access, notifications, purchases
 from portal.hotspot.models import AccessGrant, Purchase
 from portal.hotspot.routers import passes as passes_at_routers
 from portal.kernel import clock
@@ -224,6 +224,22 @@ def test_a_gift_extends_the_pass_that_its_number_has_open(product: Product, time
     theirs = buy(product, phone=OTHER_PHONE, mac=OTHER_MAC)
     gift = buy(product, gift_to=OTHER_PHONE)
     assert gift.leader_id == theirs.id and (gift.mac, gift.expires_at) == (OTHER_MAC, T0 + days(2))
+
+
+@pytest.mark.parametrize(
+    ("business", "begins"),
+    [
+        ("Mawingu Wi-Fi", "Mawingu Wi-Fi. Name: SKL1ABCD23"),
+        ("Juu WIFI", "Juu Wi-Fi. Name: SKL1ABCD23"),
+        ("Mlima House", "Mlima House Wi-Fi. Name: SKL1ABCD23"),
+        ("Wi-Fi", "Wi-Fi Wi-Fi. Name: SKL1ABCD23"),
+    ],
+)
+def test_a_business_that_has_wifi_in_its_name_is_not_told_to_have_it_twice(business: str, begins: str) -> None:
+    told = notifications.way_in(
+        business=business, name="SKL1ABCD23", password="feqpxkk4", until=T0, is_test=False, locale="en"
+    )
+    assert told.startswith(begins)
 
 
 def test_the_way_in_of_a_gift_goes_to_its_number_and_is_shown_to_nobody_else(product: Product) -> None:

@@ -98,9 +98,9 @@ def test_the_portals_own_address_shows_time_and_data_left_to_whose_pass_it_is(pr
     give(product, data_cap_bytes=1_000_000_000)
     browser = product.client()
     pay(product, buy(product, browser))
-    stay(product, octets=250_000_000)
+    stay(product, octets=250_123_456)
     own = portal(product, browser)
-    assert "750 MB of 1 GB data left" in own and "23 hours" in own or "1 day" in own
+    assert "749.88 MB of 1 GB data left" in own and "23 hours" in own or "1 day" in own
     assert "My devices" in own and "Add more time" in own
     stranger = portal(product)
     assert "Your internet is paid until" in stranger, "by its MAC address alone: that it runs"

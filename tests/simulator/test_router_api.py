@@ -266,6 +266,9 @@ def test_no_more_devices_than_the_profile_says_and_only_the_bound_one(site):
     site.sell("bound", **{"mac-address": "aa:bb:cc:00:11:22"})
     with pytest.raises(TrapError, match="user bound is not allowed to log in from this MAC address"):
         site.sign_in(there, "bound", mac="AA:BB:CC:00:11:33")
+    site.sell("anybody", **{"mac-address": "00:00:00:00:00:00"})  # RouterOS' own word for: any device
+    site.sign_in(there, "anybody", mac="AA:BB:CC:00:11:33")
+    assert site.online() == ["UKL1ABCDEF", "anybody"]
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "wrongAnswers", "hang"])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import case, func, or_, select, update
 
 from portal.audit import chain
-from portal.hotspot import access
+from portal.hotspot import access, notifications
 from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.sites.models import TO_GIVE_BACK, GivenBack, Outage
 from portal.kernel import clock, personal, queue
@@ -197,7 +197,7 @@ def _tell(outage: Outage, leader_id: int) -> bool:
     assert until is not None  # noqa: S101 - the leader is one of them
     sentence = _(
         "%(business)s Wi-Fi was down from %(begin)s to %(end)s. That time is given back: valid until %(until)s.",
-        business=db.session.get_one(Tenant, outage.tenant_id).name[:40],
+        business=notifications.short(db.session.get_one(Tenant, outage.tenant_id).name),
         begin=f"{clock.nairobi(outage.started_at):%H:%M}",
         end=f"{clock.nairobi(outage.ended_at):%H:%M}",
         until=f"{clock.nairobi(until):%d/%m %H:%M}",

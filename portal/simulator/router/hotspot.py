@@ -13,6 +13,7 @@ from portal.simulator.router import values
 from portal.simulator.router.machine import Machine, Trap
 
 CHALLENGE_LIFE_S = 3_600
+ANY_MAC = "00:00:00:00:00:00"  # a user without a device of its own
 NETWORK = ipaddress.ip_network("10.5.50.0/24")
 # RouterOS' sentences, from its errors.txt.
 INVALID = "invalid username or password"
@@ -224,7 +225,7 @@ class Hotspot:
         name = user["name"]
         if user.get("disabled") == "true" or not proof.shows(user.get("password", "")):
             return INVALID
-        if user.get("mac-address", device["mac"]) != device["mac"]:
+        if user.get("mac-address", ANY_MAC) not in (ANY_MAC, device["mac"]):
             return f"user {name} is not allowed to log in from this MAC address"
         profile = self.machine.entry("/ip/hotspot/user/profile", name=user.get("profile", "default")) or {}
         used = self.used_by_user(user)
