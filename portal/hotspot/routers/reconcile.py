@@ -112,8 +112,9 @@ def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: dateti
         only_at.setdefault(row.package_id, set()).add(row.site_id)
     ids = [one.id for _pass, one in grants]
     told = select(
-        Provisioning.id, Provisioning.site_id, Provisioning.grant_id, Provisioning.wanted, Provisioning.confirmed_at
-    )
+        Provisioning.id, Provisioning.site_id, Provisioning.grant_id, Provisioning.wanted, Provisioning.confirmed_at,
+        Provisioning.next_at,
+    )  # fmt: skip
     told = told.where(Provisioning.grant_id.in_(ids)).with_for_update()
     stand = {(row.site_id, row.grant_id): row for row in db.session.execute(told)}
     new: list[dict[str, Any]] = []
@@ -123,8 +124,9 @@ def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: dateti
         for site in sites.get(one.tenant_id, ()):
             is_valid = one.package_id not in only_at or site.id in only_at[one.package_id]
             wanted = "on" if is_valid and (is_on or begins) else "off"
-            turn = max(begins or now, site.try_at or now)
             there = stand.get((site.id, one.id))
+            # one that is paused goes off the router first, if that may know it
+            turn = max(now if begins is None or _may_be_known(there, now) else begins, site.try_at or now)
             if there is not None and there.wanted == wanted == "off" and there.confirmed_at is not None:
                 continue
             if there is not None:
@@ -137,6 +139,11 @@ def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: dateti
     connection = db.session.connection()
     bulk.insert(connection, Provisioning, new, unless="site_id, grant_id")
     bulk.update(connection, Provisioning, anew, also="version = provisionings.version + 1, confirmed_at = NULL")
+
+
+def _may_be_known(row: Any, now: datetime) -> bool:
+    """Whether a router has this row's user, or is just being told of it."""
+    return row is not None and (row.confirmed_at is not None or (row.next_at or now) <= now + LEASE)
 
 
 def _write_live(leader_ids: Collection[int], since: datetime, now: datetime) -> None:
@@ -253,6 +260,8 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
         a_pass, grant = known[row.grant_id]
         is_whole = site.kind == LIVE and row.grant_id == a_pass.leader_id  # the row of all that runs of its pass
         is_on = row.wanted == "on" and (a_pass.is_on(now) if is_whole else a_pass.opens(row.grant_id, now))
+        if site.kind != LIVE and a_pass.is_used_up:
+            is_on = False  # what one name of it used is counted for every other, on this router too
         names = {one.username for one in a_pass.grants} if is_whole else {grant.username}
         turns.append(
             Turn(
@@ -298,7 +307,7 @@ def _speak(adapter: Adapter, site: Site, turns: Sequence[Turn]) -> dict[int, Out
     """{row: what came of it}. After the router itself fails, nothing more is asked of it."""
     outcomes: dict[int, Outcome] = {}
     for are_on, order in ((False, adapter.revoke_grants), (True, adapter.ensure_grants)):
-        some = [turn for turn in turns if turn.is_on == are_on and turn.begins_at is None]
+        some = [turn for turn in turns if turn.is_on == are_on]
         if not some:
             continue
         told = _guarded(lambda order=order, some=some: order(site, [turn.wanted for turn in some]), len(some))
@@ -379,8 +388,6 @@ def _write(turn: Turn, values: dict[str, Any], now: datetime) -> None:
 
 def _result(turn: Turn, outcome: Outcome | None, signed: Outcome | None, now: datetime) -> dict[str, Any]:
     """What a row says after its turn."""
-    if turn.begins_at is not None:
-        return {"next_at": turn.begins_at}
     if outcome is None:  # the router failed before this row's turn came
         return {"next_at": now}
     if not outcome.is_done:
@@ -393,6 +400,8 @@ def _result(turn: Turn, outcome: Outcome | None, signed: Outcome | None, now: da
             "last_error": outcome.text,
             "confirmed_at": None,
         }
+    if turn.begins_at is not None:
+        return {"attempts": 0, "last_error": "", "next_at": turn.begins_at}
     values: dict[str, Any] = {
         "attempts": 0, "last_error": "", "confirmed_at": now,
         "wanted": "on" if turn.is_on else "off",

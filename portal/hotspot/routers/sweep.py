@@ -132,7 +132,7 @@ def set_right(site: Site, listed: Listed, known: frozenset[int] | None, now: dat
     """
     used = stays.book(site, listed.sessions, now)
     wrong = dict.fromkeys(_without_right(site, used, now), "Online without a right to it.")
-    wrong |= dict.fromkeys(_at_cap(site, used), "At its data cap.")
+    wrong |= dict.fromkeys(_at_cap(site, used), "At its cap.")
     if known is not None:
         wrong |= _unlike(site, known, now)
     for why in sorted(set(wrong.values())):
@@ -148,11 +148,15 @@ def _without_right(site: Site, leader_ids: Iterable[int], now: datetime) -> list
 
 
 def _at_cap(site: Site, used: Mapping[int, int]) -> list[int]:
-    """The grants of passes that reached their cap with this list and run on, slower."""
+    """The grants of passes that reached their cap with this list and run on, slower, and of those that are used up.
+
+    A router counts what went by one user name since it has it; a pass may have several, and more than one router.
+    """
     reached = []
     for leader_id, one in passes.read(used).items():
         cap, total = one.data_cap_bytes, sum(count for _seconds, count in one.used.values())
-        if cap is not None and total >= cap > total - used[leader_id] and one.grants[0].at_cap == "throttle":
+        has_slowed = cap is not None and total >= cap > total - used[leader_id] and one.grants[0].at_cap == "throttle"
+        if has_slowed or one.is_used_up:
             reached += [grant.id for grant in one.grants]
     return reached
 

@@ -94,6 +94,69 @@ def test_what_begins_later_is_told_when_it_begins(product: Product, stub: StubRo
     assert list(stub.users()) == ["UGRANT0001"]
 
 
+def test_a_pass_that_is_paused_goes_off_the_router_until_it_goes_on(product: Product, stub: StubRouter) -> None:
+    routeros_site(product, stub)
+    sold = grant(product, package(product))
+    reconciled(product)
+    stub.menus["/ip/hotspot/active"].append({".id": "*A", "user": "UGRANT0001", "mac-address": PHONE})
+    goes_on = clock.now() + timedelta(hours=2)
+    change(product, sold, starts_at=goes_on, expires_at=goes_on + timedelta(minutes=50))
+    reconciled(product)
+    assert stub.users() == {} and stub.online() == []
+    assert row_of(product, sold).next_at == goes_on
+    later(hours=2, seconds=1)
+    reconciled(product)
+    assert list(stub.users()) == ["UGRANT0001"]
+
+
+def test_a_pass_that_is_paused_is_ended_where_it_asked_radius(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kicked: list[str] = []
+
+    def kick(_self: Radius, _site: Site, stay: AccessSession) -> Outcome:
+        kicked.append(stay.username)
+        return Outcome(is_done=True)
+
+    monkeypatch.setattr(Radius, "kick", kick)
+    shop = site(product, kind="radius", address="127.0.0.1")
+    sold = grant(product, package(product))
+    session(product, shop, sold)
+    reconciled(product)
+    kicked.clear()
+    goes_on = clock.now() + timedelta(hours=2)
+    change(product, sold, starts_at=goes_on, expires_at=goes_on + timedelta(minutes=50))
+    reconciled(product)
+    assert kicked == ["UGRANT0001"]
+
+
+def test_what_is_used_up_under_one_name_of_a_pass_is_given_under_no_other(product: Product, stub: StubRouter) -> None:
+    shop = routeros_site(product, stub)
+    kind = package(product, kind="data", data_cap_bytes=1_000_000)
+    first = grant(product, kind)
+    with product.inside():
+        ends = db.session.get_one(AccessGrant, first).expires_at
+    grant(product, kind, username="UGRANT0002", leader_id=first, starts_at=ends, expires_at=ends + timedelta(hours=1))
+    reconciled(product)
+    assert stub.users()["UGRANT0002"]["limit-bytes-total"] == "2000000"
+    session(product, shop, first, bytes_out=2_000_000, stopped_at=clock.now())
+    stub.menus["/ip/hotspot/active"].append(
+        {".id": "*B", "user": "UGRANT0002", "mac-address": PHONE, "bytes-in": "0", "bytes-out": "1000", "uptime": "5s"}
+    )
+    later(minutes=2)
+    swept(product)
+    assert stub.users() == {} and stub.online() == []
+    change(product, first)
+    reconciled(product)
+    assert stub.users() == {}, "asked again, there is still nothing left of it"
+    grant(
+        product, kind, username="UGRANT0003", leader_id=first, starts_at=ends + timedelta(hours=1),
+        expires_at=ends + timedelta(hours=2),
+    )  # fmt: skip
+    reconciled(product)
+    assert set(stub.users()) == {"UGRANT0001", "UGRANT0002", "UGRANT0003"}
+
+
 def test_every_name_of_a_pass_opens_the_whole_of_it_and_its_caps_add_up(product: Product, stub: StubRouter) -> None:
     shop = routeros_site(product, stub)
     kind = package(product, kind="data", data_cap_bytes=1_000_000)
