@@ -12,6 +12,7 @@ from portal.hotspot import access, places, purchases
 from portal.hotspot.models import AccessGrant, DeviceSignIn, Package, Purchase, Site
 from portal.hotspot.passes import standing
 from portal.hotspot.purchases import is_of_browser, safe_login_url
+from portal.hotspot.routers.opennds import fas
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
@@ -90,6 +91,23 @@ def test_by_its_mac_a_device_is_connected_once_for_a_minute_and_no_other(product
     product.client().post("/hotspot/mlima/connect", data=ROUTER)
     with product.inside():
         assert db.session.query(DeviceSignIn).count() == 1, "what is over is not kept"
+
+
+def test_a_mac_address_told_at_opennds_opens_the_gateway_to_no_other_devices_challenge(product: Product) -> None:
+    """What answers openNDS opens whatever device has that challenge, so it is for who showed more than a MAC address."""
+    with product.app.app_context(), transaction():
+        tenant_id = db.session.query(Tenant.id).filter_by(slug="mlima").scalar()
+        db.session.add(Site(tenant_id=tenant_id, name="Lodge", kind="opennds", secret="a-key-of-the-site"))
+    pay(product, buy(product))
+    own = "ab" * 32  # the thief's own challenge, with the MAC address of who paid
+    told = {"mac": MAC, "identity": "Lodge", "link-login-only": "http://10.5.50.1/opennds_auth/"}
+    told |= {"chap-id": "opennds", "chap-challenge": own}
+    thief = product.client()
+    assert "/connect" not in thief.get("/hotspot/mlima/", query_string=told).text
+    answer = thief.post("/hotspot/mlima/connect", data=told)
+    assert answer.status_code == 303 and fas.rhid(own, "a-key-of-the-site") not in answer.text
+    with product.inside():
+        assert db.session.query(DeviceSignIn).count() == 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import joinedload
 from portal.hotspot import access
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.passes import devices, standing
+from portal.hotspot.routers.opennds import fas
 from portal.hotspot.vouchers import redeeming as vouchers
 from portal.kernel import clock, queue
 from portal.kernel.db import db, transaction
@@ -104,13 +105,19 @@ def let_in(tenant: Tenant, grant: AccessGrant, form: CodeForm) -> ResponseReturn
 
 @bp.post("/<slug>/connect")
 def connect_device(slug: str) -> ResponseReturnValue:
-    """Let the device that paid in again, by a sign-in that works for its MAC address only, once, for a minute."""
+    """Let the device that paid in again, by a sign-in that works for its MAC address only, once, for a minute.
+
+    Not at openNDS: its answer opens the gateway to whoever's challenge was told, and nothing binds that to the MAC
+    address. There the agent lets the device in by itself.
+    """
     tenant = find.by_slug(slug, kind="hotspot")
     told = carried()
     device = device_of(tenant, told)
     grants = standing.of_device(tenant.id, mac=device.mac) if device.mac else []
     begun_ids = [one.id for one in grants if one.has_begun]
-    if not begun_ids or not device.login_url:  # only these: a guest's wrong ones hold up nobody behind the same address
+    if (
+        not begun_ids or not device.login_url or device.chap_id == fas.CHALLENGE
+    ):  # only these: a guest's wrong ones hold up nobody behind the same address
         refuse_guessers("device", tenant.id)
         wrong_guess("device", tenant.id)
         return redirect(url_for("hotspot.portal", slug=slug, **told), 303)

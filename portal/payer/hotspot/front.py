@@ -14,6 +14,7 @@ from portal.hotspot.models import AccessGrant, Package, Purchase
 from portal.hotspot.passes import standing
 from portal.hotspot.places import Bid
 from portal.hotspot.pppoe import lines
+from portal.hotspot.routers.opennds import fas
 from portal.kernel import clock, personal
 from portal.kernel.errors import Refused
 from portal.kernel.money import format_kes
@@ -160,7 +161,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
         if mine and mine.purchase
         else None,
         "connect_url": url_for("hotspot.connect_device", slug=tenant.slug)
-        if is_here and device_login(tenant, told)
+        if is_here and device_login(tenant, told) and told.get("chap-id") != fas.CHALLENGE
         else None,
         "number_url": url_for("hotspot.by_number", slug=tenant.slug) if mac and not is_own else None,
         "number_form": NumberForm(formdata=None),
