@@ -14,6 +14,7 @@ from portal.audit import chain
 from portal.gateways import client_factory
 from portal.gateways.settings import StaleSignin
 from portal.hotspot.models import Provisioning, Site
+from portal.hotspot.routers import addresses
 from portal.kernel import clock
 from portal.kernel.db import db, new_token
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -118,10 +119,10 @@ def _read_ip(raw: str) -> str:
 
 def _reachable(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """The address, unless it leads to ourselves or to nobody: a tenant writes it, and our orders go there."""
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if ip.is_unspecified or ip.is_multicast or ip.is_link_local or str(ip) == "255.255.255.255":
+    ip = addresses.whole(ip)
+    if addresses.is_nobodys(ip):
         raise Refused(_("No router can have this address."))
-    if ip.is_loopback and not client_factory.connections().is_development:
+    if addresses.is_ours(ip):
         raise Refused(_("This is our own address, not the router's."))
     return ip
 

@@ -1,13 +1,17 @@
 """RouterOS by its API: what its menus say after each order, and what a router that does wrong comes to."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from portal.gateways import client_factory
 from portal.hotspot.models import AccessSession, Site
+from portal.hotspot.routers import addresses
 from portal.hotspot.routers.interface import Outcome, Wanted
 from portal.hotspot.routers.models import RouterState
 from portal.hotspot.routers.routeros import RouterOS, connection, terms
@@ -211,3 +215,32 @@ def test_durations_as_routeros_writes_them(text: str, whole: int) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         terms.seconds(text)
+
+
+def in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = replace(client_factory.connections(), is_development=False)
+    monkeypatch.setattr(client_factory, "connections", lambda: outside)
+
+
+@pytest.mark.parametrize("leads_to", ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "::ffff:127.0.0.1"])  # noqa: S104
+def test_a_name_that_leads_to_ourselves_is_no_router_whatever_it_was_when_it_was_entered(
+    shop: Site, stub: StubRouter, monkeypatch: pytest.MonkeyPatch, leads_to: str
+) -> None:
+    """A tenant owns its name: it may lead to our database, our Redis or the cloud's metadata a moment later."""
+    in_production(monkeypatch)
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (leads_to, stub.port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: answer)
+    shop.address = "router.evil.example"
+    (outcome,) = RouterOS().ensure_grants(shop, [WANTED])
+    assert (outcome.is_done, outcome.code) == (False, "unreachable") and "no router's" in outcome.text
+    assert stub.connections == 0, "nothing was connected to"
+
+
+def test_an_address_of_this_very_machine_is_ours(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    with product.inside():
+        in_production(monkeypatch)
+        assert addresses.is_ours(ip_address("127.0.0.53")) and addresses.is_ours(ip_address("::1"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect(("192.0.2.1", 9))
+            own = ip_address(asking.getsockname()[0])
+        assert addresses.is_ours(own) and not addresses.is_ours(ip_address("192.0.2.1"))

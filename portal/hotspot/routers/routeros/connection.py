@@ -20,6 +20,7 @@ from librouteros.exceptions import ConnectionClosed, LibRouterosError, MultiTrap
 from sqlalchemy import select, update
 
 from portal.hotspot.models import Site
+from portal.hotspot.routers import addresses
 from portal.hotspot.routers.interface import Outcome, failed, refused
 from portal.hotspot.routers.models import RouterState
 from portal.kernel import vault
@@ -149,7 +150,7 @@ def _connect(site: Site, lasting_s: float) -> librouteros.Api:
 
     try:
         return librouteros.connect(
-            site.address, site.api_username, password,
+            addresses.look_up(site.address, site.api_port), site.api_username, password,
             port=site.api_port, timeout=CONNECT_S, encoding="utf-8", ssl_wrapper=wrap,
         )  # fmt: skip
     except (TrapError, MultiTrapError) as error:
