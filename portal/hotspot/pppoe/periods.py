@@ -218,6 +218,25 @@ def withdraw(payment: Payment, *, why: str) -> PppoeLine | None:
     return line
 
 
+def give_back(grant_id: int, lost: timedelta, *, since: datetime) -> bool:
+    """What was paid at that time ends so much later, and what is paid behind it moves on; False where this is no
+    line's access. The caller commits.
+    """
+    line_id = db.session.scalar(select(PppoeLine.id).where(PppoeLine.grant_id == grant_id))
+    if line_id is None:
+        return False
+    line = lock_line(line_id)
+    for one in reversed(that_run(line.id, after=since)):
+        if one.starts_at and one.starts_at > since:
+            one.starts_at += lost
+        if one.ends_at:
+            one.ends_at += lost
+        db.session.flush()  # the last one first: two periods never begin at the same instant
+    line.paid_until = _last_end(line.id)
+    settle_state(line, actor="outages", why="An outage is given back.")
+    return True
+
+
 def _last_end(line_id: int) -> datetime | None:
     kept = select(func.max(LinePeriod.ends_at)).where(LinePeriod.line_id == line_id, LinePeriod.withdrawn_at.is_(None))
     return db.session.scalar(kept)

@@ -15,6 +15,7 @@ from sqlalchemy import case, func, or_, select, update
 from portal.audit import chain
 from portal.hotspot import access, notifications
 from portal.hotspot.models import AccessGrant, AccessSession, Site
+from portal.hotspot.pppoe import periods
 from portal.hotspot.sites.models import TO_GIVE_BACK, GivenBack, Outage
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction, upsert_nothing
@@ -161,7 +162,9 @@ def _give_back_to(outage_id: int, leader_id: int) -> bool:
     if db.session.scalar(once.returning(GivenBack.id)) is None or not lost_s:
         return False
     grant = max(running, key=lambda one: (not access.is_addon(one), one.expires_at))
-    access.postpone(grant, timedelta(seconds=lost_s), with_it=running)
+    lost = timedelta(seconds=lost_s)
+    if not periods.give_back(grant.id, lost, since=outage.started_at):
+        access.postpone(grant, lost, with_it=running)
     told = {"outage": outage_id, "seconds": lost_s, "grant": grant.id}
     chain.record(outage.tenant_id, "site", outage.site_id, "outage_given_back", actor="outages", details=told)
     return _tell(outage, leader_id)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from portal.audit.models import AuditEntry
 from portal.hotspot.models import AccessGrant, AccessSession, Purchase, Site
+from portal.hotspot.pppoe import keeping, periods
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.sites import outages
 from portal.hotspot.sites.models import GivenBack, Outage
 from portal.kernel import clock
@@ -19,6 +21,7 @@ from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from tests.support.clock import later
 from tests.support.hotspot import prompt_sent
+from tests.support.lines import line_of, standing, typed_at_the_paybill
 from tests.support.product import Product
 from tests.support.sessions import pass_of, site_of, stay_of
 
@@ -121,6 +124,29 @@ def test_a_pass_that_ended_meanwhile_comes_back_for_what_it_lost(product: Produc
     out_for(product, uid, 120)
     left = (end_of(product, grant_id) - clock.now()).total_seconds()
     assert 29 * 60 <= left <= 31 * 60
+
+
+def test_a_line_has_it_back_too_and_what_is_paid_behind_moves(product: Product) -> None:
+    uid, line = site_of(product), line_of(product, price=1_000, days=30)
+    typed_at_the_paybill(product, 1, 2_000, line.account)
+    product.work()
+    with product.inside():
+        grant_id = db.session.get_one(PppoeLine, line.id).grant_id
+    stay_of(product, uid, grant_id=grant_id)
+    before = standing(product, line)
+    out_for(product, uid, 60)
+    for _again in range(2):
+        looked(product)
+        product.work()
+        with product.app.app_context():
+            keeping.keep()
+    after = standing(product, line)
+    assert before.paid_until is not None and after.paid_until is not None
+    assert 3_599 <= (after.paid_until - before.paid_until).total_seconds() <= 3_602
+    assert (after.grant_until, after.periods, after.state) == (after.paid_until, 2, "active")
+    with product.inside():
+        first, second = periods.that_run(line.id, after=clock.now())
+        assert first.ends_at == second.starts_at and second.ends_at == after.paid_until
 
 
 def test_who_was_elsewhere_had_left_or_was_closed_has_nothing_back(product: Product) -> None:
