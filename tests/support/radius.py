@@ -108,8 +108,9 @@ class Hotspots:
         chap: bool = False,
         secret: str = "",
         username: str | None = None,
+        service: str = "",
     ) -> Answer:
-        """What the router is answered."""
+        """What the router is answered. service: what it says that it serves."""
         router = router or self.kilimani
         kind = "CHAP-Password" if chap else "User-Password"
         lines = [
@@ -118,7 +119,7 @@ class Hotspots:
             f'Calling-Station-Id = "{access.mac if mac is None else mac}"',
             "NAS-IP-Address = 10.0.0.1",
             "Message-Authenticator = 0x00",
-        ]
+        ] + ([f"Service-Type = {service}"] if service else [])
         return self.server.ask("auth", lines, secret=secret or router.secret, source=router.address)
 
     def sign_in_mschapv2(self, username: str, password: str) -> Answer:

@@ -487,3 +487,11 @@ def test_codes_are_not_found_by_trying(hotspots: Hotspots) -> None:
         hotspots.sign_in(code, router, username="QQQQQQQQ2", password="QQQQQQQQ2")
     refused(hotspots.sign_in(code, router), "Wrong code or password.")
     assert hotspots.sign_in(code, router, mac="AA:BB:CC:DD:05:01").code == "Access-Accept"
+
+
+def test_a_line_that_is_over_is_not_let_in_through_the_hotspots_door(hotspots: Hotspots) -> None:
+    """Nothing walls it in there: an hour's debt would be free internet at every hotspot of its provider."""
+    over = hotspots.sold(service="pppoe", username="line-11", starts=-2 * HOUR, ends=-HOUR)
+    refused = hotspots.sign_in(over, service="Login-User")
+    assert refused.code == "Access-Reject" and "expired" in refused.attributes["Reply-Message"]
+    assert hotspots.sign_in(over, service="Framed-User").attributes["Framed-Pool"] == "expired"
