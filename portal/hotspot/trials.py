@@ -10,7 +10,7 @@ from portal.hotspot import access, packages
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.places import Bid
 from portal.kernel import personal
-from portal.kernel.db import db
+from portal.kernel.db import db, new_uid
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.translations import render
@@ -30,8 +30,7 @@ def send_code(tenant: Tenant, msisdn: str, *, locale: str) -> None:
     if code is None:
         return
     text = _("%(business)s: type %(code)s on the Wi-Fi page within 10 minutes.", business=tenant.name[:40], code=code)
-    key = f"sms/trial/{personal.phone_hash(msisdn, tenant.id)[:24]}/{code}"
-    write.put(tenant.id, "sms", key, tell.sms_payload(msisdn, render(text, locale)))
+    write.put(tenant.id, "sms", f"sms/trial/{new_uid()}", tell.sms_payload(msisdn, render(text, locale)))
 
 
 def begin(tenant: Tenant, msisdn: str, code: str, *, mac: str = "", browser_hash: str = "") -> AccessGrant | None:

@@ -27,7 +27,7 @@ from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.web.errors import tell_wait
 from portal.web.language import said
-from portal.web.limits import refuse_guessers, wrong_guess
+from portal.web.limits import count_code, refuse_guessers, wrong_guess
 from portal.web.links import pay_url, visit_url
 
 DAYS_SHOWN = 7
@@ -162,6 +162,7 @@ def book(slug: str, service_uid: str) -> ResponseReturnValue:
         )
         refuse_guessers("booking", tenant.id)
         wrong_guess("booking", tenant.id)  # each costs the clinic a message: a network's are counted
+        count_code(wish.msisdn)
         with transaction():
             uid = bookings.begin(tenant, wish, locale=str(get_locale() or tenant.locale)).uid
     except Refused as error:

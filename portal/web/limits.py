@@ -1,6 +1,7 @@
 """Rate limits of the doors, counted in Redis. Without it nothing is limited here: money has rules of its own."""
 
 import ipaddress
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from limits import parse
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from portal.kernel import personal
 from portal.kernel.errors import CoolDown
 from portal.kernel.errors import Sentence as _
 
@@ -20,6 +22,7 @@ SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands be
 _OF_NETWORK = (parse("60 per 15 minutes"), parse("240 per 6 hours"), parse("480 per day"))
 _OF_DEVICE = parse("30 per 15 minutes")
 _NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits its page shows
+_CODES_OF_PHONE = parse("8 per hour")  # sent to a phone that anybody may have named
 _MESSAGES = parse("300 per 15 minutes")  # that one site may have sent: it is chosen too, and only adds a limit
 
 
@@ -118,3 +121,24 @@ def _within(verb: str, what: str, tenant_id: int, chosen: tuple[str, ...]) -> No
             retry_after_s=min(wait_s, 900),
             code="too_many_requests",
         )
+
+
+def count_code(msisdn: str) -> None:
+    """Count a code that is about to be sent to a phone which nobody has shown to be theirs. Raises CoolDown.
+
+    A phone is one person's, whichever business is asked to send to it: each has a count of its own besides.
+    """
+    key = personal.prompt_key("codes", msisdn)
+    try:
+        window = MovingWindowRateLimiter(limiter.storage)
+        if window.hit(_CODES_OF_PHONE, "codes", key):
+            return
+        wait_s = max(1, int(window.get_window_stats(_CODES_OF_PHONE, "codes", key).reset_time - time.time()) + 1)
+    except Exception:
+        current_app.logger.warning("limits away: codes are not counted")
+        return
+    raise CoolDown(
+        _("This phone was sent many codes. Wait a little, then try again."),
+        retry_after_s=wait_s,
+        code="too_many_requests",
+    )

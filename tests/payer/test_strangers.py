@@ -19,6 +19,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
+from tests.support.booking import begin, offer, starts
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.guests import LOCAL, MAC, PHONE, ROUTER, SHOWN, buy, initiate, password_of, pay, portal, ring
@@ -706,3 +707,36 @@ def test_money_that_names_nobody_extends_a_pass_in_the_same_browser_alone(produc
     with product.inside():
         again = [one.leader_id for one in db.session.query(AccessGrant).order_by(AccessGrant.id)]
         assert again[2] == leaders[0 if is_first else 1], "their own browser extends their own"
+
+
+def test_a_strangers_phone_is_sent_so_many_codes_an_hour_by_all_businesses_and_doors_together(product: Product) -> None:
+    """Each business counts for itself; whoever walks through all of them would ring one phone all night."""
+    services = {slug: offer(product, slug) for slug in ("mlima", "bahari")}
+    with product.app.app_context(), transaction():
+        trial = {"name": "Taste", "price_cents": 0, "duration_s": 1_800, "lifetime_s": 1_800, "is_trial": True}
+        db.session.add(Package(tenant_id=db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), **trial))
+    answers = [
+        begin(product, service, starts(product, service, tenant=slug)[at], tenant=slug, phone=PHONE)
+        for slug, service in services.items()
+        for at in range(5)
+    ]
+    assert [one.status_code for one in answers] == [202] * 8 + [429] * 2
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 3_600
+    refused = product.client().post("/hotspot/mlima/trial", data=ROUTER | {"phone": LOCAL})
+    assert refused.status_code == 429 and "This phone was sent many codes." in refused.text
+    assert begin(product, services["bahari"], starts(product, services["bahari"], tenant="bahari")[0],
+                 tenant="bahari").status_code == 202, "another phone is another person's"  # fmt: skip
+    with product.inside():
+        assert db.session.query(OutboxItem).filter_by(kind="sms").count() == 9
+
+
+def test_no_message_is_known_by_the_code_that_it_carries(product: Product) -> None:
+    """Its key stands in the database as it is, and in lists and logs; what the message says is sealed."""
+    with product.app.app_context(), transaction():
+        trial = {"name": "Taste", "price_cents": 0, "duration_s": 1_800, "lifetime_s": 1_800, "is_trial": True}
+        db.session.add(Package(tenant_id=db.session.query(Tenant.id).filter_by(slug="mlima").scalar(), **trial))
+    product.client().post("/hotspot/mlima/trial", data=ROUTER | {"phone": LOCAL})
+    with product.inside():
+        sent = db.session.query(OutboxItem).filter_by(about="trial").one()
+        (code,) = re.findall(r"type (\d{6}) on", payload_of(sent)["text"])
+        assert code not in sent.key

@@ -19,7 +19,7 @@ from portal.tenants import find
 from portal.tenants.models import Tenant
 from portal.web.errors import tell_wait
 from portal.web.language import said
-from portal.web.limits import refuse_guessers, wrong_guess
+from portal.web.limits import count_code, refuse_guessers, wrong_guess
 
 
 @bp.get("/<slug>/trial")
@@ -38,6 +38,7 @@ def trial(slug: str) -> ResponseReturnValue:
         refuse_guessers("trial", tenant.id, form.phone.msisdn)
         wrong_guess("trial", tenant.id, form.phone.msisdn)  # each is counted: each costs a message
         if packages.trial(tenant.id) is not None:
+            count_code(form.phone.msisdn)
             with transaction():
                 trials.send_code(tenant, form.phone.msisdn, locale=str(get_locale() or "en"))
     except Refused as error:
