@@ -253,6 +253,19 @@ def test_a_pass_moves_three_times_a_day(either_product: Product) -> None:
     assert macs(product) == [NEW_MAC]
 
 
+def test_removing_a_device_first_is_no_way_to_move_more_often(product: Product) -> None:
+    """One pass went round a whole house, each guest removed before the next came."""
+    browser = product.client()
+    pay(product, buy(product, browser))
+    address, last, answers = pass_of(portal(product, browser)).split("?")[0], MAC, []
+    for number in range(6):
+        browser.post(address, data={"do": "remove", "of": last})
+        last = f"AA:BB:CC:00:14:0{number}"
+        answers.append(browser.post(address, data={"do": "here", "mac": last}).status_code)
+    assert answers == [303] * 4 + [429] * 2
+    assert browser.post(address, data={"do": "add", "address": NEW_MAC}).status_code == 429
+
+
 def test_the_code_on_another_device_takes_its_place_too(product: Product) -> None:
     pay(product, token := buy(product))
     form = {"code": receipt(1), "password": password_of(product, token), "mac": NEW_MAC}

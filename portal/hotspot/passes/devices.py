@@ -67,10 +67,12 @@ def take_place(grant: AccessGrant, mac: str, *, browser_hash: str = "") -> bool:
         _remember_browser(grant, leader_id, mac, browser_hash)
         return False
     is_full = len(bound) >= grant.package.devices
-    if is_full:
+    is_moved = is_full or _takes_what_was_left(grant, leader_id, len(bound), mac)
+    if is_moved:
         _refuse_wandering(leader_id)
+    if is_full:
         _drop(grant, leader_id, bound[0].mac)
-    _place(grant, leader_id, mac, how="moved" if is_full else "code", browser_hash=browser_hash)
+    _place(grant, leader_id, mac, how="moved" if is_moved else "code", browser_hash=browser_hash)
     if not grant.mac or (is_full and bound[0].mac == grant.mac):
         access.move(grant, mac, actor="customer")
     _changed(grant, "device_moved" if is_full else "device_added")
@@ -93,7 +95,7 @@ def _is_told(site: Site) -> bool:
 def add(grant: AccessGrant, mac: str, *, name: str, site: Site | None = None) -> None:
     """A place for a device without a browser, which is signed in at its site. The caller commits, then enqueues OUTBOX.
 
-    Raises Refused: no MAC address, or no place free.
+    Raises Refused: no MAC address, no place free, or CoolDown as `take_place` does.
     """
     mac = normalise_mac(mac)
     if not mac:
@@ -107,7 +109,10 @@ def add(grant: AccessGrant, mac: str, *, name: str, site: Site | None = None) ->
             _("Your package is for %(number)s devices. Remove one first.", number=grant.package.devices),
             code="devices_full",
         )
-    _place(grant, leader_id, mac, how="added", name=_clean(name))
+    is_moved = _takes_what_was_left(grant, leader_id, len(bound), mac)
+    if is_moved:
+        _refuse_wandering(leader_id)
+    _place(grant, leader_id, mac, how="moved" if is_moved else "added", name=_clean(name))
     _changed(grant, "device_added")
     if site is not None and _is_told(site):
         write.put(
@@ -137,6 +142,15 @@ def _lock(grant: AccessGrant) -> int:
     db.session.execute(select(AccessGrant.id).where(AccessGrant.id == leader_id).with_for_update())
     db.session.refresh(grant)
     return leader_id
+
+
+def _takes_what_was_left(grant: AccessGrant, leader_id: int, taken: int, mac: str) -> bool:
+    """Whether the place that is free was another device's today: to remove one and add the next is a move too."""
+    left = select(func.count(PassDevice.mac.distinct())).where(
+        PassDevice.leader_id == leader_id, PassDevice.mac.not_in(("", mac)),
+        PassDevice.removed_at > clock.now() - MOVES_COUNTED_FOR,
+    )  # fmt: skip
+    return taken + (db.session.scalar(left) or 0) >= grant.package.devices
 
 
 def _refuse_wandering(leader_id: int) -> None:
