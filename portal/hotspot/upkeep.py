@@ -52,6 +52,8 @@ def _begin_on(tenant_id: int, mac: str) -> None:
         return
     used_up = {one.leader_id for one in running}
     own = [one for one in waiting if one.leader_id not in used_up]  # what extends a used up pass is begun by its caps
+    if not running:  # it went on to another device, perhaps with who holds a code that nobody's number tells of
+        own = [one for one in own if one.phone_hash is not None]
     if not own:
         return
     earlier = min(one.starts_at for one in own) - now

@@ -9,6 +9,7 @@ import pytest
 from portal.audit.models import AuditEntry
 from portal.hotspot import live, upkeep
 from portal.hotspot.models import AccessGrant
+from portal.hotspot.routers import passes
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -24,6 +25,7 @@ from tests.support.selling import (
     hours,
     make_package,
     now_of,
+    package_of,
     refund,
     use,
 )
@@ -139,6 +141,35 @@ def test_what_waits_behind_a_used_up_pass_begins(product: Product, stands: list[
 def begin(product: Product) -> None:
     with product.inside():
         upkeep.begin_waiting()
+
+
+def test_a_code_that_waits_does_not_run_out_on_the_address_that_its_device_left(
+    product: Product, stands: list[datetime]
+) -> None:
+    day, code = buy(product), buy(product, "1 hour", phone=None)
+    done(product, day, live.move, OTHER_MAC)
+    stands[0] = T0 + hours(1)
+    begin(product)
+    assert now_of(product, code).starts_at == T0 + days(1)
+    theirs = buy(product, "1 hour", phone=OTHER_PHONE, mac=OTHER_MAC)
+    done(product, day, live.move, MAC)
+    stands[0] = T0 + hours(2)
+    begin(product)
+    assert now_of(product, theirs).starts_at == T0 + hours(2), "whose number is known begins where the way is free"
+
+
+def test_another_package_changes_nothing_of_added_data(product: Product) -> None:
+    make_package(product, "1 GB", kind="data", data_cap_bytes=10**9)
+    make_package(product, "More", kind="data", data_cap_bytes=10**8, is_addon=True)
+    data, more = buy(product, "1 GB"), buy(product, "More")
+    with product.inside():
+        day, added = package_of("1 day"), package_of("More").id
+        uid = day.uid
+    done(product, data, live.change_package, uid, why="A gift.")
+    with product.inside():
+        assert db.session.get_one(AccessGrant, more.id).package_id == added
+        left = passes.read([data.id])[data.id]
+        assert left.data_cap_bytes is None, "what has no limit is not limited to what was added to it"
 
 
 def test_routers_are_told_again_when_what_waited_begins(product: Product, stands: list[datetime]) -> None:

@@ -64,13 +64,11 @@ class Pass:
 
     @property
     def data_cap_bytes(self) -> int | None:
-        caps = [one.data_cap_bytes for one in self.alive if one.data_cap_bytes is not None]
-        return sum(caps) if caps else None
+        return _sum([one.data_cap_bytes for one in self.alive])
 
     @property
     def online_cap_s(self) -> int | None:
-        caps = [one.online_s for one in self.alive if one.online_s is not None]
-        return sum(caps) if caps else None
+        return _sum([one.online_s for one in self.alive])
 
     @property
     def is_at_cap(self) -> bool:
@@ -103,6 +101,12 @@ class Pass:
             data_bytes=None if throttles else _left(self.data_cap_bytes, sum(used for _seconds, used in elsewhere)),
             version=version,
         )
+
+
+def _sum(caps: Sequence[int | None]) -> int | None:
+    """Caps add up; what is without a limit stays so, whatever is added to it."""
+    limits = [cap for cap in caps if cap is not None]
+    return sum(limits) if limits and len(limits) == len(caps) else None
 
 
 def _left(cap: int | None, used: int) -> int | None:
