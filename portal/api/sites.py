@@ -152,4 +152,4 @@ def disconnect(uid: str) -> ResponseReturnValue:
     """End a stay. `state` is gone once the router says that it is; asked where that is not known yet."""
     asking = principal()
     ended = stays.disconnect(asking.tenant_id, uid, actor=asking.actor)
-    return jsonify(success=ended.state != "failed", message=said(ended.sentence), state=ended.state)
+    return jsonify(success=ended.is_under_way, message=said(ended.sentence), state=ended.state)

@@ -105,17 +105,21 @@ function tick() {
 setInterval(tick, 1000);
 on("htmx:afterSwap", tick);
 
-/* What comes in by itself closes nothing that the reader opened, and loses nothing typed. */
-var opened = [], typed = {};
-function folds(node, act) { [].forEach.call(node.querySelectorAll("details"), function (fold) { act(fold, fold.querySelector("summary").textContent); }); }
+/* What comes in by itself neither closes nor opens what the reader has chosen, and loses nothing typed. */
+var chosen = {}, typed = {};
+on("click", function (e) {
+  var name = e.target.closest("main summary");
+  if (name) chosen[name.textContent] = !name.parentNode.open;
+});
 on("htmx:beforeSwap", function (e) {
-  opened = [];
   typed = {};
-  folds(e.detail.target, function (fold, name) { if (fold.open) opened.push(name); });
   [].forEach.call(e.detail.target.querySelectorAll("input[data-phone]"), function (input) { typed[input.id] = input.value; });
 });
 on("htmx:afterSwap", function () {
-  folds(doc, function (fold, name) { if (opened.indexOf(name) >= 0) fold.open = true; });
+  each("main details", function (fold) {
+    var name = fold.querySelector("summary").textContent;
+    if (name in chosen) fold.open = chosen[name];
+  });
   Object.keys(typed).forEach(function (id) {
     var input = doc.getElementById(id);
     if (input && !input.value) input.value = typed[id];

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
@@ -145,19 +146,32 @@ def get_by_uid(tenant_id: int, uid: str) -> tuple[AccessSession, Site]:
     return row[0], row[1]
 
 
+class Ending(StrEnum):
+    """How far the ending of a stay has come."""
+
+    GONE = "gone"
+    ASKED = "asked"  # the router said yes, and is not seen to have done it
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class Ended:
-    """What came of ending a stay. state: gone, asked (the router said yes, and is not seen to have done it), failed."""
+    """What came of ending a stay."""
 
-    state: str
+    state: Ending
     sentence: Text
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the device is offline, or its router is seeing to it."""
+        return self.state != Ending.FAILED
 
 
 def disconnect(tenant_id: int, uid: str, *, actor: str, why: str = "") -> Ended:
     """End one stay. Opens its own transactions, and none while the router is asked. Raises NotFound."""
     stay, site = get_by_uid(tenant_id, uid)
     if stay.stopped_at is not None:
-        return Ended("gone", _("This stay had ended already."))
+        return Ended(Ending.GONE, _("This stay had ended already."))
     stay_id = stay.id
     db.session.expunge_all()  # the adapter is handed plain rows
     outcome = _kick(site, stay)
@@ -166,13 +180,13 @@ def disconnect(tenant_id: int, uid: str, *, actor: str, why: str = "") -> Ended:
         is_gone = now is None or now.stopped_at is not None
         if not is_gone and outcome.is_done and outcome.code not in ONLY_ASKED:
             is_gone = _close(stay_id)
-        state = "gone" if is_gone else "asked" if outcome.code in ONLY_ASKED else "failed"
+        state = Ending.GONE if is_gone else Ending.ASKED if outcome.code in ONLY_ASKED else Ending.FAILED
         told = {"outcome": outcome.code, "state": state}
         chain.record(tenant_id, "session", stay_id, "disconnected", actor=actor, new=state, why=why, details=told)
     sentences: dict[str, Text] = {
-        "gone": _("The device is offline."),
-        "asked": _("The router took the order. It is gone once the router's next report says so."),
-        "failed": _("The router could not be told: %(why)s", why=outcome.text or outcome.code),
+        Ending.GONE: _("The device is offline."),
+        Ending.ASKED: _("The router took the order. It is gone once the router's next report says so."),
+        Ending.FAILED: _("The router could not be told: %(why)s", why=outcome.text or outcome.code),
     }
     return Ended(state, sentences[state])
 

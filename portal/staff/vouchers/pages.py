@@ -14,7 +14,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from portal.hotspot import live, packages
 from portal.hotspot.vouchers import batches, codes
 from portal.hotspot.vouchers.models import VoucherBatch
-from portal.hotspot.vouchers.states import REDEEMABLE
+from portal.hotspot.vouchers.states import REDEEMABLE, VoucherState
 from portal.kernel.db import transaction
 from portal.kernel.money import format_kes
 from portal.staff import buttons
@@ -132,7 +132,7 @@ def show_batch(uid: str) -> ResponseReturnValue:
 def print_batch(uid: str) -> ResponseReturnValue:
     """Those of its codes that nobody sold or used, on paper."""
     batch = batches.get_batch(g.tenant.id, uid)
-    unsold = [one for one in batches.vouchers_of(batch) if one.state == "made"]
+    unsold = [one for one in batches.vouchers_of(batch) if one.state == VoucherState.MADE]
     return sheet.page(g.tenant, unsold, paper=request.args.get("paper", "a4"))
 
 
@@ -158,7 +158,7 @@ def look_up() -> ResponseReturnValue:
     voucher = batches.get(g.tenant.id, typed)
     return render_template(
         "staff/voucher.html", voucher=voucher, opened=batches.grant_of(voucher), states=STATES,
-        may_void=voucher.state in (*REDEEMABLE, "redeemed"),
+        may_void=voucher.state in (*REDEEMABLE, VoucherState.REDEEMED),
     )  # fmt: skip
 
 
