@@ -251,6 +251,7 @@ def create(tenant_id: int, given: Mapping[str, Any], *, actor: str, is_fresh_sig
     values = {"kind": "radius"} | read(given, kind="radius")
     site = Site(tenant_id=tenant_id, kind=values["kind"])
     _refuse_incomplete(site, values)
+    _refuse_anothers(site, values)
     if not is_fresh_signin and not _are_private(values.get("loginHosts", "")):
         raise StaleSignin(_("Sign in again before you say where codes may be sent."))
     with _unique():
@@ -274,6 +275,8 @@ def change(site: Site, given: Mapping[str, Any], *, actor: str, is_fresh_signin:
     changed = sorted(name for name, value in values.items() if name in SECRET_FIELDS or value != known[name])
     if not changed:
         return site
+    if {"address", "kind"} & set(changed):
+        _refuse_anothers(site, values)
     if not is_fresh_signin and set(changed) & set(GUARDED):
         raise StaleSignin(
             _("Sign in again before you change the router's address or secrets, or where codes may be sent.")
@@ -320,6 +323,28 @@ def _refuse_incomplete(site: Site, values: Mapping[str, Any]) -> None:
             wrong["address"] = error.message
     if wrong:
         raise Refused(_("Some settings of the site are wrong."), code="invalid_fields", fields=wrong)
+
+
+def _refuse_anothers(site: Site, values: Mapping[str, Any]) -> None:
+    """Raise Conflict for an address at which another tenant's router stands: our orders would go to that one, and the
+    tunnel's settings of this site would take its place there.
+    """
+    address, spoken_to = values.get("address", site.address) or "", ("radius", "routeros")
+    if not address or values.get("kind", site.kind) not in spoken_to:
+        return
+    is_simulators = _is_ip(address) and ipaddress.ip_address(address).is_loopback
+    theirs = select(Site.id).where(Site.address == address, Site.tenant_id != site.tenant_id, Site.closed_at.is_(None))
+    theirs = theirs.where(Site.kind.in_(spoken_to))
+    if not is_simulators and db.session.scalar(theirs.limit(1)) is not None:
+        raise Conflict(TAKEN, code="address_taken", fields={"address": TAKEN})
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _are_private(login_hosts: str) -> bool:

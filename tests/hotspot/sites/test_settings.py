@@ -106,6 +106,23 @@ def test_a_radius_address_is_one_routers_over_all_tenants_and_the_refusal_tells_
     assert told.value.code == "name_taken"
 
 
+def test_no_order_of_ours_goes_to_another_tenants_router(product: Product) -> None:
+    """By its API a stranger's router would be asked for passwords in our name, and lose its place in the tunnel."""
+    made(product, slug="bahari")
+    api = {"kind": "routeros", "secret": "", "name": "Theirs"}
+    with pytest.raises(Conflict) as told:
+        made(product, **api)
+    assert told.value.code == "address_taken"
+    uid = made(product, **api, address="10.90.0.8")
+    by_hand = made(product, kind="voucher", name="By hand")
+    for mine, moved in ((uid, {"address": "10.90.0.7"}), (by_hand, {"kind": "routeros"})):
+        with product.inside(), pytest.raises(Conflict), transaction():
+            site = settings.get_by_uid(product.tenant_id(), mine)
+            settings.change(site, moved, actor="t", is_fresh_signin=True)
+    made(product, **api | {"name": "One"}, address="127.0.0.1")
+    made(product, **api | {"name": "Two"}, address="127.0.0.1", slug="bahari")  # simulators stand there
+
+
 def test_what_leads_codes_or_orders_elsewhere_needs_a_fresh_sign_in_and_is_audited(product: Product) -> None:
     uid = made(product)
     tenant_id = product.tenant_id()
