@@ -269,7 +269,7 @@ def _release(appointment_id: int) -> None:
     if appointment.status != "approved" or appointment.pay_by is None or appointment.pay_by > clock.now():
         return
     payment = lock_payment(appointment.invoice.payment_id) if appointment.invoice else None
-    if payment is not None and (payment.state != PaymentState.OPEN or payment.allocated_cents or _may_ring(payment)):
+    if payment is not None and (payment.state == PaymentState.PAID or payment.allocated_cents or _may_ring(payment)):
         appointment.pay_by = clock.now() + ASK_AGAIN  # its money is on the way, or here in part: people decide
         return
     _move(appointment, "cancelled", actor="deadline", why="It was not paid in time.")

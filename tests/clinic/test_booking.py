@@ -14,6 +14,8 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments.closing import close_payment
+from portal.payments.models import Payment
 from tests.support.appointments import book as book_by_staff
 from tests.support.booking import begin, booked, code_sent, confirm, offer, slots, starts
 from tests.support.clock import later
@@ -235,6 +237,19 @@ def test_an_approved_visit_that_is_not_paid_in_time_gives_its_time_to_others(eit
     with product.inside():
         told = [payload_of(one)["text"] for one in db.session.query(OutboxItem).filter_by(about="appointment")]
     assert any("not paid in time" in text for text in told)
+
+
+def test_a_visit_whose_payment_was_closed_keeps_no_time_from_others(product: Product) -> None:
+    service = offer(product, needs_approval=False, hold_minutes=30)
+    when = starts(product, service)[4]
+    made = booked(product, service, when)
+    token = product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["paymentId"]
+    with product.app.app_context(), transaction():
+        close_payment(db.session.query(Payment).filter_by(token=token).one(), why="Switched.", actor="test")
+    later(31 * 60)
+    run(product)
+    assert product.api("brian").get(f"/api/appointments/{made['appointmentId']}").json["status"] == "cancelled"
+    assert when in starts(product, service)
 
 
 def test_while_a_prompt_may_still_bring_the_money_the_time_waits(product: Product) -> None:
