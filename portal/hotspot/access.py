@@ -177,6 +177,9 @@ def _open_again(opened: AccessGrant, now: datetime) -> None:
     """Paid again after its money was gone: the same code, with the time that was left when it ended."""
     assert opened.ended_at is not None  # noqa: S101 - the caller looked
     left = max(opened.expires_at - max(opened.ended_at, opened.starts_at), timedelta())
+    if mates := open_of_pass(opened):  # which may be used on another device by now
+        opened.mac = mates[0].mac
+        turns.take(turns.names(opened.tenant_id, mac=opened.mac))
     place = places.place_again(opened, left=left, now=now)
     if place.starts_at > now or opened.starts_at > now:
         opened.starts_at = place.starts_at

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from portal import fulfilment
 from portal.gateways.models import Gateway
 from portal.hotspot import access, notifications, purchases
-from portal.hotspot.models import AccessGrant, Purchase
+from portal.hotspot.models import AccessGrant, Purchase, Site
 from portal.hotspot.routers import passes as passes_at_routers
+from portal.hotspot.routers.opennds import agent
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox import write
@@ -20,6 +21,7 @@ from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
 from tests.support.daraja import new_phone, receipt
 from tests.support.product import Product
+from tests.support.routers import site
 from tests.support.selling import (
     MAC,
     OTHER_MAC,
@@ -326,6 +328,20 @@ def test_refunding_what_was_used_up_moves_up_nothing_beside_what_took_its_place(
     assert (now_of(product, night).starts_at, now_of(product, hour).starts_at) == (T0 + hours(4), T0 + hours(16))
 
 
+def test_what_is_paid_again_follows_its_pass_to_the_device_that_this_is_on_now(product: Product, time: Time) -> None:
+    first, second = buy(product), buy(product)
+    assert refund(product, first)
+    with product.app.app_context(), transaction():
+        assert access.move(db.session.get_one(AccessGrant, second.id), OTHER_MAC, actor="test")
+    time.pass_by(hours(1))
+    with product.app.app_context(), transaction():
+        grant = db.session.get_one(AccessGrant, first.id)
+        assert grant.purchase is not None
+        access.grant(grant.purchase, receipt=None)
+    again = now_of(product, first)
+    assert (again.mac, again.starts_at, again.expires_at) == (OTHER_MAC, T0 + days(1), T0 + days(2))
+
+
 def test_an_addon_that_is_paid_again_adds_data_and_no_time(product: Product, time: Time) -> None:
     make_package(product, "1 GB", kind="data", data_cap_bytes=10**9, lifetime_s=86_400)
     make_package(product, "More", kind="data", data_cap_bytes=10**8, lifetime_s=86_400, is_addon=True)
@@ -375,6 +391,19 @@ def test_a_pass_moves_to_another_device_with_all_that_its_number_has_waiting(pro
     assert now_of(product, theirs).mac == MAC
     with product.app.app_context(), transaction():
         assert not access.move(db.session.get_one(AccessGrant, first.id), OTHER_MAC, actor="test")
+
+
+def test_a_part_that_was_refunded_leaves_no_right_on_the_device_that_its_pass_has_left(
+    product: Product, time: Time
+) -> None:
+    gateway = site(product, kind="opennds")
+    first, second = buy(product), buy(product)
+    assert refund(product, first)
+    with product.app.app_context(), transaction():
+        assert access.move(db.session.get_one(AccessGrant, second.id), OTHER_MAC, actor="test")
+    with product.inside():
+        rights = agent.rights_of(db.session.get_one(Site, gateway), {MAC, OTHER_MAC}, clock.now())
+        assert set(rights) == {OTHER_MAC}
 
 
 def test_routers_are_told_of_the_whole_pass_and_of_nothing_else(product: Product, time: Time) -> None:

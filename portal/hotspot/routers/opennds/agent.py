@@ -156,6 +156,7 @@ def rights_of(site: Site, macs: Collection[str], now: datetime) -> dict[str, Rig
         return {}
     named = select(AccessGrant.leader_id, AccessGrant.mac).where(AccessGrant.mac.in_(macs))
     named = named.where(AccessGrant.tenant_id == site.tenant_id, AccessGrant.expires_at > now)
+    named = named.where(AccessGrant.ended_at.is_(None))  # what has ended does not move with its pass
     added = select(PassDevice.leader_id, PassDevice.mac).where(PassDevice.mac.in_(macs))
     added = added.where(PassDevice.tenant_id == site.tenant_id, PassDevice.removed_at.is_(None))
     pairs = {(row.leader_id, row.mac) for row in (*db.session.execute(named), *db.session.execute(added))}
