@@ -30,9 +30,10 @@ def set_up(app: Flask) -> None:
 
 
 def grouped(code: str | None) -> str:
-    """A code in groups that can be read out: `SKL1 ABCD 23`."""
+    """A code in groups that can be read out: `SKL1 ABCD 23`; a voucher's nine as on its paper: `67X G63 XU4`."""
     text = code or ""
-    return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
+    size = 3 if len(text) == 9 else 4
+    return " ".join(text[at : at + size] for at in range(0, len(text), size))
 
 
 def when(at: datetime | None) -> str:

@@ -107,6 +107,21 @@ def test_the_portals_own_address_shows_time_and_data_left_to_whose_pass_it_is(pr
     assert "data left" not in stranger and "/pass/" not in stranger and "My devices" not in stranger
 
 
+def test_whose_phone_has_a_new_mac_uses_the_pass_there_from_the_first_screen(product: Product) -> None:
+    browser = product.client()
+    pay(product, buy(product, browser))
+    assert "Use it on this device" not in portal(product, browser), "the device that paid is there already"
+    there = portal(product, browser, mac=NEW_MAC)
+    assert "Use it on this device" in there and "Use it on this device" not in portal(product, mac=NEW_MAC)
+    (action,) = re.findall(r'<form method="post" action="(/hotspot/mlima/pass/[^"]+)">', there)
+    moved = browser.post(action, data=ROUTER | {"mac": NEW_MAC, "do": "here"})
+    assert moved.status_code == 303 and macs(product) == [NEW_MAC]
+    again = portal(product, browser, mac=NEW_MAC)
+    assert "Use it on this device" not in again and "Connect this device" in again
+    way_in = browser.post("/hotspot/mlima/connect", data=ROUTER | {"mac": NEW_MAC}).text
+    assert "<h1>Connect this device</h1>" in way_in
+
+
 def test_a_pass_adds_up_over_its_grants_and_stays(product: Product) -> None:
     give(product, data_cap_bytes=1_000, kind="mixed")
     browser = product.client()

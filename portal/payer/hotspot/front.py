@@ -156,6 +156,7 @@ def _returning(tenant: Tenant, told: dict[str, Any]) -> dict[str, Any] | None:
         "is_waiting": waits is not None,
         "left": passes.left_shown(mine) if mine else None,
         "pass_url": passes.url_of(tenant, mine, told) if mine else None,
+        "move_url": passes.url_of(tenant, mine, {}) if mine and mac and not is_here else None,
         "url": url_for("hotspot.wait", slug=tenant.slug, token=waits.payment.token) if waits and is_own else None,
         "receipt_url": url_for("hotspot.wait", slug=tenant.slug, token=mine.purchase.payment.token)
         if mine and mine.purchase
