@@ -464,7 +464,7 @@ def test_a_router_that_does_not_answer_is_not_tried_for_each_order_before_the_ne
 ) -> None:
     """One process carries all messages of all tenants: thirty orders to a dead router held them up for minutes."""
     from portal.hotspot.routers import routeros
-    from portal.hotspot.routers.interface import failed
+    from portal.hotspot.routers.interface import done, failed
 
     give(product, devices=40)
     browser = product.client()
@@ -487,6 +487,13 @@ def test_a_router_that_does_not_answer_is_not_tried_for_each_order_before_the_ne
     with product.inside():
         assert {one.state for one in db.session.query(OutboxItem).filter_by(kind="kick")} == {"new"}, "none is lost"
         assert db.session.query(RouterState).filter_by(site_id=site_id).one().failures == 1
+    monkeypatch.setattr(routeros.RouterOS, "kick", lambda _self, _site, asked: tried.append(asked.id) or done())
+    later(121)
+    with product.app.app_context():
+        deliver_due()
+    assert sorted(tried[1:]) == stays, "it is there again, and each is carried"
+    with product.inside():
+        assert db.session.query(RouterState).filter_by(site_id=site_id).one().failures == 0
 
 
 def test_signing_a_device_out_ends_its_stay_and_no_other(product: Product) -> None:

@@ -238,10 +238,14 @@ def _ordered(site: Site, order: Callable[[Adapter], Outcome]) -> Carried:
         raise CannotCarry("The router does not answer; it is tried again later.", is_permanent=False)
     db.session.expunge_all()
     db.session.remove()  # nothing is held while we wait on a router
-    outcome = order(adapter_of(site))
+    adapter = adapter_of(site)
+    outcome = order(adapter)
     if outcome.is_about_router:
         with transaction():
             circuit.did_not_answer(site, outcome, clock.now())
+    elif outcome.is_done and POLLED not in adapter.capabilities:
+        with transaction():
+            circuit.answered(site, clock.now())
     if not outcome.is_done:
         raise CannotCarry(outcome.text or outcome.code, is_permanent=not outcome.is_retryable)
     return Carried("")
