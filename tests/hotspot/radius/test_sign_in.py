@@ -357,6 +357,18 @@ def test_who_guesses_is_held_up_by_device_by_name_and_by_site(hotspots: Hotspots
     assert hotspots.sign_in(other, router).code == "Access-Accept"
 
 
+def test_one_device_that_is_held_back_shuts_neither_a_name_nor_the_site_for_others(hotspots: Hotspots) -> None:
+    """A phone that guesses on with one address would use up what the whole site may get wrong."""
+    router = hotspots.router("mlima", "127.0.0.13", "secret-of-one-guesser")
+    sold = hotspots.sold()
+    for _guess in range(14):  # at a name of nobody's, which no count of its own stops
+        hotspots.sign_in(sold, router, username="NOBODY77", password="wrong", mac="AA:BB:CC:DD:07:01")
+    with hotspots.product.inside():
+        rows = db.session.query(SignInRefusal).filter_by(site_id=router.site_id)
+        counted = {one.about: one.guesses for one in rows if one.guesses}
+    assert counted["site"] == counted["name"] == 10 and counted["device"] >= 10
+
+
 def test_what_is_refused_for_another_reason_is_no_guess(hotspots: Hotspots) -> None:
     router = hotspots.router("mlima", "127.0.0.10", "secret-of-the-patient")
     expired = hotspots.sold(starts=-2 * HOUR, ends=-HOUR)
