@@ -328,6 +328,24 @@ def test_a_line_is_not_walled_while_its_prompt_may_still_be_answered(product: Pr
     assert (standing(product, line).state, standing(product, line).days_paid) == ("active", 30)
 
 
+def test_one_prompt_after_the_other_holds_a_line_no_longer_than_one(product: Product) -> None:
+    line = line_of(product, price=1_000, days=30)
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    clock.move(timedelta(days=30) - timedelta(seconds=90))
+    states = []
+    for _quarter in range(5):
+        _token, push = prompted(product, line)
+        with product.app.app_context():
+            keeping.keep()
+        clock.move(timedelta(minutes=1))
+        product.callback(push, code=1032)
+        product.work()
+        clock.move(timedelta(minutes=13))
+        states.append(standing(product, line).state)
+    assert states[0] == "active" and states[-1] == "walled"
+
+
 def test_staff_undo_a_walling_suspend_lift_and_close(product: Product) -> None:
     line = line_of(product, price=1_000, days=30)
     product.work()

@@ -5,9 +5,11 @@ another system's report that nobody has decided on, callbacks that nobody could 
 be enough, with what the wallet holds: a shilling in the wrong place holds no line.
 Decided: callbacks that cannot be told apart (new, waiting or dead) hold every line of the tenant, for a day at most and
 a few minutes at a time: they are few, and each may be the missing one. What anybody could have sent does not count.
+Decided: a prompt counts that was asked for before the line's end or just after it: who asks for one after the other,
+and cancels each, is held by the first alone.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -39,13 +41,13 @@ PROMPT_FOR = timedelta(days=2)  # as long as M-Pesa is asked about one
 _MAY_BE_PAID = (PushState.CREATED, PushState.SENDING, PushState.AWAITING_PIN, PushState.UNCONFIRMED)
 
 
-def reason(line: PppoeLine, *, missing_cents: int, environment: str) -> str | None:
-    """Why the line is not to be walled now, or None.
+def reason(line: PppoeLine, *, missing_cents: int, environment: str, by_right_until: datetime | None) -> str | None:
+    """Why the line is not to be walled now, or None. by_right_until: its end, but for what holds it.
 
     missing_cents: what its wallet lacks to renew it. environment: of its money, test or real.
     """
     found: tuple[tuple[str, Select[Any]], ...] = (
-        (PROMPT, _prompts(line)),
+        (PROMPT, _prompts(line, by_right_until)),
         (PASTED, _pasted(line)),
         (REPORTED, _reports(line, environment).having(func.sum(UnverifiedReport.amount_cents) >= missing_cents)),
         (HOMELESS, _homeless(line, environment).having(func.sum(Transaction.unallocated_cents) >= missing_cents)),
@@ -59,8 +61,10 @@ def _open_payments(line: PppoeLine) -> ColumnElement[bool]:
     return and_(Payment.id.in_(own), Payment.state == PaymentState.OPEN)
 
 
-def _prompts(line: PppoeLine) -> Select[Any]:
+def _prompts(line: PppoeLine, by_right_until: datetime | None) -> Select[Any]:
     mine = select(Push.id).join(Payment, Payment.id == Push.payment_id).where(_open_payments(line))
+    if by_right_until is not None:
+        mine = mine.where(Push.created_at < by_right_until + HELD_FOR[PROMPT])
     return mine.where(Push.state.in_(_MAY_BE_PAID), Push.created_at > clock.now() - PROMPT_FOR)
 
 

@@ -179,7 +179,9 @@ def _pass_time(line: PppoeLine, period: LinePeriod | None) -> None:
             telling.remind_due(line, gateway, missing_cents=missing)
         until = periods.on_until(line)
         if until is None or until <= clock.now() + LEAD:
-            why = holds.reason(line, missing_cents=missing, environment=environment)
+            why = holds.reason(
+                line, missing_cents=missing, environment=environment, by_right_until=periods.by_right_until(line)
+            )
             if why is not None:
                 _hold(line, why)
             elif until is None or until <= clock.now():

@@ -243,10 +243,15 @@ def _last_end(line_id: int) -> datetime | None:
 
 
 def on_until(line: PppoeLine) -> datetime | None:
-    """Until when it may be on: what is paid, with grace; a promise; a hold; whichever is last. None: not at all."""
+    """Until when it may be on: by right, or held; whichever is last. None: not at all."""
+    ends = [end for end in (by_right_until(line), line.held_until) if end]
+    return max(ends, default=None)
+
+
+def by_right_until(line: PppoeLine) -> datetime | None:
+    """Until when it may be on though no money is on its way: what is paid, with grace; a promise. None: not at all."""
     ends = [line.paid_until + timedelta(days=line.grace_days)] if line.paid_until else []
     ends += [promised] if (promised := promised_until(line)) else []
-    ends += [line.held_until] if line.held_until else []
     return max(ends, default=None)
 
 
