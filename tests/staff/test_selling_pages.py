@@ -1,12 +1,15 @@
 """The pages of packages, vouchers and the seller's counter."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from portal.hotspot.models import Package
+from portal.hotspot.sites import figures
 from portal.hotspot.vouchers.models import DrawerReport, Voucher
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Transaction
 from portal.users import credentials
@@ -178,6 +181,25 @@ def test_a_seller_opens_sells_counts_and_sees_the_report_and_nothing_else(produc
     for hidden in ("/staff/payments", "/staff/vouchers", "/staff/drawers", "/staff/packages", "/staff/customers"):
         assert sifa.get(hidden).status_code == 403, hidden
     assert "Sifa" in product.browser_of("amina").get("/staff/drawers").text
+
+
+def test_what_a_seller_takes_in_cash_is_revenue_of_its_package_until_it_is_voided(product: Product) -> None:
+    brian, package = product.browser_of("brian"), product.package("1 hour")
+    post(brian, "/staff/sell", "/staff/sell/open", float="0")
+    for key in ("a" * 10, "b" * 10):
+        post(brian, "/staff/sell", "/staff/sell", package=package, key=key)
+
+    def taken() -> list[tuple[int, int]]:
+        today = clock.nairobi(clock.now()).date()
+        with product.inside():
+            found = figures.between(product.tenant_id("mlima"), today - timedelta(days=1), today, environment="sandbox")
+            return [(one.cents, one.sales) for one in (found.whole, found.by_package["1 hour"])]
+
+    assert taken() == [(4_000, 2)] * 2
+    api = product.api("amina")
+    voided = api.get("/api/payments/manual").json["items"][0]["id"]
+    assert api.delete(f"/api/payments/manual/{voided}", json={"reason": "given back"}).status_code == 200
+    assert taken() == [(2_000, 1)] * 2
 
 
 def test_a_seller_sees_no_code_of_another(product: Product) -> None:

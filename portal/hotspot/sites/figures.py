@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, cast, func, select
 
 from portal.hotspot.models import AccessGrant, AccessSession, Package, Purchase, Site
+from portal.hotspot.vouchers.models import Voucher
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.payments.models import Allocation, Transaction
@@ -73,29 +74,34 @@ def _add_sales(found: Figures, tenant_id: int, environment: str, since: datetime
         .correlate(AccessGrant)
         .scalar_subquery()
     )
-    sold = (
-        select(
-            hour.label("hour"), Package.name, first_site.label("site_id"), func.sum(Allocation.amount_cents),
-            func.count(Allocation.payment_id.distinct()),
-        )
-        .select_from(Transaction)
-        .join(Allocation, Allocation.transaction_id == Transaction.id)
-        .join(Purchase, Purchase.payment_id == Allocation.payment_id)
-        .join(Package, Package.id == Purchase.package_id)
-        .outerjoin(AccessGrant, AccessGrant.purchase_id == Purchase.id)
-        .where(Transaction.tenant_id == tenant_id, Transaction.environment == environment)
-        .where(Transaction.occurred_at >= since, Transaction.occurred_at < until, Allocation.taken_back_at.is_(None))
-        .group_by("hour", Package.name, "site_id")
-    )  # fmt: skip
     names = _site_names(tenant_id)
-    for at, package, site_id, cents, sales in db.session.execute(sold):
-        when = _local(at)
-        sums = [found.whole, found.by_hour[when.hour], found.by_package[package]]
-        sums += [found.by_day[when.date()]] if when.date() in found.by_day else []
-        sums += [found.by_site[names[site_id]]] if site_id in names else []
-        for one in sums:
-            one.cents += int(cents)
-            one.sales += int(sales)
+    for bought, opened in (
+        (Purchase, AccessGrant.purchase_id == Purchase.id),
+        (Voucher, AccessGrant.voucher_id == Voucher.id),  # sold for cash
+    ):
+        sold = (
+            select(
+                hour.label("hour"), Package.name, first_site.label("site_id"), func.sum(Allocation.amount_cents),
+                func.count(Allocation.payment_id.distinct()),
+            )
+            .select_from(Transaction)
+            .join(Allocation, Allocation.transaction_id == Transaction.id)
+            .join(bought, bought.payment_id == Allocation.payment_id)
+            .join(Package, Package.id == bought.package_id)
+            .outerjoin(AccessGrant, opened)
+            .where(Transaction.tenant_id == tenant_id, Transaction.environment == environment)
+            .where(Transaction.occurred_at >= since, Transaction.occurred_at < until)
+            .where(Allocation.taken_back_at.is_(None))
+            .group_by("hour", Package.name, "site_id")
+        )  # fmt: skip
+        for at, package, site_id, cents, sales in db.session.execute(sold):
+            when = _local(at)
+            sums = [found.whole, found.by_hour[when.hour], found.by_package[package]]
+            sums += [found.by_day[when.date()]] if when.date() in found.by_day else []
+            sums += [found.by_site[names[site_id]]] if site_id in names else []
+            for one in sums:
+                one.cents += int(cents)
+                one.sales += int(sales)
 
 
 def _add_stays(found: Figures, tenant_id: int, since: datetime, until: datetime) -> None:
