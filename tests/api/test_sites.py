@@ -165,6 +165,19 @@ def test_a_disconnect_says_what_really_came_of_it(
         assert (db.session.query(AccessSession).filter_by(uid=uid).one().stopped_at is None) is is_open
 
 
+def test_a_router_that_hangs_is_not_asked_again_at_once_by_whoever_presses_on(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try holds one of a few threads that every tenant's pages need."""
+    router = Router(Outcome(False, True, "timed_out", "It did not answer."))
+    interface.kinds()  # all of them are known before one is replaced
+    monkeypatch.setitem(interface._adapters, "radius", router)
+    uid, api = stay_of(product, site_of(product)), product.api("brian")
+    told = [api.post(f"/api/hotspot/sessions/{uid}/disconnect").json for _time in range(5)]
+    assert [one["state"] for one in told] == ["failed"] * 5 and len(router.kicked) == 1
+    assert "did not answer a moment ago" in told[-1]["message"]
+
+
 def test_a_stay_that_ended_is_gone_without_asking_its_router(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     router = Router(Outcome(True))
     interface.kinds()  # all of them are known before one is replaced

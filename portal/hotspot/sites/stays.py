@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from portal.audit import chain
 from portal.hotspot.models import AccessGrant, AccessSession, Site
 from portal.hotspot.purchases import normalise_mac
-from portal.hotspot.routers import adapter_of
+from portal.hotspot.routers import adapter_of, circuit
 from portal.hotspot.routers.interface import Outcome, failed
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
@@ -192,6 +192,21 @@ def disconnect(tenant_id: int, uid: str, *, actor: str, why: str = "") -> Ended:
 
 
 def _kick(site: Site, stay: AccessSession) -> Outcome:
+    """A router that did not answer is left alone for its pause: who presses again and again would hold up the pages."""
+    if not circuit.may_be_tried(site.id, clock.now()):
+        return failed("timed_out", "It did not answer a moment ago. Try again in a minute.")
+    db.session.remove()  # nothing is held while we wait on a router
+    outcome = _asked_to_kick(site, stay)
+    if outcome.is_about_router:
+        with transaction():
+            circuit.did_not_answer(site, outcome, clock.now())
+    elif outcome.is_done:
+        with transaction():
+            circuit.answered(site, clock.now())
+    return outcome
+
+
+def _asked_to_kick(site: Site, stay: AccessSession) -> Outcome:
     try:
         return adapter_of(site).kick(site, stay)
     except PortalError as error:

@@ -37,7 +37,7 @@ from portal.hotspot.routers.interface import (
     register,
 )
 from portal.hotspot.routers.routeros import doctor
-from portal.hotspot.routers.routeros.connection import Conversation, Row, Trouble, conversation
+from portal.hotspot.routers.routeros.connection import CONVERSATION_S, Conversation, Row, Trouble, conversation
 from portal.hotspot.routers.routeros.terms import (
     PROFILE_COLUMNS,
     USER_COLUMNS,
@@ -51,6 +51,7 @@ from portal.hotspot.routers.routeros.terms import (
 
 USER, PROFILE = "/ip/hotspot/user", "/ip/hotspot/user/profile"
 ACTIVE, COOKIE, HOST = "/ip/hotspot/active", "/ip/hotspot/cookie", "/ip/hotspot/host"
+ORDER_S = 10.0  # of one order: a person, or everybody's messages, wait behind it
 ASKED_BY_NAME = 25  # more users at once: the whole list is read
 LIMITS = frozenset({"profile", "limit-uptime", "limit-bytes-total", "mac-address"})  # a stay keeps what it began with
 
@@ -87,7 +88,7 @@ class RouterOS:
         return _try(site, lambda talk: _sign_in(talk, wanted, mac))
 
     def kick(self, site: Site, session: AccessSession) -> Outcome:
-        return _try(site, lambda talk: _kick(talk, user=session.username, mac=session.mac))
+        return _try(site, lambda talk: _kick(talk, user=session.username, mac=session.mac), lasting_s=ORDER_S)
 
     def change_live(self, site: Site, session: AccessSession, wanted: Wanted) -> Outcome:
         def change(talk: Conversation) -> Outcome:
@@ -128,9 +129,9 @@ class RouterOS:
         return Health(outcome, tuple(findings))
 
 
-def _try(site: Site, work: Callable[[Conversation], Outcome]) -> Outcome:
+def _try(site: Site, work: Callable[[Conversation], Outcome], *, lasting_s: float = CONVERSATION_S) -> Outcome:
     try:
-        with conversation(site) as talk:
+        with conversation(site, lasting_s=lasting_s) as talk:
             return work(talk)
     except Trouble as trouble:
         return trouble.outcome
