@@ -122,6 +122,19 @@ def test_whose_phone_has_a_new_mac_uses_the_pass_there_from_the_first_screen(pro
     assert "<h1>Connect this device</h1>" in way_in
 
 
+def test_a_router_that_is_told_signs_the_device_in_itself_and_knows_no_name_for_once(product: Product) -> None:
+    site_id, uid = site(product, kind="routeros", address="10.90.0.7", api_username="api")
+    browser = product.client()
+    pay(product, buy(product, browser))
+    page = product.client().post("/hotspot/mlima/connect", data=ROUTER | {"site": uid}).text
+    assert "Connecting…" in page and 'action="http://10.5.50.1' not in page
+    with product.inside():
+        (asked,) = db.session.query(OutboxItem).filter_by(kind="sign_in")
+        grant = db.session.query(AccessGrant).one()
+        assert payload_of(asked) == {"grant": grant.id, "site": site_id, "mac": MAC}
+        assert db.session.query(DeviceSignIn).count() == 0
+
+
 def test_a_pass_adds_up_over_its_grants_and_stays(product: Product) -> None:
     give(product, data_cap_bytes=1_000, kind="mixed")
     browser = product.client()

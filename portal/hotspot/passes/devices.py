@@ -15,7 +15,7 @@ from portal.hotspot.passes import standing
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.purchases import normalise_mac
 from portal.hotspot.routers import adapter_of, circuit
-from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN, Adapter, Outcome
+from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN, TOLD, Adapter, Outcome
 from portal.hotspot.routers.models import GatewayClient
 from portal.hotspot.routers.passes import read as read_passes
 from portal.kernel import clock
@@ -119,6 +119,21 @@ def add(grant: AccessGrant, mac: str, *, name: str, site: Site | None = None) ->
             grant.tenant_id, "sign_in", f"sign_in/{new_uid()}", {"grant": grant.id, "site": site.id, "mac": mac},
             expires_at=clock.now() + KICK_WITHIN,
         )  # fmt: skip
+
+
+def let_in(grant: AccessGrant, mac: str, *, site: Site | None) -> bool:
+    """Have the router sign this device in, where it is told who may pass and asks nobody; False elsewhere.
+
+    Once a minute for a device. The caller commits, then enqueues OUTBOX.
+    """
+    if site is None or TOLD not in adapter_of(site).capabilities or not _is_told(site):
+        return False
+    now = clock.now()
+    write.put(
+        grant.tenant_id, "sign_in", f"sign_in/{grant.id}/{mac}/{now:%Y%m%d%H%M}",
+        {"grant": grant.id, "site": site.id, "mac": mac}, expires_at=now + access.SIGN_IN_FOR,
+    )  # fmt: skip
+    return True
 
 
 def remove(grant: AccessGrant, mac: str) -> None:

@@ -21,7 +21,7 @@ from portal.kernel.errors import CoolDown, NotFound, Refused
 from portal.payer import view
 from portal.payer.forms import CodeForm
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_of, is_test, router_error
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, router_error, site_of
 from portal.payer.hotspot.front import doors
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -121,8 +121,14 @@ def connect_device(slug: str) -> ResponseReturnValue:
         refuse_guessers("device", tenant.id)
         wrong_guess("device", tenant.id)
         return redirect(url_for("hotspot.portal", slug=slug, **told), 303)
+    site = site_of(tenant, told)
     with transaction():
-        username, password = access.sign_in_once(db.session.get_one(AccessGrant, begun_ids[0]), mac=device.mac)
+        grant = db.session.get_one(AccessGrant, begun_ids[0])
+        is_asked = devices.let_in(grant, device.mac, site=site)
+        username, password = ("", "") if is_asked else access.sign_in_once(grant, mac=device.mac)
+    if is_asked:
+        queue.enqueue(queue.OUTBOX)
+        return coded(find.by_slug(slug), CodeForm(formdata=None), login={"is_asked": True})
     g.posts_to_router = True
     fields = view.login_fields(username, password, device, tenant_id=tenant.id)
     login = {"url": device.login_url, "method": view.login_method(device), "fields": fields}
