@@ -12,7 +12,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PRODUCT := .venv/installed
 TOOLS := .venv/installed-for-tests
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 
 # any Python from 3.11 on, the ordinary one first
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \

@@ -179,9 +179,26 @@ class Serving:
         self.server.server_close()
 
 
+def _whole(app: Any) -> Any:
+    """The application, its answers read and closed before they are sent.
+
+    A browser that has gone makes werkzeug's server forget to close what it was sending.
+    """
+
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        body = app(environ, start_response)
+        try:
+            return list(body)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+
+    return answer
+
+
 def serve(app: Any) -> Serving:
     """Serve an application with threads, until `stop()`."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, _whole(app), threaded=True)
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
