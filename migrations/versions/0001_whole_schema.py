@@ -14,6 +14,13 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "incoming_sms",
+    "message_templates",
+    "meeting_settings",
+    "price_items",
+    "branches",
+    "closed_days",
+    "branch_hours",
     "quiet_phones",
     "services",
     "phone_codes",
@@ -23,6 +30,7 @@ TABLES = (  # in the order in which they point at each other
     "gateway_clients",
     "router_states",
     "users",
+    "shifts",
     "drawers",
     "drawer_reports",
     "api_keys",
@@ -46,12 +54,15 @@ TABLES = (  # in the order in which they point at each other
     "voucher_batches",
     "package_sites",
     "patients",
+    "appointment_series",
     "ledger_lines",
     "payments",
     "vouchers",
     "voucher_openings",
     "reconciliations",
     "invoices",
+    "credit_notes",
+    "invoice_discounts",
     "purchases",
     "stk_pushes",
     "access_grants",
@@ -64,6 +75,9 @@ TABLES = (  # in the order in which they point at each other
     "access_sessions",
     "device_sign_ins",
     "appointments",
+    "meetings",
+    "queue_tickets",
+    "waiting_wishes",
     "bookings",
     "occupied_times",
     "inbox",
@@ -76,6 +90,7 @@ TABLES = (  # in the order in which they point at each other
     "mpesa_requests",
     "statement_rows",
     "transaction_sources",
+    "sms_reports",
 )
 APPEND_ONLY = ("ledger_journals", "ledger_lines", "drawer_reports")
 PG_REFUSE = """
@@ -290,6 +305,9 @@ def upgrade() -> None:
         sa.Column("locale", sa.String(length=5), nullable=False),
         sa.Column("push_limit_cents", sa.Integer(), nullable=False),
         sa.Column("refuses_unknown_accounts", sa.Boolean(), nullable=False),
+        sa.Column("tax_pin", sa.String(length=20), nullable=False),
+        sa.Column("consent_text", sa.String(length=1000), nullable=False),
+        sa.Column("checkin_package_uid", sa.String(length=24), nullable=False),
         sa.Column("meeting_base_url", sa.String(length=200), nullable=False),
         sa.Column("refund_approval_above_cents", sa.Integer(), nullable=False),
         sa.Column("sms_policy", sa.String(length=10), nullable=False),
@@ -303,6 +321,121 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "incoming_sms",
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("provider_id", sa.String(length=100), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_incoming_sms_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incoming_sms")),
+        sa.UniqueConstraint("provider_id", name=op.f("uq_incoming_sms_provider_id")),
+    )
+
+    op.create_table(
+        "message_templates",
+        sa.Column("event", sa.String(length=30), nullable=False),
+        sa.Column("channel", sa.String(length=10), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("text", sa.String(length=1000), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_message_templates_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_message_templates")),
+        sa.UniqueConstraint(
+            "tenant_id", "event", "channel", "locale", name=op.f("uq_message_templates_tenant_id_event_channel_locale")
+        ),
+    )
+
+    op.create_table(
+        "meeting_settings",
+        sa.Column("provider", sa.String(length=10), nullable=False),
+        sa.Column("fallback", sa.String(length=10), nullable=False),
+        sa.Column("config_sealed", sa.Text(), nullable=True),
+        sa.Column("opens_minutes", sa.Integer(), nullable=False),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("check_error", sa.String(length=300), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_meeting_settings_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_meeting_settings")),
+        sa.UniqueConstraint("tenant_id", name=op.f("uq_meeting_settings_tenant_id")),
+    )
+
+    op.create_table(
+        "price_items",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("price_cents > 0", name=op.f("ck_price_items_price_positive")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_price_items_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_price_items")),
+        sa.UniqueConstraint("uid", name=op.f("uq_price_items_uid")),
+    )
+    op.create_index("ix_price_items_tenant_id", "price_items", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "branches",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("address", sa.String(length=200), nullable=False),
+        sa.Column("phone", sa.String(length=20), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_branches_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_branches")),
+        sa.UniqueConstraint("uid", name=op.f("uq_branches_uid")),
+    )
+    op.create_index("ix_branches_tenant_id", "branches", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "closed_days",
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("first_day", sa.Date(), nullable=False),
+        sa.Column("last_day", sa.Date(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("first_day <= last_day", name=op.f("ck_closed_days_not_empty")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_closed_days_branch_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_closed_days_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_closed_days")),
+    )
+    op.create_index("ix_closed_days_tenant", "closed_days", ["tenant_id", "last_day"], unique=False)
+
+    op.create_table(
+        "branch_hours",
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("weekday", sa.Integer(), nullable=False),
+        sa.Column("starts_minute", sa.Integer(), nullable=False),
+        sa.Column("ends_minute", sa.Integer(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "starts_minute >= 0 AND starts_minute < ends_minute AND ends_minute <= 1440",
+            name=op.f("ck_branch_hours_minutes"),
+        ),
+        sa.CheckConstraint("weekday BETWEEN 0 AND 6", name=op.f("ck_branch_hours_weekday")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_branch_hours_branch_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_branch_hours_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_branch_hours")),
+    )
+    op.create_index("ix_branch_hours_branch", "branch_hours", ["branch_id", "weekday"], unique=False)
+
     op.create_table(
         "quiet_phones",
         sa.Column("phone_hash", sa.String(length=64), nullable=False),
@@ -327,13 +460,19 @@ def upgrade() -> None:
         sa.Column("horizon_days", sa.Integer(), nullable=False),
         sa.Column("hold_minutes", sa.Integer(), nullable=False),
         sa.Column("cancel_hours", sa.Integer(), nullable=False),
+        sa.Column("late_keeps_percent", sa.Integer(), nullable=False),
+        sa.Column("money_back", sa.String(length=10), nullable=False),
+        sa.Column("deposit_cents", sa.BigInteger(), nullable=True),
         sa.Column("needs_approval", sa.Boolean(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("money_back IN ('refund', 'credit')", name=op.f("ck_services_money_back")),
+        sa.CheckConstraint("deposit_cents > 0 AND deposit_cents < price_cents", name=op.f("ck_services_deposit")),
         sa.CheckConstraint("duration_minutes > 0", name=op.f("ck_services_duration_positive")),
+        sa.CheckConstraint("late_keeps_percent BETWEEN 0 AND 100", name=op.f("ck_services_late_keeps")),
         sa.CheckConstraint("price_cents > 0", name=op.f("ck_services_price_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_services_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
@@ -522,6 +661,39 @@ def upgrade() -> None:
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
     op.create_table(
+        "shifts",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("number", sa.Integer(), nullable=True),
+        sa.Column("float_cents", sa.BigInteger(), nullable=False),
+        sa.Column("counted_cents", sa.BigInteger(), nullable=True),
+        sa.Column("expected_cents", sa.BigInteger(), nullable=True),
+        sa.Column("variance_why", sa.String(length=200), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("counted_cents >= 0", name=op.f("ck_shifts_counted")),
+        sa.CheckConstraint("float_cents >= 0", name=op.f("ck_shifts_float")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_shifts_branch_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_shifts_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_shifts_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shifts")),
+        sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_shifts_tenant_id_number")),
+        sa.UniqueConstraint("uid", name=op.f("uq_shifts_uid")),
+    )
+    op.create_index(
+        "ix_shifts_open",
+        "shifts",
+        ["tenant_id", "user_id"],
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_index("ix_shifts_tenant_id", "shifts", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
         "drawers",
         sa.Column("uid", sa.String(length=24), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -663,6 +835,7 @@ def upgrade() -> None:
     op.create_table(
         "working_hours",
         sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("weekday", sa.Integer(), nullable=False),
         sa.Column("starts_minute", sa.Integer(), nullable=False),
         sa.Column("ends_minute", sa.Integer(), nullable=False),
@@ -674,6 +847,7 @@ def upgrade() -> None:
             name=op.f("ck_working_hours_minutes"),
         ),
         sa.CheckConstraint("weekday BETWEEN 0 AND 6", name=op.f("ck_working_hours_weekday")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_working_hours_branch_id")),
         sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_working_hours_clinician_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_working_hours_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_working_hours")),
@@ -684,6 +858,7 @@ def upgrade() -> None:
         "clinician_services",
         sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -905,6 +1080,8 @@ def upgrade() -> None:
         sa.Column("about", sa.String(length=20), nullable=False),
         sa.Column("cost_cents", sa.Integer(), nullable=True),
         sa.Column("provider_id", sa.String(length=100), nullable=False),
+        sa.Column("delivery", sa.String(length=10), nullable=False),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1016,18 +1193,38 @@ def upgrade() -> None:
         sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("phone_hash", sa.String(length=64), nullable=True),
         sa.Column("email_sealed", sa.Text(), nullable=True),
+        sa.Column("email_hash", sa.String(length=64), nullable=True),
+        sa.Column("guardian_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("consented_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("consent_by", sa.String(length=20), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["guardian_id"], ["patients.id"], name=op.f("fk_patients_guardian_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_patients_tenant_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_patients_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
         sa.UniqueConstraint("uid", name=op.f("uq_patients_uid")),
     )
-    with op.batch_alter_table("patients", schema=None) as batch_op:
-        batch_op.create_index("ix_patients_phone", ["tenant_id", "phone_hash"], unique=False)
-        batch_op.create_index(batch_op.f("ix_patients_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index("ix_patients_email", "patients", ["tenant_id", "email_hash"], unique=False)
+    op.create_index(op.f("ix_patients_guardian_id"), "patients", ["guardian_id"], unique=False)
+    op.create_index("ix_patients_phone", "patients", ["tenant_id", "phone_hash"], unique=False)
+    op.create_index("ix_patients_tenant_id", "patients", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "appointment_series",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("every_days", sa.Integer(), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_appointment_series_patient_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_appointment_series_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_appointment_series")),
+        sa.UniqueConstraint("uid", name=op.f("uq_appointment_series_uid")),
+    )
 
     op.create_table(
         "ledger_lines",
@@ -1230,9 +1427,14 @@ def upgrade() -> None:
         sa.Column("payer_phone_sealed", sa.Text(), nullable=True),
         sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("verify_token", sa.String(length=40), nullable=False),
+        sa.Column("prints", sa.Integer(), nullable=False),
+        sa.Column("notes_sealed", sa.Text(), nullable=True),
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_invoices_branch_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_invoices_patient_id")),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_invoices_payment_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoices_tenant_id")),
@@ -1240,10 +1442,57 @@ def upgrade() -> None:
         sa.UniqueConstraint("payment_id", name=op.f("uq_invoices_payment_id")),
         sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_invoices_tenant_id_number")),
         sa.UniqueConstraint("uid", name=op.f("uq_invoices_uid")),
+        sa.UniqueConstraint("verify_token", name=op.f("uq_invoices_verify_token")),
     )
-    with op.batch_alter_table("invoices", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_invoices_patient_id"), ["patient_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_invoices_tenant_id"), ["tenant_id", "id"], unique=False)
+    op.create_index(op.f("ix_invoices_patient_id"), "invoices", ["patient_id"], unique=False)
+    op.create_index("ix_invoices_tenant_id", "invoices", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "credit_notes",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("number", sa.String(length=20), nullable=False),
+        sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("why", sa.String(length=200), nullable=False),
+        sa.Column("made_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("key", sa.String(length=80), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_credit_notes_amount_positive")),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_credit_notes_invoice_id")),
+        sa.ForeignKeyConstraint(["made_by"], ["users.id"], name=op.f("fk_credit_notes_made_by")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_credit_notes_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_credit_notes")),
+        sa.UniqueConstraint("key", name=op.f("uq_credit_notes_key")),
+        sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_credit_notes_tenant_id_number")),
+        sa.UniqueConstraint("uid", name=op.f("uq_credit_notes_uid")),
+    )
+    op.create_index(op.f("ix_credit_notes_invoice_id"), "credit_notes", ["invoice_id"], unique=False)
+    op.create_index("ix_credit_notes_tenant_id", "credit_notes", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "invoice_discounts",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("why", sa.String(length=200), nullable=False),
+        sa.Column("status", sa.String(length=10), nullable=False),
+        sa.Column("requested_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("decided_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_invoice_discounts_amount_positive")),
+        sa.ForeignKeyConstraint(["decided_by"], ["users.id"], name=op.f("fk_invoice_discounts_decided_by")),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_invoice_discounts_invoice_id")),
+        sa.ForeignKeyConstraint(["requested_by"], ["users.id"], name=op.f("fk_invoice_discounts_requested_by")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoice_discounts_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice_discounts")),
+        sa.UniqueConstraint("uid", name=op.f("uq_invoice_discounts_uid")),
+    )
+    op.create_index(op.f("ix_invoice_discounts_invoice_id"), "invoice_discounts", ["invoice_id"], unique=False)
+    op.create_index("ix_invoice_discounts_tenant_id", "invoice_discounts", ["tenant_id", "id"], unique=False)
 
     op.create_table(
         "purchases",
@@ -1715,13 +1964,27 @@ def upgrade() -> None:
         sa.Column("pay_by", sa.DateTime(timezone=True), nullable=True),
         sa.Column("buffer_minutes", sa.Integer(), nullable=False),
         sa.Column("overlap_why", sa.String(length=200), nullable=False),
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("series_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("cancel_hours", sa.Integer(), nullable=False),
+        sa.Column("late_keeps_percent", sa.Integer(), nullable=False),
+        sa.Column("money_back", sa.String(length=10), nullable=False),
+        sa.Column("deposit_cents", sa.BigInteger(), nullable=True),
+        sa.Column("remind_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attending_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("calendar_sequence", sa.Integer(), nullable=False),
+        sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("kind IN ('virtual', 'onsite')", name=op.f("ck_appointments_kind")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_appointments_branch_id")),
         sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_appointments_clinician_id")),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_appointments_invoice_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_appointments_patient_id")),
+        sa.ForeignKeyConstraint(["series_id"], ["appointment_series.id"], name=op.f("fk_appointments_series_id")),
         sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_appointments_service_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_appointments_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_appointments")),
@@ -1739,7 +2002,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'cancelled'"),
         postgresql_where=sa.text("status = 'cancelled'"),
     )
-    op.create_index(op.f("ix_appointments_clinician_id"), "appointments", ["clinician_id"], unique=False)
+    op.create_index("ix_appointments_clinician_day", "appointments", ["clinician_id", "starts_at"], unique=False)
     op.create_index("ix_appointments_day", "appointments", ["tenant_id", "starts_at"], unique=False)
     op.create_index(op.f("ix_appointments_patient_id"), "appointments", ["patient_id"], unique=False)
     op.create_index(
@@ -1750,7 +2013,118 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'approved' AND pay_by IS NOT NULL"),
         postgresql_where=sa.text("status = 'approved' AND pay_by IS NOT NULL"),
     )
+    op.create_index(
+        "ix_appointments_remind",
+        "appointments",
+        ["remind_at"],
+        unique=False,
+        sqlite_where=sa.text("status = 'confirmed' AND remind_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'confirmed' AND remind_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_appointments_series_id"), "appointments", ["series_id"], unique=False)
     op.create_index("ix_appointments_tenant_id", "appointments", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "meetings",
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("provider", sa.String(length=10), nullable=False),
+        sa.Column("wanted", sa.String(length=10), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("told_version", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.String(length=40), nullable=False),
+        sa.Column("external_id", sa.String(length=120), nullable=False),
+        sa.Column("join_url_sealed", sa.Text(), nullable=True),
+        sa.Column("fell_back", sa.Boolean(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_meetings_appointment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_meetings_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_meetings")),
+        sa.UniqueConstraint("appointment_id", name=op.f("uq_meetings_appointment_id")),
+    )
+    op.create_index(
+        "ix_meetings_due",
+        "meetings",
+        ["next_at"],
+        unique=False,
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
+    op.create_index("ix_meetings_external", "meetings", ["tenant_id", "provider", "external_id"], unique=False)
+
+    op.create_table(
+        "queue_tickets",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("desk", sa.String(length=30), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("room", sa.String(length=40), nullable=False),
+        sa.Column("called_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_queue_tickets_appointment_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_queue_tickets_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queue_tickets")),
+        sa.UniqueConstraint("appointment_id", name=op.f("uq_queue_tickets_appointment_id")),
+        sa.UniqueConstraint(
+            "tenant_id", "desk", "day", "number", name=op.f("uq_queue_tickets_tenant_id_desk_day_number")
+        ),
+        sa.UniqueConstraint("token", name=op.f("uq_queue_tickets_token")),
+        sa.UniqueConstraint("uid", name=op.f("uq_queue_tickets_uid")),
+    )
+    op.create_index("ix_queue_tickets_day", "queue_tickets", ["tenant_id", "day", "state"], unique=False)
+
+    op.create_table(
+        "waiting_wishes",
+        sa.Column("uid", sa.String(length=24), nullable=False),
+        sa.Column("token", sa.String(length=40), nullable=False),
+        sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("first_day", sa.Date(), nullable=False),
+        sa.Column("last_day", sa.Date(), nullable=False),
+        sa.Column("name_sealed", sa.Text(), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=False),
+        sa.Column("phone_hash", sa.String(length=64), nullable=False),
+        sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("first_day <= last_day", name=op.f("ck_waiting_wishes_not_empty")),
+        sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_waiting_wishes_appointment_id")),
+        sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_waiting_wishes_clinician_id")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_waiting_wishes_patient_id")),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_waiting_wishes_service_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_waiting_wishes_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_waiting_wishes")),
+        sa.UniqueConstraint("appointment_id", name=op.f("uq_waiting_wishes_appointment_id")),
+        sa.UniqueConstraint("token", name=op.f("uq_waiting_wishes_token")),
+        sa.UniqueConstraint("uid", name=op.f("uq_waiting_wishes_uid")),
+    )
+    op.create_index(
+        "ix_waiting_wishes_offer",
+        "waiting_wishes",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting' AND look_at IS NOT NULL"),
+        postgresql_where=sa.text("state = 'waiting' AND look_at IS NOT NULL"),
+    )
+    op.create_index("ix_waiting_wishes_phone", "waiting_wishes", ["tenant_id", "phone_hash"], unique=False)
+    op.create_index("ix_waiting_wishes_service", "waiting_wishes", ["service_id", "state", "id"], unique=False)
+
     op.create_table(
         "bookings",
         sa.Column("uid", sa.String(length=24), nullable=False),
@@ -1762,6 +2136,8 @@ def upgrade() -> None:
         sa.Column("phone_sealed", sa.Text(), nullable=False),
         sa.Column("phone_hash", sa.String(length=64), nullable=False),
         sa.Column("locale", sa.String(length=5), nullable=False),
+        sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
         sa.Column("code_hash", sa.String(length=64), nullable=False),
         sa.Column("wrong_codes", sa.Integer(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
@@ -1770,6 +2146,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["appointment_id"], ["appointments.id"], name=op.f("fk_bookings_appointment_id")),
+        sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_bookings_branch_id")),
         sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_bookings_clinician_id")),
         sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_bookings_service_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_bookings_tenant_id")),
@@ -1899,17 +2276,20 @@ def upgrade() -> None:
         sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("description", sa.String(length=200), nullable=False),
+        sa.Column("quantity", sa.Integer(), nullable=False),
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("price_item_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("amount_cents > 0", name=op.f("ck_invoice_lines_amount_positive")),
+        sa.CheckConstraint("quantity > 0", name=op.f("ck_invoice_lines_quantity_positive")),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_invoice_lines_invoice_id")),
+        sa.ForeignKeyConstraint(["price_item_id"], ["price_items.id"], name=op.f("fk_invoice_lines_price_item_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoice_lines_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice_lines")),
     )
-    with op.batch_alter_table("invoice_lines", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_invoice_lines_invoice_id"), ["invoice_id"], unique=False)
+    op.create_index(op.f("ix_invoice_lines_invoice_id"), "invoice_lines", ["invoice_id"], unique=False)
 
     op.create_table(
         "transactions",
@@ -2345,6 +2725,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transaction_sources")),
         sa.UniqueConstraint("transaction_id", "channel", name=op.f("uq_transaction_sources_transaction_id_channel")),
     )
+    op.create_table(
+        "sms_reports",
+        sa.Column("provider_id", sa.String(length=100), nullable=False),
+        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("why", sa.String(length=100), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sms_reports")),
+        sa.UniqueConstraint("provider_id", name=op.f("uq_sms_reports_provider_id")),
+    )
+
     protect()
     make_views()
     open_vouchers_at_routers()

@@ -77,6 +77,7 @@ def book(
         service_id=service.id if service else None,
         buffer_minutes=service.buffer_minutes if service else 0,
         overlap_why=overlap_why[:200],
+        **_terms(service),
     )
     db.session.add(appointment)
     db.session.flush()
@@ -85,6 +86,12 @@ def book(
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
     notifications.transaction(appointment)
     return appointment
+
+
+def _terms(service: Service | None) -> dict[str, Any]:
+    """The service's terms as they are now: they hold for this visit, whatever becomes of the service."""
+    names = ("cancel_hours", "late_keeps_percent", "money_back", "deposit_cents")
+    return {name: getattr(service, name) for name in names} if service is not None else {}
 
 
 def read_kind(value: object) -> str:
@@ -212,8 +219,7 @@ def by_token(token: str) -> Appointment | None:
 
 def change_until(appointment: Appointment) -> datetime:
     """Until when the patient may cancel or move it without calling."""
-    hours = appointment.service.cancel_hours if appointment.service is not None else 24
-    return appointment.starts_at - timedelta(hours=hours)
+    return appointment.starts_at - timedelta(hours=appointment.cancel_hours)
 
 
 def patient_may_change(appointment: Appointment) -> bool:

@@ -66,6 +66,7 @@ def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
         phone_sealed=personal.seal_phone(wish.msisdn, tenant.id),
         phone_hash=phone_hash,
         locale=locale,
+        price_cents=wish.service.price_cents,
         code_hash="",
         expires_at=clock.now() + CODE_FOR,
     )

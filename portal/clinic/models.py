@@ -1,6 +1,6 @@
 """Patients, clinicians, appointments and what they owe."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -12,11 +12,66 @@ from portal.payments.models import Payment
 from portal.tenants.models import Tenant
 
 
+class Branch(TenantOwned, Model):
+    """One of a clinic's places, with hours and closed days of its own. One without any uses the tenant's address."""
+
+    __tablename__ = "branches"
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    name: Mapped[str] = mapped_column(String(80))
+    address: Mapped[str] = mapped_column(String(200), default="")
+    phone: Mapped[str] = mapped_column(String(20), default="")
+    position: Mapped[int] = mapped_column(default=0)
+    closed_at: Mapped[datetime | None]
+
+
+class BranchHours(TenantOwned, Model, is_paged=False):
+    """When a branch is open, week by week, on the clinic's clock. One without rows is open whenever somebody works."""
+
+    __tablename__ = "branch_hours"
+    __table_args__ = (
+        Index("ix_branch_hours_branch", "branch_id", "weekday"),
+        CheckConstraint("weekday BETWEEN 0 AND 6", name="weekday"),
+        CheckConstraint("starts_minute >= 0 AND starts_minute < ends_minute AND ends_minute <= 1440", name="minutes"),
+    )
+
+    branch_id: Mapped[int] = mapped_column(ForeignKey("branches.id"))
+    weekday: Mapped[int]
+    starts_minute: Mapped[int]
+    ends_minute: Mapped[int]
+
+
+class ClosedDay(TenantOwned, Model, is_paged=False):
+    """Days that a clinic, or one branch, is closed beside the public holidays; first and last day included.
+
+    branch_id: None for all of them.
+    """
+
+    __tablename__ = "closed_days"
+    __table_args__ = (
+        Index("ix_closed_days_tenant", "tenant_id", "last_day"),
+        CheckConstraint("first_day <= last_day", name="not_empty"),
+    )
+
+    branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
+    name: Mapped[str] = mapped_column(String(80), default="")
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+
+
 class Patient(TenantOwned, Model):
-    """A person who is treated. Every personal value is sealed."""
+    """A person who is treated. Every personal value is sealed.
+
+    guardian_id: who books and pays for this one, as for a child. consented_at: when they, or their guardian, agreed to
+    the clinic keeping these data, and consent_by says how: page, desk or import. locale: the language they are told in;
+    "": the clinic's.
+    """
 
     __tablename__ = "patients"
-    __table_args__ = (Index("ix_patients_phone", "tenant_id", "phone_hash"),)
+    __table_args__ = (
+        Index("ix_patients_phone", "tenant_id", "phone_hash"),
+        Index("ix_patients_email", "tenant_id", "email_hash"),
+    )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
@@ -24,6 +79,11 @@ class Patient(TenantOwned, Model):
     phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     phone_hash: Mapped[str | None] = mapped_column(String(64))
     email_sealed: Mapped[str | None] = sealed(vault.TEXT)
+    email_hash: Mapped[str | None] = mapped_column(String(64))
+    guardian_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"), index=True)
+    consented_at: Mapped[datetime | None]
+    consent_by: Mapped[str] = mapped_column(String(20), default="")
+    locale: Mapped[str] = mapped_column(String(5), default="")
     erased_at: Mapped[datetime | None]
 
 
@@ -47,13 +107,19 @@ class Service(TenantOwned, Model):
     step_minutes: how far apart its slots begin; buffer_minutes: kept free behind each visit; notice_minutes: how long
     before its beginning it can be booked at the latest; horizon_days: how far ahead. hold_minutes: how long an approved
     visit waits for its money before its time is given to others. needs_approval: a clinician decides on each booking.
-    cancel_hours: until when before it a patient may cancel or move it.
+    cancel_hours: until when before it a patient may cancel or move it freely. late_keeps_percent: of what was paid, the
+    part that the clinic keeps of a later cancellation or a no-show. money_back: whether what it does not keep goes back
+    by M-Pesa (refund) or into the patient's wallet (credit). deposit_cents: paying this much confirms the visit, the
+    rest is due there; None: the whole price does.
     """
 
     __tablename__ = "services"
     __table_args__ = (
         CheckConstraint("price_cents > 0", name="price_positive"),
         CheckConstraint("duration_minutes > 0", name="duration_positive"),
+        CheckConstraint("late_keeps_percent BETWEEN 0 AND 100", name="late_keeps"),
+        CheckConstraint("money_back IN ('refund', 'credit')", name="money_back"),
+        CheckConstraint("deposit_cents > 0 AND deposit_cents < price_cents", name="deposit"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
@@ -67,23 +133,30 @@ class Service(TenantOwned, Model):
     horizon_days: Mapped[int] = mapped_column(default=60)
     hold_minutes: Mapped[int] = mapped_column(default=24 * 60)
     cancel_hours: Mapped[int] = mapped_column(default=24)
+    late_keeps_percent: Mapped[int] = mapped_column(default=0)
+    money_back: Mapped[str] = mapped_column(String(10), default="refund")
+    deposit_cents: Mapped[int | None] = mapped_column(BigInteger)
     needs_approval: Mapped[bool] = mapped_column(default=True)
     position: Mapped[int] = mapped_column(default=0)
     withdrawn_at: Mapped[datetime | None]
 
 
 class ClinicianService(TenantOwned, Model, is_paged=False):
-    """Who offers what."""
+    """Who offers what. price_cents: this clinician's own price; None: the service's."""
 
     __tablename__ = "clinician_services"
     __table_args__ = (UniqueConstraint("clinician_id", "service_id"),)
 
     clinician_id: Mapped[int] = mapped_column(ForeignKey("clinicians.id"))
     service_id: Mapped[int] = mapped_column(ForeignKey("services.id"), index=True)
+    price_cents: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class WorkingHours(TenantOwned, Model, is_paged=False):
-    """When a clinician works, week by week, on the clinic's clock. weekday: 0 is Monday; minutes are from midnight."""
+    """When a clinician works, week by week, on the clinic's clock. weekday: 0 is Monday; minutes are from midnight.
+
+    branch_id: where; None: wherever the clinic is.
+    """
 
     __tablename__ = "working_hours"
     __table_args__ = (
@@ -93,6 +166,7 @@ class WorkingHours(TenantOwned, Model, is_paged=False):
     )
 
     clinician_id: Mapped[int] = mapped_column(ForeignKey("clinicians.id"))
+    branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
     weekday: Mapped[int]
     starts_minute: Mapped[int]
     ends_minute: Mapped[int]
@@ -113,7 +187,11 @@ class Leave(TenantOwned, Model, is_paged=False):
 
 
 class Invoice(TenantOwned, Model):
-    """What somebody owes, with lines. Paid or not is its payment's to say."""
+    """What somebody owes, with lines. Paid or not is its payment's to say.
+
+    verify_token: of the page that says whether a printed receipt is genuine. prints: how often a receipt was printed;
+    the second one says COPY. notes_sealed: what staff, and each payment's details, add to it.
+    """
 
     __tablename__ = "invoices"
     __table_args__ = (UniqueConstraint("tenant_id", "number"),)
@@ -125,25 +203,89 @@ class Invoice(TenantOwned, Model):
     payer_phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), unique=True)
     voided_at: Mapped[datetime | None]
+    verify_token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    prints: Mapped[int] = mapped_column(default=0)
+    notes_sealed: Mapped[str | None] = sealed(vault.TEXT)
+    branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
     payment: Mapped[Payment] = relationship()
     patient: Mapped[Patient | None] = relationship()
     lines: Mapped[list["InvoiceLine"]] = relationship(order_by="InvoiceLine.id")
 
 
 class InvoiceLine(TenantOwned, Model, is_paged=False):
-    """One line: consultation, lab, medication or other."""
+    """One line: consultation, lab, medication or other. amount_cents: of all its pieces together."""
 
     __tablename__ = "invoice_lines"
-    __table_args__ = (CheckConstraint("amount_cents > 0", name="amount_positive"),)
+    __table_args__ = (
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint("quantity > 0", name="quantity_positive"),
+    )
 
     invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), index=True)
     kind: Mapped[str] = mapped_column(String(20))
     description: Mapped[str] = mapped_column(String(200))
+    quantity: Mapped[int] = mapped_column(default=1)
     amount_cents: Mapped[int] = mapped_column(BigInteger)
+    price_item_id: Mapped[int | None] = mapped_column(ForeignKey("price_items.id"))
+
+
+class PriceItem(TenantOwned, Model):
+    """A line of the price list. One whose price changes is withdrawn, and a new one takes its place."""
+
+    __tablename__ = "price_items"
+    __table_args__ = (CheckConstraint("price_cents > 0", name="price_positive"),)
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200))
+    price_cents: Mapped[int] = mapped_column(BigInteger)
+    position: Mapped[int] = mapped_column(default=0)
+    withdrawn_at: Mapped[datetime | None]
+
+
+class Discount(TenantOwned, Model):
+    """Less to pay on an invoice, or nothing at all (a waiver): asked for with a reason, approved by somebody else.
+
+    status: requested, approved or refused. One that waits changes nothing.
+    """
+
+    __tablename__ = "invoice_discounts"
+    __table_args__ = (CheckConstraint("amount_cents > 0", name="amount_positive"),)
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), index=True)
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    why: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(10), default="requested")
+    requested_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    decided_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    invoice: Mapped[Invoice] = relationship()
+
+
+class CreditNote(TenantOwned, Model):
+    """What an issued invoice asks too much: it is not changed, this stands against it. number: a series of its own."""
+
+    __tablename__ = "credit_notes"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "number"),
+        CheckConstraint("amount_cents > 0", name="amount_positive"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    number: Mapped[str] = mapped_column(String(20))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), index=True)
+    amount_cents: Mapped[int] = mapped_column(BigInteger)
+    why: Mapped[str] = mapped_column(String(200))
+    made_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    key: Mapped[str | None] = mapped_column(String(80), unique=True)
+    invoice: Mapped[Invoice] = relationship()
 
 
 _CANCELLED = text("status = 'cancelled'")
 TO_RELEASE = Due("appointments", "pay_by", ("status = 'approved'", "pay_by IS NOT NULL"))
+TO_REMIND = Due("appointments", "remind_at", ("status = 'confirmed'", "remind_at IS NOT NULL"))
+TO_OFFER = Due("waiting_wishes", "look_at", ("state = 'waiting'", "look_at IS NOT NULL"))
 
 
 class Appointment(TenantOwned, Model):
@@ -151,6 +293,10 @@ class Appointment(TenantOwned, Model):
 
     token: opens the visit's own page to who booked it. pay_by: an approved one that is not paid by then gives its time
     to others; None: it waits. overlap_why: staff booked it beside another one, and said why.
+
+    cancel_hours, late_keeps_percent, money_back, deposit_cents: the service's terms when it was booked, which hold.
+    remind_at: when the next reminder is due. attending_at: the patient answered that they come. calendar_sequence: of
+    the calendar file, one more at each change. arrived_at, started_at, ended_at: what the desk and the clinician saw.
     """
 
     __tablename__ = "appointments"
@@ -158,13 +304,15 @@ class Appointment(TenantOwned, Model):
         Index("ix_appointments_day", "tenant_id", "starts_at"),
         Index("ix_appointments_cancelled", "tenant_id", "id", sqlite_where=_CANCELLED, postgresql_where=_CANCELLED),
         TO_RELEASE.index("ix_appointments_release"),
+        TO_REMIND.index("ix_appointments_remind"),
+        Index("ix_appointments_clinician_day", "clinician_id", "starts_at"),
         UniqueConstraint("tenant_id", "invoice_number"),
         CheckConstraint("kind IN ('virtual', 'onsite')", name="kind"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"), index=True)
-    clinician_id: Mapped[int] = mapped_column(ForeignKey("clinicians.id"), index=True)
+    clinician_id: Mapped[int] = mapped_column(ForeignKey("clinicians.id"))
     kind: Mapped[str] = mapped_column(String(10))
     starts_at: Mapped[datetime]
     duration_minutes: Mapped[int]
@@ -181,15 +329,70 @@ class Appointment(TenantOwned, Model):
     pay_by: Mapped[datetime | None]
     buffer_minutes: Mapped[int] = mapped_column(default=0)
     overlap_why: Mapped[str] = mapped_column(String(200), default="")
+    branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
+    series_id: Mapped[int | None] = mapped_column(ForeignKey("appointment_series.id"), index=True)
+    cancel_hours: Mapped[int] = mapped_column(default=24)
+    late_keeps_percent: Mapped[int] = mapped_column(default=0)
+    money_back: Mapped[str] = mapped_column(String(10), default="refund")
+    deposit_cents: Mapped[int | None] = mapped_column(BigInteger)
+    remind_at: Mapped[datetime | None]
+    attending_at: Mapped[datetime | None]
+    calendar_sequence: Mapped[int] = mapped_column(default=0)
+    arrived_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
     service: Mapped[Service | None] = relationship()
     patient: Mapped[Patient] = relationship()
     clinician: Mapped[Clinician] = relationship()
     invoice: Mapped[Invoice | None] = relationship()
+    branch: Mapped[Branch | None] = relationship()
     tenant: Mapped[Tenant] = relationship()
 
     @property
     def ends_at(self) -> datetime:
         return self.starts_at + timedelta(minutes=self.duration_minutes)
+
+
+class AppointmentSeries(TenantOwned, Model, is_paged=False):
+    """Visits that were booked in one go, such as eight Tuesdays."""
+
+    __tablename__ = "appointment_series"
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"))
+    every_days: Mapped[int]
+
+
+class WaitingWish(TenantOwned, Model, is_paged=False):
+    """Somebody who would come earlier, or at all: offered what becomes free, one after the other, and paying claims it.
+
+    state: waiting, offered, taken, withdrawn or over. look_at: when a time that became free is to be looked for.
+    appointment_id: the visit that is held for them while offered, and theirs once taken. token: of their own page.
+    """
+
+    __tablename__ = "waiting_wishes"
+    __table_args__ = (
+        Index("ix_waiting_wishes_service", "service_id", "state", "id"),
+        Index("ix_waiting_wishes_phone", "tenant_id", "phone_hash"),
+        TO_OFFER.index("ix_waiting_wishes_offer"),
+        CheckConstraint("first_day <= last_day", name="not_empty"),
+    )
+
+    uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
+    token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
+    service_id: Mapped[int] = mapped_column(ForeignKey("services.id"))
+    clinician_id: Mapped[int | None] = mapped_column(ForeignKey("clinicians.id"))
+    patient_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+    name_sealed: Mapped[str] = sealed(vault.TEXT)
+    phone_sealed: Mapped[str] = sealed(vault.PHONE)
+    phone_hash: Mapped[str] = mapped_column(String(64))
+    locale: Mapped[str] = mapped_column(String(5), default="en")
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    look_at: Mapped[datetime | None]
+    appointment_id: Mapped[int | None] = mapped_column(ForeignKey("appointments.id"), unique=True)
 
 
 class OccupiedTime(TenantOwned, Model, is_paged=False):
@@ -225,6 +428,8 @@ class Booking(TenantOwned, Model, is_paged=False):
     phone_sealed: Mapped[str] = sealed(vault.PHONE)
     phone_hash: Mapped[str] = mapped_column(String(64))
     locale: Mapped[str] = mapped_column(String(5), default="en")
+    branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
+    price_cents: Mapped[int] = mapped_column(BigInteger)  # as it was shown: what changes meanwhile is shown again
     code_hash: Mapped[str] = mapped_column(String(64))
     wrong_codes: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[datetime]

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.kernel.db import Model, TenantOwned
+from portal.kernel.db import Model, Row, TenantOwned
 
 
 class Notice(TenantOwned, Model, is_paged=False):
@@ -50,3 +50,38 @@ class QuietPhone(TenantOwned, Model, is_paged=False):
     __table_args__ = (UniqueConstraint("tenant_id", "phone_hash"),)
 
     phone_hash: Mapped[str] = mapped_column(String(64))
+
+
+class MessageTemplate(TenantOwned, Model, is_paged=False):
+    """A tenant's own words for one event, channel and language; without it the product's own are sent."""
+
+    __tablename__ = "message_templates"
+    __table_args__ = (UniqueConstraint("tenant_id", "event", "channel", "locale"),)
+
+    event: Mapped[str] = mapped_column(String(30))
+    channel: Mapped[str] = mapped_column(String(10))  # sms, email
+    locale: Mapped[str] = mapped_column(String(5))
+    subject: Mapped[str] = mapped_column(String(200), default="")
+    text: Mapped[str] = mapped_column(String(1_000))
+
+
+class SmsReport(Row, Model):
+    """What the provider says became of a text message; it may come before the answer that names the message."""
+
+    __tablename__ = "sms_reports"
+    __table_args__ = (UniqueConstraint("provider_id"),)
+
+    provider_id: Mapped[str] = mapped_column(String(100))
+    status: Mapped[str] = mapped_column(String(20))
+    why: Mapped[str] = mapped_column(String(100), default="")
+
+
+class IncomingSms(Row, Model):
+    """A text message that somebody sent us, once; tenant_id: whose it is, where that is known."""
+
+    __tablename__ = "incoming_sms"
+    __table_args__ = (UniqueConstraint("provider_id"),)
+
+    tenant_id: Mapped[int | None] = mapped_column(ForeignKey("tenants.id"))
+    provider_id: Mapped[str] = mapped_column(String(100))
+    outcome: Mapped[str] = mapped_column(String(20), default="")

@@ -63,4 +63,6 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
     about: Mapped[str] = mapped_column(String(20), default="")
     cost_cents: Mapped[int | None]
     provider_id: Mapped[str] = mapped_column(String(100), default="")
+    delivery: Mapped[str] = mapped_column(String(10), default="")  # what the provider reported: delivered, failed
+    delivered_at: Mapped[datetime | None]
     done_at: Mapped[datetime | None]
