@@ -200,7 +200,8 @@ def verify_sms() -> ResponseReturnValue:
     msisdn = normalise_msisdn(phone) if phone else None
     mac = _mac(given)
     device = Device(mac=mac, browser_hash=browser.remembered(tenant), locale=str(get_locale() or "en"))
-    outcome = pasted_messages.buy(tenant, package_uid, text, device, msisdn)
+    site = purchases.site_told(tenant.id)
+    outcome = pasted_messages.buy(tenant, package_uid, text, device, msisdn, site_id=site.id if site else None)
     answer: dict[str, Any] = {"status": outcome.status, "reason": outcome.reason, "message": outcome.sentence}
     if outcome.token is None:
         return jsonify(answer)

@@ -1,4 +1,12 @@
-"""Rate limits of the doors, counted in Redis. Without it nothing is limited here: money has rules of its own."""
+"""Rate limits of the doors, counted in Redis. Without it nothing is limited here: money has rules of its own.
+
+Wrong guesses are counted for who cannot choose what they are counted by: the network. The site is told by whoever asks,
+and only adds a limit. Decided: nobody is refused because a site was guessed at too often, for that a stranger far away
+brings about by its name, and its customers would stand outside. While more is guessed at one site than a busy hotspot's
+own customers do behind their one address, each network has a third of its steps left at this door; who has not guessed
+comes in. Many machines with a few guesses each are slowed by that, and nobody makes another's network guess.
+Who names no site, or one that is not there, counts at one place with all who do: inventing names opens no fresh count.
+"""
 
 import ipaddress
 import time
@@ -7,7 +15,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
-from limits import parse
+from limits import RateLimitItem, parse
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
@@ -20,10 +28,10 @@ STANDARD, REFUNDS = "100 per 15 minutes", "10 per 15 minutes"  # a principal's, 
 SIGN_INS = "20 per 5 minutes"  # a network's; each account's own count stands beside it
 # Wrong guesses. The steps of a network: mistakes of a busy day behind one address pass, a machine's guesses do not.
 _OF_NETWORK = (parse("60 per 15 minutes"), parse("240 per 6 hours"), parse("480 per day"))
+_PART_LEFT = 3  # of a network's steps a third, while its site has been guessed at for a whole busy hotspot's
 _OF_DEVICE = parse("30 per 15 minutes")
 _NUMBERS = parse("5 per hour")  # at one payment's number, most of whose digits its page shows
 _CODES_OF_PHONE = parse("8 per hour")  # sent to a phone that anybody may have named
-_MESSAGES = parse("300 per 15 minutes")  # that one site may have sent: it is chosen too, and only adds a limit
 
 
 def network() -> str:
@@ -91,36 +99,54 @@ def storage_url(redis_url: str) -> str:
     return redis_url.replace("unix://", "redis+unix://", 1) if redis_url.startswith("unix://") else redis_url
 
 
-def refuse_guessers(what: str, tenant_id: int, *chosen: str) -> None:
+def refuse_guessers(what: str, tenant_id: int, *chosen: str, site_id: int | None = None) -> None:
     """Raise CoolDown where this network has guessed wrong too often at this tenant's doors.
 
     what: code, message, status or number: what is guessed at. chosen: what the sender tells of itself (a MAC address,
     a payment); it only adds limits of its own, for who tells something else each time is counted by the network.
+    site_id: of the site that the sender's router names, None for one that is not there.
     """
-    _within("test", what, tenant_id, chosen)
-
-
-def wrong_guess(what: str, tenant_id: int, *chosen: str) -> None:
-    """Count one wrong guess. Right ones are not counted: a busy hotspot's guests all come from one address."""
-    _within("hit", what, tenant_id, chosen)
-
-
-def _within(verb: str, what: str, tenant_id: int, chosen: tuple[str, ...]) -> None:
-    counted = [(step, ("network", network())) for step in _OF_NETWORK]
-    counted += [(_NUMBERS if what == "number" else _OF_DEVICE, ("chosen", one)) for one in chosen if one]
+    door = what, str(tenant_id)
     try:
         window = MovingWindowRateLimiter(limiter.storage)
-        over = [step for step, key in counted if not getattr(window, verb)(step, what, str(tenant_id), *key)]
+        over = [step for step in _OF_NETWORK if _is_over(window, step, door, site_id)]
+        over += [step for step, one in _of_chosen(what, chosen) if not window.test(step, *door, "chosen", one)]
     except Exception:
         current_app.logger.warning("limits away: guesses are not counted")
         return
-    if over and verb == "test":
+    if over:
         wait_s = max(step.get_expiry() for step in over)
         raise CoolDown(
             _("That was tried too often. Wait a quarter of an hour, or ask the staff."),
             retry_after_s=min(wait_s, 900),
             code="too_many_requests",
         )
+
+
+def wrong_guess(what: str, tenant_id: int, *chosen: str, site_id: int | None = None) -> None:
+    """Count one wrong guess. Right ones are not counted: a busy hotspot's guests all come from one address."""
+    door = what, str(tenant_id)
+    counted = [(step, "network", network()) for step in _OF_NETWORK]
+    counted += [(step, "site", str(site_id or "")) for step in _OF_NETWORK]
+    counted += [(step, "chosen", one) for step, one in _of_chosen(what, chosen)]
+    try:
+        window = MovingWindowRateLimiter(limiter.storage)
+        for step, *counts_by in counted:
+            window.hit(step, *door, *counts_by)
+    except Exception:
+        current_app.logger.warning("limits away: guesses are not counted")
+
+
+def _is_over(window: MovingWindowRateLimiter, step: RateLimitItem, door: tuple[str, str], site_id: int | None) -> bool:
+    """Whether this network's guesses fill this step, or the part of it that is left while its site is guessed at."""
+    guesses = step.amount - window.get_window_stats(step, *door, "network", network()).remaining
+    if guesses < step.amount // _PART_LEFT:
+        return False
+    return guesses >= step.amount or not window.test(step, *door, "site", str(site_id or ""))
+
+
+def _of_chosen(what: str, chosen: tuple[str, ...]) -> list[tuple[RateLimitItem, str]]:
+    return [(_NUMBERS if what == "number" else _OF_DEVICE, one) for one in chosen if one]
 
 
 def count_code(msisdn: str) -> None:

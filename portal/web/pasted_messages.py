@@ -12,17 +12,20 @@ from portal.tenants.models import Tenant
 from portal.web.limits import network, refuse_guessers, wrong_guess
 
 
-def buy(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> Outcome:
+def buy(
+    tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None, *, site_id: int | None = None
+) -> Outcome:
     """Examine a pasted message and use its money, in one transaction; what it paid is delivered at once.
 
-    package_uid: empty for the dearest package that the message's money covers. Raises NotFound for an unknown one,
+    package_uid: empty for the dearest package that the message's money covers. site_id: where its device stands, as far
+    as its router told. Raises NotFound for an unknown one,
     CoolDown after many messages that opened nothing.
     """
-    refuse_guessers("message", tenant.id, device.mac, msisdn or "")
+    refuse_guessers("message", tenant.id, device.mac, msisdn or "", site_id=site_id)
     tenant_id = tenant.id
     outcome = _bought(tenant, package_uid, text, device, msisdn)
     if outcome.token is None:
-        wrong_guess("message", tenant_id, device.mac, msisdn or "")
+        wrong_guess("message", tenant_id, device.mac, msisdn or "", site_id=site_id)
     return outcome
 
 

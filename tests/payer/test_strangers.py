@@ -15,10 +15,12 @@ from portal.hotspot.purchases import is_of_browser, safe_login_url
 from portal.hotspot.routers.opennds import fas
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.kernel.errors import CoolDown
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Push
 from portal.tenants.models import Tenant
+from portal.web import limits
 from tests.support.booking import begin, offer, starts
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
@@ -30,9 +32,6 @@ from tests.support.product import Product
 
 def test_wrong_guesses_of_a_network_count_for_one_tenant_and_one_door(product: Product) -> None:
     """Rule 3: sixty in a quarter of an hour; neither another business nor another door is closed by them."""
-    from portal.kernel.errors import CoolDown
-    from portal.web import limits
-
     with product.app.test_request_context(environ_base={"REMOTE_ADDR": "203.0.113.9"}):
         for _time in range(60):
             limits.refuse_guessers("code", 1)
@@ -740,3 +739,102 @@ def test_no_message_is_known_by_the_code_that_it_carries(product: Product) -> No
         sent = db.session.query(OutboxItem).filter_by(about="trial").one()
         (code,) = re.findall(r"type (\d{6}) on", payload_of(sent)["text"])
         assert code not in sent.key
+
+
+# --- rule 3: guesses count by network and, told by the router, by site
+
+
+def _sites(product: Product, *names: str) -> list[int]:
+    with product.app.app_context(), transaction():
+        made = [Site(tenant_id=product.tenant_id(), name=name, kind="voucher") for name in names]
+        db.session.add_all(made)
+        db.session.flush()
+        return [one.id for one in made]
+
+
+def _guessed(product: Product, what: str, address: str, times: int, *, site_id: int | None) -> bool:
+    """Whether this network could guess so many times at mlima's door; each guess is asked about first, and wrong."""
+    with product.app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+        try:
+            for _time in range(times):
+                limits.refuse_guessers(what, product.tenant_id(), site_id=site_id)
+                limits.wrong_guess(what, product.tenant_id(), site_id=site_id)
+        except CoolDown:
+            return False
+        return True
+
+
+def test_many_networks_that_guess_at_one_site_have_a_third_of_their_steps_each(product: Product) -> None:
+    lodge, cafe = _sites(product, "Lodge", "Cafe")
+    for n in range(3):
+        assert _guessed(product, "code", f"198.51.100.{n}", 20, site_id=lodge)
+    assert not _guessed(product, "code", "198.51.100.1", 1, site_id=lodge), "sixty at this site, twenty of them its own"
+    assert _guessed(product, "code", "198.51.100.9", 20, site_id=lodge), "whose network has not guessed, comes in"
+    assert not _guessed(product, "code", "198.51.100.9", 1, site_id=lodge)
+    assert _guessed(product, "code", "198.51.100.1", 40, site_id=cafe), "nobody guessed there: its sixty in all"
+    assert not _guessed(product, "code", "198.51.100.1", 1, site_id=cafe), "another site's name buys not one more"
+
+
+def test_a_busy_hotspot_behind_one_address_has_its_sixty_mistakes(product: Product) -> None:
+    lodge, _cafe = _sites(product, "Lodge", "Cafe")
+    assert _guessed(product, "code", "203.0.113.9", 60, site_id=lodge)
+    assert not _guessed(product, "code", "203.0.113.9", 1, site_id=lodge)
+
+
+def test_sites_that_are_not_there_are_one_place_together_and_no_real_ones_customers_notice(product: Product) -> None:
+    lodge, _cafe = _sites(product, "Lodge", "Cafe")
+    invented = [{"site": "no-such-site"}, {"identity": "Lodge 2"}, {}]
+    for n in range(60):
+        told = invented[n % 3] | {"code": f"WRONG{n}", "link-login-only": "http://10.5.50.1/login"}
+        answer = product.client().post(
+            "/hotspot/mlima/code", data=told, environ_base={"REMOTE_ADDR": f"198.51.100.{n // 20}"}
+        )
+        assert answer.status_code == 422
+    fresh = {"code": "WRONG-A", "site": "yet-another"}
+    again = product.client().post("/hotspot/mlima/code", data=fresh, environ_base={"REMOTE_ADDR": "198.51.100.1"})
+    assert again.status_code == 429, "a name that nobody used before is no count of its own"
+    assert _guessed(product, "code", "203.0.113.9", 60, site_id=lodge), "a real site's have all their steps"
+
+
+@pytest.mark.parametrize(
+    ("door", "what", "sent", "status"),
+    [
+        ("code", "code", {"code": "WRONG-CODE"}, 422),
+        ("connect", "device", {}, 303),
+        ("mine", "number", {"phone": LOCAL}, 422),
+        ("lost", "lost", {"phone": LOCAL}, 200),
+        ("rejoin", "phone_code", {"phone": LOCAL, "code": "123456"}, 422),
+        ("trial", "trial", {"phone": LOCAL}, 200),
+        ("trial/start", "phone_code", {"phone": LOCAL, "code": "123456"}, 422),
+        ("line", "account", {"account": "1000001"}, 422),
+        ("paid", "message", {"sms_text": "QKC1234567 Confirmed. Ksh50.00"}, 422),
+        ("", "by_hand", {"by_hand": "1"}, 303),
+    ],
+)
+def test_each_door_counts_at_the_site_that_its_router_names(
+    product: Product, door: str, what: str, sent: dict[str, str], status: int
+) -> None:
+    lodge, _cafe = _sites(product, "Lodge", "Cafe")
+    with product.app.app_context(), transaction():
+        trial = {"name": "Taste", "price_cents": 0, "duration_s": 1_800, "lifetime_s": 1_800, "is_trial": True}
+        db.session.add(Package(tenant_id=product.tenant_id(), **trial))
+    for address, times in (("198.51.100.1", 20), ("198.51.100.2", 20), ("127.0.0.1", 19)):
+        assert _guessed(product, what, address, times, site_id=lodge)
+    told = {"identity": "Lodge", "package": product.package()} | sent
+    if door == "paid":
+        told |= {"package": ""}
+    said = [product.client().post(f"/hotspot/mlima/{door}", data=told).status_code for _time in range(2)]
+    assert said == [status, 429], "the sixtieth at this site, and the network's twentieth; then one more"
+
+
+def test_who_asks_for_codes_from_far_away_shuts_no_site_for_its_own_customers(product: Product) -> None:
+    """Thirty requests with anybody's numbers, naming a site, kept all its customers from theirs for a quarter hour."""
+    _sites(product, "Lodge", "Cafe")
+
+    def asked(address: str) -> int:
+        told = {"identity": "Lodge", "phone": new_phone()}
+        answer = product.client().post("/hotspot/mlima/lost", data=told, environ_base={"REMOTE_ADDR": address})
+        return answer.status_code
+
+    assert [asked(f"198.51.100.{n % 2}") for n in range(60)] == [200] * 60
+    assert asked("203.0.113.9") == 200

@@ -14,7 +14,7 @@ from portal.kernel.errors import Refused
 from portal.payer.forms import BuyForm, HandForm, NumberForm
 from portal.payer.hotspot import gateway as gateway_asks
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_of, mac_of
+from portal.payer.hotspot.device import bp, carried, device_of, mac_of, site_id_of
 from portal.payer.hotspot.front import shown, waiting
 from portal.payments import status
 from portal.payments.models import Payment
@@ -75,12 +75,14 @@ def _by_hand(tenant: Tenant) -> ResponseReturnValue:
     """A short code to pay by hand with, for who has no phone that can be asked: the page shows it and waits."""
     form = HandForm()
     try:
-        refuse_guessers("by_hand", tenant.id)  # each makes a row, so each is counted
+        told = carried()
+        site_id = site_id_of(tenant, told)
+        refuse_guessers("by_hand", tenant.id, site_id=site_id)  # each makes a row, so each is counted
         gateway = client_factory.choose(tenant.id, "hotspot")
         package = packages.for_sale(tenant.id, form.package.data or "")
-        wrong_guess("by_hand", tenant.id)
+        wrong_guess("by_hand", tenant.id, site_id=site_id)
         with transaction():
-            device = device_of(tenant, carried())
+            device = device_of(tenant, told)
             payment = purchases.by_hand(
                 tenant, gateway, package, device, idempotency_key=form.idempotency_key.data or None
             )
@@ -98,11 +100,11 @@ def by_number(slug: str) -> ResponseReturnValue:
     """The way back for a browser without its cookie: the number that pays, typed once more."""
     tenant = find.by_slug(slug, kind="hotspot")
     told, form = carried(), NumberForm()
-    mac = mac_of(told)
-    refuse_guessers("number", tenant.id, mac)
+    mac, site_id = mac_of(told), site_id_of(tenant, told)
+    refuse_guessers("number", tenant.id, mac, site_id=site_id)
     if form.validate() and (url := _own_page(tenant, mac, form.phone.msisdn)):
         return redirect(url, 303)
-    wrong_guess("number", tenant.id, mac)
+    wrong_guess("number", tenant.id, mac, site_id=site_id)
     again = BuyForm(formdata=None)
     again.form_errors.append(_("No payment from this number waits or runs on this device."))
     return shown(tenant, again, 422)

@@ -21,7 +21,7 @@ from portal.kernel.errors import CoolDown, NotFound, Refused
 from portal.payer import view
 from portal.payer.forms import CodeForm
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_of, is_test, router_error, site_of
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, router_error, site_id_of, site_of
 from portal.payer.hotspot.front import doors
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -45,8 +45,9 @@ def redeem(slug: str) -> ResponseReturnValue:
     form = CodeForm()
     if not form.validate():
         return coded(tenant, form, status_code=422)
-    device = device_of(tenant, carried())
-    refuse_guessers("code", tenant.id, device.mac)
+    told = carried()
+    device, site_id = device_of(tenant, told), site_id_of(tenant, told)
+    refuse_guessers("code", tenant.id, device.mac, site_id=site_id)
     code = "".join((form.code.data or "").upper().split())
     known = db.session.query(AccessGrant).options(joinedload(AccessGrant.purchase))  # in one step, found or not
     grant = known.filter_by(tenant_id=tenant.id, username=code).one_or_none()
@@ -65,7 +66,7 @@ def redeem(slug: str) -> ResponseReturnValue:
             pass
         except Refused as error:  # who has a voucher's code is told why it opens nothing
             why = said(error.message)
-    wrong_guess("code", tenant_id, device.mac)
+    wrong_guess("code", tenant_id, device.mac, site_id=site_id)
     form.code.errors = [why]
     return coded(find.by_slug(slug), form, status_code=422)
 
@@ -112,16 +113,15 @@ def connect_device(slug: str) -> ResponseReturnValue:
     """
     tenant = find.by_slug(slug, kind="hotspot")
     told = carried()
-    device = device_of(tenant, told)
+    device, site = device_of(tenant, told), site_of(tenant, told)
     grants = standing.of_device(tenant.id, mac=device.mac) if device.mac else []
     begun_ids = [one.id for one in grants if one.has_begun]
     if (
         not begun_ids or not device.login_url or device.chap_id == fas.CHALLENGE
     ):  # only these: a guest's wrong ones hold up nobody behind the same address
-        refuse_guessers("device", tenant.id)
-        wrong_guess("device", tenant.id)
+        refuse_guessers("device", tenant.id, site_id=site.id if site else None)
+        wrong_guess("device", tenant.id, site_id=site.id if site else None)
         return redirect(url_for("hotspot.portal", slug=slug, **told), 303)
-    site = site_of(tenant, told)
     with transaction():
         grant = db.session.get_one(AccessGrant, begun_ids[0])
         is_asked = devices.let_in(grant, device.mac, site=site)

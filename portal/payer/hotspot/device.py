@@ -83,6 +83,12 @@ def site_of(tenant: Tenant, told: dict[str, Any]) -> Site | None:
     )
 
 
+def site_id_of(tenant: Tenant, told: dict[str, Any]) -> int | None:
+    """The site at which a guess counts; None where the router named none that is there."""
+    site = site_of(tenant, told)
+    return site.id if site is not None else None
+
+
 def router_error() -> str | None:
     """What the router said of the last try, as one plain line: whoever made the link may have written it."""
     text = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in request.values.get("error", ""))

@@ -16,7 +16,7 @@ from portal.kernel import personal, queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.payer.forms import AccountForm, LinePayForm
-from portal.payer.hotspot.device import bp, carried
+from portal.payer.hotspot.device import bp, carried, site_id_of
 from portal.payments.stk.prompt_limits import AskedFrom
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -76,14 +76,14 @@ def line_pay(slug: str) -> ResponseReturnValue:
 
 def _lines_of(tenant: Tenant, form: AccountForm) -> tuple[list[PppoeLine], int | None]:
     """(the account's lines, the status of the refusal where there are none or too many were asked for)."""
-    tenant_id, account = tenant.id, form.account.data or ""
+    tenant_id, account, site_id = tenant.id, form.account.data or "", site_id_of(tenant, carried())
     try:
-        refuse_guessers("account", tenant_id)
+        refuse_guessers("account", tenant_id, site_id=site_id)
     except Refused as error:
         form.form_errors.append(said(error.message))
         tell_wait(error)
         return [], error.status
-    wrong_guess("account", tenant_id)
+    wrong_guess("account", tenant_id, site_id=site_id)
     found = lines.of_account(tenant_id, account)
     if not found:
         form.account.errors = [_("This account number is not known here. Check each digit.")]

@@ -15,7 +15,7 @@ from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.payer.forms import NumberForm, PhoneCodeForm
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_of, is_test, site_of
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, site_id_of
 from portal.payer.hotspot.front import doors
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -36,14 +36,14 @@ def lost(slug: str) -> ResponseReturnValue:
     tenant, form = find.by_slug(slug, kind="hotspot"), NumberForm()
     if not form.validate():
         return _shown(tenant, form, status_code=422)
-    limited = _limited(tenant, form.phone.msisdn)
+    site_id = site_id_of(tenant, carried())
     try:
-        refuse_guessers("lost", tenant.id, *limited)
+        refuse_guessers("lost", tenant.id, form.phone.msisdn, site_id=site_id)
     except Refused as error:
         form.form_errors.append(said(error.message))
         tell_wait(error)
         return _shown(tenant, form, status_code=error.status)
-    wrong_guess("lost", tenant.id, *limited)  # each is counted: each may cost a message
+    wrong_guess("lost", tenant.id, form.phone.msisdn, site_id=site_id)  # each is counted: each may cost a message
     with transaction():
         lost_codes.send(tenant, form.phone.msisdn, locale=str(get_locale() or "en"))
     queue.enqueue(queue.OUTBOX)
@@ -60,16 +60,16 @@ def rejoin(slug: str) -> ResponseReturnValue:
         return _shown(tenant, number, status_code=422)
     if not code.validate():
         return _shown(tenant, number, code=code, status_code=422)
-    device = device_of(tenant, carried())
-    limited = _limited(tenant, number.phone.msisdn)
+    told = carried()
+    device, site_id = device_of(tenant, told), site_id_of(tenant, told)
     url = None
     try:
-        refuse_guessers("phone_code", tenant.id, *limited)
+        refuse_guessers("phone_code", tenant.id, number.phone.msisdn, site_id=site_id)
         with transaction():
             grants = lost_codes.passes_by(tenant, number.phone.msisdn, code.code.data or "")
         if grants:
             grant = next((one for one in grants if one.has_begun), grants[0])
-            url = passes.url_of(tenant, grant, carried())
+            url = passes.url_of(tenant, grant, told)
             with transaction():
                 devices.take_place(grant, device.mac, browser_hash=device.browser_hash)
     except Refused as error:
@@ -78,18 +78,11 @@ def rejoin(slug: str) -> ResponseReturnValue:
             code.form_errors.append(said(error.message))
             return _shown(find.by_slug(slug), number, code=code, status_code=error.status)
     if url is None:
-        wrong_guess("phone_code", find.by_slug(slug).id, *limited)
+        wrong_guess("phone_code", find.by_slug(slug).id, number.phone.msisdn, site_id=site_id)
         code.code.errors = [_("These figures are not right, or their ten minutes are over.")]
         return _shown(find.by_slug(slug), number, code=code, status_code=422)
     queue.enqueue(queue.OUTBOX)
     return redirect(url, 303)
-
-
-def _limited(tenant: Tenant, msisdn: str) -> tuple[str, ...]:
-    """What the sender tells of itself: the number, the device, the site."""
-    told = carried()
-    site = site_of(tenant, told)
-    return msisdn, f"site {site.id}" if site else ""
 
 
 def _shown(

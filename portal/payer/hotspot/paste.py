@@ -8,7 +8,7 @@ from portal.hotspot import packages
 from portal.hotspot.sms_purchases import Outcome
 from portal.kernel.money import format_kes
 from portal.payer.forms import PasteForm
-from portal.payer.hotspot.device import bp, carried, device_of, is_test
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, site_id_of
 from portal.payer.hotspot.front import by_hand, doors
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -58,7 +58,12 @@ def paste(slug: str) -> ResponseReturnValue:
     told = carried()
     device = device_of(tenant, told)
     outcome = pasted_messages.buy(
-        tenant, form.package.data or "", form.sms_text.data, device, form.phone.msisdn or None
+        tenant,
+        form.package.data or "",
+        form.sms_text.data,
+        device,
+        form.phone.msisdn or None,
+        site_id=site_id_of(tenant, told),
     )
     if outcome.token:
         return redirect(url_for("hotspot.wait", slug=slug, token=outcome.token), 303)

@@ -13,7 +13,7 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.payer.forms import NumberForm, PhoneCodeForm
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_of, is_test
+from portal.payer.hotspot.device import bp, carried, device_of, is_test, site_id_of
 from portal.payer.hotspot.front import doors
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -34,9 +34,10 @@ def trial(slug: str) -> ResponseReturnValue:
     tenant, form = find.by_slug(slug, kind="hotspot"), NumberForm()
     if not form.validate():
         return _shown(tenant, form, status_code=422)
+    site_id = site_id_of(tenant, carried())
     try:
-        refuse_guessers("trial", tenant.id, form.phone.msisdn)
-        wrong_guess("trial", tenant.id, form.phone.msisdn)  # each is counted: each costs a message
+        refuse_guessers("trial", tenant.id, form.phone.msisdn, site_id=site_id)
+        wrong_guess("trial", tenant.id, form.phone.msisdn, site_id=site_id)  # each is counted: each costs a message
         if packages.trial(tenant.id) is not None:
             count_code(form.phone.msisdn)
             with transaction():
@@ -57,20 +58,22 @@ def start_trial(slug: str) -> ResponseReturnValue:
         return _shown(tenant, number, status_code=422)
     if not code.validate():
         return _shown(tenant, number, code=code, status_code=422)
-    device, msisdn, tenant_id = device_of(tenant, carried()), number.phone.msisdn, tenant.id
+    told = carried()
+    device, site_id = device_of(tenant, told), site_id_of(tenant, told)
+    msisdn, tenant_id = number.phone.msisdn, tenant.id
     try:
-        refuse_guessers("phone_code", tenant_id, msisdn)
+        refuse_guessers("phone_code", tenant_id, msisdn, site_id=site_id)
         grant_id = _begun(tenant, msisdn, code.code.data or "", device.mac, device.browser_hash)
     except Refused as error:
         code.form_errors.append(said(error.message))
         tell_wait(error)
         return _shown(find.by_slug(slug), number, code=code, status_code=error.status)
     if grant_id is None:
-        wrong_guess("phone_code", tenant_id, msisdn)
+        wrong_guess("phone_code", tenant_id, msisdn, site_id=site_id)
         code.code.errors = [_("These figures are not right, or their ten minutes are over.")]
         return _shown(find.by_slug(slug), number, code=code, status_code=422)
     queue.enqueue(queue.OUTBOX)
-    return redirect(passes.url_of(find.by_slug(slug), db.session.get_one(AccessGrant, grant_id), carried()), 303)
+    return redirect(passes.url_of(find.by_slug(slug), db.session.get_one(AccessGrant, grant_id), told), 303)
 
 
 def _begun(tenant: Tenant, msisdn: str, code: str, mac: str, browser_hash: str) -> int | None:
