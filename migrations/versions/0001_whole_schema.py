@@ -66,6 +66,7 @@ TABLES = (  # in the order in which they point at each other
     "purchases",
     "stk_pushes",
     "access_grants",
+    "device_holds",
     "outage_credits",
     "pass_devices",
     "lines",
@@ -113,12 +114,14 @@ VIEW_TEXTS = {
     "radius_clock": {
         "postgresql": """
             SELECT now() AS now, now() - interval '15 minutes' AS silent_before,
+                now() - interval '10 seconds' AS held_since,
                 date_trunc('day', now() AT TIME ZONE 'Africa/Nairobi') AT TIME ZONE 'Africa/Nairobi' AS midnight,
                 to_timestamp(floor(extract(epoch FROM now()) / 600) * 600) AS refusals_since
             """,
         "sqlite": f"""
             SELECT strftime({SQLITE_STAMP}, 'now') AS now,
                 strftime({SQLITE_STAMP}, 'now', '-15 minutes') AS silent_before,
+                strftime({SQLITE_STAMP}, 'now', '-10 seconds') AS held_since,
                 strftime({SQLITE_STAMP}, 'now', '+3 hours', 'start of day', '-3 hours') AS midnight,
                 strftime({SQLITE_STAMP}, strftime('%s', 'now') / 600 * 600, 'unixepoch') AS refusals_since
             """,
@@ -129,15 +132,16 @@ VIEW_TEXTS = {
         """,
     "radius_names": """
         SELECT g.tenant_id, g.username, g.password, g.leader_id AS pass_id, g.mac AS known_mac,
-            NULL AS sign_in_id, '' AS only_mac, 0 AS is_over
+            NULL AS sign_in_id, '' AS only_mac, 0 AS is_over, g.ended_at
         FROM access_grants g
         UNION ALL
         SELECT d.tenant_id, d.username, d.password, g.leader_id, d.mac, d.id, d.mac,
-            CASE WHEN d.used_at IS NULL AND d.expires_at > k.now THEN 0 ELSE 1 END
+            CASE WHEN d.used_at IS NULL AND d.expires_at > k.now THEN 0 ELSE 1 END, g.ended_at
         FROM device_sign_ins d JOIN access_grants g ON g.id = d.grant_id CROSS JOIN radius_clock k
         """,
     "radius_passes": """
         SELECT n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over,
+            CASE WHEN n.ended_at IS NULL THEN 0 ELSE 1 END AS is_closed,
             (SELECT min(c.starts_at) FROM access_grants c CROSS JOIN radius_clock k
                 WHERE c.leader_id = n.pass_id AND c.ended_at IS NULL AND c.expires_at > k.now) AS begins_at,
             (SELECT max(c.expires_at) FROM access_grants c
@@ -166,7 +170,7 @@ VIEW_TEXTS = {
         FROM radius_passes a LEFT JOIN lines l ON l.grant_id = a.pass_id
         """,
     "radius_access": """
-        SELECT a.tenant_id, a.username, a.password, a.pass_id, a.known_mac, a.sign_in_id, a.only_mac, a.is_over,
+        SELECT a.tenant_id, a.username, a.password, a.pass_id, a.known_mac, a.sign_in_id, a.only_mac, a.is_over, a.is_closed,
             a.begins_at, a.ends_at, a.suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
             p.rate, p.throttled_rate, coalesce(u.locale, a.line_locale, o.locale) AS locale,
             CASE WHEN p.online_s IS NOT NULL THEN a.sold_online_s
@@ -202,29 +206,41 @@ def make_views() -> None:
         op.execute(f"CREATE VIEW {name} AS {body if isinstance(body, str) else body[dialect]}")
 
 
-PG_OPEN_VOUCHER = """
+# Until when the device is taken, as `places` has it: by what has time left on it and is not used up.
+TAKEN_UNTIL = """
+    SELECT max(g.expires_at) FROM access_grants g CROSS JOIN radius_clock gk
+    JOIN radius_access a ON a.tenant_id = g.tenant_id AND a.username = g.username
+    WHERE g.tenant_id = NEW.tenant_id AND g.mac = NEW.mac AND NEW.mac <> '' AND g.ended_at IS NULL
+        AND g.expires_at > gk.now AND coalesce(a.online_left_s, 1) > 0
+        AND (coalesce(a.bytes_left, 1) > 0 OR a.at_cap <> 'stop')
+"""
+PG_OPEN_VOUCHER = f"""
 CREATE FUNCTION open_voucher() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-DECLARE opened vouchers%ROWTYPE; grant_id bigint;
+DECLARE opened vouchers%ROWTYPE; grant_id bigint; begins timestamptz;
 BEGIN
     UPDATE vouchers SET state = 'redeemed', redeemed_at = now() WHERE id = NEW.voucher_id AND tenant_id = NEW.tenant_id
         AND state IN ('made', 'sold') AND expires_at > now() RETURNING * INTO opened;
     IF NOT FOUND THEN RETURN NULL; END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('hotspot/' || NEW.tenant_id || '/mac/' || NEW.mac, 0));  -- `turns`
+    begins := greatest(now(), ({TAKEN_UNTIL}));
     INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
         expires_at, is_waiting, provision_at)
-    SELECT now(), opened.tenant_id, opened.id, p.id, 'voucher', NEW.mac, opened.code, opened.code, now(),
-        now() + interval '1 second' * p.lifetime_s, false, now() FROM packages p WHERE p.id = opened.package_id
+    SELECT now(), opened.tenant_id, opened.id, p.id, 'voucher', NEW.mac, opened.code, opened.code, begins,
+        begins + interval '1 second' * p.lifetime_s, begins > now(), now() FROM packages p
+    WHERE p.id = opened.package_id
     RETURNING id INTO grant_id;
     UPDATE access_grants SET leader_id = id WHERE id = grant_id;
     RETURN NULL;
 END $$
-"""
+"""  # noqa: S608 - our own words
 SQLITE_OPEN_VOUCHER = f"""
 CREATE TRIGGER voucher_openings_open AFTER INSERT ON voucher_openings BEGIN
     INSERT INTO access_grants (created_at, tenant_id, voucher_id, package_id, origin, mac, username, password, starts_at,
         expires_at, is_waiting, provision_at)
-    SELECT k.now, v.tenant_id, v.id, p.id, 'voucher', NEW.mac, v.code, v.code, k.now,
-        strftime({SQLITE_STAMP}, k.now, '+' || p.lifetime_s || ' seconds'), false, k.now
-    FROM radius_vouchers v JOIN packages p ON p.id = v.package_id CROSS JOIN radius_clock k
+    SELECT k.now, v.tenant_id, v.id, p.id, 'voucher', NEW.mac, v.code, v.code, k.begins,
+        strftime({SQLITE_STAMP}, k.begins, '+' || p.lifetime_s || ' seconds'), k.begins > k.now, k.now
+    FROM radius_vouchers v JOIN packages p ON p.id = v.package_id
+    CROSS JOIN (SELECT c.now, max(c.now, coalesce(({TAKEN_UNTIL}), c.now)) AS begins FROM radius_clock c) k
     WHERE v.id = NEW.voucher_id AND v.tenant_id = NEW.tenant_id;
     UPDATE access_grants SET leader_id = id WHERE voucher_id = NEW.voucher_id AND leader_id IS NULL;
     UPDATE vouchers SET state = 'redeemed', redeemed_at = (SELECT now FROM radius_clock)
@@ -244,6 +260,41 @@ def open_vouchers_at_routers() -> None:
         )
     else:
         op.execute(SQLITE_OPEN_VOUCHER)
+
+
+# The other devices that use the pass of a new hold: those online, and those that were let in just now.
+OTHERS_ON_PASS = """
+    (SELECT count(DISTINCT s.mac) FROM access_sessions s CROSS JOIN radius_clock k
+        WHERE s.grant_id = NEW.leader_id AND s.tenant_id = NEW.tenant_id AND s.stopped_at IS NULL
+        AND s.updated_at > k.silent_before AND s.mac <> NEW.mac)
+    + (SELECT count(*) FROM device_holds h CROSS JOIN radius_clock k
+        WHERE h.leader_id = NEW.leader_id AND h.tenant_id = NEW.tenant_id AND h.held_at > k.held_since
+        AND h.mac <> NEW.mac AND NOT EXISTS (SELECT 1 FROM access_sessions s
+            WHERE s.grant_id = h.leader_id AND s.mac = h.mac AND (s.created_at >= h.held_at
+                OR (s.stopped_at IS NULL AND s.updated_at > k.silent_before))))
+"""
+PG_HOLD_PLACE = f"""
+CREATE FUNCTION hold_place() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('hotspot/place/' || NEW.leader_id, 0));
+    IF {OTHERS_ON_PASS} >= NEW.places THEN RETURN NULL; END IF;
+    RETURN NEW;
+END $$
+"""
+
+
+def hold_places_at_routers() -> None:
+    """Of the devices of a pass that sign in at the same instant as many get in as it is for: one is counted at a time."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(PG_HOLD_PLACE)
+        op.execute(
+            "CREATE TRIGGER device_holds_place BEFORE INSERT ON device_holds FOR EACH ROW EXECUTE FUNCTION hold_place()"
+        )
+    else:
+        op.execute(
+            f"CREATE TRIGGER device_holds_place BEFORE INSERT ON device_holds WHEN {OTHERS_ON_PASS} >= NEW.places "
+            "BEGIN SELECT RAISE(IGNORE); END"
+        )
 
 
 def protect() -> None:
@@ -290,6 +341,8 @@ def unprotect() -> None:
         op.execute("DROP FUNCTION refuse_change()")
         op.execute("DROP TRIGGER voucher_openings_open ON voucher_openings")
         op.execute("DROP FUNCTION open_voucher()")
+        op.execute("DROP TRIGGER device_holds_place ON device_holds")
+        op.execute("DROP FUNCTION hold_place()")
 
 
 def upgrade() -> None:
@@ -1666,6 +1719,21 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_waiting"),
         postgresql_where=sa.text("is_waiting"),
     )
+    op.create_table(
+        "device_holds",
+        sa.Column("leader_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("mac", sa.String(length=17), nullable=False),
+        sa.Column("places", sa.Integer(), nullable=False),
+        sa.Column("held_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["leader_id"], ["access_grants.id"], name=op.f("fk_device_holds_leader_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_device_holds_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_holds")),
+        sa.UniqueConstraint("leader_id", "mac", name=op.f("uq_device_holds_leader_id_mac")),
+    )
+    op.create_index("ix_device_holds_held", "device_holds", ["held_at"], unique=False)
 
     op.create_table(
         "outage_credits",
@@ -2739,6 +2807,7 @@ def upgrade() -> None:
     protect()
     make_views()
     open_vouchers_at_routers()
+    hold_places_at_routers()
 
 
 def downgrade() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import delete, select, update
 
 from portal.audit import chain
 from portal.hotspot import places, turns
-from portal.hotspot.models import AccessGrant, DeviceSignIn, Purchase
+from portal.hotspot.models import AccessGrant, DeviceHold, DeviceSignIn, Purchase
 from portal.hotspot.places import Bid, Place
 from portal.kernel import clock
 from portal.kernel.db import db, upsert_nothing
@@ -270,9 +270,16 @@ def move(opened: AccessGrant, mac: str, *, actor: str) -> bool:
     now = clock.now()
     for one in {one.id: one for one in [opened, *own]}.values():
         one.mac, one.provision_at = mac, now
+    give_up_place(opened, old)
     record(opened, "access_moved", actor=actor, old=old or None, new=mac)
     db.session.flush()
     return True
+
+
+def give_up_place(opened: AccessGrant, mac: str) -> None:
+    """A place that RADIUS just gave to this device of its pass is free for another. The caller commits."""
+    held = delete(DeviceHold).where(DeviceHold.leader_id == (opened.leader_id or opened.id), DeviceHold.mac == mac)
+    db.session.execute(held)
 
 
 def take_turn_of(opened: AccessGrant) -> None:

@@ -328,6 +328,23 @@ class SignInRefusal(TenantOwned, Model, is_paged=False):
     reason: Mapped[str] = mapped_column(String(20), default="")
 
 
+class DeviceHold(TenantOwned, Model, is_paged=False):
+    """A place of a pass that RADIUS gave to a device, which its router has not told a stay of yet.
+
+    FreeRADIUS writes the row, and a trigger lets it pass only while fewer than `places` other devices of the pass are
+    online or hold one: of those that come at the same instant, as many get in as there are places. held_at: it counts
+    for seconds from then on, or until a stay is told of.
+    """
+
+    __tablename__ = "device_holds"
+    __table_args__ = (UniqueConstraint("leader_id", "mac"), Index("ix_device_holds_held", "held_at"))
+
+    leader_id: Mapped[int] = mapped_column(ForeignKey("access_grants.id"))
+    mac: Mapped[str] = mapped_column(String(17))
+    places: Mapped[int]
+    held_at: Mapped[datetime]
+
+
 TO_BRING_ABOUT = Due("provisionings", "next_at", ("next_at IS NOT NULL",))
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
 
 from portal.hotspot import access
-from portal.hotspot.models import AccessGrant, AccessSession, Package, SignInRefusal, Site
+from portal.hotspot.models import AccessGrant, AccessSession, DeviceHold, Package, SignInRefusal, Site
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 
@@ -165,11 +165,17 @@ def _is_used_up(total: _Total) -> bool:
 
 
 def forget_refusals() -> None:
-    """Let go of counted refusals that are old: they hold what people typed as their names."""
+    """Let go of what FreeRADIUS wrote for itself and is old: counted refusals, which hold what people typed as their
+    names, and places that devices held until their stay was told of."""
+    now = clock.now()
+    _forget(SignInRefusal, SignInRefusal.window_at < now - REFUSALS_KEPT_FOR)
+    _forget(DeviceHold, DeviceHold.held_at < now - SILENT_AFTER)
+
+
+def _forget(model: type[SignInRefusal] | type[DeviceHold], is_old: ColumnElement[bool]) -> None:
     for _batch in range(MOST_BATCHES):
         with transaction():
-            old = select(SignInRefusal.id).where(SignInRefusal.window_at < clock.now() - REFUSALS_KEPT_FOR)
-            ids = list(db.session.scalars(old.limit(BATCH_ROWS)))
-            db.session.execute(delete(SignInRefusal).where(SignInRefusal.id.in_(ids)))
+            ids = list(db.session.scalars(select(model.id).where(is_old).limit(BATCH_ROWS)))
+            db.session.execute(delete(model).where(model.id.in_(ids)))
         if len(ids) < BATCH_ROWS:
             return

@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
-from portal.hotspot.models import AccessGrant, AccessSession, Package, PackageSite, Site
+from portal.hotspot.models import AccessGrant, AccessSession, DeviceHold, Package, PackageSite, Site
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from tests.support.product import Product
@@ -167,6 +167,11 @@ class Hotspots:
                     bytes_out=octets,
                 )  # fmt: skip
             )
+
+    def forget_holds(self, access: Access) -> None:
+        """As time does with places that were given to devices of which no stay was told."""
+        with self.product.app.app_context(), transaction():
+            db.session.query(DeviceHold).filter_by(leader_id=access.id).update({"held_at": ago(seconds=11)})
 
     def edit_session(self, access: Access, **values: Any) -> None:
         """As time or another program would have changed the row."""

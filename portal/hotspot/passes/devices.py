@@ -209,6 +209,7 @@ def _drop(grant: AccessGrant, leader_id: int, mac: str) -> None:
     now = clock.now()
     gone = update(PassDevice).where(PassDevice.leader_id == leader_id, PassDevice.mac == mac)
     db.session.execute(gone.where(PassDevice.removed_at.is_(None)).values(removed_at=now))
+    access.give_up_place(grant, mac)
     sign_out(leader_id, mac=mac)
 
 

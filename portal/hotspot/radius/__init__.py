@@ -17,6 +17,13 @@ for accounting either: there is nothing to wait for. Its connections commit with
 cost the last interim, which the next one repeats.
 Decided: one statement a sign-in says everything about a user name; what is refused, and in which words, stands in the
 policy. On PostgreSQL it is prepared when the connection is made.
+Decided: a device that is let in holds a place of its pass for ten seconds, until its router tells of the stay: one row,
+which a trigger refuses where the pass has as many other devices. To count stays alone let in whoever came before the
+first of them was told of. The trigger counts one device of a pass at a time, by a lock on PostgreSQL and by its one
+writer on SQLite.
+Decided: a voucher typed at a router goes where the portal would put it, behind what has time left on that device.
+Decided: each name of a pass opens the whole of it, but one whose money was taken back opens nothing: its receipt is
+with who has the money again. The others go on.
 Decided: why somebody is refused is told only to who has the right password; else it is a wrong name or password.
 Decided: a MAC address opens nothing (no `login-by=mac`): whoever copies one would have what its owner paid for. A
 known device comes back by the router's own MAC cookie, which holds the password, or by a one-time sign-in of the

@@ -150,7 +150,10 @@ def role_of(database_url: str, secret_key: str) -> Role:
 def role_sql(role: Role, database: str) -> list[str]:
     """The statements that make the role, or bring it up to date; each may be repeated."""
     reads = ", ".join(("radius_clock", "radius_sites", "radius_access", "radius_vouchers", "package_sites"))
-    writes = ", ".join(("access_sessions", "sign_in_refusals"))
+    writes = ", ".join(("access_sessions", "sign_in_refusals", "device_holds"))
+    sequences = ", ".join(
+        f"{table}_id_seq" for table in ("access_sessions", "sign_in_refusals", "voucher_openings", "device_holds")
+    )
     name, shown = f'"{role.name}"', database.replace('"', '""')
     is_there = f"SELECT 1 FROM pg_roles WHERE rolname = '{role.name}'"  # noqa: S608 - a name of ours, see role_of
     return [
@@ -166,6 +169,6 @@ def role_sql(role: Role, database: str) -> list[str]:
         f"GRANT SELECT (tenant_id, leader_id, mac, removed_at) ON pass_devices TO {name}",
         f"GRANT SELECT, INSERT, UPDATE ON {writes} TO {name}",
         f"GRANT INSERT ON voucher_openings TO {name}",
-        f"GRANT USAGE ON SEQUENCE access_sessions_id_seq, sign_in_refusals_id_seq, voucher_openings_id_seq TO {name}",
+        f"GRANT USAGE ON SEQUENCE {sequences} TO {name}",
         f"GRANT SELECT (id, tenant_id, mac, used_at, expires_at), UPDATE (used_at) ON device_sign_ins TO {name}",
     ]

@@ -40,7 +40,7 @@ def test_every_statement_says_whose_it_is(url: str, tmp_path: Path) -> None:
     }
     (client,) = [name for name, query in asked.items() if "Packet-Src-IP-Address" in query]
     del asked[client]
-    assert len(asked) == 10
+    assert len(asked) == 11
     for name, query in asked.items():
         if query.startswith("EXECUTE"):
             assert re.match(rf"EXECUTE mlango_\w+\( *{re.escape(TENANT)}, *{re.escape(SITE)},", query), name
@@ -55,7 +55,7 @@ def test_every_statement_says_whose_it_is(url: str, tmp_path: Path) -> None:
 def test_what_a_packet_says_stands_between_quotes(url: str, tmp_path: Path) -> None:
     """Escaped there by rlm_sql; numbers are attributes of whole numbers, and ours."""
     numbers = (
-        "client:shortname|client:nas_type|control:Mlango-Sign-In|control:Mlango-Guess|%{Mlango-Walled}:-false|"
+        "client:shortname|client:nas_type|control:Mlango-Sign-In|control:Mlango-Guess|control:Port-Limit|%{Mlango-Walled}:-false|"
         r"%{(?:Mlango-Ago|Acct-Session-Time|Acct-(?:In|Out)put-(?:Octets|Gigawords))}:-0"
     )
     for name, query in statements(url, tmp_path).items():
@@ -101,10 +101,15 @@ def test_the_role_reads_what_it_must_and_nothing_else(hotspots: Hotspots) -> Non
     url = hotspots.product.app.config["PORTAL"].database_url
     role = config.role_of(url, "k" * 40)
     hotspots.account(hotspots.sold(), "Start", "R1")
-    allowed = ["SELECT * FROM radius_access", "SELECT secret FROM radius_sites", "SELECT * FROM access_sessions"]
+    allowed = [
+        "SELECT * FROM radius_access",
+        "SELECT secret FROM radius_sites",
+        "SELECT * FROM device_holds",
+        "SELECT * FROM access_sessions",
+    ]
     forbidden = [
         "SELECT * FROM payments", "SELECT * FROM sites", "SELECT password FROM access_grants", "SELECT * FROM tenants",
-        "SELECT password FROM radius_names", "DELETE FROM access_sessions", "UPDATE access_grants SET password = ''",
+        "SELECT password FROM radius_names", "DELETE FROM device_holds", "DELETE FROM access_sessions", "UPDATE access_grants SET password = ''",
         "UPDATE device_sign_ins SET expires_at = now()", "SELECT password FROM device_sign_ins", "CREATE TABLE x (y int)",
     ]  # fmt: skip
     with psycopg.connect(config.conninfo(make_url(role.of(url))), autocommit=True) as connection:

@@ -1,11 +1,13 @@
 """Who is let in, with what, and what the others are told."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from portal.hotspot.access import move
 from portal.hotspot.models import AccessGrant, DeviceSignIn, SignInRefusal
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.vouchers import batches
@@ -93,6 +95,7 @@ def test_a_second_device_waits_and_the_same_one_comes_back(hotspots: Hotspots) -
     full = "Your package is in use on as many devices as it is for. Sign one of them out first."
     refused(hotspots.sign_in(sold, mac="aa:bb:cc:dd:ee:99"), full)
     assert hotspots.sign_in(sold, mac=sold.mac.lower().replace(":", "-")).code == "Access-Accept"
+    hotspots.forget_holds(sold)
     hotspots.edit_session(sold, updated_at=ago(minutes=16))  # the power went: nobody ever says that it stopped
     assert hotspots.sign_in(sold, mac="aa:bb:cc:dd:ee:99").code == "Access-Accept"
 
@@ -105,6 +108,33 @@ def test_a_package_for_two_devices_takes_two(hotspots: Hotspots) -> None:
     assert hotspots.sign_in(sold, mac="aa:bb:cc:dd:ee:99").code == REJECTED
     hotspots.account(sold, "Stop", "E1")
     assert hotspots.sign_in(sold, mac="aa:bb:cc:dd:ee:99").code == "Access-Accept"
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_of_devices_that_sign_in_at_the_same_instant_as_many_get_in_as_it_is_for(
+    hotspots: Hotspots, devices: int
+) -> None:
+    """The router tells of a stay only after its answer: what was counted from stays alone let all of them in."""
+    sold = hotspots.sold(devices=devices)
+    macs = [f"AA:BB:CC:DD:20:{number:02X}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda mac: hotspots.sign_in(sold, mac=mac), macs))
+    assert [one.code for one in answers].count("Access-Accept") == devices
+    assert [one.code for one in answers].count(REJECTED) == 8 - devices
+    (inside, *_others) = [mac for mac, one in zip(macs, answers, strict=True) if one.code == "Access-Accept"]
+    outside = next(mac for mac, one in zip(macs, answers, strict=True) if one.code == REJECTED)
+    assert hotspots.sign_in(sold, mac=inside).code == "Access-Accept", "the same one may ask again"
+    hotspots.account(sold, "Start", f"H{devices}", mac=inside)
+    hotspots.account(sold, "Stop", f"H{devices}", mac=inside)
+    assert hotspots.sign_in(sold, mac=outside).code == "Access-Accept", "its place is free as soon as it left"
+
+
+def test_a_place_of_a_device_whose_router_never_tells_of_a_stay_is_free_again(hotspots: Hotspots) -> None:
+    sold = hotspots.sold()
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:21:01").code == "Access-Accept"
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:21:02").code == REJECTED
+    hotspots.forget_holds(sold)
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:21:02").code == "Access-Accept"
 
 
 def test_what_is_left_of_the_data_is_sent_not_what_was_sold(hotspots: Hotspots) -> None:
@@ -153,7 +183,7 @@ def test_an_extension_opens_the_whole_pass_by_each_of_its_names(hotspots: Hotspo
     hotspots.stayed(first, octets=2 * GIB, online_s=500)
     second = hotspots.sold(starts=HOUR, ends=2 * HOUR, leader=first.id, **terms)
     for access in (first, second):
-        answer = hotspots.sign_in(access)
+        answer = hotspots.sign_in(access, mac=first.mac)
         assert seconds(answer) == 700
         assert answer.attributes["Mikrotik-Total-Limit-Gigawords"] == "1"  # 4 GiB of 6 are left
         assert answer.attributes["Mikrotik-Total-Limit"] == "0"
@@ -177,12 +207,21 @@ def test_a_renewal_acts_on_the_next_sign_in(hotspots: Hotspots) -> None:
     assert 7180 <= seconds(hotspots.sign_in(first)) <= 7200
 
 
-def test_a_refund_of_the_extension_leaves_the_first_period(hotspots: Hotspots) -> None:
+@pytest.mark.parametrize("refunded", ["leader", "extension"])
+def test_a_refunded_part_opens_nothing_and_the_other_names_of_its_pass_the_rest(
+    hotspots: Hotspots, refunded: str
+) -> None:
+    """Its receipt is in the hands of who has the money back; what was not refunded is not theirs to lose either."""
     first = hotspots.sold(data_cap_bytes=GIB)
-    second = hotspots.sold(starts=HOUR, ends=2 * HOUR, leader=first.id, data_cap_bytes=GIB)
-    hotspots.change(second, ended_at=clock.now())
-    answer = hotspots.sign_in(second)
-    assert seconds(answer) <= 3600 and answer.attributes["Mikrotik-Total-Limit"] == str(GIB)
+    second = hotspots.sold(starts=timedelta(0), ends=HOUR, leader=first.id, data_cap_bytes=GIB)
+    gone, kept = (first, second) if refunded == "leader" else (second, first)
+    hotspots.change(gone, ended_at=clock.now())
+    refused(hotspots.sign_in(gone), "Your package was closed. Open the Wi-Fi page to see why, or to buy another one.")
+    refused(hotspots.sign_in(one_time(hotspots, gone, gone.mac)),
+            "Your package was closed. Open the Wi-Fi page to see why, or to buy another one.")  # fmt: skip
+    answer = hotspots.sign_in(kept)
+    assert 3580 <= seconds(answer) <= 3600 and answer.attributes["Mikrotik-Total-Limit"] == str(GIB)
+    assert bytes.fromhex(answer.attributes["Class"][2:]).decode() == f"g:{first.id}"
 
 
 def test_a_daily_cap_is_of_the_day_in_nairobi(hotspots: Hotspots) -> None:
@@ -256,16 +295,21 @@ def test_it_is_told_in_swahili_where_its_payer_reads_that(hotspots: Hotspots) ->
         db.session.query(Tenant).filter_by(slug="bahari").one().locale = "en"
 
 
-def test_a_database_that_fails_is_no_answer_so_that_the_router_asks_again(hotspots: Hotspots) -> None:
+@pytest.mark.parametrize(("what", "right"), [("radius_access", "SELECT"), ("device_holds", "INSERT")])
+def test_a_database_that_fails_is_no_answer_so_that_the_router_asks_again(
+    hotspots: Hotspots, what: str, right: str
+) -> None:
     sold = hotspots.sold()
     assert hotspots.sign_in(sold).code == "Access-Accept"
     with hotspots.product.app.app_context(), transaction():
         if db.engine.dialect.name == "postgresql":
             role = f'"{db.session.scalar(text("SELECT current_database()"))}_radius"'
             take, give_back = (
-                f"{word} radius_access {to} {role}"
-                for word, to in (("REVOKE SELECT ON", "FROM"), ("GRANT SELECT ON", "TO"))
+                f"{word} {what} {to} {role}"
+                for word, to in ((f"REVOKE {right} ON", "FROM"), (f"GRANT {right} ON", "TO"))
             )
+        elif right == "INSERT":
+            take, give_back = "ALTER TABLE device_holds RENAME TO away", "ALTER TABLE away RENAME TO device_holds"
         else:
             take = "DROP VIEW radius_access"
             give_back = db.session.scalar(text("SELECT sql FROM sqlite_master WHERE name = 'radius_access'"))
@@ -330,7 +374,7 @@ def test_a_one_time_sign_in_of_another_tenant_opens_nothing(hotspots: Hotspots) 
 def test_who_guesses_is_held_up_by_device_by_name_and_by_site(hotspots: Hotspots) -> None:
     router = hotspots.router("mlima", "127.0.0.9", "secret-of-guessers")
     held = "Too many wrong tries. Wait ten minutes, or sign in through the Wi-Fi page."
-    sold, other = hotspots.sold(mac="AA:BB:CC:DD:02:01"), hotspots.sold()
+    sold, other = hotspots.sold(mac="AA:BB:CC:DD:02:01", devices=9), hotspots.sold()
     for _n in range(10):
         assert (
             hotspots.sign_in(sold, router, mac="AA:BB:CC:DD:02:02", password="bad").message == "Wrong code or password."
@@ -463,6 +507,42 @@ def test_a_vouchers_code_alone_opens_it_and_starts_its_clock(hotspots: Hotspots)
         assert db.session.query(AccessGrant).filter_by(username=code.username).count() == 1
 
 
+def test_a_voucher_typed_at_a_router_waits_for_what_runs_on_that_device_as_at_the_portal(hotspots: Hotspots) -> None:
+    running = hotspots.sold(mac="AA:BB:CC:DD:22:01", ends=HOUR)
+    code, elsewhere = voucher_of(hotspots, duration_s=7200, lifetime_s=7200), voucher_of(hotspots)
+    answer = hotspots.sign_in(code, mac="AA:BB:CC:DD:22:01")
+    begins = clock.nairobi(clock.now() + HOUR)
+    soon = {f"Your package begins on {begins - timedelta(minutes=one):%d/%m %H:%M}." for one in (0, 1)}
+    assert answer.code == REJECTED and answer.message in soon
+    with hotspots.product.inside():
+        before = db.session.get_one(AccessGrant, running.id)
+        waits = db.session.query(AccessGrant).filter_by(username=code.username).one()
+        assert (waits.starts_at, waits.is_waiting) == (before.expires_at, True)
+        lasts = waits.expires_at - waits.starts_at
+        assert abs(lasts - timedelta(hours=2)) < timedelta(milliseconds=1)  # SQLite's own clock knows no less
+        assert db.session.query(Voucher).filter_by(code=code.username).one().state == "redeemed"
+    third = voucher_of(hotspots)
+    assert hotspots.sign_in(third, mac="AA:BB:CC:DD:22:01").code == REJECTED
+    with hotspots.product.inside():
+        third_grant = db.session.query(AccessGrant).filter_by(username=third.username).one()
+        assert third_grant.starts_at == waits.expires_at, "behind all that waits there"
+    assert hotspots.sign_in(elsewhere, mac="AA:BB:CC:DD:22:02").code == "Access-Accept", "another device is free"
+
+
+def test_a_voucher_typed_at_a_router_begins_at_once_behind_what_is_used_up(hotspots: Hotspots) -> None:
+    by_data = hotspots.sold(mac="AA:BB:CC:DD:22:03", kind="data", data_cap_bytes=GIB)
+    by_time = hotspots.sold(mac="AA:BB:CC:DD:22:04", kind="online", online_s=600)
+    slow = hotspots.sold(mac="AA:BB:CC:DD:22:05", kind="data", data_cap_bytes=GIB, at_cap="throttle")
+    closed = hotspots.sold(mac="AA:BB:CC:DD:22:06")
+    hotspots.change(closed, ended_at=clock.now())
+    hotspots.stayed(by_data, octets=GIB)
+    hotspots.stayed(by_time, online_s=600)
+    hotspots.stayed(slow, octets=GIB)
+    for number, code in ((3, "Access-Accept"), (4, "Access-Accept"), (5, REJECTED), (6, "Access-Accept")):
+        answer = hotspots.sign_in(voucher_of(hotspots), mac=f"AA:BB:CC:DD:22:{number:02X}")
+        assert answer.code == code, number
+
+
 def test_a_voucher_is_taken_by_chap_and_in_any_case(hotspots: Hotspots) -> None:
     by_chap, typed = voucher_of(hotspots), voucher_of(hotspots)
     assert hotspots.sign_in(by_chap, chap=True).code == "Access-Accept"
@@ -507,3 +587,11 @@ def test_a_line_that_is_over_is_not_let_in_through_the_hotspots_door(hotspots: H
     refused = hotspots.sign_in(over, service="Login-User")
     assert refused.code == "Access-Reject" and "expired" in refused.attributes["Reply-Message"]
     assert hotspots.sign_in(over, service="Framed-User").attributes["Framed-Pool"] == "expired"
+
+
+def test_moved_to_another_device_its_place_is_free_at_once(hotspots: Hotspots) -> None:
+    sold = hotspots.sold(mac="AA:BB:CC:DD:23:01")
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:01").code == "Access-Accept"
+    with hotspots.product.app.app_context(), transaction():
+        assert move(db.session.get_one(AccessGrant, sold.id), "AA:BB:CC:DD:23:02", actor="test")
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:02").code == "Access-Accept"
