@@ -29,7 +29,11 @@ SIGN_IN_FOR = timedelta(seconds=60)
 
 
 def _random(letters: str, length: int) -> str:
-    return "".join(secrets.choice(letters) for _n in range(length))
+    number, written = secrets.randbelow(len(letters) ** length), ""
+    for _n in range(length):
+        number, at = divmod(number, len(letters))
+        written += letters[at]
+    return written
 
 
 def new_name() -> str:

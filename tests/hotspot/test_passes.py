@@ -1,5 +1,6 @@
 """What is bought while something runs: extended, queued, switched to, added, given; and what a refund leaves behind."""
 
+import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -40,6 +41,21 @@ from tests.support.selling import (
     use,
 )  # fmt: skip
 from tests.support.threads import together
+
+
+@pytest.mark.parametrize(
+    ("drawn", "password"), [(0, "aaaaaaaa"), (1, "baaaaaaa"), (31, "abaaaaaa"), (31**8 - 1, "99999999")]
+)
+def test_each_number_drawn_is_a_password_of_its_own(drawn: int, password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def draw(below: int) -> int:
+        asked.append(below)
+        return drawn
+
+    monkeypatch.setattr(secrets, "randbelow", draw)
+    assert access.new_password() == password
+    assert asked == [852_891_037_441]  # 31 letters and digits, eight times
 
 
 class Time:

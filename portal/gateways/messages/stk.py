@@ -13,6 +13,7 @@ from portal.gateways.messages.fields import (
     entries_of,
     id_in,
     instant_of,
+    is_object,
     msisdn_of,
     object_in,
     read_json,
@@ -66,7 +67,7 @@ def _items(callback: Mapping[str, Any]) -> dict[str, Any]:
     metadata = single(callback.get("CallbackMetadata"))
     if metadata is None or metadata == []:
         return {}
-    if not isinstance(metadata, Mapping):
+    if not is_object(metadata):
         raise Malformed("CallbackMetadata is no object.")
     items: dict[str, Any] = {}
     for entry in entries_of(metadata.get("Item"), "Item"):
