@@ -82,8 +82,7 @@ def _forget_questions(ids: Sequence[int]) -> bool:
         MpesaRequest.id.in_(ids),
         MpesaRequest.state.not_in(REQUEST_OPEN),
         MpesaRequest.next_at.is_(None),
-        MpesaRequest.kind.in_(("status", "balance")),
-        MpesaRequest.refund_id.is_(None),
+        MpesaRequest.refund_id.is_(None),  # what moves money is of a refund, always
     )
     return _changed(answered)
 

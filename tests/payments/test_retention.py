@@ -109,6 +109,8 @@ def test_what_is_decided_only_after_its_words_were_to_go_loses_them_then(either_
     sweep(product)
     with product.inside():
         assert [one.state for one in db.session.query(InboxItem).filter(InboxItem.body_sealed != "")] == ["dead"]
+        overdue = [one.state for one in db.session.query(InboxItem).filter(InboxItem.overdue_at.is_not(None))]
+        assert overdue == ["dead"], "what has gone is not gone over again at every run"
 
 
 @pytest.mark.parametrize(("state", "is_due"), [("unknown", True), ("sent", False)])
