@@ -164,7 +164,8 @@ class _Writer:
         self._insert(
             Customer, own | {"uid": "'u' || i", "account_number": "'C9' || i", "phone_hash": "'g' || i"}, where=seldom
         )
-        self._insert(Invoice, own | {"uid": "'v' || i", "number": "'OLD-' || i", "payment_id": by_id}, where=seldom)
+        named = {"uid": "'v' || i", "number": "'OLD-' || i", "verify_token": "'v' || i"}
+        self._insert(Invoice, own | named | {"payment_id": by_id}, where=seldom)
         self._insert(
             InvoiceLine,
             own | {"invoice_id": by_id, "kind": "'other'", "description": "'Visit'", "amount_cents": "2000"},

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from portal.audit import chain
 from portal.clinic import people
+from portal.clinic.billing import numbers
 from portal.clinic.models import Appointment, Invoice, InvoiceLine, Patient
 from portal.gateways import client_factory
 from portal.gateways.models import Gateway
@@ -31,17 +32,17 @@ MOST_TRIES = 5
 
 
 def next_number(tenant: Tenant) -> str:
-    """The next invoice number: `INV1001`. Short, in capitals and digits: a payer types it as account.
+    """The next invoice number: `INV10019`. Short, in capitals and digits: a payer types it as account.
 
-    Numbers that an import brought are passed over.
+    Its last digit shows slips. Numbers that an import brought, or that were given without one, are passed over.
     """
-    number = take_number(tenant.id, "invoice")
-    if not is_taken(tenant.id, f"INV{number}"):
-        return f"INV{number}"
-    while (free := _free_from(tenant.id, number)) is None:
-        number += LOOK_AHEAD
+    count = take_number(tenant.id, "invoice")
+    if not is_taken(tenant.id, numbers.of_count(numbers.INVOICE, count)):
+        return numbers.of_count(numbers.INVOICE, count)
+    while (free := _free_from(tenant.id, count)) is None:
+        count += LOOK_AHEAD
     skip_to(tenant.id, "invoice", free)
-    return f"INV{free}"
+    return numbers.of_count(numbers.INVOICE, free)
 
 
 def is_taken(tenant_id: int, number: str) -> bool:
@@ -50,9 +51,9 @@ def is_taken(tenant_id: int, number: str) -> bool:
     return db.session.scalar(named) is not None
 
 
-def _free_from(tenant_id: int, number: int) -> int | None:
-    """The first free one of the LOOK_AHEAD numbers from this on, or None."""
-    names = {f"INV{each}": each for each in range(number, number + LOOK_AHEAD)}
+def _free_from(tenant_id: int, count: int) -> int | None:
+    """The first whose number is free of the LOOK_AHEAD from this on, or None."""
+    names = {numbers.of_count(numbers.INVOICE, each): each for each in range(count, count + LOOK_AHEAD)}
     taken = select(Payment.reference).where(Payment.tenant_id == tenant_id, Payment.reference.in_(list(names)))
     return min(set(names.values()) - {names[name] for name in db.session.scalars(taken)}, default=None)
 

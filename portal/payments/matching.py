@@ -17,6 +17,8 @@ from portal.payments.states import PaymentState
 from portal.payments.stk.push_states import State
 
 TILL_WINDOW, CLOCKS_DIFFER = timedelta(minutes=10), timedelta(minutes=1)
+LONGEST_TYPED, DIGITS = 12, "0123456789"
+_LOOKS_LIKE = str.maketrans("OILSB", "01158")  # letters that are typed for digits
 SUGGESTED_FROM, NEARLY = 500, 0.75  # newest open payments looked at; likeness of two accounts, 0 to 1
 _MAY_STILL_BE_PAID = (
     State.SENDING,
@@ -171,13 +173,59 @@ def suggestions(homeless: list[Transaction], *, most: int) -> dict[int, list[Pay
     amount, the same phone. Open payments only; a person decides. What is open is read once for all of them.
     """
     open_now: dict[tuple[int, str], list[Payment]] = {}
+    one_slip_away = _one_slip_away(homeless)
     found = {}
     for money in homeless:
         where = (money.tenant_id, money.environment)
         if where not in open_now:
             open_now[where] = _newest_open(*where)
-        found[money.id] = _of_several(money, most) or _likeliest(money, open_now[where], most)
+        likeliest = [*one_slip_away.get(money.id, []), *_likeliest(money, open_now[where], most)]
+        found[money.id] = _of_several(money, most) or list(dict.fromkeys(likeliest))[:most]
     return found
+
+
+def slips_of(typed: str) -> set[str]:
+    """The references that this account may have been meant for: one digit wrong, too many, missing, two that changed
+    places, a letter for the digit that looks like it, or the letters in front left out. typed: normalised.
+    """
+    if not 3 <= len(typed) <= LONGEST_TYPED:
+        return set()
+    looks = typed[:3] + typed[3:].translate(_LOOKS_LIKE)
+    meant = {looks, f"INV{typed}"}
+    for at, sign in enumerate(looks):
+        meant.add(looks[:at] + looks[at + 1 :])
+        meant.add(looks[:at] + looks[at + 1 : at + 2] + sign + looks[at + 2 :])
+        if sign.isdigit():
+            meant |= {looks[:at] + digit + looks[at + 1 :] for digit in DIGITS}
+            meant |= {looks[:at] + digit + looks[at:] for digit in DIGITS}
+    meant |= {looks + digit for digit in DIGITS}
+    return meant - {typed}
+
+
+def _one_slip_away(homeless: list[Transaction]) -> dict[int, list[Payment]]:
+    """What is open under a reference that differs by one slip from the account that was typed: by one select."""
+    meant = {
+        money.id: slips_of(messages.normalise_account(money.account))
+        for money in homeless
+        if money.unplaced_why == UNKNOWN_ACCOUNT
+    }
+    if not any(meant.values()):
+        return {}
+    named = select(Payment).where(
+        Payment.tenant_id.in_({money.tenant_id for money in homeless}),
+        Payment.reference.in_(set().union(*meant.values())),
+        Payment.state == PaymentState.OPEN,
+    )
+    open_ones = db.session.scalars(named.order_by(Payment.id.desc())).all()
+    return {
+        money.id: [
+            one
+            for one in open_ones
+            if one.reference in meant.get(money.id, ())
+            and (one.tenant_id, one.environment) == (money.tenant_id, money.environment)
+        ]
+        for money in homeless
+    }
 
 
 def _newest_open(tenant_id: int, environment: str) -> list[Payment]:
