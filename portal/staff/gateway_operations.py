@@ -15,7 +15,7 @@ from portal.kernel.phone import normalise_msisdn
 from portal.payments import daraja_requests
 from portal.payments.c2b import pull as pulling
 from portal.payments.inbox import inbox
-from portal.staff import buttons
+from portal.staff import buttons, reasons
 from portal.staff.guard import actor, needs
 from portal.users.permissions import MANAGE_GATEWAYS
 from portal.web import links
@@ -51,7 +51,7 @@ def operations_of(one: Gateway) -> dict[str, Any]:
             (c2b_registration.RESPONSE_TYPES[1], _("refuses the payment")),
         ],
         "halted_at": one.initiator_halted_at,
-        "halted_why": one.initiator_halted_why,
+        "halted_why": reasons.reason(one.initiator_halted_why),
         "can_ask": initiator.can_ask(one),
         "is_asking": daraja_requests.is_asking_balance(one),
         "balances": one.balances or [],

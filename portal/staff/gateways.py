@@ -15,7 +15,7 @@ from portal.gateways.models import Gateway
 from portal.kernel.db import transaction
 from portal.kernel.errors import Refused
 from portal.payments import environments
-from portal.staff import gateway_operations
+from portal.staff import gateway_operations, reasons
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users.permissions import MANAGE_GATEWAYS
@@ -137,7 +137,7 @@ def list_gateways() -> ResponseReturnValue:
             "default_url": url_for("staff.default_gateway", uid=one.uid),
             "remove_url": url_for("staff.remove_gateway", uid=one.uid),
             "refused_at": one.refused_at,
-            "refused_why": one.refused_why,
+            "refused_why": reasons.reason(one.refused_why),
         }
         for one in settings.of_tenant(g.tenant.id)
     ]

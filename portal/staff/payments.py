@@ -46,6 +46,29 @@ CHANNELS = {
     "card": _l("A card payment that staff recorded"),
     "other": _l("Staff recorded it"),
 }
+STATES = {
+    "allocated": _l("Placed"),
+    "partly_allocated": _l("Partly placed"),
+    "unallocated": _l("To place"),
+    "merged": _l("Counted with its receipt"),
+    "reversed": _l("Reversed"),
+    "void": _l("Taken back"),
+}
+ENVIRONMENTS = {"sandbox": _l("Test"), "production": _l("Real money")}
+# Of the file that staff keep, by the API's names of its columns.
+HEADINGS = {
+    "id": _l("Number in Mlango"),
+    "receipt": _l("Receipt"),
+    "amount": _l("Amount in KES"),
+    "channel": _l("How we know"),
+    "payer": _l("Payer"),
+    "reference": _l("Reference"),
+    "occurredAt": _l("When, in UTC"),
+    "state": _l("State"),
+    "environment": _l("Kind of money"),
+    "payerName": _l("Payer's name"),
+    "occurredAtNairobi": _l("When, in Nairobi"),
+}
 # What a link may carry on: url_for() reads other names, such as _scheme, as its own.
 FILTERS = ("receipt", "q", "phone", "from", "to", "state")
 
@@ -101,7 +124,15 @@ def as_csv() -> ResponseReturnValue:
     wanted = search.read_wanted(request.args)
     with transaction():
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_transactions", actor=actor())
-    return csv_file(export.COLUMNS, export.rows_of(g.tenant.id, wanted, has_names=True), name="payments.csv")
+    rows = export.rows_of(g.tenant.id, wanted, has_names=True)
+    return csv_file([HEADINGS[name] for name in export.COLUMNS], map(_in_words, rows), name="payments.csv")
+
+
+def _in_words(row: list[object]) -> list[object]:
+    """A row of the file with words for its reader in the place of the API's."""
+    told = dict(zip(export.COLUMNS, row, strict=True))
+    words = {"channel": CHANNELS, "state": STATES, "environment": ENVIRONMENTS}
+    return [words.get(name, {}).get(str(value), value) for name, value in told.items()]
 
 
 @needs(SEE_MONEY)

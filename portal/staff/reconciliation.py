@@ -47,9 +47,9 @@ KINDS = {
     "payout": _l("Paid out"),
     "reversal": _l("Reversal"),
 }
-COLUMNS = (
-    "row", "receipt", "completedAt", "kind", "account", "paidIn", "withdrawn", "bucket", "why", "owner",
-    "resolvedAt", "resolution",
+HEADINGS = (
+    _l("Row"), _l("Receipt"), _l("When"), _l("Kind"), _l("Account"), _l("Paid in"), _l("Withdrawn"), _l("Result"),
+    _l("Why"), _l("Looked into by"), _l("Explained at"), _l("What was found out"),
 )  # fmt: skip
 
 
@@ -270,15 +270,16 @@ def as_csv(uid: str) -> ResponseReturnValue:
         review.by_uid(g.tenant.id, uid)
         chain.record(g.tenant.id, "tenant", g.tenant.id, "exported_reconciliation", actor=actor())
     rows = _csv_rows(review.by_uid(g.tenant.id, uid), request.args.get("bucket", ""))
-    return csv_file(COLUMNS, rows, name=f"reconciliation-{uid[:8]}.csv")
+    return csv_file(HEADINGS, rows, name=f"reconciliation-{uid[:8]}.csv")
 
 
 def _csv_rows(made: Reconciliation, bucket: str) -> Iterator[list[object]]:
     names = {one.id: one.name for one in review.people(made.tenant_id)}
     for row in review.every_row_of(made, bucket):
         yield [
-            row.row_number or "", row.receipt, _local(row.completed_at), row.kind, row.account,
-            _shillings(row.paid_in_cents), _shillings(row.withdrawn_cents), row.bucket, row.why,
+            row.row_number or "", row.receipt, _local(row.completed_at), KINDS.get(row.kind, row.kind), row.account,
+            _shillings(row.paid_in_cents), _shillings(row.withdrawn_cents), _name(row.bucket, made),
+            reasons.reason(row.why),
             names.get(row.owner_id or 0, ""), _local(row.resolved_at), row.resolution,
         ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.payment import lock_payment, payment_of
 from portal.payments.refunds import refunds
 from portal.payments.states import RefundState
-from portal.staff import audit_words, buttons
+from portal.staff import audit_words, buttons, reasons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
 from portal.users import permissions, team
@@ -93,8 +93,8 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
         "receipt": one.receipt,
         "asked_by": names.get(one.requested_by_id, "–"),
         "approved_by": names.get(one.approved_by_id or 0, ""),
-        "why": one.why,
-        "failure": one.failure if one.state != RefundState.DONE else "",
+        "why": reasons.reason(one.why),
+        "failure": reasons.reason(one.failure) if one.state != RefundState.DONE else "",
         "environment": one.environment,
         "is_own": is_own,
         "resolve_url": url_for("staff.refund_resolve", uid=one.uid) if refunds.may_be_resolved(one) else None,

@@ -9,7 +9,7 @@ from flask_babel import lazy_gettext as _l
 
 from portal.kernel import queue
 from portal.payments import stuck
-from portal.staff import buttons
+from portal.staff import buttons, reasons
 from portal.staff.guard import actor, needs
 from portal.users import permissions
 from portal.users.permissions import MANAGE_GATEWAYS, SEE_MONEY
@@ -58,7 +58,7 @@ def list_stuck() -> ResponseReturnValue:
                 {
                     "at": one.at,
                     "about": CALLBACKS.get(one.about, one.about),
-                    "why": one.why,
+                    "why": reasons.reason(one.why),
                     "url": url_for("staff.attempt", token=one.payment_token) if one.payment_token else None,
                     "action_url": url_for(doors[kind], item_id=one.id) if kind in doors else None,
                 }

@@ -4,6 +4,8 @@ from datetime import date, timedelta
 
 from flask import Blueprint, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from portal.gateways import client_factory
 from portal.hotspot.sites import figures
@@ -16,7 +18,7 @@ from portal.web.downloads import csv_file
 from portal.web.filters import data_size
 
 DAYS = (7, 30, 90)
-COLUMNS = ("what", "name", "revenue", "sales", "sessions", "bytes")
+HEADINGS = (_l("What"), _l("Name"), _l("Revenue in KES"), _l("Sales"), _l("Sessions"), _l("Bytes"))
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -82,14 +84,14 @@ def usage_csv() -> ResponseReturnValue:
     """The same sums as a file: one line a day, hour, package and site."""
     _days, found = _asked()
     parts = (
-        ("day", {str(at): one for at, one in found.by_day.items()}),
-        ("hour", {f"{hour:02d}": one for hour, one in found.by_hour.items()}),
-        ("package", found.by_package),
-        ("site", found.by_site),
+        (_("Day"), {str(at): one for at, one in found.by_day.items()}),
+        (_("Hour"), {f"{hour:02d}": one for hour, one in found.by_hour.items()}),
+        (_("Package"), found.by_package),
+        (_("Site"), found.by_site),
     )
     rows = [
         (what, name, money.kes(one.cents), one.sales, one.stays, one.bytes)
         for what, sums in parts
         for name, one in sums.items()
     ]
-    return csv_file(COLUMNS, rows, name="usage.csv")
+    return csv_file(HEADINGS, rows, name="usage.csv")

@@ -238,14 +238,33 @@ def test_a_file_of_payments_has_names_and_nairobis_time(product: Product) -> Non
     with product.inside():
         at = db.session.query(Transaction).one().occurred_at
     local = f"{at + timedelta(hours=3):%Y-%m-%d %H:%M:%S}"
-    for text_of in (product.browser_of("njeri").get("/staff/payments.csv").text,
-                    product.api("amina").get("/api/transactions.csv").text):  # fmt: skip
+    for text_of, last in (
+        (product.browser_of("njeri").get("/staff/payments.csv").text, 'Payer\'s name,"When, in Nairobi"'),
+        (product.api("amina").get("/api/transactions.csv").text, "payerName,occurredAtNairobi"),
+    ):
         head, row = text_of.splitlines()
-        assert head.endswith("payerName,occurredAtNairobi") and row.endswith(f"JOHN,{local}")
+        assert head.endswith(last) and row.endswith(f"JOHN,{local}")
         assert ",'=1+1," in row
     with product.app.app_context():
         names = list(export.rows_of(product.tenant_id(), search.Wanted(), has_names=False))
     assert names[0][-2] is None
+
+
+def test_staffs_files_speak_their_readers_language_and_programs_keep_their_names(product: Product) -> None:
+    body = c2b_body(receipt=receipt(1), amount=20, account="WIFI")
+    assert product.client().post(f"{product.hook()}/c2b/confirmation", json=body).status_code == 200
+    product.settle()
+    head, row = product.browser_of("njeri").get("/staff/payments.csv?lang=sw").text.splitlines()
+    assert head.startswith("Namba ndani ya Mlango,Risiti,Kiasi kwa KES,Tulivyojua,")
+    assert "Taarifa ya M-Pesa ya pesa zilizopokelewa" in row and "sandbox" not in row and "unallocated" not in row
+    assert ",Ya kupangwa,Majaribio,JOHN," in row
+    head, row = product.api("amina").get("/api/transactions.csv?lang=sw").text.splitlines()
+    assert head == (
+        "id,receipt,amount,channel,payer,reference,occurredAt,state,environment,payerName,occurredAtNairobi"
+    )
+    assert ",c2b," in row and ",unallocated,sandbox,JOHN," in row
+    used = product.browser_of("amina").get("/staff/usage.csv?lang=sw").text.splitlines()
+    assert used[0] == "Nini,Jina,Mapato kwa KES,Mauzo,Vipindi,Baiti" and used[1].startswith("Siku,")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "＝"])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from portal.kernel.db import db
+from portal.kernel.db import db, transaction
+from portal.payments.models import Refund, Transaction
 from portal.reconciliation.models import Reconciliation
 from portal.staff import reasons
 from tests.support.daraja import receipt
@@ -59,5 +60,45 @@ def test_a_report_and_a_payments_steps_speak_swahili(product: Product) -> None:
     page = amina.get(f"/staff/reconcile/{uid}?lang=sw").text
     booked = f"Imeingizwa kutoka kumbukumbu za M-Pesa. Risiti {receipt(2)} inasubiri kupangwa."
     assert booked in page and "Booked from" not in page
+    head, row = amina.get(f"/staff/reconcile/{uid}.csv?lang=sw").text.splitlines()
+    assert head.startswith("Mstari,Risiti,") and "paidIn" not in head
+    assert booked in row and "created" not in row and ",payment," not in row
     steps = amina.get(f"/staff/attempts/{token}?lang=sw").text
     assert "M-Pesa ilijibu: imelipwa." in steps and "called back" not in steps
+
+
+@pytest.mark.parametrize(
+    ("failure", "shown"),
+    [
+        ("M-Pesa does not know it (R000002). It was asked 3 times.", "M-Pesa haiijui (R000002). Iliulizwa mara 3."),
+        (
+            "M-Pesa states KES 900.50. Compare with the statement, then say what became of it.",
+            "M-Pesa inataja KES 900.50. Linganisha na taarifa ya akaunti, kisha sema nini kilitokea.",
+        ),
+        (
+            "M-Pesa said 2001: The initiator information is invalid.",
+            "M-Pesa ilisema 2001: The initiator information is",
+        ),
+    ],
+)
+def test_why_a_refund_did_not_go_is_told_in_its_readers_language(product: Product, failure: str, shown: str) -> None:
+    _number, token = product.invoice(1_000)
+    product.callback(product.pushed(token), receipt=receipt(1))
+    product.settle()
+    with product.app.app_context(), transaction():
+        paid = db.session.query(Transaction).one()
+        db.session.add(
+            Refund(
+                tenant_id=paid.tenant_id,
+                transaction_id=paid.id,
+                gateway_id=paid.gateway_id,
+                method="b2c",
+                amount_cents=50_000,
+                environment="sandbox",
+                requested_by_id=1,
+                state="failed",
+                failure=failure,
+            )  # fmt: skip
+        )
+    page = product.browser_of("amina").get("/staff/refunds?lang=sw").text
+    assert shown in page and "asked 3 times" not in page and "Compare with" not in page

@@ -153,11 +153,11 @@ def test_usage_counts_money_sales_and_data_by_day_hour_package_and_site(either_p
     assert "style=" not in page, "the content security policy allows none"
     lines = browser.get("/staff/usage.csv").text.splitlines()
     today = clock.nairobi(clock.now()).date()
-    assert f"day,{today},{price_kes},1,1,2000000000" in [line.replace(".00", "") for line in lines]
-    assert f"package,1 day,{price_kes},1,0,0" in [line.replace(".00", "") for line in lines]
-    assert f"site,Lodge,{price_kes},1,1,2000000000" in [line.replace(".00", "") for line in lines]
-    assert len([line for line in lines if line.startswith("hour,")]) == 24
-    assert len([line for line in lines if line.startswith("day,")]) == 7
+    assert f"Day,{today},{price_kes},1,1,2000000000" in [line.replace(".00", "") for line in lines]
+    assert f"Package,1 day,{price_kes},1,0,0" in [line.replace(".00", "") for line in lines]
+    assert f"Site,Lodge,{price_kes},1,1,2000000000" in [line.replace(".00", "") for line in lines]
+    assert len([line for line in lines if line.startswith("Hour,")]) == 24
+    assert len([line for line in lines if line.startswith("Day,")]) == 7
 
 
 def test_a_phone_number_finds_the_stays_of_its_passes_however_long_ago(either_product: Product) -> None:
