@@ -30,6 +30,7 @@ from portal.tenants.models import Tenant
 
 MOST_GRANTS_SHOWN = 50
 LONGEST_LOGIN_URL = 300
+MOST_GATEWAYS = 50  # whose keys are tried on what a device brings
 _MAC = re.compile(r"(?:[0-9A-F]{2}[:-]?){5}[0-9A-F]{2}")
 
 
@@ -86,6 +87,13 @@ def site_told(tenant_id: int, *, uid: str = "", identity: str = "", login_url: s
     named = _named(sites, uid, identity)
     hosting = [one for one in sites if host and host in one.login_hosts.lower().split()]
     return next(iter(named or hosting or (sites if len(sites) == 1 else [])), None)
+
+
+def gateway_keys(slug: str, *, site_uid: str = "") -> list[str]:
+    """The keys under which openNDS gateways of this business tell of a device; of the named one alone, if it is."""
+    mine = select(Site).join(Tenant, Tenant.id == Site.tenant_id).where(Tenant.slug == slug, Site.closed_at.is_(None))
+    sites = list(db.session.scalars(mine.where(Site.kind == "opennds").order_by(Site.id).limit(MOST_GATEWAYS)))
+    return [one.secret for one in _named(sites, site_uid, "") or sites if one.secret]
 
 
 def _named(sites: list[Site], uid: str, identity: str) -> list[Site]:

@@ -29,10 +29,21 @@ def open_of(grant: AccessGrant) -> list[AccessSession]:
     return list(db.session.scalars(mine.where(AccessSession.stopped_at.is_(None)).order_by(AccessSession.id)))
 
 
+def midnight(now: datetime) -> datetime:
+    """When the day of `now` began in East Africa."""
+    return clock.nairobi(now).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def bytes_today(now: datetime) -> ColumnElement[int]:
+    """Of a session's octets, both ways, those of the day of `now` in East Africa."""
+    octets = AccessSession.bytes_in + AccessSession.bytes_out
+    return case((AccessSession.updated_at >= midnight(now), octets - AccessSession.bytes_before_today), else_=0)
+
+
 def before_today(session: AccessSession, now: datetime) -> int:
     """Its `bytes_before_today` once it is heard of at `now`: whoever counts octets into a row sets this with them."""
-    midnight = clock.nairobi(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    return session.bytes_in + session.bytes_out if session.updated_at < midnight else session.bytes_before_today
+    octets = session.bytes_in + session.bytes_out
+    return octets if session.updated_at < midnight(now) else session.bytes_before_today
 
 
 def sweep() -> None:
@@ -141,13 +152,11 @@ def _totals(leader_ids: set[int]) -> defaultdict[int, _Total]:
         data, online, daily = (None if cap is None else int(cap) for cap in (row.data, row.online, row.daily))
         found[row.leader_id] = _Total(data, online, daily)
     octets = AccessSession.bytes_in + AccessSession.bytes_out
-    midnight = clock.nairobi(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = case((AccessSession.updated_at >= midnight, octets - AccessSession.bytes_before_today), else_=0)
     used = (
         select(
             AccessSession.grant_id,
             func.sum(octets).label("octets"),
-            func.sum(today).label("today"),
+            func.sum(bytes_today(clock.now())).label("today"),
             func.sum(AccessSession.online_s).label("online"),
         )
         .where(AccessSession.grant_id.in_(wanted), AccessSession.is_walled.is_(False))

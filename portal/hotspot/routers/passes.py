@@ -2,25 +2,28 @@
 
 Every user name of a pass opens the whole pass: it begins with its first grant and ends with its last, and what its
 packages allow adds up. What was used under its other names, or at other sites, is taken off what this router may give.
+A cap of each day in East Africa is told as what is left of it today; at midnight the router is told anew.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 
 from portal.hotspot.models import AccessGrant, AccessSession, Package, Provisioning
 from portal.hotspot.routers.interface import Wanted
+from portal.hotspot.sessions import bytes_today, midnight
+from portal.kernel import clock
 from portal.kernel.db import db
 
 COLUMNS: tuple[Any, ...] = (
     AccessGrant.id, AccessGrant.leader_id, AccessGrant.tenant_id, AccessGrant.package_id, AccessGrant.username,
     AccessGrant.password, AccessGrant.mac, AccessGrant.starts_at, AccessGrant.expires_at, AccessGrant.suspended_at,
     AccessGrant.ended_at, Package.service, Package.rate, Package.devices, Package.online_s, Package.data_cap_bytes,
-    Package.at_cap, Package.throttled_rate,
+    Package.daily_cap_bytes, Package.at_cap, Package.throttled_rate,
 )  # fmt: skip
 
 
@@ -28,12 +31,18 @@ COLUMNS: tuple[Any, ...] = (
 class Pass:
     """A chain of grants with one leader. grants: its rows, oldest first, with their packages' terms.
 
-    used: (site, user name) -> (seconds online, bytes both ways).
+    used: (site, user name) -> (seconds online, bytes both ways). used_today: bytes both ways, today in East Africa.
     """
 
     leader_id: int
     grants: list[Any] = field(default_factory=list)
     used: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
+    used_today: int = 0
+
+    @property
+    def terms(self) -> Any:
+        """The grant whose package says what is not summed: the first one's."""
+        return next((one for one in self.grants if one.id == self.leader_id), self.grants[0])
 
     @property
     def alive(self) -> list[Any]:
@@ -76,16 +85,31 @@ class Pass:
         return cap is not None and sum(used for _seconds, used in self.used.values()) >= cap
 
     @property
+    def is_at_daily_cap(self) -> bool:
+        cap = self.terms.daily_cap_bytes
+        return cap is not None and self.used_today >= cap
+
+    @property
     def is_used_up(self) -> bool:
         """Whether nothing is left of it before its end: no data, where it stops at its cap, or no time online."""
-        at_data = self.is_at_cap and self.grants[0].at_cap != "throttle"
+        at_data = self.is_at_cap and self.terms.at_cap != "throttle"
         cap = self.online_cap_s
         return at_data or (cap is not None and sum(seconds for seconds, _bytes in self.used.values()) >= cap)
 
+    @property
+    def is_used_up_today(self) -> bool:
+        """Whether it opens nothing before midnight, since it stops at its cap of a day."""
+        return self.is_at_daily_cap and self.terms.at_cap != "throttle"
+
+    def told_anew_at(self, now: datetime) -> datetime | None:
+        """When a router has to be told of it again though nothing changed: at midnight, where a day has its cap."""
+        return None if self.terms.daily_cap_bytes is None else midnight(now) + timedelta(days=1)
+
     def wanted(self, row: Any, *, site_id: int, version: int) -> Wanted:
         """This grant of it as a site's router is to know it."""
-        terms = next((one for one in self.grants if one.id == self.leader_id), row)
+        terms = self.terms
         throttles = terms.at_cap == "throttle"
+        is_slow = throttles and terms.throttled_rate and (self.is_at_cap or self.is_at_daily_cap)
         elsewhere = [used for (site, name), used in self.used.items() if (site, name) != (site_id, row.username)]
         return Wanted(
             grant_id=row.id,
@@ -95,12 +119,21 @@ class Pass:
             mac=row.mac,
             starts_at=min(one.starts_at for one in self.grants),
             expires_at=self.expires_at or row.expires_at,
-            rate=terms.throttled_rate if throttles and self.is_at_cap and terms.throttled_rate else terms.rate,
+            rate=terms.throttled_rate if is_slow else terms.rate,
             devices=max(one.devices for one in self.grants),
             online_s=_left(self.online_cap_s, sum(seconds for seconds, _bytes in elsewhere)),
-            data_bytes=None if throttles else _left(self.data_cap_bytes, sum(used for _seconds, used in elsewhere)),
+            data_bytes=None if throttles else self._data_left(row, site_id, sum(used for _seconds, used in elsewhere)),
             version=version,
         )
+
+    def _data_left(self, row: Any, site_id: int, elsewhere: int) -> int | None:
+        """What this router may let through under this name, beside what it counted of it: of the whole and of today."""
+        whole = _left(self.data_cap_bytes, elsewhere)
+        if self.terms.daily_cap_bytes is None:
+            return whole
+        _seconds, here = self.used.get((site_id, row.username), (0, 0))
+        today = max(here + self.terms.daily_cap_bytes - self.used_today, 1)
+        return today if whole is None else min(whole, today)
 
 
 def _sum(caps: Sequence[int | None]) -> int | None:
@@ -123,20 +156,26 @@ def read(leader_ids: Iterable[int]) -> dict[int, Pass]:
     rows = select(*COLUMNS).join(Package, Package.id == AccessGrant.package_id)
     for row in db.session.execute(rows.where(AccessGrant.leader_id.in_(wanted)).order_by(AccessGrant.id)):
         found.setdefault(row.leader_id, Pass(row.leader_id)).grants.append(row)
-    capped = [one.leader_id for one in found.values() if one.data_cap_bytes is not None or one.online_cap_s is not None]
+    capped = [one.leader_id for one in found.values() if any(_is_metered(grant) for grant in one.grants)]
     if capped:
-        for row in db.session.execute(_used(capped)):
+        for row in db.session.execute(_used(capped, clock.now())):
             found[row.grant_id].used[(row.site_id, row.username)] = (int(row.seconds), int(row.bytes))
+            found[row.grant_id].used_today += int(row.today)
     return found
 
 
-def _used(leader_ids: Sequence[int]) -> Any:
+def _is_metered(grant: Any) -> bool:
+    return any(cap is not None for cap in (grant.data_cap_bytes, grant.online_s, grant.daily_cap_bytes))
+
+
+def _used(leader_ids: Sequence[int], now: datetime) -> Any:
     used = select(
         AccessSession.grant_id,
         AccessSession.site_id,
         AccessSession.username,
         func.sum(AccessSession.online_s).label("seconds"),
         func.sum(AccessSession.bytes_in + AccessSession.bytes_out).label("bytes"),
+        func.sum(bytes_today(now)).label("today"),
     )
     return used.where(AccessSession.grant_id.in_(leader_ids)).group_by(
         AccessSession.grant_id, AccessSession.site_id, AccessSession.username

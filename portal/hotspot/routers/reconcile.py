@@ -177,7 +177,10 @@ def _write_live(leader_ids: Collection[int], since: datetime, now: datetime) -> 
 
 @dataclass(frozen=True)
 class Turn:
-    """A row whose turn it is, with what holds for it now. is_on: whether its user name opens the internet now."""
+    """A row whose turn it is, with what holds for it now. is_on: whether its user name opens the internet now.
+
+    begins_at: when it begins, or goes on after a day's cap. anew_at: when it is told again though nothing changes.
+    """
 
     id: int
     version: int
@@ -186,6 +189,7 @@ class Turn:
     is_on: bool
     wanted: Wanted
     begins_at: datetime | None
+    anew_at: datetime | None
     sign_in: tuple[str, str] | None  # (MAC, IP) of the device that waits to be signed in
     running: tuple[AccessSession, ...]
 
@@ -262,6 +266,10 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
         is_on = row.wanted == "on" and (a_pass.is_on(now) if is_whole else a_pass.opens(row.grant_id, now))
         if site.kind != LIVE and a_pass.is_used_up:
             is_on = False  # what one name of it used is counted for every other, on this router too
+        anew_at = a_pass.told_anew_at(now) if site.kind != LIVE else None
+        begins_at = a_pass.to_come(row.grant_id, now) if row.wanted == "on" else None
+        if is_on and anew_at is not None and a_pass.is_used_up_today:
+            is_on, begins_at = False, anew_at
         names = {one.username for one in a_pass.grants} if is_whole else {grant.username}
         turns.append(
             Turn(
@@ -271,7 +279,8 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
                 since=row.since,
                 is_on=is_on,
                 wanted=a_pass.wanted(grant, site_id=site.id, version=row.version),
-                begins_at=a_pass.to_come(row.grant_id, now) if row.wanted == "on" else None,
+                begins_at=begins_at,
+                anew_at=anew_at,
                 sign_in=waiting.get(row.grant_id) if is_on else None,
                 running=tuple(one for one in running if one.username in names and one.started_at <= row.since)
                 if is_on
@@ -405,7 +414,7 @@ def _result(turn: Turn, outcome: Outcome | None, signed: Outcome | None, now: da
     values: dict[str, Any] = {
         "attempts": 0, "last_error": "", "confirmed_at": now,
         "wanted": "on" if turn.is_on else "off",
-        "next_at": turn.wanted.expires_at if turn.is_on else None,
+        "next_at": min(turn.wanted.expires_at, turn.anew_at or turn.wanted.expires_at) if turn.is_on else None,
     }  # fmt: skip
     if signed is not None and signed.is_done:
         values["signed_in_at"] = now

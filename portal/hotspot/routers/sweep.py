@@ -154,11 +154,18 @@ def _at_cap(site: Site, used: Mapping[int, int]) -> list[int]:
     """
     reached = []
     for leader_id, one in passes.read(used).items():
-        cap, total = one.data_cap_bytes, sum(count for _seconds, count in one.used.values())
-        has_slowed = cap is not None and total >= cap > total - used[leader_id] and one.grants[0].at_cap == "throttle"
-        if has_slowed or one.is_used_up:
+        if has_slowed(one, used[leader_id]) or one.is_used_up or one.is_used_up_today:
             reached += [grant.id for grant in one.grants]
     return reached
+
+
+def has_slowed(one: passes.Pass, since_last: int) -> bool:
+    """Whether it reached a cap with its last so many bytes and goes on, slower."""
+    total = sum(count for _seconds, count in one.used.values())
+    pairs = ((one.data_cap_bytes, total), (one.terms.daily_cap_bytes, one.used_today))
+    return one.terms.at_cap == "throttle" and any(
+        cap is not None and used >= cap > used - since_last for cap, used in pairs
+    )
 
 
 def _unlike(site: Site, known: frozenset[int], now: datetime) -> dict[int, str]:

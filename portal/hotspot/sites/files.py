@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlencode, urlsplit
 
 from portal.hotspot.models import Site
-from portal.hotspot.routers.opennds import agent
+from portal.hotspot.routers.opennds import agent, authmon
 from portal.hotspot.sites import routeros
 from portal.hotspot.sites.quoting import comment, html, uci
 from portal.kernel.errors import Conflict, NotFound
@@ -129,7 +129,7 @@ def opennds_settings(site: Site, house: House) -> str:
     lines = [
         ("gatewayname", site.name),
         ("fasport", str(port)),
-        ("faspath", f"/hotspot/{house.slug}/?site={site.uid}"),
+        ("faspath", f"/hotspot/{house.slug}/?{urlencode({'key': authmon.key_of(site.token), 'site': site.uid})}"),
         ("fas_secure_enabled", "4" if is_tls else "1"),
         ("faskey", site.secret),
     ]

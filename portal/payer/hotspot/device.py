@@ -34,11 +34,14 @@ LONGEST_ERROR = 200
 def carried() -> dict[str, Any]:
     """What the router told of this device, as it came; what is longer than any router's is nobody's.
 
-    openNDS tells it in one parameter, `fas`, which it appends with a second `?` to a path that has one (`?site=…`).
+    openNDS tells it in one parameter, `fas`, which it appends with a second `?` to a path that has one (`?site=…`);
+    with `iv` beside it where it is encrypted.
     """
     given = {**request.values}
     site, _mark, appended = given.get("site", "").partition("?fas=")
-    given = {**fas.told(given.get("fas") or appended), **given, "site": site}
+    encoded, iv = given.get("fas") or appended, given.get("iv", "")
+    keys = purchases.gateway_keys((request.view_args or {}).get("slug", ""), site_uid=site) if encoded and iv else ()
+    given = {**fas.told(encoded, iv=iv, keys=keys), **given, "site": site}
     told = {name: given[name] for name in CARRIED if given.get(name) and len(given[name]) <= LONGEST_CARRIED}
     g.carried = told  # the links to other languages keep it too
     return told

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+import re
+import subprocess
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, unquote
@@ -17,6 +19,8 @@ from portal.hotspot.routers import adapter_of, connection
 from portal.hotspot.routers.models import GatewayClient
 from portal.hotspot.routers.opennds import agent, fas
 from portal.hotspot.routers.opennds.rates import kbit
+from portal.hotspot.sites import files
+from portal.hotspot.sites.files import House
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -48,6 +52,35 @@ def test_what_a_gateway_tells_becomes_what_a_mikrotik_would_have_told() -> None:
         "link-login-only": "http://10.77.159.1:2050/opennds_auth/", "chap-id": "opennds", "chap-challenge": HID,
     }  # fmt: skip
     assert fas.told(encoded().rstrip("=")) == fas.told(encoded()), "browsers lose what ends it"
+
+
+KEY, IV = "a-key-of-the-site", "3f1d0a9b7c5e2468"
+
+
+def encrypted(raw: str = RAW, *, key: str = KEY, iv: str = IV) -> str:
+    """As openNDS' PHP does at levels 2 and 3: `openssl enc`, whose base64 is put into base64 once more."""
+    filled = key.encode().ljust(32, b"\0")[:32].hex()
+    sealed = subprocess.run(
+        ["openssl", "enc", "-aes-256-cbc", "-K", filled, "-iv", iv.encode().hex(), "-base64", "-A"],
+        input=raw.encode(), capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    return base64.b64encode(sealed).decode()
+
+
+def test_what_a_gateway_encrypts_is_read_with_its_key() -> None:
+    """Levels 2 and 3."""
+    assert fas.told(encrypted(), iv=IV, keys=["another", KEY]) == fas.told(encoded())
+    long = "a-key-that-is-longer-than-thirty-two-letters"
+    assert fas.told(encrypted(key=long), iv=IV, keys=[long])["chap-challenge"] == HID
+    once = base64.b64decode(encrypted()).decode()
+    assert fas.told(once, iv=IV, keys=[KEY]) == fas.told(encoded()), "with one base64 around it"
+
+
+@pytest.mark.parametrize("iv", ["", "short", "0" * 16, "é" * 16, "\0" * 16])
+def test_what_cannot_be_decrypted_tells_nothing(iv: str) -> None:
+    assert fas.told(encrypted(), iv=iv, keys=[KEY]).get("mac") is None
+    assert fas.told(encrypted(), iv=IV, keys=["another", ""]) == {}
+    assert fas.told(encoded("hid=1"), iv=IV, keys=[KEY]) == {} == fas.told("", iv=IV, keys=[KEY])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +232,43 @@ def test_at_its_cap_it_is_ended_or_let_in_anew_and_slower(lodge: Lodge) -> None:
     assert lodge.asks(client(is_in=True, down=5, began=BEGAN + 1)) == [], "it runs on"
 
 
+@pytest.fixture
+def in_the_morning() -> None:
+    now = clock.nairobi(clock.now())
+    clock.move((now + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0) - now)
+
+
+@pytest.mark.usefixtures("in_the_morning")
+def test_a_days_cap_is_told_as_what_is_left_of_it_and_opens_again_at_midnight(lodge: Lodge) -> None:
+    began = int(clock.now().timestamp())
+    kind = package(lodge.product, kind="data", data_cap_bytes=10_240_000, daily_cap_bytes=1_024_000)
+    grant(lodge.product, kind, expires_at=clock.now() + timedelta(days=5))
+    assert [one.split()[5:] for one in lodge.asks(client())] == [["1000", "1000"]]
+    lodge.asks(client(is_in=True, down=400, began=began))
+    lodge.asks()
+    assert [one.split()[5:] for one in lodge.asks(client())] == [["600", "600"]]
+    lodge.asks(client(is_in=True, down=600, began=began + 9))
+    assert lodge.asks(client(is_in=True, down=600, began=began + 9)) == ["deauth aa:bb:cc:00:00:01"]
+    assert lodge.asks(client()) == []
+    later(hours=15)
+    assert [one.split()[5:] for one in lodge.asks(client())] == [["1000", "1000"]]
+
+
+@pytest.mark.usefixtures("in_the_morning")
+def test_who_was_slowed_for_a_day_is_let_in_anew_and_faster_on_the_next(lodge: Lodge) -> None:
+    began = int(clock.now().timestamp())
+    terms = {"at_cap": "throttle", "throttled_rate": "128k/256k", "daily_cap_bytes": 1_024_000}
+    grant(lodge.product, package(lodge.product, **terms), expires_at=clock.now() + timedelta(days=5))
+    assert lodge.asks(client(is_in=True, down=10, began=began)) == []
+    assert lodge.asks(client(is_in=True, down=1_000, began=began)) == ["deauth aa:bb:cc:00:00:01"]
+    assert [one.split()[3:5] for one in lodge.asks(client())] == [["128", "256"]]
+    slow = {"upload_rate_limit_threshold": "128", "download_rate_limit_threshold": "256"}
+    assert lodge.asks(client(is_in=True, down=5, began=began + 9) | slow) == []
+    later(hours=15)
+    assert lodge.asks(client(is_in=True, down=5, began=began + 9) | slow) == ["deauth aa:bb:cc:00:00:01"]
+    assert [one.split()[3:5] for one in lodge.asks(client())] == [["2000", "5000"]]
+
+
 def test_a_device_that_is_signed_out_goes_with_the_next_asking(lodge: Lodge) -> None:
     sold = grant(lodge.product, package(lodge.product))
     lodge.asks(client(is_in=True))
@@ -278,6 +348,18 @@ def test_the_agents_script_takes_nothing_but_what_it_expects() -> None:
         agent.script("https://x/'; reboot; '")
 
 
+def test_a_phone_that_is_led_here_encrypted_finds_its_page(lodge: Lodge) -> None:
+    with lodge.product.inside():
+        uid = db.session.get_one(Site, lodge.id).uid
+    for address in (
+        f"/hotspot/mlima/?site={uid}?fas={encrypted()}&iv={IV}",
+        f"/hotspot/mlima/?fas={encrypted()}&iv={IV}",
+    ):
+        page = lodge.product.client().get(address).text
+        assert f'value="{HID}"' in page and 'value="http://10.77.159.1:2050/opennds_auth/"' in page
+    assert HID not in lodge.product.client().get(f"/hotspot/bahari/?fas={encrypted()}&iv={IV}").text
+
+
 # --- authmon
 
 
@@ -303,14 +385,58 @@ def _bought(lodge: Lodge) -> int:
     return sold
 
 
-def _authmon(lodge: Lodge, action: str, payload: str = "none", name: str = "Lodge") -> str:
+def _asked(lodge: Lodge, action: str, payload: str = "none", path: str = "") -> Any:
     given = {
-        "auth_get": action, "gatewayhash": hashlib.sha256(name.encode()).hexdigest(),
+        "auth_get": action, "gatewayhash": hashlib.sha256(b"Lodge").hexdigest(),
         "payload": base64.b64encode(payload.encode()).decode(),
     }  # fmt: skip
-    answer = lodge.product.client().post("/hotspot/mlima/", data=given)
+    return lodge.product.client().post(path or _path(lodge), data=given)
+
+
+def _path(lodge: Lodge) -> str:
+    """Where the settings that the site's page gives send the gateway and its phones."""
+    with lodge.product.inside():
+        settings = files.of_name(
+            db.session.get_one(Site, lodge.id), "opennds.conf", House("https://pay.mlango.test", "mlima")
+        )
+    found = re.search(r"option faspath '(.*)'", settings)
+    assert found is not None
+    return found[1]
+
+
+def _authmon(lodge: Lodge, action: str, payload: str = "none") -> str:
+    answer = _asked(lodge, action, payload)
     assert answer.status_code == 200
-    return answer.text
+    return str(answer.text)
+
+
+def test_who_has_not_the_gateways_key_is_told_nothing_by_authmons_door_and_confirms_nothing(lodge: Lodge) -> None:
+    sold = _bought(lodge)
+    rhid = hashlib.sha256(f"{HID}{KEY}".encode()).hexdigest()
+    path = _path(lodge)
+    with lodge.product.inside():
+        uid = db.session.get_one(Site, lodge.id).uid
+    for wrong in (
+        "/hotspot/mlima/", f"/hotspot/mlima/?site={uid}", path.replace("key=", "key=0"), path.replace("mlima", "bahari"),
+        f"/hotspot/mlima/?site={uid}&key=%C3%A9",
+    ):  # fmt: skip
+        for payload in ("none", f"* {rhid}"):
+            answer = _asked(lodge, "view", payload, wrong)
+            assert (answer.status_code, answer.text) == (403, "refused"), wrong
+    assert lodge.token not in path
+    star, _line = _authmon(lodge, "view").split(" ")
+    assert star == "*" and sold
+
+
+def test_where_the_agent_runs_its_list_confirms_and_not_who_has_authmons_key(lodge: Lodge) -> None:
+    """A phone behind the gateway sees that key in its own address line."""
+    lodge.asks()
+    sold = _bought(lodge)
+    rhid = hashlib.sha256(f"{HID}{KEY}".encode()).hexdigest()
+    assert _authmon(lodge, "view", f"* {rhid}") == "ack"
+    assert len(lodge.asks(client())) == 1 and lodge.row(sold).confirmed_at is None
+    lodge.asks(client(is_in=True))
+    assert lodge.row(sold).confirmed_at is not None
 
 
 def test_authmon_is_told_whom_to_let_in_until_it_says_that_it_did(lodge: Lodge) -> None:

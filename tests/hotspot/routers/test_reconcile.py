@@ -559,6 +559,71 @@ def test_at_its_cap_a_pass_that_is_throttled_runs_on_slower(product: Product, st
     assert stay[".id"] != "*A" and stay["user"] == "UGRANT0001"  # ended, and signed in anew
 
 
+def _uses(stub: StubRouter, octets: int, *, uptime: str = "10m") -> None:
+    """As the router lists its one device that is online, with so many bytes since the stay began."""
+    stay = {".id": "*D", "user": "UGRANT0001", "mac-address": PHONE, "uptime": uptime, "bytes-in": "0"}
+    stub.menus["/ip/hotspot/active"] = [stay | {"bytes-out": str(octets)}]
+
+
+@pytest.fixture
+def in_the_morning() -> None:
+    """Nine o'clock in Nairobi: what a test uses after that is all of one day."""
+    now = clock.nairobi(clock.now())
+    clock.move((now + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0) - now)
+
+
+@pytest.mark.usefixtures("in_the_morning")
+def test_a_days_cap_is_told_as_what_is_left_of_today_and_anew_at_midnight_in_nairobi(
+    product: Product, stub: StubRouter
+) -> None:
+    routeros_site(product, stub)
+    kind = package(product, kind="data", data_cap_bytes=10_000, daily_cap_bytes=1_000, lifetime_s=5 * 86_400)
+    sold = grant(product, kind, expires_at=clock.now() + timedelta(days=5))
+    reconciled(product)
+    assert stub.users()["UGRANT0001"]["limit-bytes-total"] == "1000"
+    stub.joins(PHONE, "10.5.50.7")
+    _uses(stub, 400)
+    later(seconds=61)
+    swept(product)
+    change(product, sold)
+    reconciled(product)
+    assert stub.users()["UGRANT0001"]["limit-bytes-total"] == "1000", "the router counted those 400 itself"
+    _uses(stub, 1_000, uptime="12m")
+    later(seconds=61)
+    swept(product)
+    assert "UGRANT0001" not in stub.users() and stub.menus["/ip/hotspot/active"] == []
+    later(seconds=61)
+    swept(product)
+    assert "UGRANT0001" not in stub.users(), "the sweep does not take its pause for a loss"
+    later(hours=14)
+    reconciled(product)
+    assert "UGRANT0001" not in stub.users(), "it is eleven at night"
+    later(hours=1)
+    reconciled(product)
+    assert stub.users()["UGRANT0001"]["limit-bytes-total"] == "2000", "1000 of today beside 1000 of yesterday"
+    later(days=3)
+    reconciled(product)
+    later(days=1, hours=10)
+    reconciled(product)
+    assert "UGRANT0001" not in stub.users() and row_of(product, sold).wanted == "off", "and it ends with its pass"
+
+
+@pytest.mark.usefixtures("in_the_morning")
+def test_at_a_days_cap_that_throttles_it_is_slow_until_midnight(product: Product, stub: StubRouter) -> None:
+    routeros_site(product, stub)
+    slow = {"at_cap": "throttle", "throttled_rate": "256k/256k", "daily_cap_bytes": 1_000}
+    grant(product, package(product, **slow), expires_at=clock.now() + timedelta(days=5))
+    reconciled(product)
+    stub.joins(PHONE, "10.5.50.7")
+    _uses(stub, 1_000)
+    later(seconds=61)
+    swept(product)
+    assert stub.users()["UGRANT0001"]["profile"] == "mlango 256k/256k x1"
+    later(hours=15, seconds=1)
+    reconciled(product)
+    assert stub.users()["UGRANT0001"]["profile"] == "mlango 2M/5M x1"
+
+
 # --- sites that ask RADIUS
 
 

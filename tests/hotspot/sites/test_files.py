@@ -192,7 +192,7 @@ def test_opennds_and_freeradius_have_their_settings() -> None:
     settings = files.of_name(site(kind="opennds", address=""), "opennds.conf", HOUSE)
     for line in (
         "option fasremotefqdn 'pay.mlango.test'", "option fasport '443'", "option fas_secure_enabled '4'",
-        "option faskey 's3cret-of-32-letters'", "option faspath '/hotspot/mlima/?site=ab12cd34'",
+        "option faskey 's3cret-of-32-letters'", "option faspath '/hotspot/mlima/?key=69d7f01fa7007b071c89c0dfbdaa30d7&site=ab12cd34'",
     ):  # fmt: skip
         assert line in settings, line
     client = files.of_name(site(), "freeradius-client.conf", HOUSE)

@@ -8,7 +8,12 @@ gets access that ends with its time, and no sooner.
 Decided: what is wanted is worked out at each asking from the passes of the devices that are there: nothing is queued,
 nothing can be lost, and who is online without a right is ended by the next asking, whoever let them in.
 Decided: openNDS keeps minutes and quotas that a session began with; time bought meanwhile is given when it asks again,
-after the old end: the device is let in once more within seconds, without its owner doing anything.
+after the old end: the device is let in once more within seconds, without its owner doing anything. Nothing lengthens
+what runs (measured with 9.10: `ndsctl auth` refuses who is in, and after a `deauth` the device is unknown until it
+opens a page), so ending it when time is bought would only bring the break forward, into the middle of a call.
+What remains: a MAC address is all by which openNDS knows a device. Who copies one while its owner is away gets on with
+what is left of that pass, and no further: not its code, its number or its page; and its owner ends that by moving the
+pass. To ask for a proof at each return would ask every owner, since the windows of phones forget cookies.
 """
 
 import json
@@ -49,7 +54,10 @@ class Unreadable(Refused):
 
 @dataclass(frozen=True)
 class Client:
-    """A device behind the gateway. started_at: epoch seconds; bytes_in: what it sent, bytes_out: what it got."""
+    """A device behind the gateway. started_at: epoch seconds; bytes_in: what it sent, bytes_out: what it got.
+
+    rates: (upload, download) in kbit/s that it was let in with; None where it was told none.
+    """
 
     mac: str
     ip: str
@@ -58,6 +66,7 @@ class Client:
     started_at: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    rates: tuple[int, int] | None = None
 
 
 def read(report: bytes) -> list[Client]:
@@ -78,6 +87,7 @@ def _client(given: dict[str, Any]) -> Client | None:
     if not mac:
         return None
     token = str(given.get("token", ""))
+    rates = (_count(given.get("upload_rate_limit_threshold")), _count(given.get("download_rate_limit_threshold")))
     return Client(
         mac=mac,
         ip=str(given.get("ip", ""))[:45],
@@ -86,6 +96,7 @@ def _client(given: dict[str, Any]) -> Client | None:
         started_at=_count(given.get("session_start")),
         bytes_in=1_024 * _count(given.get("upload_this_session")),
         bytes_out=1_024 * _count(given.get("download_this_session")),
+        rates=rates if any(rates) else None,
     )
 
 
@@ -124,6 +135,9 @@ def answer(site: Site, clients: Sequence[Client]) -> list[str]:
     online = [_online(one, stand.get(one.mac), rights.get(one.mac), now) for one in clients if one.is_in]
     used = stays.book(site, online, now)
     slower = {leader for leader in used if _has_just_reached(rights, leader, used[leader])}
+    slower |= {
+        right.a_pass.leader_id for one in clients if (right := rights.get(one.mac)) and _is_kept_slow(one, right)
+    }
     orders: list[str] = []
     told: dict[int, str] = {}
     for one in clients:
@@ -165,7 +179,7 @@ def rights_of(site: Site, macs: Collection[str], now: datetime) -> dict[str, Rig
     rights: dict[str, Right] = {}
     for leader, mac in sorted(pairs, key=lambda pair: pair[0] or 0):
         a_pass = found.get(leader)
-        if a_pass is None or not a_pass.is_on(now) or a_pass.is_used_up:
+        if a_pass is None or not a_pass.is_on(now) or a_pass.is_used_up or a_pass.is_used_up_today:
             continue
         rows = [one for one in a_pass.alive if one.service == "hotspot" and one.package_id not in elsewhere]
         if rows:
@@ -180,12 +194,22 @@ def _valid_only_elsewhere(site: Site, package_ids: Collection[int]) -> set[int]:
 
 
 def _has_just_reached(rights: dict[str, Right], leader_id: int, used: int) -> bool:
-    """Whether this pass reached its cap with this report and runs on, slower: it is let in anew."""
+    """Whether this pass reached a cap with this report and runs on, slower: it is let in anew."""
     a_pass = next((one.a_pass for one in rights.values() if one.a_pass.leader_id == leader_id), None)
-    if a_pass is None or a_pass.data_cap_bytes is None or a_pass.grants[0].at_cap != "throttle":
+    if a_pass is None or a_pass.terms.at_cap != "throttle":
         return False
     before = sum(count for _seconds, count in a_pass.used.values())  # read before this report was written down
-    return before < a_pass.data_cap_bytes <= before + used
+    pairs = ((a_pass.data_cap_bytes, before), (a_pass.terms.daily_cap_bytes, a_pass.used_today))
+    return any(cap is not None and had < cap <= had + used for cap, had in pairs)
+
+
+def _is_kept_slow(client: Client, right: Right) -> bool:
+    """Whether it has the speed of who used up the day, and another day has begun: it is let in anew, faster."""
+    terms = right.a_pass.terms
+    if not client.is_in or terms.daily_cap_bytes is None or not client.rates or client.rates == kbit(terms.rate):
+        return False
+    is_slow = right.a_pass.is_at_cap or right.a_pass.is_at_daily_cap
+    return client.rates == kbit(terms.throttled_rate) and not is_slow
 
 
 def _online(client: Client, stay: Any, right: Right | None, now: datetime) -> Online:

@@ -1,13 +1,17 @@
 """openNDS' own authmon (FAS levels 3 and 4): it asks for devices to let in, and says which it did.
 
-Its questions carry the hash of the gateway's name and nothing secret, so what it is told opens nothing but the device
-that it names, on the gateway that knows it; and what it acknowledges counts until the agent's list says otherwise.
+Decided: it asks at the address where phones are sent, with nothing of its own but the hash of the gateway's name, so
+that address carries a key (`key=`), made from the site's token and written into the settings that the site's page
+gives; without it nobody is answered. A phone behind that very gateway sees it in its own address line, so what it opens
+is little: a line names a device by a hash that only its gateway knows and opens nothing elsewhere; and where the agent
+runs, a device counts as let in when the gateway's own list says so, whatever was acknowledged here.
 A line is `rhid minutes up down upquota downquota custom`, quoted as addresses are; at most four a time.
 """
 
 import base64
 import binascii
 import hashlib
+import hmac
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,17 +25,23 @@ from portal.kernel import bulk, clock
 from portal.kernel.db import db
 
 AT_ONCE, LOOKED_BACK, LOOKED_AT = 4, timedelta(minutes=30), 200
+AGENT_SPEAKS_WITHIN = timedelta(minutes=1)
 ACKNOWLEDGED = "ack"
 
 
-def site_of(tenant_id: int, gatewayhash: str, *, uid: str = "") -> Site | None:
-    """The gateway that asks: by its site's id, or by the hash of its name, or the only one there is."""
+def key_of(token: str) -> str:
+    """What the gateway of the site with this token asks with. The token does not follow from it."""
+    return hmac.new(token.encode(), b"openNDS authmon", hashlib.sha256).hexdigest()[:32]
+
+
+def site_of(tenant_id: int, key: str) -> Site | None:
+    """The gateway whose key this is; each is compared, in a time that tells nothing of any."""
     mine = select(Site).where(Site.tenant_id == tenant_id, Site.kind == "opennds", Site.closed_at.is_(None))
-    sites = list(db.session.scalars(mine.order_by(Site.id)))
-    named = [one for one in sites if uid and one.uid == uid]
-    hashed = [one for one in sites if hashlib.sha256(one.name.encode()).hexdigest() == gatewayhash]
-    found = named or hashed or (sites if len(sites) == 1 else [])
-    return found[0] if found else None
+    found = None
+    for site in db.session.scalars(mine.order_by(Site.id)):
+        if hmac.compare_digest(key_of(site.token).encode(), key.encode("utf-8", "replace")):
+            found = site
+    return found
 
 
 def answer(site: Site, action: str, payload: str) -> str:
@@ -90,7 +100,9 @@ def _lines(site: Site, now: datetime) -> list[tuple[str, Any, str]]:
 
 
 def _confirm(site: Site, rhids: set[str], now: datetime) -> None:
-    """These devices are in, as authmon says."""
+    """These devices are in, as authmon says; the agent's list says it better."""
+    if site.last_seen_at is not None and now - site.last_seen_at < AGENT_SPEAKS_WITHIN:
+        return
     ids = [row.id for row, rhid in _waiting(site, now) if rhid in rhids]
     rows = [
         {"tenant_id": site.tenant_id, "site_id": site.id, "grant_id": one, "wanted": "on", "next_at": None,
