@@ -72,12 +72,15 @@ def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> 
 def _buyer(one: Paid) -> openings.Buyer | None:
     """Who is told; None where no key of ours opens their number, which the job says."""
     payment = one.payment
-    try:
-        msisdn = one.msisdn or personal.open_phone(payment.phone_sealed, payment.tenant_id)
-    except (vault.CannotOpen, ValueError):
-        return None
+    msisdn, phone_hash = one.msisdn, one.phone_hash
+    if msisdn is None:
+        try:
+            msisdn = personal.open_phone(payment.phone_sealed, payment.tenant_id)
+            phone_hash = personal.phone_hash(msisdn, payment.tenant_id) if msisdn else None
+        except (vault.CannotOpen, ValueError):
+            return None
     is_test = payment.environment == "sandbox"
-    return openings.Buyer(payment.tenant_id, one.business, one.receipt, msisdn, is_test)
+    return openings.Buyer(payment.tenant_id, one.business, one.receipt, msisdn, phone_hash, is_test)
 
 
 def deliver_paid() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 
 from portal.hotspot import access, notifications, turns
 from portal.hotspot.models import AccessGrant, Package, Purchase
-from portal.kernel import bulk, personal
+from portal.kernel import bulk
 from portal.kernel.db import Instant
 from portal.notifications import tell
 from portal.outbox import write
@@ -27,18 +27,21 @@ from portal.payments.models import Payment
 
 @dataclass(frozen=True)
 class Buyer:
-    """Who paid for a purchase. business: the seller's name; receipt: of the money; msisdn: whose money it was."""
+    """Who paid for a purchase. business: the seller's name; receipt: of the money; msisdn: whose money it was, and
+    what that is found by.
+    """
 
     tenant_id: int
     business: str
     receipt: str | None
     msisdn: str | None
+    phone_hash: str | None
     is_test: bool
 
 
 def of_payments(connection: Connection, payment_ids: Sequence[int]) -> dict[int, Any]:
     """What these payments buy here: {payment: purchase}, with its package's time and its device's first purchase."""
-    return {row.payment_id: row for row in connection.execute(_bought(), {"payments": payment_ids})}
+    return {row.payment_id: row for row in bulk.things(connection, _bought(), payments=payment_ids)}
 
 
 @cache
@@ -55,7 +58,7 @@ def _bought() -> Select[Any]:
         .join(Payment, Payment.id == Purchase.payment_id)
         .outerjoin(AccessGrant, AccessGrant.purchase_id == Purchase.id)
     )
-    return bought.where(Purchase.payment_id.in_(bindparam("payments", expanding=True))).order_by(Purchase.id)
+    return bought.where(bulk.among(Purchase.payment_id, "payments")).order_by(Purchase.id)
 
 
 def open_all(
@@ -70,18 +73,20 @@ def open_all(
         return frozenset()
     taken = _taken(connection, [buyers[one.payment_id] for one in wanted])
     ids = bulk.new_ids(connection, grants=(AccessGrant, len(wanted)))["grants"]
+    ends_after = {lifetime_s: now + timedelta(seconds=lifetime_s) for lifetime_s in {one.lifetime_s for one in wanted}}
     grants, messages = [], []
     for one, grant_id in zip(wanted, ids, strict=True):
         buyer = buyers[one.payment_id]
-        ends = now + timedelta(seconds=one.lifetime_s)
+        ends = ends_after[one.lifetime_s]
         name = buyer.receipt if buyer.receipt and (one.tenant_id, buyer.receipt) not in taken else access.new_name()
         taken.add((one.tenant_id, name))
         password = access.new_password()
         grants.append(
             {
                 "id": grant_id, "leader_id": grant_id, "tenant_id": one.tenant_id, "purchase_id": one.id,
-                "package_id": one.package_id, "phone_hash": _owner(one, buyer), "mac": one.mac, "username": name,
-                "password": password, "starts_at": now, "expires_at": ends, "provision_at": now, "created_at": now,
+                "package_id": one.package_id, "phone_hash": buyer.phone_hash or one.phone_hash, "mac": one.mac,
+                "username": name, "password": password, "starts_at": now, "expires_at": ends, "provision_at": now,
+                "created_at": now,
             }
         )  # fmt: skip
         if buyer.msisdn:
@@ -89,11 +94,6 @@ def open_all(
     bulk.insert(connection, AccessGrant, grants)
     _tell(connection, messages, now)
     return frozenset(one.payment_id for one in wanted)
-
-
-def _owner(purchase: Any, buyer: Buyer) -> str | None:
-    """The number whose money it was; else the one that was typed."""
-    return personal.phone_hash(buyer.msisdn, buyer.tenant_id) if buyer.msisdn else purchase.phone_hash
 
 
 def _ordinary(connection: Connection, purchases: Sequence[Any], now: datetime) -> list[Any]:
@@ -130,16 +130,23 @@ def _busy() -> Select[Any]:
         (Purchase.browser_hash != "", by_browser.exists()),
         else_=false(),
     )
-    return select(Purchase.id).where(Purchase.id.in_(bindparam("purchases", expanding=True)), is_busy)
+    return select(Purchase.id).where(bulk.among(Purchase.id, "purchases"), is_busy)
 
 
 def _taken(connection: Connection, buyers: Sequence[Buyer]) -> set[tuple[int, str]]:
     """(tenant, user name) that other access has already."""
     names = {buyer.receipt for buyer in buyers if buyer.receipt}
-    there = select(AccessGrant.tenant_id, AccessGrant.username).where(
-        AccessGrant.tenant_id.in_({buyer.tenant_id for buyer in buyers}), AccessGrant.username.in_(names)
+    tenants = {buyer.tenant_id for buyer in buyers}
+    there = connection.execute(_named(), {"tenants": tenants, "names": names})
+    return {(tenant_id, username) for tenant_id, username in there.all()}
+
+
+@cache
+def _named() -> Select[Any]:
+    columns: tuple[Any, ...] = (AccessGrant.tenant_id, AccessGrant.username)
+    return select(*columns).where(
+        bulk.among(AccessGrant.tenant_id, "tenants"), bulk.among(AccessGrant.username, "names")
     )
-    return {(row.tenant_id, row.username) for row in connection.execute(there)}
 
 
 def _tell(connection: Connection, messages: Sequence[tuple[Any, ...]], now: datetime) -> None:

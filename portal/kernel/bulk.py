@@ -4,29 +4,89 @@ PostgreSQL takes each column as one array (`unnest`): the statement's text is th
 it is parsed once, and a hundred rows cost one round trip. SQLite runs one prepared statement over all rows. The ORM's
 defaults that are plain values are written into the statement; what differs by row is given by the caller.
 
+What is read for a set is read by lists, too (`among`): one parameter each, however long.
+
 Nothing here looks at what is there: a unique key that is taken raises IntegrityError, and the caller's transaction is
 over. Decided: ids are taken beforehand (`new_ids`), because who writes a row and its children at once needs them, and
 to read them back would cost a statement a table.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, DateTime, String, Table, Text
+from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Column, ColumnElement, DateTime, String, Table, Text, bindparam
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
+from sqlalchemy.types import TypeDecorator
 
 from portal.kernel.db import Base, Instant
 from portal.kernel.errors import PortalError
 
 Row = Mapping[str, Any]
+_UTC = Instant()
 
 
 class Changed(PortalError):
     """Somebody else changed one of these rows meanwhile: nothing of the set holds any more."""
+
+
+class _Many(TypeDecorator[Any]):
+    """A list of numbers or of texts as one parameter: an array for PostgreSQL, JSON for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, of: type[BigInteger] | type[Text]) -> None:
+        super().__init__()
+        self.of = of
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return Text() if dialect.name == "sqlite" else ARRAY(self.of)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
+
+
+class _Among(FunctionElement[bool]):
+    name = "among"
+    type = Boolean()
+    inherit_cache = True
+    _is_implicitly_boolean = True  # else SQLAlchemy writes `... = 1` for SQLite, which then looks at every row
+
+
+@compiles(_Among, "sqlite")
+def _among_json(element: _Among, compiler: Any, **more: Any) -> str:
+    column, given = (compiler.process(one, **more) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({given}))"  # noqa: S608 - our own names
+
+
+@compiles(_Among, "postgresql")
+def _among_array(element: _Among, compiler: Any, **more: Any) -> str:
+    column, given = (compiler.process(one, **more) for one in element.clauses)
+    return f"{column} = ANY({given})"
+
+
+def among(column: Any, name: str) -> ColumnElement[bool]:
+    """That the column is one of the list that is given under this name.
+
+    Unlike with `in_` the statement is the same for a list of any length: it is built and prepared once, and to write
+    out hundreds of parameters costs as much as to look them up.
+    """
+    of = Text if isinstance(column.type, String) else BigInteger  # a cast to varchar(n) would cut what is too long
+    return _Among(column, bindparam(name, type_=_Many(of)))
+
+
+def things(connection: Connection, statement: Any, **given: Any) -> list[Any]:
+    """The rows of a statement as plain things: a column each, to be read quickly, and changed."""
+    result = connection.execute(statement, given)
+    names = tuple(result.keys())
+    return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in result.all()]
 
 
 def new_ids(connection: Connection, **wanted: tuple[type[Base], int]) -> dict[str, list[int]]:
@@ -66,7 +126,7 @@ def insert(connection: Connection, model: type[Base], rows: Sequence[Row], *, un
     table = _table(model)
     conflict = f" ON CONFLICT ({unless}) DO NOTHING" if unless else ""
     if connection.dialect.name == "sqlite":
-        given = _tuples(table, names, rows, connection.dialect)
+        given = _tuples(table, names, rows)
         connection.exec_driver_sql(_sqlite_insert(table, names) + conflict, given)
     else:
         connection.exec_driver_sql(_postgresql_insert(table, names) + conflict, _arrays(table, names, rows))
@@ -84,7 +144,7 @@ def update(connection: Connection, model: type[Base], rows: Sequence[Row], *, st
     if connection.dialect.name == "sqlite":
         order = tuple(sorted(names, key=lambda name: name == "id" or name.startswith("was_")))
         statement = _sqlite_update(table, order, still, also)
-        result = connection.exec_driver_sql(statement, _tuples(table, order, rows, connection.dialect))
+        result = connection.exec_driver_sql(statement, _tuples(table, order, rows))
     else:
         result = connection.exec_driver_sql(_postgresql_update(table, names, still, also), _arrays(table, names, rows))
     if result.rowcount != len(rows):
@@ -190,34 +250,26 @@ def _arrays(table: Table, names: Iterable[str], rows: Sequence[Row]) -> dict[str
     return arrays
 
 
-def _tuples(table: Table, names: Sequence[str], rows: Sequence[Row], dialect: Dialect) -> list[tuple[Any, ...]]:
+def _tuples(table: Table, names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     columns = []
     for name in names:
         column, values = _column(table, name), [row[name] for row in rows]
         if isinstance(column.type, JSON):
             values = [_json(value) for value in values]
         elif _is_instant(column):
-            values = _instants(values, _written(dialect))
+            values = _instants(values)
         columns.append(values)
     return list(zip(*columns, strict=True))
 
 
-@cache
-def _written(dialect: Dialect) -> Callable[[Any], Any]:
-    """How SQLite keeps an instant: as SQLAlchemy writes it, in UTC."""
-    processor = Instant().dialect_impl(dialect).bind_processor(dialect)
-    if processor is None:
-        raise PortalError("SQLite keeps instants as text.")
-    return processor
-
-
-def _instants(values: list[datetime | None], written: Callable[[Any], Any]) -> list[str | None]:
-    """Most rows of a set have the same instants: each is written out once."""
-    known: dict[int, str] = {}
+def _instants(values: list[datetime | None]) -> list[str | None]:
+    """As SQLAlchemy writes them for SQLite. Most rows of a set have the same instants: each is written out once."""
+    known: dict[int, str | None] = {}
     for value in values:
-        if value is not None and id(value) not in known:
-            known[id(value)] = written(value)
-    return [None if value is None else known[id(value)] for value in values]
+        if id(value) not in known:
+            at = _UTC.process_bind_param(value, None)
+            known[id(value)] = at.replace(tzinfo=None).isoformat(" ", "microseconds") if at else None
+    return [known[id(value)] for value in values]
 
 
 def _json(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Many rows by one statement: nothing is cut, and nothing is written over what somebody else changed."""
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import DataError, IntegrityError
 
 from portal.kernel import bulk
@@ -37,3 +38,23 @@ def test_what_the_table_forbids_is_refused_and_not_cut(either_product: Product) 
             return
     with pytest.raises(DataError):
         changed(product, title="x" * 81)
+
+
+def test_what_is_looked_for_by_a_list_is_found_and_by_its_index(either_product: Product) -> None:
+    product = either_product
+    product.invoice(100)
+    product.invoice(200)
+    by_token = select(Payment.id, Payment.amount_cents).where(bulk.among(Payment.token, "tokens"))
+    by_id = select(Payment.token).where(bulk.among(Payment.id, "ids")).order_by(Payment.id)
+    with product.inside():
+        first, second = db.session.scalars(select(Payment).order_by(Payment.id))
+        connection = db.session.connection()
+        found = bulk.things(connection, by_token, tokens={second.token, second.token + "x", "'"})
+        assert [(one.id, one.amount_cents) for one in found] == [(second.id, second.amount_cents)]
+        tokens = [one.token for one in bulk.things(connection, by_id, ids=[second.id, first.id, 10**12])]
+        assert tokens == [first.token, second.token]
+        assert bulk.things(connection, by_id, ids=[]) == []
+        if connection.dialect.name == "sqlite":
+            asked = f"EXPLAIN QUERY PLAN {by_token.compile(dialect=connection.dialect)}"
+            plan = [row.detail for row in connection.exec_driver_sql(asked, ("[]",))]
+            assert plan[0].startswith("SEARCH payments USING INDEX") and "(token=?)" in plan[0]

@@ -26,7 +26,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, select
 from sqlalchemy.engine import Connection
 
 from portal.audit import chain
@@ -64,13 +64,14 @@ Thing = Any  # a row that was read, as its model has it; what this set changes o
 class Paid:
     """A payment that this set paid in full, for who delivers. msisdn: whose money it was, as far as M-Pesa told.
 
-    is_alone: whether this money paid all of it.
+    phone_hash: what that is found by. is_alone: whether this money paid all of it.
     """
 
     payment: Thing
     business: str
     receipt: str
     msisdn: str | None
+    phone_hash: str | None
     is_alone: bool
 
 
@@ -93,46 +94,44 @@ _GATEWAYS = (
         Tenant.name.label("business"),
     )
     .join(Tenant, Tenant.id == Gateway.tenant_id)
-    .where(Gateway.id.in_(bindparam("ids", expanding=True)))
+    .where(bulk.among(Gateway.id, "ids"))
 )  # fmt: skip
-_BY_TOKEN = select(Push.id, Push.gateway_id, Push.token, Push.payment_id).where(
-    Push.token.in_(bindparam("tokens", expanding=True))
-)
+_BY_TOKEN = select(Push.id, Push.gateway_id, Push.token, Push.payment_id).where(bulk.among(Push.token, "tokens"))
 _BY_NAME = select(Push.id, Push.tenant_id, Push.reference, Push.payment_id).where(
-    Push.tenant_id.in_(bindparam("tenants", expanding=True)), Push.reference.in_(bindparam("names", expanding=True))
+    bulk.among(Push.tenant_id, "tenants"), bulk.among(Push.reference, "names")
 )
 _NAMED = select(Payment.id, Payment.tenant_id, Payment.reference).where(
-    Payment.tenant_id.in_(bindparam("tenants", expanding=True)),
-    Payment.reference.in_(bindparam("names", expanding=True)),
+    bulk.among(Payment.tenant_id, "tenants"),
+    bulk.among(Payment.reference, "names"),
 )
 _LOCKED = (
     select(
         Payment.id, Payment.token, Payment.tenant_id, Payment.environment, Payment.purpose, Payment.reference,
         Payment.amount_cents, Payment.allocated_cents, Payment.state, Payment.version, Payment.phone_sealed,
-        Payment.paid_at, Payment.fulfilled_at, Payment.withdraw_at,
+        and_(Payment.paid_at.is_(None), Payment.fulfilled_at.is_(None), Payment.withdraw_at.is_(None)).label("is_new"),
     )
-    .where(Payment.id.in_(bindparam("ids", expanding=True)))
+    .where(bulk.among(Payment.id, "ids"))
     .order_by(Payment.id)
     .with_for_update(skip_locked=True)
 )  # fmt: skip
 _PUSHES = select(
     Push.id, Push.tenant_id, Push.gateway_id, Push.payment_id, Push.reference, Push.amount_cents, Push.phone_sealed,
     Push.phone_hash, Push.state, Push.checkout_hash,
-).where(Push.id.in_(bindparam("ids", expanding=True)))  # fmt: skip
+).where(bulk.among(Push.id, "ids"))  # fmt: skip
 _MONEY = select(
     Transaction.id, Transaction.tenant_id, Transaction.environment, Transaction.receipt, Transaction.push_id,
     Transaction.channel, Transaction.amount_cents, Transaction.unallocated_cents, Transaction.phone_hash,
 )  # fmt: skip
 _MONEY_OF_RECEIPTS = _MONEY.where(
-    Transaction.tenant_id.in_(bindparam("tenants", expanding=True)),
-    Transaction.environment.in_(bindparam("environments", expanding=True)),
-    Transaction.receipt.in_(bindparam("receipts", expanding=True)),
+    bulk.among(Transaction.tenant_id, "tenants"),
+    bulk.among(Transaction.environment, "environments"),
+    bulk.among(Transaction.receipt, "receipts"),
 )
-_MONEY_OF_PUSHES = _MONEY.where(Transaction.push_id.in_(bindparam("pushes", expanding=True)))
+_MONEY_OF_PUSHES = _MONEY.where(bulk.among(Transaction.push_id, "pushes"))
 _CLAIMED = select(SmsSubmission.tenant_id, SmsSubmission.environment, SmsSubmission.receipt).where(
-    SmsSubmission.tenant_id.in_(bindparam("tenants", expanding=True)),
-    SmsSubmission.environment.in_(bindparam("environments", expanding=True)),
-    SmsSubmission.receipt.in_(bindparam("receipts", expanding=True)),
+    bulk.among(SmsSubmission.tenant_id, "tenants"),
+    bulk.among(SmsSubmission.environment, "environments"),
+    bulk.among(SmsSubmission.receipt, "receipts"),
 )
 
 Deliver = Callable[[Connection, Sequence[Paid], datetime], Delivered]
@@ -229,9 +228,7 @@ class _Set:
     # --- reading
 
     def _things(self, statement: Any, **given: Collection[Any]) -> list[Thing]:
-        result = self.connection.execute(statement, {name: list(values) for name, values in given.items()})
-        names = tuple(result.keys())
-        return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in result]
+        return bulk.things(self.connection, statement, **given)
 
     def _take(self, limit: int, after: int) -> list[_Word]:
         due = (
@@ -416,7 +413,7 @@ class _Set:
             and payment.due_cents == amount_cents
             and payment.environment == gateway.environment
             and payment.tenant_id == gateway.tenant_id
-            and payment.paid_at is payment.fulfilled_at is payment.withdraw_at is None
+            and payment.is_new
             and (push is None or push.state in ANSWERABLE)
         )
 
@@ -465,7 +462,7 @@ class _Set:
         paid = [
             Paid(
                 one.home.payment, self.gateways[one.columns["gateway_id"]].business, one.columns["receipt"], one.msisdn,
-                one.given_cents == one.home.payment.amount_cents,
+                one.columns["phone_hash"], one.given_cents == one.home.payment.amount_cents,
             )
             for one in self.decided.bookings
         ]  # fmt: skip
