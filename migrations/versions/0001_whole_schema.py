@@ -61,6 +61,7 @@ TABLES = (  # in the order in which they point at each other
     "voucher_openings",
     "reconciliations",
     "invoices",
+    "invoice_words",
     "credit_notes",
     "invoice_discounts",
     "purchases",
@@ -363,6 +364,7 @@ def upgrade() -> None:
         sa.Column("checkin_package_uid", sa.String(length=24), nullable=False),
         sa.Column("meeting_base_url", sa.String(length=200), nullable=False),
         sa.Column("refund_approval_above_cents", sa.Integer(), nullable=False),
+        sa.Column("discount_approval_above_cents", sa.Integer(), nullable=False),
         sa.Column("sms_policy", sa.String(length=10), nullable=False),
         sa.Column("unverified_per_day", sa.Integer(), nullable=False),
         sa.Column("message_hours", sa.Integer(), nullable=False),
@@ -374,6 +376,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+
     op.create_table(
         "incoming_sms",
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -1329,7 +1332,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "allocated_cents >= 0 AND allocated_cents <= amount_cents", name=op.f("ck_payments_never_overpaid")
         ),
-        sa.CheckConstraint("amount_cents > 0", name=op.f("ck_payments_amount_positive")),
+        sa.CheckConstraint("amount_cents >= 0", name=op.f("ck_payments_amount_not_negative")),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_payments_customer_id")),
         sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_payments_gateway_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_payments_tenant_id")),
@@ -1381,6 +1384,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
         postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL AND fulfil_error <> ''"),
     )
+
     op.create_table(
         "vouchers",
         sa.Column("uid", sa.String(length=24), nullable=False),
@@ -1478,6 +1482,8 @@ def upgrade() -> None:
         sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("payer_name_sealed", sa.Text(), nullable=True),
         sa.Column("payer_phone_sealed", sa.Text(), nullable=True),
+        sa.Column("payer_phone_hash", sa.String(length=64), nullable=True),
+        sa.Column("served_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("payment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("verify_token", sa.String(length=40), nullable=False),
@@ -1490,6 +1496,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_invoices_branch_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_invoices_patient_id")),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_invoices_payment_id")),
+        sa.ForeignKeyConstraint(["served_by_id"], ["users.id"], name=op.f("fk_invoices_served_by_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoices_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invoices")),
         sa.UniqueConstraint("payment_id", name=op.f("uq_invoices_payment_id")),
@@ -1497,21 +1504,45 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_invoices_uid")),
         sa.UniqueConstraint("verify_token", name=op.f("uq_invoices_verify_token")),
     )
+    op.create_index("ix_invoices_issued", "invoices", ["tenant_id", "created_at"], unique=False)
     op.create_index(op.f("ix_invoices_patient_id"), "invoices", ["patient_id"], unique=False)
+    op.create_index("ix_invoices_payer", "invoices", ["tenant_id", "payer_phone_hash"], unique=False)
     op.create_index("ix_invoices_tenant_id", "invoices", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "invoice_words",
+        sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("word_hash", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_invoice_words_invoice_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_invoice_words_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice_words")),
+        sa.UniqueConstraint(
+            "tenant_id", "word_hash", "invoice_id", name=op.f("uq_invoice_words_tenant_id_word_hash_invoice_id")
+        ),
+    )
+    op.create_index(op.f("ix_invoice_words_invoice_id"), "invoice_words", ["invoice_id"], unique=False)
+
     op.create_table(
         "credit_notes",
         sa.Column("uid", sa.String(length=24), nullable=False),
         sa.Column("number", sa.String(length=20), nullable=False),
         sa.Column("invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("less_due_cents", sa.BigInteger(), nullable=False),
+        sa.Column("money_back", sa.String(length=10), nullable=False),
         sa.Column("why", sa.String(length=200), nullable=False),
         sa.Column("made_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("key", sa.String(length=80), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("money_back IN ('', 'refund', 'credit')", name=op.f("ck_credit_notes_money_back")),
         sa.CheckConstraint("amount_cents > 0", name=op.f("ck_credit_notes_amount_positive")),
+        sa.CheckConstraint(
+            "less_due_cents >= 0 AND less_due_cents <= amount_cents", name=op.f("ck_credit_notes_less_due")
+        ),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_credit_notes_invoice_id")),
         sa.ForeignKeyConstraint(["made_by"], ["users.id"], name=op.f("fk_credit_notes_made_by")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_credit_notes_tenant_id")),

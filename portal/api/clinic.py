@@ -97,7 +97,13 @@ def invoice_to_json(one: Invoice) -> dict[str, Any]:
         "paymentId": payment.token,
         "payUrl": pay_url(payment),
         "lines": [
-            {"kind": line.kind, "description": line.description, "amount": money.kes(line.amount_cents)}
+            {
+                "kind": line.kind,
+                "description": line.description,
+                "quantity": line.quantity,
+                "amount": money.kes(line.amount_cents),
+                "priceItemId": line.price_item.uid if line.price_item else None,
+            }
             for line in one.lines
         ],
     }

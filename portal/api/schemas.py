@@ -180,7 +180,23 @@ _CUSTOMER: dict[str, Schema] = {
     "environment": ENVIRONMENT,
     "createdAt": TIME,
 }
-_LINE = thing(kind=TEXT, description=TEXT, amount=KES)
+_PIECES: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
+_LINE = thing(
+    kind=TEXT,
+    description=TEXT,
+    quantity=_PIECES,
+    amount=KES | {"description": "Of all its pieces together."},
+    priceItemId=maybe(TEXT),
+)
+_NEW_LINE = thing(
+    kind=TEXT,
+    description=TEXT,
+    quantity=_PIECES,
+    amount=KES
+    | {"description": "Of all its pieces together; of a line of the price list what that says, or left out."},
+    priceItemId=maybe(TEXT | {"description": "A line of the clinic's price list: it gives the rest."}),
+    optional=("kind", "description", "quantity", "amount", "priceItemId"),
+)
 _FIGURE = thing(amount=KES, count=COUNT)
 
 COMPONENTS: dict[str, Schema] = {
@@ -508,7 +524,7 @@ COMPONENTS: dict[str, Schema] = {
         patientId=TEXT,
         payer=thing(name=TEXT, phone=PHONE),
         appointmentId=TEXT,
-        lines=many(_LINE) | {"minItems": 1},
+        lines=many(_NEW_LINE) | {"minItems": 1},
         optional=("patientId", "payer", "appointmentId"),
     )
     | {"anyOf": [{"required": ["patientId"]}, {"required": ["payer"]}]},
@@ -517,7 +533,7 @@ COMPONENTS: dict[str, Schema] = {
         number=TEXT,
         amount=KES,
         amountDue=KES,
-        status=words("unpaid", "part_paid", "paid", "partially_refunded", "refunded", "void"),
+        status=words("unpaid", "part_paid", "paid", "partially_refunded", "refunded", "waived", "credited", "void"),
         paymentStatus=STATUS,
         paymentId=TEXT,
         payUrl=ADDRESS,

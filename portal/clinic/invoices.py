@@ -8,13 +8,15 @@ from sqlalchemy.engine import Connection
 
 from portal.audit import chain
 from portal.clinic import people
+from portal.clinic.billing import lines as billed
 from portal.clinic.billing import numbers
-from portal.clinic.models import Appointment, Invoice, InvoiceLine, Patient
+from portal.clinic.models import Appointment, CreditNote, Invoice, InvoiceLine, InvoiceWord, Patient
 from portal.gateways import client_factory
 from portal.gateways.models import Gateway
-from portal.kernel import clock, money, personal
+from portal.kernel import clock, personal
 from portal.kernel.db import db
-from portal.kernel.errors import Conflict, NotFound, Refused, Text
+from portal.kernel.errors import Conflict, NotFound, Refused
+from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import status
 from portal.payments.closing import close_payment
@@ -25,8 +27,7 @@ from portal.payments.wallets import wallets
 from portal.tenants.counters import skip_to, take_number
 from portal.tenants.models import Tenant
 
-LINE_KINDS = ("consultation", "lab", "medication", "other")
-MOST_LINES, PAGE_ROWS = 100, 50
+PAGE_ROWS = 50
 LOOK_AHEAD = 500  # numbers looked at together, past those that an import brought
 MOST_TRIES = 5
 
@@ -65,13 +66,14 @@ def issue(
     patient: Patient | None = None,
     payer: Mapping[str, Any] | None = None,
     number: str | None = None,
+    branch_id: int | None = None,
     actor: str,
 ) -> Invoice:
     """A new invoice with something to pay. The caller commits. Raises Refused with every field at fault.
 
-    lines: {kind, description, amount in KES}. payer: {name, phone} where there is no patient.
+    lines: as `billing.lines.check` reads them. payer: {name, phone} where there is no patient.
     """
-    checked = _check_lines(lines)
+    checked = billed.check(tenant.id, lines)
     total_cents = sum(line["amount_cents"] for line in checked)
     gateway = client_factory.choose(tenant.id, "clinic")
     name, msisdn = _payer(patient, payer, tenant.id)
@@ -90,11 +92,16 @@ def issue(
         number=number,
         patient_id=patient.id if patient else None,
         payer_name_sealed=personal.seal_text(name, tenant.id),
-        payer_phone_sealed=personal.seal_phone(msisdn, tenant.id) if msisdn else None,
+        payer_phone_sealed=payment.phone_sealed,
+        payer_phone_hash=payment.phone_hash,
         payment_id=payment.id,
+        branch_id=branch_id,
+        served_by_id=int(actor[5:]) if actor.startswith("user:") and actor[5:].isdecimal() else None,
     )
     db.session.add(invoice)
     db.session.flush()
+    words = sorted(personal.word_hashes(name, tenant.id))
+    db.session.add_all(InvoiceWord(tenant_id=tenant.id, invoice_id=invoice.id, word_hash=one) for one in words)
     db.session.add_all(InvoiceLine(tenant_id=tenant.id, invoice_id=invoice.id, **line) for line in checked)
     db.session.flush()
     chain.record(
@@ -127,33 +134,6 @@ def _numbered(tenant: Tenant, gateway: Gateway, number: str | None, **columns: A
             if number is not None:
                 raise
     raise ReferenceTaken("Other invoices take their numbers at this moment. Try again.")
-
-
-def _check_lines(lines: object) -> list[dict[str, Any]]:
-    if not isinstance(lines, list | tuple) or not 0 < len(lines) <= MOST_LINES:
-        raise Refused(
-            "An invoice needs 1 to 100 lines, each with kind, description and amount.",
-            code="invalid_fields",
-            fields={"lines": "Give at least one line."},
-        )
-    checked: list[dict[str, Any]] = []
-    wrong: dict[str, Text] = {}
-    for index, line in enumerate(lines):
-        given = line if isinstance(line, Mapping) else {}
-        kind = given.get("kind") or "other"
-        description = str(given.get("description") or "").strip()[:200]
-        if kind not in LINE_KINDS:
-            wrong[f"lines.{index}.kind"] = f"Must be one of {', '.join(LINE_KINDS)}."
-        if not description:
-            wrong[f"lines.{index}.description"] = "Say what it is for."
-        try:
-            amount_cents = money.payable_cents(given.get("amount"), limit_cents=10**12)
-            checked.append({"kind": kind, "description": description, "amount_cents": amount_cents})
-        except Refused as error:
-            wrong[f"lines.{index}.amount"] = error.message
-    if wrong:
-        raise Refused("Some lines are not complete.", code="invalid_fields", fields=wrong)
-    return checked
 
 
 def _payer(patient: Patient | None, payer: Mapping[str, Any] | None, tenant_id: int) -> tuple[str, str | None]:
@@ -199,12 +179,18 @@ def of_payments(connection: Connection, payment_ids: Collection[int]) -> dict[in
 def void(invoice: Invoice, *, why: str, actor: str) -> None:
     """Take an unpaid invoice back. What wallets paid is in them again.
 
-    Raises Conflict while other money is on it. The caller commits, then enqueues WITHDRAW.
+    Raises Conflict while other money is on it, or a visit that waits for it. The caller commits, then enqueues
+    WITHDRAW.
     """
     payment = lock_payment(invoice.payment_id)
+    if invoice.voided_at is not None:
+        raise Conflict(_("This invoice is void."))
+    waits = select(Appointment.id).where(Appointment.invoice_id == invoice.id, Appointment.status == "approved")
+    if db.session.scalar(waits) is not None:
+        raise Conflict(_("A visit waits for this invoice to be paid: cancel the visit instead."))
     wallets.put_back(payment.id, actor=actor)
     if payment.allocated_cents > payment.refunded_cents:
-        raise Conflict(f"Invoice {invoice.number} has money on it; refund that first.")
+        raise Conflict(_("Invoice %(number)s has money on it; refund that first.", number=invoice.number))
     withdraw(invoice, why=why, actor=actor)
 
 
@@ -216,10 +202,13 @@ def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
 
 
 def status_of(invoice: Invoice) -> str:
-    """unpaid, part_paid, paid, partially_refunded, refunded or void."""
+    """unpaid, part_paid, paid, partially_refunded, refunded, waived, credited or void."""
     if invoice.voided_at:
         return "void"
     payment = invoice.payment
+    if payment.amount_cents == 0:
+        noted = select(CreditNote.id).where(CreditNote.invoice_id == invoice.id).limit(1)
+        return "waived" if db.session.scalar(noted) is None else "credited"
     if payment.state == PaymentState.PAID:
         return status.status_word(payment, None)
     return "part_paid" if payment.allocated_cents else "unpaid"

@@ -190,17 +190,23 @@ class Invoice(TenantOwned, Model):
     """What somebody owes, with lines. Paid or not is its payment's to say.
 
     verify_token: of the page that says whether a printed receipt is genuine. prints: how often a receipt was printed;
-    the second one says COPY. notes_sealed: what staff, and each payment's details, add to it.
+    the second one says COPY. notes_sealed: what staff add to it, a line each. served_by_id: who made it at the desk.
     """
 
     __tablename__ = "invoices"
-    __table_args__ = (UniqueConstraint("tenant_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "number"),
+        Index("ix_invoices_payer", "tenant_id", "payer_phone_hash"),
+        Index("ix_invoices_issued", "tenant_id", "created_at"),
+    )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     number: Mapped[str] = mapped_column(String(20))
     patient_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"), index=True)
     payer_name_sealed: Mapped[str | None] = sealed(vault.TEXT)
     payer_phone_sealed: Mapped[str | None] = sealed(vault.PHONE)
+    payer_phone_hash: Mapped[str | None] = mapped_column(String(64))
+    served_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), unique=True)
     voided_at: Mapped[datetime | None]
     verify_token: Mapped[str] = mapped_column(String(40), unique=True, default=new_token)
@@ -210,6 +216,16 @@ class Invoice(TenantOwned, Model):
     payment: Mapped[Payment] = relationship()
     patient: Mapped[Patient | None] = relationship()
     lines: Mapped[list["InvoiceLine"]] = relationship(order_by="InvoiceLine.id")
+
+
+class InvoiceWord(TenantOwned, Model, is_paged=False):
+    """A word of a payer's name, hashed with a key: the name itself is sealed, and is found by its words."""
+
+    __tablename__ = "invoice_words"
+    __table_args__ = (UniqueConstraint("tenant_id", "word_hash", "invoice_id"),)
+
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), index=True)
+    word_hash: Mapped[str] = mapped_column(String(64))
 
 
 class InvoiceLine(TenantOwned, Model, is_paged=False):
@@ -227,6 +243,7 @@ class InvoiceLine(TenantOwned, Model, is_paged=False):
     quantity: Mapped[int] = mapped_column(default=1)
     amount_cents: Mapped[int] = mapped_column(BigInteger)
     price_item_id: Mapped[int | None] = mapped_column(ForeignKey("price_items.id"))
+    price_item: Mapped["PriceItem | None"] = relationship()
 
 
 class PriceItem(TenantOwned, Model):
@@ -264,18 +281,26 @@ class Discount(TenantOwned, Model):
 
 
 class CreditNote(TenantOwned, Model):
-    """What an issued invoice asks too much: it is not changed, this stands against it. number: a series of its own."""
+    """What an issued invoice asks too much: it is not changed, this stands against it. number: a series of its own.
+
+    less_due_cents: how much of it was not paid yet, and is not due any more. The rest had been paid and goes back:
+    money_back says how, by M-Pesa (refund) or into the patient's wallet (credit); "": nothing does.
+    """
 
     __tablename__ = "credit_notes"
     __table_args__ = (
         UniqueConstraint("tenant_id", "number"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint("less_due_cents >= 0 AND less_due_cents <= amount_cents", name="less_due"),
+        CheckConstraint("money_back IN ('', 'refund', 'credit')", name="money_back"),
     )
 
     uid: Mapped[str] = mapped_column(String(24), unique=True, default=new_uid)
     number: Mapped[str] = mapped_column(String(20))
     invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), index=True)
     amount_cents: Mapped[int] = mapped_column(BigInteger)
+    less_due_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    money_back: Mapped[str] = mapped_column(String(10), default="")
     why: Mapped[str] = mapped_column(String(200))
     made_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     key: Mapped[str | None] = mapped_column(String(80), unique=True)

@@ -89,7 +89,7 @@ class Payment(TenantOwned, Model):
         UniqueConstraint("tenant_id", "idempotency_key"),
         UniqueConstraint("tenant_id", "live_key"),
         Index("ix_payments_order", "tenant_id", "order_id"),
-        CheckConstraint("amount_cents > 0", name="amount_positive"),
+        CheckConstraint("amount_cents >= 0", name="amount_not_negative"),  # nothing: see `reductions`
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         TO_DELIVER.index("ix_payments_to_fulfil"),

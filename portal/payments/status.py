@@ -132,7 +132,7 @@ def _claimed(status: str, claim: SmsSubmission) -> Standing:
 def status_word(payment: Payment, push: Push | None) -> str:
     """The API's status: pending, processing, timed_out, failed, cancelled, paid, partially_refunded, refunded."""
     if payment.state == PaymentState.PAID:
-        if payment.refunded_cents >= payment.amount_cents:
+        if payment.refunded_cents and payment.refunded_cents >= payment.amount_cents:
             return "refunded"
         return "partially_refunded" if payment.refunded_cents else "paid"
     if payment.state == PaymentState.CLOSED:

@@ -28,6 +28,7 @@ class Tenant(Row, Model):
     checkin_package_uid: Mapped[str] = mapped_column(String(24), default="")  # given at check-in, where both doors are
     meeting_base_url: Mapped[str] = mapped_column(String(200), default="")
     refund_approval_above_cents: Mapped[int] = mapped_column(default=500_000)  # above it a second person approves
+    discount_approval_above_cents: Mapped[int] = mapped_column(default=50_000)  # of one invoice; above it likewise
     sms_policy: Mapped[str] = mapped_column(String(10), default="hold")  # without API: hold, or open unverified
     unverified_per_day: Mapped[int] = mapped_column(default=2)  # a device, while sms_policy is open
     message_hours: Mapped[int] = mapped_column(default=24)  # a pasted M-Pesa message may be this old
