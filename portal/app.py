@@ -10,7 +10,6 @@ from flask_login import LoginManager
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-import portal.clinic.meetings.models
 import portal.clinic.reception.models  # noqa: F401  their tables
 from portal.gateways.client_factory import Connections
 from portal.gateways.tokens import TokenStore

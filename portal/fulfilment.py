@@ -100,8 +100,7 @@ def deliver_paid() -> None:
         for channel, message in told:
             queue.publish(channel, message)
         if told:
-            queue.enqueue(queue.SPREAD)
-            queue.enqueue(queue.OUTBOX)
+            _ring_who_provides()
         if len(payments) < careful_rows():
             return
         if time.monotonic() > until:
@@ -120,8 +119,12 @@ def deliver_now(payment_id: int) -> None:
     for channel, message in told:
         queue.publish(channel, message)
     if told:
-        queue.enqueue(queue.SPREAD)
-        queue.enqueue(queue.OUTBOX)
+        _ring_who_provides()
+
+
+def _ring_who_provides() -> None:
+    for job in (queue.SPREAD, queue.OUTBOX, queue.MEETINGS):
+        queue.enqueue(job)
 
 
 def _deliver_guarded(payment_id: int) -> list[tuple[str, str]]:

@@ -412,6 +412,7 @@ def upgrade() -> None:
         sa.Column("fallback", sa.String(length=10), nullable=False),
         sa.Column("config_sealed", sa.Text(), nullable=True),
         sa.Column("opens_minutes", sa.Integer(), nullable=False),
+        sa.Column("check_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("check_error", sa.String(length=300), nullable=False),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -420,6 +421,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_meeting_settings_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_meeting_settings")),
         sa.UniqueConstraint("tenant_id", name=op.f("uq_meeting_settings_tenant_id")),
+    )
+    op.create_index(
+        "ix_meeting_settings_check",
+        "meeting_settings",
+        ["check_at"],
+        unique=False,
+        sqlite_where=sa.text("check_at IS NOT NULL"),
+        postgresql_where=sa.text("check_at IS NOT NULL"),
     )
 
     op.create_table(
@@ -2127,16 +2136,19 @@ def upgrade() -> None:
         sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("provider", sa.String(length=10), nullable=False),
         sa.Column("wanted", sa.String(length=10), nullable=False),
-        sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("told_version", sa.Integer(), nullable=False),
         sa.Column("request_id", sa.String(length=40), nullable=False),
         sa.Column("external_id", sa.String(length=120), nullable=False),
         sa.Column("join_url_sealed", sa.Text(), nullable=True),
+        sa.Column("handed_url_sealed", sa.Text(), nullable=True),
         sa.Column("fell_back", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.String(length=300), nullable=False),
+        sa.Column("knocked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("host_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("admitted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -2153,7 +2165,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("next_at IS NOT NULL"),
         postgresql_where=sa.text("next_at IS NOT NULL"),
     )
-    op.create_index("ix_meetings_external", "meetings", ["tenant_id", "provider", "external_id"], unique=False)
 
     op.create_table(
         "queue_tickets",

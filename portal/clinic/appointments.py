@@ -15,7 +15,8 @@ from sqlalchemy import literal_column, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
-from portal.clinic import invoices, meetings, notifications, timetable
+from portal.clinic import invoices, notifications, timetable
+from portal.clinic.meetings import wanted as meetings
 from portal.clinic.models import TO_RELEASE, Appointment, Clinician, Invoice, Patient, Service
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
@@ -131,6 +132,8 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
     db.session.expire(appointment)
     if old == "pending_approval":
         notifications.decided(appointment)
+    if new in ("cancelled", "declined"):
+        meetings.unwant(appointment)
     chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)
 
 
@@ -199,6 +202,7 @@ def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> 
         old=clock.rfc3339(old),
         new=clock.rfc3339(starts_at),
     )
+    meetings.move(appointment)
     notifications.rescheduled(appointment)
 
 
@@ -319,7 +323,7 @@ def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None, pu
     public_url: under which our own meeting room is found.
     """
     if appointment.status == "approved":
-        link = meetings.link(tenant, appointment, public_url=public_url) if appointment.kind == "virtual" else None
+        link = meetings.want(tenant, appointment, public_url=public_url) if appointment.kind == "virtual" else None
         _move(appointment, "confirmed", actor="fulfilment", confirmed_at=clock.now(), meeting_url=link)
         notifications.confirmed(appointment, receipt=receipt)
 

@@ -85,9 +85,13 @@ SWEEP_ROUTERS = Job(
     "sweep-routers", OUTSIDE, "portal.hotspot.routers.sweep.sweep", ("portal.hotspot.routers.models.TO_SWEEP",)
 )
 REMIND = Job("remind", MONEY, "portal.hotspot.reminders.remind")
+MEETINGS = Job("meetings", OUTSIDE, "portal.clinic.meetings.make.make_due", ("portal.clinic.meetings.models.TO_MAKE",))
+CHECK_MEETINGS = Job(
+    "check-meetings", OUTSIDE, "portal.clinic.meetings.settings.check_due", ("portal.clinic.meetings.models.TO_CHECK",)
+)
 JOBS = (
     SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, CHAIN, SPREAD, BRING_ABOUT,
-    SWEEP_ROUTERS, GIVE_BACK, REMIND,
+    SWEEP_ROUTERS, GIVE_BACK, REMIND, MEETINGS, CHECK_MEETINGS,
 )  # fmt: skip
 
 

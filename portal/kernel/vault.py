@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from portal.kernel.errors import Misconfigured, PortalError
 
 KEY_BYTES, NONCE_BYTES = 32, 12
-# What is sealed of a tenant: numbers, words, M-Pesa's names of prompts, access to the network, messages to be sent.
-PHONE, TEXT, CHECKOUT, ACCESS, OUTBOX = "phone", "personal", "checkout", "access", "outbox"
+# What is sealed of a tenant: numbers, words, M-Pesa's names of prompts, access to the network, messages to be sent,
+# meetings and what they are made with.
+PHONE, TEXT, CHECKOUT, ACCESS, OUTBOX, MEETING = "phone", "personal", "checkout", "access", "outbox", "meeting"
 
 
 class CannotOpen(PortalError):

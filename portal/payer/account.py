@@ -11,6 +11,7 @@ from portal.kernel.db import db
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
+from portal.web.links import door_url
 from portal.web.signin import ask_to_sign_in, keep_session
 
 bp = Blueprint("account", __name__, url_prefix="/account")
@@ -66,7 +67,7 @@ def _visit(one: Appointment) -> dict[str, object]:
         "kind": one.kind,
         "status": one.status,
         "place": one.place,
-        "join_url": one.meeting_url if one.status == "confirmed" else None,
+        "join_url": door_url(one),
         "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
         "due_cents": payment.due_cents if payment else 0,
     }

@@ -28,7 +28,7 @@ from portal.tenants.models import Tenant
 from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import count_code, refuse_guessers, wrong_guess
-from portal.web.links import pay_url, visit_url
+from portal.web.links import door_url, pay_url, visit_url
 
 DAYS_SHOWN = 7
 bp = Blueprint("booking", __name__)
@@ -250,7 +250,7 @@ def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) 
         due_cents=payment.due_cents if payment and one.status == "approved" else 0,
         pay_url=url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
         receipt_url=url_for("pay.show", token=payment.token) if payment and payment.allocated_cents else None,
-        join_url=one.meeting_url if one.status == "confirmed" else None,
+        join_url=door_url(one),
         is_over=one.status in ("cancelled", "declined", "completed", "no_show"),
         may_change=may_change,
         cancel_url=url_for("booking.cancel", token=one.token) if may_change else None,

@@ -1,21 +1,17 @@
 """The clinic's front page, and the door of an online session."""
 
-from datetime import timedelta
-
-from flask import Blueprint, render_template
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 
 from portal.clinic import people, services
-from portal.clinic.models import Appointment
+from portal.clinic.meetings import door as doors
+from portal.clinic.meetings.door import Door
 from portal.kernel import clock
-from portal.kernel.db import db
-from portal.kernel.errors import NotFound
+from portal.kernel.db import transaction
 from portal.tenants import find
-from portal.tenants.models import Tenant
 
 bp = Blueprint("clinic", __name__)
-OPENS_BEFORE, CLOSES_AFTER = timedelta(minutes=15), timedelta(minutes=60)
+POLL_S, POLL_EARLY_S = 5, 30
 
 
 @bp.get("/clinic/<slug>/")
@@ -31,38 +27,69 @@ def front(slug: str) -> ResponseReturnValue:
 @bp.get("/join/<token>")
 def join(token: str) -> ResponseReturnValue:
     """The door of an online session: closed until it is paid, open from shortly before it begins."""
-    appointment = db.session.query(Appointment).filter_by(join_token=token, kind="virtual").one_or_none()
-    if appointment is None:
-        raise NotFound(_("This session link is not known here. Check that you copied all of it."))
-    tenant = db.session.get_one(Tenant, appointment.tenant_id)
-    own = f"/join/{token}"
-    elsewhere = (
-        appointment.meeting_url if appointment.meeting_url and not appointment.meeting_url.endswith(own) else None
-    )
+    door = doors.by_token(token)
+    payment = door.appointment.invoice.payment if door.appointment.invoice else None
     return render_template(
         "clinic/join.html",
-        tenant=tenant,
-        state=_state(appointment),
-        opens_shown=_opens(appointment),
-        meeting={
-            "url": elsewhere,
-            "is_here": bool(appointment.meeting_url) and elsewhere is None,
-            "starts_at": appointment.starts_at,
-            "clinician": appointment.clinician.name,
-        },
-        test_mode=bool(appointment.invoice and appointment.invoice.payment.is_sandbox),
+        starts_at=door.appointment.starts_at,
+        clinician=door.appointment.clinician.name,
+        test_mode=bool(payment and payment.is_sandbox),
+        **_shown(door),
     )
 
 
-def _opens(appointment: Appointment) -> str:
+@bp.get("/join/<token>/door")
+def look(token: str) -> ResponseReturnValue:
+    """The door alone, or 204 where it looks as it did."""
+    shown = _shown(doors.by_token(token))
+    if request.args.get("seen") == shown["looks"]:
+        return "", 204
+    return render_template("clinic/_door.html", **shown)
+
+
+@bp.post("/join/<token>/knock")
+def knock(token: str) -> ResponseReturnValue:
+    """The patient is here: the clinician sees it."""
+    with transaction():
+        doors.knock(doors.by_token(token))
+    return redirect(url_for("clinic.join", token=token), 303)
+
+
+@bp.get("/join/<token>/enter")
+def enter(token: str) -> ResponseReturnValue:
+    """On to the meeting behind it; back to the door while that is not open."""
+    url = doors.address_of_guest(doors.by_token(token))
+    return redirect(url or url_for("clinic.join", token=token), 302 if url else 303)
+
+
+def _shown(door: Door) -> dict[str, object]:
+    """What the door shows. phase: unpaid, early, ended; enter, knock, wait, here (nothing stands behind it) or soon."""
+    token = door.appointment.join_token
+    phase = door.state if door.state != "ready" else _phase(door)
+    has_room = phase in ("early", "knock", "wait", "soon", "here")
+    return {
+        "phase": phase,
+        "looks": phase,
+        "tenant": door.appointment.tenant,
+        "opens_shown": _opens(door),
+        "enter_url": url_for("clinic.enter", token=token),
+        "knock_url": url_for("clinic.knock", token=token),
+        "again_url": url_for("clinic.join", token=token),
+        "poll_url": url_for("clinic.look", token=token, seen=phase) if has_room else None,
+        "poll_s": POLL_EARLY_S if phase == "early" else POLL_S,
+    }
+
+
+def _phase(door: Door) -> str:
+    meeting = door.meeting
+    if meeting is None or not door.leads_to:
+        return "soon"
+    if door.knocks and meeting.admitted_at is None:
+        return "wait" if meeting.knocked_at is not None else "knock"
+    return "enter" if doors.address_of_guest(door) is not None else "here"
+
+
+def _opens(door: Door) -> str:
     """When the door opens: `17:50`, with the date where that is another day."""
-    at = clock.nairobi(appointment.starts_at - OPENS_BEFORE)
+    at = clock.nairobi(door.appointment.starts_at - door.chosen.opens_before)
     return at.strftime("%H:%M" if at.date() == clock.nairobi(clock.now()).date() else "%d/%m/%Y %H:%M")
-
-
-def _state(appointment: Appointment) -> str:
-    if appointment.status not in ("confirmed", "completed"):
-        return "unpaid"
-    if clock.now() < appointment.starts_at - OPENS_BEFORE:
-        return "early"
-    return "ended" if clock.now() > appointment.ends_at + CLOSES_AFTER or appointment.status == "completed" else "ready"

@@ -26,6 +26,7 @@ from portal.web import browser
 from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import network
+from portal.web.links import door_url
 
 bp = Blueprint("pay", __name__, url_prefix="/pay")
 
@@ -190,8 +191,8 @@ def calendar(token: str) -> ResponseReturnValue:
     event.add("dtend", appointment.starts_at + timedelta(minutes=appointment.duration_minutes))
     event.add("summary", payment.tenant.name)
     event.add("status", "CONFIRMED")
-    if appointment.meeting_url:
-        event.add("url", appointment.meeting_url)
+    if url := door_url(appointment):
+        event.add("url", url)
     elif appointment.place:
         event.add("location", appointment.place)
     book = Calendar()

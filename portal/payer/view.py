@@ -23,6 +23,7 @@ from portal.payments.refunds import refunds
 from portal.payments.states import REFUND_UNDER_WAY, PaymentState, RefundState
 from portal.payments.stk.push_states import State
 from portal.web.language import said
+from portal.web.links import door_url
 
 ASK_EVERY_S = 5
 MOST_REMEMBERED = 10_000
@@ -180,7 +181,7 @@ def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any]
             "starts_at": appointment.starts_at,
             "clinician": appointment.clinician.name,
             "place": appointment.place,
-            "join_url": appointment.meeting_url if is_confirmed else None,
+            "join_url": door_url(appointment),
             "calendar_url": url_for("pay.calendar", token=payment.token) if is_confirmed else None,
         }
     return {"kind": given.kind} if given.kind in ("invoice", "order") else None

@@ -140,6 +140,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Vouchers"), "staff.vouchers", "print", permissions.WORK_HOTSPOT, tenant.is_hotspot))
     stops.append((_("Drawers"), "staff.drawers", "lock", permissions.SEE_MONEY, tenant.is_hotspot))
     stops.append((_("Timetable"), "staff.timetable", "people", permissions.MANAGE_CLINIC, tenant.is_clinic))
+    stops.append((_("Online meetings"), "staff.meetings", "video", permissions.MANAGE_CLINIC, tenant.is_clinic))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))
     stops.append((_("Refunds"), "staff.refunds", "retry", permissions.REFUND, True))
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))

@@ -32,3 +32,9 @@ def house_of(tenant: Tenant) -> House:
 def visit_url(visit: Appointment) -> str:
     """The page of this visit, for a message to whoever booked it."""
     return f"{public_url()}/visit/{visit.token}"
+
+
+def door_url(visit: Appointment) -> str | None:
+    """The door of an online visit that is paid, whatever stands behind it; None where there is none."""
+    has_door = visit.kind == "virtual" and visit.status in ("confirmed", "started")
+    return f"{public_url()}/join/{visit.join_token}" if has_door else None

@@ -130,6 +130,15 @@ AR        POST   /staff/customers/<uid>/lines
 AR        POST   /staff/customers/<uid>/pay
 AR        POST   /staff/customers/<uid>/reminders
 A         GET    /staff/gateways
+A         GET    /staff/meetings
+A         POST   /staff/meetings
+A         POST   /staff/meetings/test
+ARC       GET    /staff/appointments/<uid>/meeting
+AC        GET    /staff/appointments/<uid>/meeting/room
+ARC       GET    /staff/appointments/<uid>/meeting/state
+ARC       POST   /staff/appointments/<uid>/meeting/admit
+ARC       POST   /staff/appointments/<uid>/meeting/again
+ARC       POST   /staff/appointments/<uid>/meeting/hand
 A         GET    /staff/timetable
 A         GET    /staff/timetable/clinicians/<uid>
 A         POST   /staff/timetable/clinicians

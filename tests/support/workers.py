@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from portal import fulfilment
 from portal.audit.jobs import chain_all
+from portal.clinic.meetings import make
 from portal.hotspot.pppoe import keeping
 from portal.kernel import clock
 from portal.kernel.db import db
@@ -64,6 +65,7 @@ class Workers:
                     keeping.keep,
                     fulfilment.withdraw_unpaid,
                     keeping.keep,
+                    make.make_due,
                     deliver_due,
                 ):
                     job()

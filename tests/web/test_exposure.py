@@ -140,18 +140,17 @@ def test_database_and_spool_are_nobody_elses_to_read(clean_redis_url: str, tmp_p
 
 def test_a_meetings_link_is_whole_wherever_the_clinic_meets(product: Product) -> None:
     """coverage.md C4: without a base URL the link was relative, and went out by SMS so."""
-    from portal.clinic import meetings
+    from portal.clinic.meetings.wanted import link
     from portal.clinic.models import Appointment
-    from portal.tenants.models import Tenant
 
     one = Appointment(join_token="abc")
     with product.inside():
-        for base, link in (
+        for base, whole in (
             ("", "http://127.0.0.1:1/join/abc"),
             ("/rooms", "http://127.0.0.1:1/rooms/abc"),
             ("https://meet.example/r/", "https://meet.example/r/abc"),
         ):
-            assert meetings.link(Tenant(meeting_base_url=base), one, public_url="http://127.0.0.1:1") == link
+            assert link(one, base_url=base, public_url="http://127.0.0.1:1") == whole
 
 
 def test_what_is_sold_shows_in_the_counts_of_who_may_read_them(in_production: Made) -> None:
