@@ -44,8 +44,8 @@ class SettingsForm(StaffForm):
         choices=[
             SelectChoice("simple", _l("Simple: a link that nobody can guess")),
             SelectChoice("jitsi", _l("Jitsi, on your own server or 8x8's")),
-            SelectChoice("google", _l("Google Meet")),
-            SelectChoice("zoom", _l("Zoom")),
+            SelectChoice("google", "Google Meet"),
+            SelectChoice("zoom", "Zoom"),
         ],
     )
     fallback = SelectField(
