@@ -454,7 +454,8 @@ def test_jitsi_opens_with_a_token_of_the_moment_sound_first_and_the_clinician_le
     assert "The patient is at the door" in page
     host = urlsplit(clinician.get(f"/staff/appointments/{uid}/meeting/room").headers["Location"])
     admitted = clinician.post(
-        f"/staff/appointments/{uid}/meeting/admit", data={"csrf_token": csrf_of(clinician, f"/staff/appointments/{uid}/meeting")}
+        f"/staff/appointments/{uid}/meeting/admit",
+        data={"csrf_token": csrf_of(clinician, f"/staff/appointments/{uid}/meeting")},
     )
     assert admitted.status_code == 303
     guest = urlsplit(entered(product, uid))
