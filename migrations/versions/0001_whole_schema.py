@@ -139,6 +139,9 @@ VIEW_TEXTS = {
         SELECT d.tenant_id, d.username, d.password, g.leader_id, d.mac, d.id, d.mac,
             CASE WHEN d.used_at IS NULL AND d.expires_at > k.now THEN 0 ELSE 1 END, g.ended_at
         FROM device_sign_ins d JOIN access_grants g ON g.id = d.grant_id CROSS JOIN radius_clock k
+        UNION ALL
+        SELECT v.tenant_id, v.mac, NULL, v.leader_id, v.mac, NULL, v.mac, 0, NULL
+        FROM pass_devices v WHERE v.removed_at IS NULL AND v.how = 'added' AND v.mac <> ''
         """,
     "radius_passes": """
         SELECT n.tenant_id, n.username, n.password, n.pass_id, n.known_mac, n.sign_in_id, n.only_mac, n.is_over,
@@ -174,6 +177,7 @@ VIEW_TEXTS = {
         SELECT a.tenant_id, a.username, a.password, a.pass_id, a.known_mac, a.sign_in_id, a.only_mac, a.is_over, a.is_closed,
             a.begins_at, a.ends_at, a.suspended, a.grant_id, p.id AS package_id, p.service, p.devices, p.at_cap,
             p.rate, p.throttled_rate, coalesce(u.locale, a.line_locale, o.locale) AS locale,
+            g.created_at AS bought_at, u.wanted_url,
             CASE WHEN p.online_s IS NOT NULL THEN a.sold_online_s
                 - coalesce((SELECT CAST(sum(s.online_s) AS bigint) FROM access_sessions s
                     WHERE s.grant_id = a.pass_id AND NOT s.is_walled

@@ -13,6 +13,7 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from portal.hotspot.models import AccessGrant, AccessSession, DeviceHold, Package, PackageSite, Site
+from portal.hotspot.passes.models import PassDevice
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from tests.support.product import Product
@@ -109,6 +110,7 @@ class Hotspots:
         secret: str = "",
         username: str | None = None,
         service: str = "",
+        is_mikrotik: bool = True,
     ) -> Answer:
         """What the router is answered. service: what it says that it serves."""
         router = router or self.kilimani
@@ -120,6 +122,7 @@ class Hotspots:
             "NAS-IP-Address = 10.0.0.1",
             "Message-Authenticator = 0x00",
         ] + ([f"Service-Type = {service}"] if service else [])
+        lines += ["Mikrotik-Host-IP = 10.5.50.23"] if is_mikrotik else []
         return self.server.ask("auth", lines, secret=secret or router.secret, source=router.address)
 
     def sign_in_mschapv2(self, username: str, password: str) -> Answer:
@@ -166,6 +169,14 @@ class Hotspots:
                     online_s=online_s,
                     bytes_out=octets,
                 )  # fmt: skip
+            )
+
+    def added(self, access: Access, mac: str, *, how: str = "added") -> None:
+        """This device has a place in the pass besides the one that bought it."""
+        with self.product.app.app_context(), transaction():
+            grant = db.session.get_one(AccessGrant, access.id)
+            db.session.add(
+                PassDevice(tenant_id=grant.tenant_id, leader_id=grant.leader_id, mac=mac, name="TV", how=how)
             )
 
     def forget_holds(self, access: Access) -> None:

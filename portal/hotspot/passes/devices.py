@@ -15,7 +15,7 @@ from portal.hotspot.passes import standing
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.purchases import normalise_mac
 from portal.hotspot.routers import adapter_of, circuit
-from portal.hotspot.routers.interface import POLLED, PUSH_LOGIN, TOLD, Adapter, Outcome
+from portal.hotspot.routers.interface import BY_MAC, POLLED, PUSH_LOGIN, TOLD, Adapter, Outcome
 from portal.hotspot.routers.models import GatewayClient
 from portal.hotspot.routers.passes import read as read_passes
 from portal.kernel import clock
@@ -80,11 +80,8 @@ def take_place(grant: AccessGrant, mac: str, *, browser_hash: str = "") -> bool:
 
 
 def may_be_added(site: Site | None) -> bool:
-    """Whether a device without a browser can be let in at this site: its router asks who may, or is told by its API.
-
-    RADIUS alone lets nobody in by a MAC address.
-    """
-    return site is None or POLLED in adapter_of(site).capabilities or _is_told(site)
+    """Whether a device without a browser can be let in at this site: its router asks who may, or is told by its API."""
+    return site is None or bool({POLLED, BY_MAC} & adapter_of(site).capabilities) or _is_told(site)
 
 
 def _is_told(site: Site) -> bool:

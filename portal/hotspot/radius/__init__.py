@@ -25,14 +25,17 @@ Decided: a voucher typed at a router goes where the portal would put it, behind 
 Decided: each name of a pass opens the whole of it, but one whose money was taken back opens nothing: its receipt is
 with who has the money again. The others go on.
 Decided: why somebody is refused is told only to who has the right password; else it is a wrong name or password.
-Decided: a MAC address opens nothing (no `login-by=mac`): whoever copies one would have what its owner paid for. A
-known device comes back by the router's own MAC cookie, which holds the password, or by a one-time sign-in of the
-portal's, which RADIUS binds to its MAC and uses up in one UPDATE.
+Decided: a MAC address opens what its owner added it to from another device (a TV has no other name), to that device
+itself, and nothing else: whoever copies a phone's would have what its owner paid for. A known device comes back by the
+router's own MAC cookie, which holds the password, or by a one-time sign-in of the portal's, which RADIUS binds to its
+MAC and uses up in one UPDATE.
 Decided: wrong names and passwords are counted per device, per user name and per site, in windows of ten minutes. The
 device and the name are the guesser's to choose, the site is not: above its limit only devices that the pass knows come
 in by password, everybody else by the portal, so a busy hotspot goes on selling while it is attacked.
 Decided: a PPPoE line whose time is over is accepted into the router's pool and address list for such lines (the site's
 `expired_pool`), where only the portal answers: a rejected line would redial for ever and show its owner nothing.
+Decided: other makes than MikroTik, which are those that send none of its attributes, are told speed and end by WISPr's
+too. MikroTik is not: it would take the end by its own clock, which is 1970 after a power cut.
 Decided: the server is a program of its own (`portal radius run`), not a child of `portal serve`: it listens where the
 routers are, restarts of the portal do not touch it, and a site without RADIUS does not carry it.
 """

@@ -20,6 +20,7 @@ EXPIRY = "expiry"  # the router itself ends access when its time is over
 ONLINE_TIME, DATA_CAP, RATE, DEVICES = "online_time", "data_cap", "rate", "devices"
 LIVE_CHANGE, KICK, PUSH_LOGIN, SESSIONS = "live_change", "kick", "push_login", "sessions"
 TOLD = "told"  # the router has to know each pass beforehand: it has rows of `Provisioning`
+BY_MAC = "by_mac"  # it asks us for each device by its MAC address, without a browser
 POLLED = "polled"  # it asks us: nothing can be sent to it
 
 

@@ -80,8 +80,10 @@ def _guests() -> str:
 def _profile(site: Site) -> str:
     name = next((host for host in site.login_hosts.split() if not _is_ip(host)), "")
     use_radius = "yes" if site.kind == "radius" else "no"
-    values = f"login-by=http-pap,mac-cookie use-radius={use_radius}"
+    by_mac = "mac," if site.kind == "radius" else ""  # a TV that its owner added has no page to sign in on
+    values = f"login-by={by_mac}http-pap,mac-cookie use-radius={use_radius}"
     if site.kind == "radius":
+        values += " mac-auth-mode=mac-as-username"
         values += " radius-accounting=yes radius-interim-update=received radius-mac-format=XX:XX:XX:XX:XX:XX"
         values += " nas-port-type=wireless-802.11"
     if name:

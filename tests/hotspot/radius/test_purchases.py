@@ -2,11 +2,12 @@
 
 import re
 
+from portal.hotspot.models import AccessGrant
 from portal.kernel.db import db, transaction
 from portal.payments import booking
 from portal.payments.models import Transaction
 from tests.support.daraja import new_phone, receipt
-from tests.support.radius import Access, Hotspots, seconds
+from tests.support.radius import Access, Hotspots, ago, seconds
 
 MAC = "AA:BB:CC:00:77:01"
 ROUTER = {"mac": MAC, "link-login-only": "http://10.5.50.1/login", "identity": "mt1"}
@@ -64,3 +65,18 @@ def test_the_portals_one_time_sign_in_opens_the_router_to_that_device_once(hotsp
     assert (again.code, again.message) == (
         "Access-Reject", "This sign-in was used or is too old. Open the Wi-Fi page again.",
     )  # fmt: skip
+
+
+def test_another_make_of_router_opens_the_page_that_was_wanted_just_after_the_purchase(hotspots: Hotspots) -> None:
+    sold = bought(hotspots, new_phone(), 74, "AA:BB:CC:00:77:03")
+    for wanted, led in (("http://example.com/news?a=1", "http://example.com/news?a=1"), ("`id`", None)):
+        with hotspots.product.app.app_context(), transaction():
+            grant = db.session.query(AccessGrant).filter_by(username=sold.username).one()
+            assert grant.purchase is not None
+            grant.purchase.wanted_url = wanted
+        assert hotspots.sign_in(sold, is_mikrotik=False).attributes.get("WISPr-Redirection-URL") == led
+    with hotspots.product.app.app_context(), transaction():
+        grant = db.session.query(AccessGrant).filter_by(username=sold.username).one()
+        assert grant.purchase is not None
+        grant.purchase.wanted_url, grant.created_at = "http://example.com/", ago(minutes=11)
+    assert "WISPr-Redirection-URL" not in hotspots.sign_in(sold, is_mikrotik=False).attributes

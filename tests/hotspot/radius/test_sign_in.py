@@ -265,6 +265,82 @@ def test_a_mac_address_opens_nothing(hotspots: Hotspots) -> None:
             refused(answer, "Buy a package on the Wi-Fi page.")
 
 
+def test_a_device_that_its_owner_added_is_let_in_by_its_mac_address(hotspots: Hotspots) -> None:
+    """A TV has no page to sign in on; its router asks with its MAC address for a name, and perhaps for a password."""
+    tv = "AA:BB:CC:DD:77:01"
+    old, sold = hotspots.sold(starts=-2 * HOUR, ends=-HOUR, devices=2), hotspots.sold(devices=2, rate="1M/4M")
+    for access in (old, sold):
+        hotspots.added(access, tv)
+    for name, password in ((tv, ""), (tv.lower(), tv.lower()), ("AA-BB-CC-DD-77-01", "x"), ("aabbccdd7701", "")):
+        answer = hotspots.sign_in(sold, username=name, password=password, mac=tv)
+        assert answer.code == "Access-Accept", name
+        assert answer.attributes["Mikrotik-Rate-Limit"] == "1M/4M" and 3580 <= seconds(answer) <= 3600
+        assert bytes.fromhex(answer.attributes["Class"][2:]).decode() == f"g:{sold.id}"
+    assert hotspots.sign_in(sold, username=tv, chap=True, password="", mac=tv).code == "Access-Accept"
+    buy = "Buy a package on the Wi-Fi page."
+    refused(hotspots.sign_in(sold, username=tv, mac="AA:BB:CC:DD:77:02"), buy)
+    refused(hotspots.sign_in(sold, hotspots.kisumu, username=tv, mac=tv), buy)
+    hotspots.account(sold, "Start", "T1", mac="AA:BB:CC:DD:77:03")
+    hotspots.account(sold, "Start", "T2", mac="AA:BB:CC:DD:77:04")
+    refused(hotspots.sign_in(sold, username=tv, mac=tv),
+            "Your package is in use on as many devices as it is for. Sign one of them out first.")  # fmt: skip
+    hotspots.account(sold, "Stop", "T1", mac="AA:BB:CC:DD:77:03")
+    hotspots.change(sold, suspended_at=clock.now())
+    refused(hotspots.sign_in(sold, username=tv, mac=tv), "Your package is suspended. Ask the seller.")
+
+
+@pytest.mark.parametrize("how", ["code", "moved"])
+def test_a_mac_address_that_nobody_added_opens_nothing(hotspots: Hotspots, how: str) -> None:
+    """A phone's own, copied: it signs in by name and password, or by the portal."""
+    phone = "AA:BB:CC:DD:77:11" if how == "code" else "AA:BB:CC:DD:77:12"
+    sold = hotspots.sold(mac=phone, devices=2)
+    hotspots.added(sold, phone, how=how)
+    refused(hotspots.sign_in(sold, username=phone, password="", mac=phone), "Buy a package on the Wi-Fi page.")
+
+
+def test_a_device_that_was_removed_is_let_in_no_more(hotspots: Hotspots) -> None:
+    tv, sold = "AA:BB:CC:DD:77:21", hotspots.sold(devices=2)
+    hotspots.added(sold, tv)
+    assert hotspots.sign_in(sold, username=tv, password="", mac=tv).code == "Access-Accept"
+    with hotspots.product.app.app_context(), transaction():
+        db.session.query(PassDevice).filter_by(mac=tv).update({"removed_at": clock.now()})
+    refused(hotspots.sign_in(sold, username=tv, password="", mac=tv), "Buy a package on the Wi-Fi page.")
+
+
+@pytest.mark.parametrize(
+    ("rate", "up", "down"),
+    [
+        ("2M/5M 4M/10M 2M/5M 8/8", "2000000", "5000000"),
+        ("512k/1M", "512000", "1000000"),
+        ("64000/128000", "64000", "128000"),
+        ("1G/3G", "1000000000", "3000000000"),
+        ("5M", "5000000", "5000000"),
+        ("", None, None),
+    ],
+)
+def test_other_makes_of_routers_are_told_speed_and_end_in_their_words(
+    hotspots: Hotspots, rate: str, up: str | None, down: str | None
+) -> None:
+    sold = hotspots.sold(rate=rate)
+    told = hotspots.sign_in(sold, is_mikrotik=False).attributes
+    assert (told.get("WISPr-Bandwidth-Max-Up"), told.get("WISPr-Bandwidth-Max-Down")) == (up, down)
+    with hotspots.product.inside():
+        ends = clock.nairobi(db.session.get_one(AccessGrant, sold.id).expires_at)
+    assert told["WISPr-Session-Terminate-Time"] == f"{ends:%Y-%m-%dT%H:%M:%S}+03:00"
+    assert not [name for name in hotspots.sign_in(sold).attributes if name.startswith("WISPr")]
+
+
+def test_a_router_on_ipv6_is_known_by_its_address(hotspots: Hotspots) -> None:
+    router, sold = hotspots.router("mlima", "::1", "secret-of-the-hill"), hotspots.sold(mac="AA:BB:CC:DD:66:01")
+    accepted = hotspots.sign_in(sold, router)
+    assert accepted.code == "Access-Accept" and "Message-Authenticator" in accepted.attributes
+    more = ("Framed-IPv6-Address = fd00:5::17",)
+    assert hotspots.account(sold, "Start", "V6", router, *more).code == "Accounting-Response"
+    (stay,) = hotspots.sessions(sold)
+    assert (stay["site_id"], stay["ip"]) == (router.site_id, "10.5.50.23")
+    assert hotspots.sign_in(sold, router, secret="not-the-secret").code == ""
+
+
 def test_a_wrong_secret_and_an_unknown_router_are_not_answered(hotspots: Hotspots) -> None:
     sold = hotspots.sold()
     assert hotspots.sign_in(sold, secret="not-the-secret").code == ""

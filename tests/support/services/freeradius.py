@@ -43,9 +43,11 @@ class RadiusServer:
     def ask(self, kind: str, lines: Sequence[str], *, secret: str, source: str = "127.0.0.1") -> Answer:
         """One packet, sent once. kind: auth, acct, status. lines: `Attribute = value`."""
         port = self.port + (1 if kind == "acct" else 0)
-        packet = "\n".join([f"Packet-Src-IP-Address = {source}", *lines]) + "\n"
+        is_v6 = ":" in source
+        here = f"Packet-Src-IPv6-Address = {source}" if is_v6 else f"Packet-Src-IP-Address = {source}"
+        packet = "\n".join([here, *lines]) + "\n"
         said = subprocess.run(
-            ["radclient", "-r1", "-t2", "-x", f"127.0.0.1:{port}", kind, secret],
+            ["radclient", "-r1", "-t2", "-x", f"{'[::1]' if is_v6 else '127.0.0.1'}:{port}", kind, secret],
             input=packet, capture_output=True, text=True, check=False,
         ).stdout  # fmt: skip
         received = re.search(r"^Received (\S+) Id", said, re.MULTILINE)
@@ -78,7 +80,9 @@ def start_freeradius(database_url: str, *, secret_key: str = "k" * 40) -> Radius
         lacking("radclient", package=PACKAGES)
     directory = Path(tempfile.mkdtemp(prefix="mlango-radius-"))
     port = _two_free_ports()
-    settings = config.Settings(database_url, port=port, reject_delay_s=0)
+    settings = config.Settings(
+        database_url, port=port, listen=("127.0.0.1", "::1"), networks=("127.0.0.0/8", "::/96"), reject_delay_s=0
+    )
     assert server.configure(settings, directory, secret_key=secret_key) == []
     argv = server.arguments(directory)
     with (directory / "log").open("wb") as output:

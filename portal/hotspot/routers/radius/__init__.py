@@ -16,6 +16,7 @@ from portal.hotspot.models import AccessSession, Package, SignInRefusal, Site
 from portal.hotspot.radius import coa
 from portal.hotspot.routers import routeros
 from portal.hotspot.routers.interface import (
+    BY_MAC,
     DATA_CAP,
     DEVICES,
     EXPIRY,
@@ -49,7 +50,7 @@ class Radius:
     """A router that asks FreeRADIUS."""
 
     kind = "radius"
-    capabilities = frozenset({EXPIRY, ONLINE_TIME, DATA_CAP, RATE, DEVICES, LIVE_CHANGE, KICK, PUSH_LOGIN})
+    capabilities = frozenset({EXPIRY, ONLINE_TIME, DATA_CAP, RATE, DEVICES, LIVE_CHANGE, KICK, PUSH_LOGIN, BY_MAC})
 
     def ensure_package(self, site: Site, package: Package) -> Outcome:
         return done("asked_for")
