@@ -12,6 +12,7 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import Length, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from portal import welcome
 from portal.hotspot import packages, terms
 from portal.hotspot.models import Package, Site
 from portal.kernel import money
@@ -90,6 +91,7 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/packages", "packages", list_packages)
     bp.add_url_rule("/packages/new", "package_new", new, methods=["GET", "POST"])
     bp.add_url_rule("/packages/preview", "package_preview", preview)
+    bp.add_url_rule("/packages/checkin", "checkin_package", checkin, methods=["POST"])
     bp.add_url_rule("/packages/<uid>", "package", change, methods=["GET", "POST"])
     bp.add_url_rule("/packages/<uid>/withdraw", "package_withdraw", withdraw, methods=["POST"])
     bp.add_url_rule("/packages/<uid>/up", "package_up", move_up, methods=["POST"])
@@ -106,6 +108,7 @@ def list_packages() -> ResponseReturnValue:
             {"package": one, "kind": KIND_NAMES[one.kind], "sites": [site.name for site in sites[one.id]]}
             for one in mine
         ],
+        at_checkin=g.tenant.checkin_package_uid if g.tenant.is_clinic else None,
     )
 
 
@@ -281,6 +284,17 @@ def _in_units(seconds: int) -> tuple[str, str]:
 
 def _mbps(kbps: int | None) -> str:
     return "" if kbps is None else f"{kbps / 1_000:g}"
+
+
+@needs(MANAGE_PACKAGES)
+def checkin() -> ResponseReturnValue:
+    """What the clinic's patients are given when they check in."""
+
+    def work() -> str:
+        welcome.choose(g.tenant, request.form.get("package", ""), actor=actor())
+        return _("Saved. It holds from the next check-in.")
+
+    return buttons.do(work, then=url_for("staff.packages"))
 
 
 @needs(MANAGE_PACKAGES)

@@ -2,6 +2,7 @@
 
 from flask import current_app
 
+from portal.clinic.meetings import settings
 from portal.clinic.models import Appointment
 from portal.hotspot.sites.files import House, Tunnel
 from portal.payments.models import Payment
@@ -26,7 +27,8 @@ def house_of(tenant: Tenant) -> House:
         if config.tunnel_endpoint
         else None
     )
-    return House(public_url(), tenant.slug, tunnel, config.radius_address)
+    meeting_hosts = settings.hosts(tenant) if tenant.is_clinic else ()
+    return House(public_url(), tenant.slug, tunnel, config.radius_address, meeting_hosts)
 
 
 def visit_url(visit: Appointment) -> str:

@@ -130,6 +130,7 @@ AR        POST   /staff/customers/<uid>/lines
 AR        POST   /staff/customers/<uid>/pay
 AR        POST   /staff/customers/<uid>/reminders
 A         GET    /staff/gateways
+A         POST   /staff/packages/checkin
 A         GET    /staff/meetings
 A         POST   /staff/meetings
 A         POST   /staff/meetings/test

@@ -26,6 +26,8 @@ from portal.users import team
 ASKED = {"google": google, "zoom": zoom}  # those with an API
 SECRETS = {"google": ("credential",), "zoom": ("secret",), "jitsi": ("secret",)}
 NEEDED = {"google": ("credential", "subject"), "zoom": ("account", "client", "secret", "host"), "jitsi": ("domain",)}
+# Where these meet: pages, signalling, and the media that goes over 443 where nothing else is open.
+HOSTS = {"google": ("meet.google.com", "*.googleapis.com", "*.gstatic.com"), "zoom": ("zoom.us", "*.zoom.us")}
 CHECK_EVERY, SHORTEST_OPEN, LONGEST_OPEN = timedelta(days=1), 0, 120
 DEFAULT_OPENS_MINUTES = 15
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?")
@@ -58,6 +60,18 @@ def of(tenant: Tenant) -> Settings:
     if row is None:
         return Settings(base_url=tenant.meeting_base_url)
     return Settings(row.provider, row.fallback, row.opens_minutes, tenant.meeting_base_url, _configs(row))
+
+
+def hosts(tenant: Tenant) -> tuple[str, ...]:
+    """The servers that a visit's meeting may lead to: what a captive network has to leave open for it, in order."""
+    chosen = of(tenant)
+    ways = {chosen.provider, chosen.fallback}
+    found = [host for provider in KINDS if provider in ways for host in HOSTS.get(provider, ())]
+    if "simple" in ways and chosen.base_url:
+        found.append(urlsplit(chosen.base_url).hostname or "")
+    if "jitsi" in ways:
+        found.append(str(chosen.configs.get("jitsi", {}).get("domain", "")).partition(":")[0])
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def kept(tenant_id: int) -> MeetingSettings | None:

@@ -44,12 +44,14 @@ class House:
     """What a router has to know of us. public_url: without a slash at its end. tunnel: None where there is none.
 
     radius_address: where RADIUS is reached, an IP address or a name; empty: at our tunnel's end, else at the portal.
+    meeting_hosts: servers of online visits, open before paying; `*.` before one stands for all below it.
     """
 
     public_url: str
     slug: str
     tunnel: Tunnel | None = None
     radius_address: str = ""
+    meeting_hosts: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
@@ -135,7 +137,11 @@ def opennds_settings(site: Site, house: House) -> str:
     ]
     lines.insert(2, ("fasremoteip", house.host) if _is_ip(house.host) else ("fasremotefqdn", house.host))
     options = "\n".join(f"\toption {name} {uci(value)}" for name, value in lines)
-    garden = "" if _is_ip(house.host) else f"\tlist walledgarden_fqdn_list {uci(house.host)}\n"
+    open_to_all = ([] if _is_ip(house.host) else [house.host]) + [
+        host.removeprefix("*.") for host in house.meeting_hosts
+    ]
+    names = [host for host in dict.fromkeys(open_to_all) if not _is_ip(host)]  # a name opens what is below it too
+    garden = "".join(f"\tlist walledgarden_fqdn_list {uci(name)}\n" for name in names)
     return (
         f"# Mlango: {comment(site.name)}. Into /etc/config/opennds, then: service opennds restart\n"
         f"config opennds\n\toption enabled '1'\n\toption gatewayinterface 'br-lan'\n{options}\n{garden}"

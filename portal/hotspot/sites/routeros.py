@@ -150,7 +150,16 @@ def _garden(house: House) -> str:
     return f"""# Open before paying: our portal, and nothing that phones try in order to know whether they are online.
 :if ([:len [/ip hotspot walled-garden find comment="{NAME}: portal"]] = 0) do={{ /ip hotspot walled-garden add action=allow {by_name} }} else={{ /ip hotspot walled-garden set [/ip hotspot walled-garden find comment="{NAME}: portal"] {by_name} }}
 {_set_or_add("/ip hotspot walled-garden ip", f'comment="{NAME}: portal"', f"action=accept {place}")}
-"""  # noqa: E501
+{_meetings(house)}"""  # noqa: E501
+
+
+def _meetings(house: House) -> str:
+    """Online visits are open too, as they are now: those of another provider before go."""
+    before = f'/ip hotspot walled-garden remove [/ip hotspot walled-garden find comment="{NAME}: meetings"]\n'
+    return before + "".join(
+        f'/ip hotspot walled-garden add action=allow dst-host={routeros(host)} comment="{NAME}: meetings"\n'
+        for host in house.meeting_hosts
+    )
 
 
 def _pages(login_page: str, captive_api: str) -> str:
