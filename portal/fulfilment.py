@@ -21,21 +21,35 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from portal.clinic import appointments, invoices
+from portal.clinic import notifications as visits
 from portal.clinic.models import Appointment
+from portal.gateways import result_codes
 from portal.hotspot import access, notifications, openings, purchases
 from portal.hotspot.models import TO_PROVISION, AccessGrant, Purchase
 from portal.hotspot.pppoe import periods, telling
 from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.vouchers import counter
-from portal.kernel import clock, personal, ports, queue, vault
-from portal.kernel.db import db, transaction
+from portal.kernel import clock, money, personal, ports, queue, vault
+from portal.kernel.db import after_commit, db, transaction
 from portal.kernel.logs import logger
-from portal.payments.models import TO_DELIVER, TO_SPEND, TO_WITHDRAW, Allocation, Payment, Transaction
+from portal.notifications import live
+from portal.payments.models import (
+    TO_DELIVER,
+    TO_SPEND,
+    TO_TELL,
+    TO_WITHDRAW,
+    Allocation,
+    Payment,
+    Push,
+    Refund,
+    Transaction,
+)
 from portal.payments.payment import touch
 from portal.payments.processing import jobs
 from portal.payments.processing.jobs import TURN_S, careful_rows, yield_to_writers
 from portal.payments.processing.sets import Delivered, Paid
-from portal.payments.states import PaymentState
+from portal.payments.states import PaymentState, RefundState
+from portal.payments.stk.push_states import FAILED
 
 RETRY_AFTER_S = (2, 10, 60, 300, 900)
 
@@ -47,6 +61,8 @@ def drain() -> None:
         queue.enqueue(queue.LINES)
     if TO_PROVISION.has_work():
         queue.enqueue(queue.SPREAD)
+    if TO_TELL.has_work():
+        queue.enqueue(queue.FAILED)
     db.session.rollback()
 
 
@@ -62,10 +78,12 @@ def deliver_set(connection: Connection, paid: Sequence[Paid], now: datetime) -> 
     others = by_id.keys() - purchased.keys() - of_lines
     issued = invoices.of_payments(connection, others) if others else {}
     owners = others - {payment_id for payment_id, invoice in issued.items() if invoice.appointment_id is not None}
-    told = [_paid_access(by_id[payment_id].payment) for payment_id in sorted(opened)]
+    told = [_paid_access(by_id[payment_id].payment, by_id[payment_id].receipt) for payment_id in sorted(opened)]
     for payment_id in sorted(owners):
-        invoice = issued.get(payment_id)
-        told += _paid_other(by_id[payment_id].payment, invoice.patient_id if invoice else None)
+        invoice, one = issued.get(payment_id), by_id[payment_id]
+        told += _paid_other(
+            one.payment, one.receipt, [f"patient:{invoice.patient}"] if invoice and invoice.patient else []
+        )
     return Delivered(opened | owners, opened, tuple(told))
 
 
@@ -153,27 +171,97 @@ def deliver(payment: Payment) -> list[tuple[str, str]]:
             notifications.given(opened, business=payment.tenant.name, is_test=payment.is_sandbox)
         elif msisdn := _who_paid(payment):
             notifications.opened(opened, business=payment.tenant.name, msisdn=msisdn, is_test=payment.is_sandbox)
-        return [_paid_access(payment)]
+        return [_paid_access(payment, receipt)]
     if line := periods.begin(payment):
         if period := periods.of_payment(payment.id):
             telling.renewed(line, period.id)
-        return [_paid_access(payment)]
-    invoice = invoices.of_payment(payment.id)
-    told = _paid_other(payment, invoice.patient_id if invoice else None)
-    if invoice and (appointment := appointments.of_invoice(invoice.id)):
+        return [_paid_access(payment, receipt)]
+    told = _paid_other(payment, receipt, _channels_of(payment)[1:])
+    if appointment := _appointment_of(payment):
         public_url = ports.settings().public_url
         appointments.confirm(payment.tenant, appointment, receipt=receipt, public_url=public_url)
-        told.append((f"appointment:{appointment.id}", "confirmed"))
     return told
 
 
-def _paid_access(payment: Any) -> tuple[str, str]:
-    return f"hotspot:{payment.tenant_id}", f"paid {payment.token}"
+def _appointment_of(payment: Payment) -> Appointment | None:
+    invoice = invoices.of_payment(payment.id)
+    return appointments.of_invoice(invoice.id) if invoice else None
 
 
-def _paid_other(payment: Any, patient_id: int | None) -> list[tuple[str, str]]:
-    of_clinic = [(f"clinic:{payment.tenant_id}", f"paid {payment.token}")] if payment.purpose == "clinic" else []
-    return of_clinic + ([(f"patient:{patient_id}", f"paid {payment.token}")] if patient_id else [])
+def _channels_of(payment: Payment) -> list[str]:
+    """Where it is heard live what becomes of this payment: its business' channel first."""
+    if payment.purpose != "clinic":
+        return [f"hotspot:{payment.tenant_id}"]
+    channels = [f"clinic:{payment.tenant_id}"]
+    if (invoice := invoices.of_payment(payment.id)) is None:
+        return channels
+    if invoice.patient is not None:
+        channels.append(f"patient:{invoice.patient.uid}")
+    if appointment := appointments.of_invoice(invoice.id):
+        channels.append(f"appointment:{appointment.uid}")
+    return channels
+
+
+def _facts_of(payment: Any, receipt: str | None) -> dict[str, Any]:
+    return {
+        "paymentId": payment.token,
+        "reference": payment.reference,
+        "amount": money.kes(payment.amount_cents),
+        "receipt": receipt,
+        "testMode": payment.environment == "sandbox",
+    }
+
+
+def _paid_access(payment: Any, receipt: str | None) -> tuple[str, str]:
+    return f"hotspot:{payment.tenant_id}", live.message(live.PAID, **_facts_of(payment, receipt))
+
+
+def _paid_other(payment: Any, receipt: str | None, of_people: list[str]) -> list[tuple[str, str]]:
+    """Money for other orders than those of a clinic is told to nobody but who owes it."""
+    channels = ([f"clinic:{payment.tenant_id}"] if payment.purpose == "clinic" else []) + of_people
+    said = live.message(live.PAID, **_facts_of(payment, receipt))
+    return [(channel, said) for channel in channels]
+
+
+def tell_failed() -> None:
+    """Tell why a payment failed, each failure once: live, and to the patient who owes it (property 63). A job."""
+    told = 0
+    while not queue.is_leaving():
+        with transaction():
+            due = select(Push).where(TO_TELL.is_due).order_by(Push.tell_at).limit(careful_rows())
+            pushes = db.session.scalars(due.with_for_update(skip_locked=True)).all()
+            for push in pushes:
+                told += _tell_failed_guarded(push)
+        if len(pushes) < careful_rows():
+            break
+    if told:
+        queue.enqueue(queue.OUTBOX)
+
+
+def _tell_failed_guarded(push: Push) -> bool:
+    push_id, push.tell_at = push.id, None
+    db.session.flush()
+    try:
+        with db.session.begin_nested():
+            return _tell_failed(push)
+    except Exception as error:  # one at fault keeps no other from being told
+        logger.error("failure_not_told", push=push_id, error=repr(error)[:300])
+        return False
+
+
+def _tell_failed(push: Push) -> bool:
+    """Whether it was news: what was paid, asked for again, or taken back meanwhile failed for nobody."""
+    payment = push.payment
+    newer = select(Push.id).where(Push.payment_id == payment.id, Push.id > push.id).limit(1)
+    if payment.state != PaymentState.OPEN or push.state not in FAILED or db.session.scalar(newer) is not None:
+        return False
+    explained = result_codes.explain(push.result_code or "1037")
+    facts = _facts_of(payment, None) | {"resultCode": push.result_code, "reason": str(explained.sentence)}
+    live.tell(_channels_of(payment), live.FAILED, **facts)
+    if payment.purpose == "clinic" and (appointment := _appointment_of(payment)):
+        url = f"{ports.settings().public_url}/pay/{payment.token}"
+        visits.failed(appointment, payment, push.id, why=explained.sentence, pay_url=url)
+    return True
 
 
 def _who_paid(payment: Payment) -> str | None:
@@ -209,13 +297,14 @@ def _withdraw_guarded(payment_id: int) -> list[tuple[str, str]]:
 def _withdraw(payment: Payment) -> list[tuple[str, str]]:
     """What this payment bought ends, unless it is paid (again). A confirmed appointment stays: staff see it unpaid."""
     payment.withdraw_at = None
+    _tell_refunds(payment)
     is_sent_back = payment.refunded_cents >= payment.amount_cents
     if payment.state == PaymentState.PAID and not is_sent_back:
         return []
     # paid again, it is delivered again; sent back before it was delivered, it never is
     payment.fulfilled_at = None if payment.state != PaymentState.PAID else payment.fulfilled_at or clock.now()
     if (voucher := counter.take_back(payment, actor="fulfilment")) is not None:
-        return [(f"hotspot:{payment.tenant_id}", f"voided {voucher.uid}")]
+        return [(f"hotspot:{payment.tenant_id}", live.message(live.VOIDED, voucherId=voucher.uid))]
     opened = purchases.grant_of(payment.id)
     why = "Its money was sent back." if is_sent_back else "Its money was taken back."
     if periods.withdraw(payment, why=why):
@@ -228,7 +317,21 @@ def _withdraw(payment: Payment) -> list[tuple[str, str]]:
 
 
 def _ended(payment: Payment) -> tuple[str, str]:
-    return f"hotspot:{payment.tenant_id}", f"ended {payment.token}"
+    return f"hotspot:{payment.tenant_id}", live.message(live.ENDED, **_facts_of(payment, receipt_of(payment)))
+
+
+def _tell_refunds(payment: Payment) -> None:
+    """What was sent back, each refund once: live, and to the patient whose visit it was for."""
+    sent = select(Refund).where(
+        Refund.payment_id == payment.id, Refund.state == RefundState.DONE, Refund.told_at.is_(None)
+    )
+    for refund in db.session.scalars(sent).all():
+        refund.told_at = clock.now()
+        facts = _facts_of(payment, refund.receipt) | {"amount": money.kes(refund.amount_cents)}
+        live.tell(_channels_of(payment), live.REFUNDED, **facts)
+        if appointment := _appointment_of(payment):
+            visits.refunded(appointment, refund_id=refund.id, amount_cents=refund.amount_cents, receipt=refund.receipt)
+            after_commit(lambda: queue.enqueue(queue.OUTBOX))
 
 
 def _free_code(purchase: Purchase, receipt: str | None) -> str | None:

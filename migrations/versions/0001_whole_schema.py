@@ -77,6 +77,7 @@ TABLES = (  # in the order in which they point at each other
     "access_sessions",
     "device_sign_ins",
     "appointments",
+    "visit_questions",
     "meetings",
     "queue_tickets",
     "waiting_wishes",
@@ -385,12 +386,22 @@ def upgrade() -> None:
         "incoming_sms",
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("provider_id", sa.String(length=100), nullable=False),
+        sa.Column("body_sealed", sa.Text(), nullable=True),
         sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_incoming_sms_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incoming_sms")),
         sa.UniqueConstraint("provider_id", name=op.f("uq_incoming_sms_provider_id")),
+    )
+    op.create_index(
+        "ix_incoming_sms_due",
+        "incoming_sms",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+        postgresql_where=sa.text("look_at IS NOT NULL"),
     )
 
     op.create_table(
@@ -875,6 +886,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=80), nullable=False),
         sa.Column("title", sa.String(length=80), nullable=False),
         sa.Column("fee_cents", sa.BigInteger(), nullable=False),
+        sa.Column("phone_sealed", sa.Text(), nullable=True),
         sa.Column("works_holidays", sa.Boolean(), nullable=False),
         sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -886,6 +898,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_clinicians_uid")),
     )
     op.create_index("ix_clinicians_tenant_id", "clinicians", ["tenant_id", "id"], unique=False)
+
     op.create_table(
         "leaves",
         sa.Column("clinician_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1182,6 +1195,22 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("about <> 'access'"),
         postgresql_where=sa.text("about <> 'access'"),
+    )
+    op.create_index(
+        "ix_outbox_not_reached",
+        "outbox",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("delivery = 'failed' AND about = 'appointment'"),
+        postgresql_where=sa.text("delivery = 'failed' AND about = 'appointment'"),
+    )
+    op.create_index(
+        "ix_outbox_provider",
+        "outbox",
+        ["provider_id"],
+        unique=False,
+        sqlite_where=sa.text("provider_id <> '' AND kind = 'sms'"),
+        postgresql_where=sa.text("provider_id <> '' AND kind = 'sms'"),
     )
 
     op.create_table(
@@ -1646,6 +1675,7 @@ def upgrade() -> None:
         sa.Column("queries", sa.Integer(), nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tell_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -1658,55 +1688,75 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "reference", name=op.f("uq_stk_pushes_tenant_id_reference")),
         sa.UniqueConstraint("token", name=op.f("uq_stk_pushes_token")),
     )
-    with op.batch_alter_table("stk_pushes", schema=None) as batch_op:
-        batch_op.create_index("ix_stk_pushes_recent", ["tenant_id", "created_at"], unique=False)
-        batch_op.create_index("ix_stk_pushes_of_phone", ["phone_key", "created_at"], unique=False)
-        for what in ("network", "device"):
-            batch_op.create_index(
-                f"ix_stk_pushes_of_{what}",
-                [f"{what}_key", "created_at"],
-                unique=False,
-                sqlite_where=sa.text(f"{what}_key IS NOT NULL"),
-                postgresql_where=sa.text(f"{what}_key IS NOT NULL"),
-            )
-        batch_op.create_index("ix_stk_pushes_alike", ["gateway_id", "amount_cents", "sent_at"], unique=False)
-        batch_op.create_index(
-            "ix_stk_pushes_unconfirmed",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'unconfirmed'"),
-            postgresql_where=sa.text("state = 'unconfirmed'"),
-        )
-        batch_op.create_index(batch_op.f("ix_stk_pushes_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index("ix_stk_pushes_phone", ["tenant_id", "phone_hash", "id"], unique=False)
-        batch_op.create_index(
-            "ix_stk_pushes_to_query",
-            ["next_query_at"],
-            unique=False,
-            sqlite_where=sa.text("next_query_at IS NOT NULL"),
-            postgresql_where=sa.text("next_query_at IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_stk_pushes_to_send",
-            ["next_send_at"],
-            unique=False,
-            sqlite_where=sa.text("state = 'created'"),
-            postgresql_where=sa.text("state = 'created'"),
-        )
-        batch_op.create_index(
-            "ix_stk_pushes_waiting",
-            ["sent_at"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('sending', 'awaiting_pin')"),
-            postgresql_where=sa.text("state IN ('sending', 'awaiting_pin')"),
-        )
-        batch_op.create_index(
-            "uq_stk_pushes_one_open",
-            ["payment_id"],
-            unique=True,
-            sqlite_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
-            postgresql_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
-        )
+    op.create_index("ix_stk_pushes_alike", "stk_pushes", ["gateway_id", "amount_cents", "sent_at"], unique=False)
+    op.create_index(
+        "ix_stk_pushes_of_device",
+        "stk_pushes",
+        ["device_key", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("device_key IS NOT NULL"),
+        postgresql_where=sa.text("device_key IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_stk_pushes_of_network",
+        "stk_pushes",
+        ["network_key", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("network_key IS NOT NULL"),
+        postgresql_where=sa.text("network_key IS NOT NULL"),
+    )
+    op.create_index("ix_stk_pushes_of_phone", "stk_pushes", ["phone_key", "created_at"], unique=False)
+    op.create_index(op.f("ix_stk_pushes_payment_id"), "stk_pushes", ["payment_id"], unique=False)
+    op.create_index("ix_stk_pushes_phone", "stk_pushes", ["tenant_id", "phone_hash", "id"], unique=False)
+    op.create_index("ix_stk_pushes_recent", "stk_pushes", ["tenant_id", "created_at"], unique=False)
+    op.create_index(
+        "ix_stk_pushes_to_query",
+        "stk_pushes",
+        ["next_query_at"],
+        unique=False,
+        sqlite_where=sa.text("next_query_at IS NOT NULL"),
+        postgresql_where=sa.text("next_query_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_stk_pushes_to_send",
+        "stk_pushes",
+        ["next_send_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'created'"),
+        postgresql_where=sa.text("state = 'created'"),
+    )
+    op.create_index(
+        "ix_stk_pushes_to_tell",
+        "stk_pushes",
+        ["tell_at"],
+        unique=False,
+        sqlite_where=sa.text("tell_at IS NOT NULL"),
+        postgresql_where=sa.text("tell_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_stk_pushes_unconfirmed",
+        "stk_pushes",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'unconfirmed'"),
+        postgresql_where=sa.text("state = 'unconfirmed'"),
+    )
+    op.create_index(
+        "ix_stk_pushes_waiting",
+        "stk_pushes",
+        ["sent_at"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+        postgresql_where=sa.text("state IN ('sending', 'awaiting_pin')"),
+    )
+    op.create_index(
+        "uq_stk_pushes_one_open",
+        "stk_pushes",
+        ["payment_id"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+        postgresql_where=sa.text("state IN ('created', 'sending', 'awaiting_pin')"),
+    )
 
     op.create_table(
         "access_grants",
@@ -2135,6 +2185,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_appointments_series_id"), "appointments", ["series_id"], unique=False)
     op.create_index("ix_appointments_tenant_id", "appointments", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "visit_questions",
+        sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("phone_key", sa.String(length=64), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["appointment_id"], ["appointments.id"], name=op.f("fk_visit_questions_appointment_id")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_visit_questions_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_visit_questions")),
+        sa.UniqueConstraint("appointment_id", name=op.f("uq_visit_questions_appointment_id")),
+    )
+    op.create_index("ix_visit_questions_phone", "visit_questions", ["phone_key", "until"], unique=False)
+
     op.create_table(
         "meetings",
         sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -2642,6 +2709,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.String(length=300), nullable=False),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -2657,38 +2725,41 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_refunds_tenant_id_idempotency_key")),
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
     )
-    with op.batch_alter_table("refunds", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_refunds_requested",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'requested'"),
-            postgresql_where=sa.text("state = 'requested'"),
-        )
-        batch_op.create_index(
-            "ix_refunds_unknown",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'unknown'"),
-            postgresql_where=sa.text("state = 'unknown'"),
-        )
-        batch_op.create_index(
-            "ix_refunds_receipt",
-            ["tenant_id", "receipt"],
-            unique=False,
-            sqlite_where=sa.text("receipt IS NOT NULL"),
-            postgresql_where=sa.text("receipt IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_refunds_due",
-            ["next_at"],
-            unique=False,
-            sqlite_where=sa.text("next_at IS NOT NULL"),
-            postgresql_where=sa.text("next_at IS NOT NULL"),
-        )
-        batch_op.create_index(batch_op.f("ix_refunds_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_refunds_tenant_id"), ["tenant_id", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_refunds_transaction_id"), ["transaction_id"], unique=False)
+    op.create_index(
+        "ix_refunds_due",
+        "refunds",
+        ["next_at"],
+        unique=False,
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_refunds_payment_id"), "refunds", ["payment_id"], unique=False)
+    op.create_index(
+        "ix_refunds_receipt",
+        "refunds",
+        ["tenant_id", "receipt"],
+        unique=False,
+        sqlite_where=sa.text("receipt IS NOT NULL"),
+        postgresql_where=sa.text("receipt IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_refunds_requested",
+        "refunds",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'requested'"),
+        postgresql_where=sa.text("state = 'requested'"),
+    )
+    op.create_index("ix_refunds_tenant_id", "refunds", ["tenant_id", "id"], unique=False)
+    op.create_index(op.f("ix_refunds_transaction_id"), "refunds", ["transaction_id"], unique=False)
+    op.create_index(
+        "ix_refunds_unknown",
+        "refunds",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'unknown'"),
+        postgresql_where=sa.text("state = 'unknown'"),
+    )
 
     op.create_table(
         "mpesa_requests",
@@ -2844,10 +2915,19 @@ def upgrade() -> None:
         sa.Column("provider_id", sa.String(length=100), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
         sa.Column("why", sa.String(length=100), nullable=False),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sms_reports")),
         sa.UniqueConstraint("provider_id", name=op.f("uq_sms_reports_provider_id")),
+    )
+    op.create_index(
+        "ix_sms_reports_due",
+        "sms_reports",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+        postgresql_where=sa.text("look_at IS NOT NULL"),
     )
 
     protect()

@@ -161,7 +161,7 @@ def decline(appointment: Appointment, *, why: str, actor: str) -> None:
     """Decline; the patient is told. The caller commits, then enqueues OUTBOX."""
     _move(appointment, "declined", actor=actor, why=why)
     timetable.release(appointment)
-    notifications.declined(appointment)
+    notifications.declined(appointment, why=why)
 
 
 def cancel(appointment: Appointment, *, why: str, actor: str) -> None:

@@ -170,9 +170,13 @@ def of_payment(payment_id: int) -> Invoice | None:
 
 
 def of_payments(connection: Connection, payment_ids: Collection[int]) -> dict[int, Any]:
-    """{payment: (patient_id, appointment_id)} of those that an invoice asks for; each None where there is none."""
-    issued = select(Invoice.payment_id, Invoice.patient_id, Appointment.id.label("appointment_id"))
+    """{payment: (patient, appointment_id)} of those that an invoice asks for; each None where there is none.
+
+    patient: the id that the API gives.
+    """
+    issued = select(Invoice.payment_id, Patient.uid.label("patient"), Appointment.id.label("appointment_id"))
     issued = issued.outerjoin(Appointment, Appointment.invoice_id == Invoice.id)
+    issued = issued.outerjoin(Patient, Patient.id == Invoice.patient_id)
     return {row.payment_id: row for row in connection.execute(issued.where(Invoice.payment_id.in_(payment_ids)))}
 
 

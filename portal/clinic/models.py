@@ -97,6 +97,7 @@ class Clinician(TenantOwned, Model):
     name: Mapped[str] = mapped_column(String(80))
     title: Mapped[str] = mapped_column(String(80), default="")
     fee_cents: Mapped[int] = mapped_column(BigInteger, default=0)
+    phone_sealed: Mapped[str | None] = sealed(vault.PHONE)  # reminded an hour before each visit
     works_holidays: Mapped[bool] = mapped_column(default=False)
     left_at: Mapped[datetime | None]
 
@@ -376,6 +377,22 @@ class Appointment(TenantOwned, Model):
     @property
     def ends_at(self) -> datetime:
         return self.starts_at + timedelta(minutes=self.duration_minutes)
+
+
+class VisitQuestion(TenantOwned, Model, is_paged=False):
+    """A reminder that asks for an answer by SMS: 1 to come, 2 to cancel.
+
+    phone_key: of the number that was asked, the same in every tenant, since all of them are answered at one short
+    number. until: the visit's beginning.
+    """
+
+    __tablename__ = "visit_questions"
+    __table_args__ = (UniqueConstraint("appointment_id"), Index("ix_visit_questions_phone", "phone_key", "until"))
+
+    appointment_id: Mapped[int] = mapped_column(ForeignKey("appointments.id"))
+    phone_key: Mapped[str] = mapped_column(String(64))
+    until: Mapped[datetime]
+    appointment: Mapped[Appointment] = relationship()
 
 
 class AppointmentSeries(TenantOwned, Model, is_paged=False):

@@ -1,68 +1,300 @@
 """What a clinic tells people, written to the outbox and the notices. No health detail: others may see it.
 
-Decided: every text is in the tenant's own language, not in that of the request or job that causes it: a
-receptionist who reads English must not send English to a clinic's Swahili-speaking patients.
+Decided: patients are told in their own language, and where that is not known in the clinic's; never in that of the
+request or job that causes it: a receptionist who reads English must not send English to a Swahili-speaking patient.
+Decided: a child's guardian is told where the child has no phone or address of its own.
+Each event of EVENTS is told once for each visit and change: its key has the visit's `calendar_sequence` where it can
+come again. A clinic may have words of its own for each (`portal.notifications.wording`).
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from portal.clinic.models import Appointment, Clinician, Invoice
+from sqlalchemy import select
+
+from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, personal
+from portal.kernel.db import db
+from portal.kernel.errors import Sentence, Text
 from portal.kernel.errors import Sentence as _
-from portal.kernel.errors import Text
 from portal.kernel.money import format_kes
-from portal.notifications import notices, tell
+from portal.notifications import calendar, live, notices, quiet, tell, wording
+from portal.outbox import write
 from portal.payments.models import Payment
 from portal.tenants.models import Tenant
+from portal.users.models import Membership, User
 
 PayUrl = Callable[[Payment], str]
 VisitUrl = Callable[[Appointment], str]
+FAILURE_IS_NEWS_FOR = timedelta(hours=1)
+LONGEST_WHY = 160
+DESK = ("receptionist", "tenant_admin")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that patients are told. text: with all names that a clinic's own words may use beside COMMON.
+
+    needed: names without which nobody can act on the message.
+    """
+
+    title: Sentence
+    subject: Sentence
+    text: Sentence
+    needed: frozenset[str] = frozenset()
+
+
+COMMON = frozenset({"clinic", "when", "date", "time", "where", "phone"})
+EVENTS = {
+    "asked_for": Event(
+        _("Asked for a visit"),
+        _("Your appointment"),
+        _("%(clinic)s will answer you about %(when)s. See or change it here: %(url)s"),
+        frozenset({"url"}),
+    ),
+    "approved": Event(
+        _("Approved, to be paid"),
+        _("Your appointment is approved"),
+        _("Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s"),
+        frozenset({"url", "amount"}),
+    ),
+    "declined": Event(
+        _("Declined"),
+        _("About your appointment"),
+        _("Your appointment on %(when)s cannot take place. %(why)s Please ask for another time."),
+    ),
+    "confirmed": Event(
+        _("Paid and confirmed"),
+        _("Your appointment is confirmed"),
+        _("Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s"),
+        frozenset({"when"}),
+    ),
+    "failed": Event(
+        _("The payment failed"),
+        _("Your payment did not go through"),
+        _("Your payment of %(amount)s did not go through: %(why)s Try again: %(url)s"),
+        frozenset({"url"}),
+    ),
+    "refunded": Event(
+        _("Money sent back"),
+        _("Your money was sent back"),
+        _("%(clinic)s sent you %(amount)s back by M-Pesa, receipt %(receipt)s."),
+        frozenset({"amount"}),
+    ),
+    "cancelled": Event(
+        _("Cancelled"),
+        _("Your appointment is cancelled"),
+        _("Your appointment on %(when)s is cancelled. %(money)s"),
+    ),
+    "released": Event(
+        _("Not paid in time"),
+        _("Your appointment is cancelled"),
+        _("Your appointment on %(when)s was not paid in time and is cancelled. Book again if you still want to come."),
+    ),
+    "moved": Event(
+        _("Moved"), _("Your appointment is moved"), _("Your appointment is moved to %(when)s."), frozenset({"when"})
+    ),
+    "remind_day": Event(
+        _("Reminder, a day before"),
+        _("Your appointment tomorrow"),
+        _("Reminder: %(clinic)s expects you on %(when)s: %(where)s %(reply)s"),
+        frozenset({"when"}),
+    ),
+    "remind_hour": Event(
+        _("Reminder, an hour before"),
+        _("Your appointment in an hour"),
+        _("Reminder: %(clinic)s expects you today at %(time)s: %(where)s"),
+        frozenset({"time"}),
+    ),
+}
+ONCE = ("asked_for", "approved", "confirmed")  # pointless once the visit is off
+CHANGING = ("moved", "remind_day", "remind_hour")  # told anew after each change
+
+
+def names_of(event: str) -> frozenset[str]:
+    """What a clinic's own words for this event may name."""
+    return COMMON | wording.names_in(wording.in_braces(EVENTS[event].text, "en"))
 
 
 def _when(appointment: Appointment) -> str:
     return clock.nairobi(appointment.starts_at).strftime("%d/%m/%Y %H:%M")
 
 
-def _tell_patient(appointment: Appointment, event: str, subject: Text, text: Text) -> None:
-    patient, tenant_id = appointment.patient, appointment.tenant_id
-    key = f"appointment/{appointment.id}/{event}"
-    is_test = appointment.invoice is not None and appointment.invoice.payment.is_sandbox
-    locale = appointment.tenant.locale
-    about: dict[str, Any] = {"expires_at": appointment.ends_at, "is_test": is_test, "locale": locale}
-    if msisdn := personal.open_phone(patient.phone_sealed, tenant_id):
-        tell.by_sms(tenant_id, key, msisdn=msisdn, text=text, **about)
-    if address := personal.open_text(patient.email_sealed, tenant_id):
-        tell.by_email(tenant_id, key, address=address, subject=subject, text=text, **about)
-    if patient.user_id:
-        tell.in_app(tenant_id, key, user_id=patient.user_id, text=text, locale=locale)
+def _values(appointment: Appointment) -> dict[str, Text]:
+    tenant, begins = appointment.tenant, clock.nairobi(appointment.starts_at)
+    return {
+        "clinic": tenant.name,
+        "when": _when(appointment),
+        "date": f"{begins:%d/%m/%Y}",
+        "time": f"{begins:%H:%M}",
+        "where": appointment.meeting_url or appointment.place or tenant.name,
+        "phone": tenant.help_phone,
+    }
 
 
-def _tell_clinician(appointment: Appointment, event: str, text: Text) -> None:
+def said(event: str, **values: object) -> Sentence:
+    """The event's sentence with these values; what the clinic's own words may use more than ours is among them."""
+    return Sentence(EVENTS[event].text.template, **values)
+
+
+@dataclass(frozen=True)
+class Contact:
+    """How a patient is reached: their own, or their guardian's."""
+
+    msisdn: str | None
+    address: str | None
+    user_id: int | None
+    phone_hash: str | None
+    locale: str
+
+
+def contact_of(patient: Patient, tenant: Tenant) -> Contact:
+    """Whom to tell what concerns this patient."""
+    msisdn, address = _phone(patient), _address(patient)
+    guardian = db.session.get(Patient, patient.guardian_id) if patient.guardian_id else None
+    if guardian is None:
+        return Contact(msisdn, address, patient.user_id, patient.phone_hash, patient.locale or tenant.locale)
+    return Contact(
+        msisdn or _phone(guardian),
+        address or _address(guardian),
+        patient.user_id or guardian.user_id,
+        patient.phone_hash or guardian.phone_hash,
+        patient.locale or guardian.locale or tenant.locale,
+    )
+
+
+def _phone(patient: Patient) -> str | None:
+    return personal.open_phone(patient.phone_sealed, patient.tenant_id)
+
+
+def _address(patient: Patient) -> str | None:
+    return personal.open_text(patient.email_sealed, patient.tenant_id)
+
+
+def _foot(tenant: Tenant) -> str:
+    return "\n".join(line for line in (tenant.name, tenant.address, tenant.help_phone) if line)
+
+
+def entry_of(appointment: Appointment) -> calendar.Entry:
+    """The visit for a calendar: under the clinic's name and nothing else, since others may see it."""
+    return calendar.Entry(
+        uid=f"appt-{appointment.uid}@mlango",
+        sequence=appointment.calendar_sequence,
+        starts_at=appointment.starts_at,
+        ends_at=appointment.ends_at,
+        summary=appointment.tenant.name,
+        place="" if appointment.meeting_url else appointment.place,
+        url=appointment.meeting_url or "",
+    )
+
+
+def _key(appointment: Appointment, event: str) -> str:
+    changes = f"/{appointment.calendar_sequence}" if event in CHANGING else ""
+    return f"appointment/{appointment.id}/{event}{changes}"
+
+
+def keys_of(appointment: Appointment) -> list[str]:
+    """The keys of all that may have been sent to this visit's patient, on both channels."""
+    once = [f"appointment/{appointment.id}/{event}" for event in EVENTS if event not in CHANGING]
+    each = range(appointment.calendar_sequence + 1)
+    again = [f"appointment/{appointment.id}/{event}/{change}" for event in CHANGING for change in each]
+    return [f"{channel}/{key}" for channel in ("sms", "email") for key in once + again]
+
+
+def _tell_patient(
+    appointment: Appointment,
+    event: str,
+    *,
+    key: str = "",
+    expires_at: datetime | None = None,
+    method: str = "",
+    has_notice: bool = True,
+    **values: Text,
+) -> bool:
+    """By SMS, e-mail and inside the product; whether any of it was new. method: of the calendar file that it brings."""
+    tenant = appointment.tenant
+    to, key = contact_of(appointment.patient, tenant), key or _key(appointment, event)
+    text = said(event, **_values(appointment) | values)
+    about: dict[str, Any] = {
+        "expires_at": expires_at or appointment.ends_at, "is_test": _is_test(appointment), "locale": to.locale,
+        "event": event,
+    }  # fmt: skip
+    told = []
+    if to.msisdn:
+        told.append(tell.by_sms(tenant.id, key, msisdn=to.msisdn, text=text, **about))
+    if to.address:
+        told.append(tell.by_letter(tenant.id, key, _letter(appointment, event, to, text, method), **about))
+    if to.user_id and has_notice:
+        url = f"/visit/{appointment.token}"
+        told.append(tell.in_app(tenant.id, key, user_id=to.user_id, text=text, locale=to.locale, url=url))
+    return any(told)
+
+
+def _is_test(appointment: Appointment) -> bool:
+    return appointment.invoice is not None and appointment.invoice.payment.is_sandbox
+
+
+def _letter(appointment: Appointment, event: str, to: Contact, text: Text, method: str = "") -> tell.Letter:
+    tenant = appointment.tenant
+    card = entry_of(appointment).as_payload(method) if method else None
+    return tell.Letter(
+        to.address or "", EVENTS[event].subject, text, foot=_foot(tenant), sender=tenant.name, calendar=card
+    )
+
+
+def _tell_clinician(appointment: Appointment, event: str, text: Text, *, is_mailed: bool = False) -> None:
     clinician: Clinician = appointment.clinician
-    if clinician.user_id:
-        key = f"appointment/{appointment.id}/{event}/clinician"
-        locale = appointment.tenant.locale
-        tell.in_app(appointment.tenant_id, key, user_id=clinician.user_id, text=text, locale=locale)
+    if not clinician.user_id:
+        return
+    tenant = appointment.tenant
+    key = f"appointment/{appointment.id}/{event}/clinician"
+    tell.in_app(
+        tenant.id, key, user_id=clinician.user_id, text=text, locale=tenant.locale, url="/staff/appointments"
+    )  # fmt: skip
+    if is_mailed and (user := db.session.get(User, clinician.user_id)) is not None:
+        letter = tell.Letter(user.email, _("An appointment"), text, foot=_foot(tenant), sender=tenant.name)
+        tell.by_letter(tenant.id, key, letter, locale=tenant.locale, expires_at=appointment.ends_at)
+
+
+def tell_desk(tenant: Tenant, key: str, text: Text, *, url: str) -> None:
+    """Whoever works at the desk reads it inside the product."""
+    team = select(Membership.user_id).where(
+        Membership.tenant_id == tenant.id, Membership.role.in_(DESK), Membership.deactivated_at.is_(None)
+    )
+    for user_id in db.session.scalars(team):
+        tell.in_app(tenant.id, f"{key}/{user_id}", user_id=user_id, text=text, locale=tenant.locale, url=url)
+
+
+def channels_of(appointment: Appointment) -> list[str]:
+    """Where it is heard live that something became of this visit."""
+    tenant_id = appointment.tenant_id
+    return [f"clinic:{tenant_id}", f"patient:{appointment.patient.uid}", f"appointment:{appointment.uid}"]
+
+
+def _live(appointment: Appointment, event: str, **facts: Any) -> None:
+    live.tell(
+        channels_of(appointment), event, appointmentId=appointment.uid, status=appointment.status,
+        startsAt=clock.rfc3339(appointment.starts_at), **facts,
+    )  # fmt: skip
+
+
+def _drop(appointment: Appointment, events: tuple[str, ...], why: str) -> None:
+    """What was not sent yet is not sent any more."""
+    keys = [f"{channel}/{_key(appointment, event)}" for channel in ("sms", "email") for event in events]
+    write.withdraw(appointment.tenant_id, keys, why=why)
 
 
 def transaction(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
-    _tell_clinician(
-        appointment,
-        "booked",
-        _("A new appointment waits for your approval: %(when)s.", when=_when(appointment)),
-    )
+    text = _("A new appointment waits for your approval: %(when)s.", when=_when(appointment))
+    _tell_clinician(appointment, "booked", text, is_mailed=True)
 
 
 def asked_for(appointment: Appointment, *, visit_url: str) -> None:
     """The patient learns that the clinic will answer, and where the visit is seen and changed."""
-    text = _(
-        "%(clinic)s will answer you about %(when)s. See or change it here: %(url)s",
-        clinic=appointment.tenant.name, when=_when(appointment), url=visit_url,
-    )  # fmt: skip
-    _tell_patient(appointment, "asked_for", _("Your appointment"), text)
+    _tell_patient(appointment, "asked_for", url=visit_url)
 
 
 def decided(appointment: Appointment) -> None:
@@ -73,74 +305,156 @@ def decided(appointment: Appointment) -> None:
 def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> None:
     """The patient learns how to pay (properties 4 and 60)."""
     gateway = invoice.payment.gateway
-    by_hand = (
+    by_hand: Text = (
         _("or paybill %(number)s, account %(account)s", number=gateway.shortcode, account=invoice.number)
         if gateway and gateway.sub_kind == "PAYBILL"
         else ""
     )
-    text = _(
-        "Your appointment on %(when)s is approved. Pay %(amount)s: %(url)s %(by_hand)s",
-        when=_when(appointment),
-        amount=format_kes(invoice.payment.due_cents),
-        url=pay_url,
-        by_hand=by_hand,
-    )
-    _tell_patient(appointment, "approved", _("Your appointment is approved"), text)
+    amount = format_kes(invoice.payment.due_cents)
+    _tell_patient(appointment, "approved", amount=amount, url=pay_url, by_hand=by_hand)
 
 
-def declined(appointment: Appointment) -> None:
-    """The patient learns that it cannot be."""
-    text = _(
-        "Your appointment on %(when)s cannot take place. Please ask for another time.",
-        when=_when(appointment),
-    )
-    _tell_patient(appointment, "declined", _("About your appointment"), text)
+def declined(appointment: Appointment, *, why: str = "") -> None:
+    """The patient learns that it cannot be. why: the clinic's own words."""
+    _drop(appointment, ONCE, "It was declined.")
+    why = why.strip()[:LONGEST_WHY]
+    _tell_patient(appointment, "declined", why=f"{why}." if why and why[-1] not in ".!?" else why)
+    _live(appointment, live.CANCELLED)
 
 
 def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
-    """Paid: receipt and place or link for the patient, a line for the clinician.
+    """Paid: receipt, calendar file and place or link for the patient, a line for the clinician; then the reminders.
 
     Properties 25, 26, 35, 61 and 62.
     """
-    where = appointment.meeting_url or appointment.place or appointment.tenant.name
-    text = _(
-        "Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s",
-        receipt=receipt or _("to follow"), when=_when(appointment), where=where,
-    )  # fmt: skip
-    _tell_patient(appointment, "confirmed", _("Your appointment is confirmed"), text)
+    _drop(appointment, ("approved",), "It is paid.")
+    _tell_patient(appointment, "confirmed", method=calendar.REQUEST, receipt=receipt or _("to follow"))
     _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))
+    _live(appointment, live.CONFIRMED, receipt=receipt)
+    appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now())
+
+
+REMINDERS = {"remind_day": timedelta(hours=24), "remind_hour": timedelta(hours=1)}
+
+
+def next_reminder(starts_at: datetime, *, after: datetime) -> datetime | None:
+    """When the next reminder of a visit is due, later than `after`; None where all have had their time."""
+    return min((due for before in REMINDERS.values() if (due := starts_at - before) > after), default=None)
+
+
+def reminded(appointment: Appointment, *, takes_replies: bool) -> bool:
+    """A day before the patient, an hour before the patient and the clinician (properties 64 and 65); False where it is
+    too late for any. By SMS; by e-mail to whom no SMS reaches. takes_replies: an answer by SMS finds its way back.
+    """
+    left = appointment.starts_at - clock.now()
+    due = next((event for event, before in sorted(REMINDERS.items(), reverse=True) if left <= before), None)
+    if due is None or left <= timedelta(0):
+        return False
+    tenant, key = appointment.tenant, _key(appointment, due)
+    to = contact_of(appointment.patient, tenant)
+    reply: Text = _("Reply 1 to confirm, 2 to cancel.") if takes_replies else ""
+    text = said(due, **_values(appointment) | {"reply": reply})
+    pointless_at = appointment.starts_at - (REMINDERS["remind_hour"] if due == "remind_day" else timedelta(0))
+    about: dict[str, Any] = {
+        "expires_at": pointless_at, "is_test": _is_test(appointment), "locale": to.locale, "event": due,
+    }  # fmt: skip
+    letter = _letter(appointment, due, to, text) if to.address else None
+    if to.msisdn and not quiet.is_quiet(tenant.id, to.phone_hash):
+        tell.by_sms(tenant.id, key, msisdn=to.msisdn, text=text, otherwise=letter, **about)
+    elif letter is not None:
+        tell.by_letter(tenant.id, key, letter, **about)
+    if to.user_id:
+        tell.in_app(tenant.id, key, user_id=to.user_id, text=text, locale=to.locale, url=f"/visit/{appointment.token}")
+    if due == "remind_hour":
+        _remind_clinician(appointment, key, pointless_at)
+    return True
+
+
+def _remind_clinician(appointment: Appointment, key: str, expires_at: datetime) -> None:
+    clinician, tenant = appointment.clinician, appointment.tenant
+    text = _("Reminder: your next appointment is today at %(time)s.", time=_values(appointment)["time"])
+    if msisdn := personal.open_phone(clinician.phone_sealed, tenant.id):
+        tell.by_sms(
+            tenant.id, f"{key}/clinician", msisdn=msisdn, text=text, locale=tenant.locale, expires_at=expires_at
+        )
+    if clinician.user_id:
+        tell.in_app(
+            tenant.id, f"{key}/clinician", user_id=clinician.user_id, text=text, locale=tenant.locale,
+            url="/staff/appointments",
+        )  # fmt: skip
+
+
+def failed(appointment: Appointment, payment: Payment, push_id: int, *, why: Text, pay_url: str) -> None:
+    """The patient learns why the payment failed, and where to try again (property 63).
+
+    Each failure inside the product; by SMS and e-mail the first one alone: who types a wrong PIN three times has one.
+    """
+    values: dict[str, Text] = {"amount": format_kes(payment.due_cents), "why": why, "url": pay_url}
+    until = clock.now() + FAILURE_IS_NEWS_FOR
+    _tell_patient(appointment, "failed", key="", expires_at=until, method="", has_notice=False, **values)
+    to = contact_of(appointment.patient, appointment.tenant)
+    if to.user_id:
+        text = said("failed", **_values(appointment) | values)
+        key = f"appointment/{appointment.id}/failed/{push_id}"
+        url = f"/pay/{payment.token}"
+        tell.in_app(appointment.tenant_id, key, user_id=to.user_id, text=text, locale=to.locale, url=url)
+
+
+def refunded(appointment: Appointment, *, refund_id: int, amount_cents: int, receipt: str | None) -> None:
+    """The patient learns that money went back."""
+    _tell_patient(
+        appointment, "refunded", key=f"appointment/{appointment.id}/refunded/{refund_id}",
+        expires_at=clock.now() + timedelta(days=7), amount=format_kes(amount_cents), receipt=receipt or _("to follow"),
+    )  # fmt: skip
 
 
 def cancelled(appointment: Appointment) -> None:
     """The patient learns that it will not be; who has paid learns that the clinic has the money still."""
-    text = _("Your appointment on %(when)s is cancelled.", when=_when(appointment))
+    _off(appointment, "It was cancelled.")
+    money: Text = ""
     if appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
-        text = _("%(text)s Your money is with the clinic, which will send it back or give you another time.", text=text)
-    _tell_patient(appointment, "cancelled", _("Your appointment is cancelled"), text)
+        money = _("Your money is with the clinic, which will send it back or give you another time.")
+    _tell_patient(appointment, "cancelled", method=_cancel_method(appointment), money=money)
+    _live(appointment, live.CANCELLED)
+
+
+def _off(appointment: Appointment, why: str) -> None:
+    """Nothing of what was to be said of the visit is true any more."""
+    _drop(appointment, ONCE + CHANGING, why)
+    appointment.remind_at = None
+    appointment.calendar_sequence += 1
+    db.session.flush()
+
+
+def _cancel_method(appointment: Appointment) -> str:
+    """Taken out of the calendar of whom it was sent to."""
+    return calendar.CANCEL if appointment.confirmed_at is not None else ""
 
 
 def cancelled_by_patient(appointment: Appointment) -> None:
     """The clinician learns that nobody comes."""
-    _tell_clinician(
-        appointment, "cancelled", _("The patient cancelled the appointment on %(when)s.", when=_when(appointment))
-    )
+    text = _("The patient cancelled the appointment on %(when)s.", when=_when(appointment))
+    _tell_clinician(appointment, "cancelled", text, is_mailed=True)
 
 
 def rescheduled(appointment: Appointment) -> None:
-    """The patient and the clinician learn the new time."""
-    text = _("Your appointment is moved to %(when)s.", when=_when(appointment))
-    event = f"moved/{int(appointment.starts_at.timestamp())}"
-    _tell_patient(appointment, event, _("Your appointment is moved"), text)
-    _tell_clinician(appointment, event, _("An appointment is moved to %(when)s.", when=_when(appointment)))
+    """The patient and the clinician learn the new time; calendar and reminders follow it."""
+    _drop(appointment, CHANGING, "It was moved.")
+    appointment.calendar_sequence += 1
+    appointment.attending_at = None
+    is_confirmed = appointment.confirmed_at is not None
+    appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now()) if is_confirmed else None
+    db.session.flush()
+    _tell_patient(appointment, "moved", method=calendar.REQUEST if is_confirmed else "")
+    text = _("An appointment is moved to %(when)s.", when=_when(appointment))
+    _tell_clinician(appointment, f"moved/{appointment.calendar_sequence}", text)
 
 
 def released(appointment: Appointment) -> None:
     """The patient learns that the time went to others, because it was not paid."""
-    text = _(
-        "Your appointment on %(when)s was not paid in time and is cancelled. Book again if you still want to come.",
-        when=_when(appointment),
-    )
-    _tell_patient(appointment, "released", _("Your appointment is cancelled"), text)
+    _drop(appointment, ONCE, "It was not paid in time.")
+    _tell_patient(appointment, "released")
+    _live(appointment, live.CANCELLED)
 
 
 def code(tenant: Tenant, booking_id: int, digits: str, *, msisdn: str, expires_at: datetime, locale: str) -> None:

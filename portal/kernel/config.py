@@ -42,6 +42,7 @@ class Config:
     sms_api_key: str = field(default="", repr=False)
     sms_base_url: str = "https://api.africastalking.com"
     sms_sender: str = ""
+    sms_key: str = field(default="", repr=False)  # in the addresses that the SMS provider posts to
     metrics_token: str = field(default="", repr=False)
     tunnel_endpoint: str = ""  # host:port of our WireGuard, as routers on the internet reach it
     tunnel_public_key: str = ""
@@ -75,6 +76,7 @@ class Config:
             sms_api_key=env.get("AT_API_KEY", ""),
             sms_base_url=env.get("AT_BASE_URL", "https://api.africastalking.com").rstrip("/"),
             sms_sender=env.get("AT_SENDER", ""),
+            sms_key=env.get("AT_CALLBACK_KEY", ""),
             metrics_token=env.get("METRICS_TOKEN", ""),
             tunnel_endpoint=env.get("TUNNEL_ENDPOINT", ""),
             tunnel_public_key=env.get("TUNNEL_PUBLIC_KEY", ""),
@@ -111,6 +113,8 @@ class Config:
                     f"MPESA_CALLBACK_ADDRESSES: {one[:40]!r} is no address and no range such as 196.201.214.0/24."
                 )
         found += self._tunnel_problems()
+        if self.sms_key and (len(self.sms_key) < MIN_SECRET_LENGTH or not self.sms_key.isalnum()):
+            found.append(f"AT_CALLBACK_KEY must have at least {MIN_SECRET_LENGTH} letters and digits, or be left out.")
         if self.metrics_token and len(self.metrics_token) < MIN_SECRET_LENGTH:
             found.append(f"METRICS_TOKEN must have at least {MIN_SECRET_LENGTH} characters, or be left out.")
         return found
@@ -130,6 +134,11 @@ class Config:
         except ValueError:
             found.append("TUNNEL_ADDRESS must be our own address inside the tunnel, such as 10.90.0.1.")
         return found
+
+    @property
+    def takes_sms_replies(self) -> bool:
+        """Whether an answer by SMS finds its way back: only to a number, and where the provider may post it to us."""
+        return bool(self.sms_key) and self.sms_sender.isdigit()
 
     @property
     def is_sqlite(self) -> bool:

@@ -9,7 +9,7 @@ its lock: `hurry()` shortens both.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Insert, Integer, MetaData, Text, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, Session, SessionTransaction, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from portal.kernel import clock
@@ -60,7 +60,7 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-SEALED_AS = "sealed_as"
+SEALED_AS, _FOLLOWS = "sealed_as", "follows"
 
 
 def sealed(kind: str, **more: Any) -> MappedColumn[Any]:
@@ -133,9 +133,34 @@ def transaction() -> Iterator[None]:
         db.session.commit()
     except BaseException:
         db.session.rollback()
+        _take_what_follows()
         raise
     finally:
         _writing.reset(marker)
+    for work in _take_what_follows():
+        work()
+
+
+def after_commit(work: Callable[[], object]) -> None:
+    """Do this once what is written in this `transaction()` is committed, and never where that, or the savepoint that
+    it is said in, is rolled back. It opens no transaction and raises nothing.
+    """
+    session = db.session()
+    within, savepoint = [], session.get_nested_transaction()
+    while savepoint is not None:
+        within.append(savepoint)
+        savepoint = savepoint.parent
+    session.info.setdefault(_FOLLOWS, []).append((within, work))
+
+
+def _take_what_follows() -> list[Callable[[], object]]:
+    return [work for _within, work in db.session().info.pop(_FOLLOWS, [])]
+
+
+@event.listens_for(db.session, "after_soft_rollback")
+def _forget_what_followed(session: Session, undone: SessionTransaction) -> None:
+    if (waiting := session.info.get(_FOLLOWS)) and undone.nested:
+        session.info[_FOLLOWS] = [one for one in waiting if undone not in one[0]]
 
 
 def assert_no_transaction(what: str) -> None:

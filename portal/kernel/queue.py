@@ -89,9 +89,15 @@ MEETINGS = Job("meetings", OUTSIDE, "portal.clinic.meetings.make.make_due", ("po
 CHECK_MEETINGS = Job(
     "check-meetings", OUTSIDE, "portal.clinic.meetings.settings.check_due", ("portal.clinic.meetings.models.TO_CHECK",)
 )
+REMIND_VISITS = Job("remind-visits", MONEY, "portal.clinic.reminders.remind", ("portal.clinic.models.TO_REMIND",))
+FAILED = Job("failed", MONEY, "portal.fulfilment.tell_failed", ("portal.payments.models.TO_TELL",))
+REPORTS = Job(
+    "sms-reports", OUTSIDE, "portal.notifications.reports.take_in", ("portal.notifications.models.REPORT_DUE",)
+)
+REPLIES = Job("sms-replies", MONEY, "portal.clinic.replies.answer", ("portal.notifications.models.REPLY_DUE",))
 JOBS = (
     SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, CHAIN, SPREAD, BRING_ABOUT,
-    SWEEP_ROUTERS, GIVE_BACK, REMIND, MEETINGS, CHECK_MEETINGS,
+    SWEEP_ROUTERS, GIVE_BACK, REMIND, MEETINGS, CHECK_MEETINGS, REMIND_VISITS, FAILED, REPORTS, REPLIES,
 )  # fmt: skip
 
 

@@ -7,15 +7,17 @@ Source: Africa's Talking's messaging documentation (form fields, status codes), 
 import math
 import smtplib
 import ssl
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from email.utils import formataddr, formatdate, make_msgid, parseaddr
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
 
 from portal.kernel.config import Config
+from portal.notifications import calendar
 from portal.outbox.carriers import CannotCarry, Carried, NothingToCarryWith
 
 TIMEOUT_S = 10
@@ -36,11 +38,14 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> Carried:
         raise NothingToCarryWith("No mail server is configured (SMTP_URL).")
     server = urlsplit(config.smtp_url)
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = config.mail_from, payload["to"], payload["subject"]
+    message["From"], message["To"] = _sender(config, payload.get("sender", "")), payload["to"]
+    message["Subject"] = payload["subject"]
     message["Date"] = formatdate(localtime=False)
     message["Message-ID"] = make_msgid(idstring=key.replace("/", "."), domain=urlsplit(config.public_url).hostname)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(payload["text"])
+    if payload.get("calendar"):
+        _add_calendar(message, payload["calendar"], organizer=parseaddr(config.mail_from)[1])
     try:
         secure = server.scheme == "smtps"
         opening = smtplib.SMTP_SSL if secure else smtplib.SMTP
@@ -67,6 +72,25 @@ def send_email(config: Config, key: str, payload: dict[str, Any]) -> Carried:
     except (smtplib.SMTPException, OSError) as error:
         raise CannotCarry(f"The mail server cannot be reached: {type(error).__name__}.", is_permanent=False) from error
     return Carried(str(message["Message-ID"]))
+
+
+def _sender(config: Config, name: str) -> str:
+    """The address that our mail comes from, under the name of the business that speaks."""
+    return formataddr((name, parseaddr(config.mail_from)[1])) if name else config.mail_from
+
+
+def _add_calendar(message: EmailMessage, carried: dict[str, Any], *, organizer: str) -> None:
+    """The visit as a part that mail programs show with buttons, and as a file for those that do not."""
+    method, attendee = carried["method"], str(message["To"])
+    file = calendar.calendar_file(
+        calendar.entry_of(carried),
+        method,
+        stamp=datetime.fromisoformat(carried["stamp"].replace("Z", "+00:00")),
+        organizer=organizer,
+        attendee=attendee,
+    )
+    message.add_alternative(file.decode(), subtype="calendar", params={"method": method})
+    message.add_attachment(file, maintype="application", subtype="ics", filename="invite.ics")
 
 
 def _encrypt(connection: smtplib.SMTP, *, has_password: bool) -> None:

@@ -5,7 +5,9 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.kernel.db import Model, Row, TenantOwned
+from portal.kernel import clock, vault
+from portal.kernel.db import Model, Row, TenantOwned, sealed
+from portal.kernel.due import Due
 
 
 class Notice(TenantOwned, Model, is_paged=False):
@@ -65,23 +67,36 @@ class MessageTemplate(TenantOwned, Model, is_paged=False):
     text: Mapped[str] = mapped_column(String(1_000))
 
 
+REPORT_DUE = Due("sms_reports", "look_at", ("look_at IS NOT NULL",))
+REPLY_DUE = Due("incoming_sms", "look_at", ("look_at IS NOT NULL",))
+
+
 class SmsReport(Row, Model):
-    """What the provider says became of a text message; it may come before the answer that names the message."""
+    """What the provider says became of a text message, until the message knows it: it may come before the answer that
+    names the message. status: the provider's word. look_at: when the message is to be looked for.
+    """
 
     __tablename__ = "sms_reports"
-    __table_args__ = (UniqueConstraint("provider_id"),)
+    __table_args__ = (UniqueConstraint("provider_id"), REPORT_DUE.index("ix_sms_reports_due"))
 
     provider_id: Mapped[str] = mapped_column(String(100))
     status: Mapped[str] = mapped_column(String(20))
     why: Mapped[str] = mapped_column(String(100), default="")
+    look_at: Mapped[datetime | None] = mapped_column(default=clock.now)
 
 
 class IncomingSms(Row, Model):
-    """A text message that somebody sent us, once; tenant_id: whose it is, where that is known."""
+    """A text message that somebody sent us, once. tenant_id: whose it is, where that is known.
+
+    body_sealed: JSON with `from` and `text`, until it was dealt with; outcome: what came of it. look_at: when it is to
+    be dealt with.
+    """
 
     __tablename__ = "incoming_sms"
-    __table_args__ = (UniqueConstraint("provider_id"),)
+    __table_args__ = (UniqueConstraint("provider_id"), REPLY_DUE.index("ix_incoming_sms_due"))
 
     tenant_id: Mapped[int | None] = mapped_column(ForeignKey("tenants.id"))
     provider_id: Mapped[str] = mapped_column(String(100))
+    body_sealed: Mapped[str | None] = sealed(vault.TEXT)
     outcome: Mapped[str] = mapped_column(String(20), default="")
+    look_at: Mapped[datetime | None] = mapped_column(default=clock.now)

@@ -9,6 +9,7 @@ from sqlalchemy.engine import CursorResult
 from portal.kernel import clock, ports, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import logger
+from portal.outbox import write
 from portal.outbox.carriers import CannotCarry, NothingToCarryWith
 from portal.outbox.models import OUTBOX, TO_CARRY, OutboxItem, OutboxState
 from portal.outbox.write import payload_of
@@ -21,6 +22,7 @@ CARRIERS = {
     "sms": "portal.notifications.channels.send_sms",
 }
 RETRY_AFTER_S = (5, 30, 120, 600, 3_600, 21_600)
+TOO_LATE, UNDELIVERED = "Too late to be of use.", "failed"
 LEASE = timedelta(seconds=90)  # longer than any carrier's timeouts: a killed worker's item comes up again
 
 
@@ -52,32 +54,35 @@ def deliver(item_id: int) -> None:
     """Carry out one claimed item and write down what came of it."""
     item = db.session.get_one(OutboxItem, item_id)
     kind, key, attempts, expires_at = item.kind, item.key, item.attempts, item.expires_at
+    if item.state != OutboxState.NEW:  # withdrawn since it was claimed
+        return
     if expires_at is not None and expires_at < clock.now():
-        _record(item_id, OutboxState.SKIPPED, error="Too late to be of use.")
+        _record(item_id, OutboxState.SKIPPED, error=TOO_LATE, delivery=UNDELIVERED)
         return
     try:
         payload = payload_of(item)
         db.session.remove()
         carried = import_attribute(CARRIERS[kind])(ports.settings(), key, payload)
     except NothingToCarryWith as error:
-        _record(item_id, OutboxState.SKIPPED, error=str(error))
+        _record(item_id, OutboxState.SKIPPED, error=str(error), is_over=True)
         return
     except Exception as error:
         is_permanent = (isinstance(error, CannotCarry) and error.is_permanent) or attempts > len(RETRY_AFTER_S)
         logger.warning("outbox_failed", item=item_id, kind=kind, error=str(error)[:200], final=is_permanent)
         pause = timedelta(seconds=RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S)) - 1])
-        _record(
-            item_id,
-            OutboxState.DEAD if is_permanent else OutboxState.NEW,
-            error=str(error),
-            next_at=clock.now() + pause,
-        )
+        if is_permanent:
+            _record(item_id, OutboxState.DEAD, error=str(error), is_over=True, delivery=UNDELIVERED)
+        else:
+            _record(item_id, OutboxState.NEW, error=str(error), next_at=clock.now() + pause)
         return
     told = {"provider_id": carried.provider_id[:100], "cost_cents": carried.cost_cents}
     _record(item_id, OutboxState.DONE, done_at=clock.now(), **told)
 
 
-def _record(item_id: int, state: OutboxState, *, error: str = "", **columns: object) -> None:
+def _record(item_id: int, state: OutboxState, *, error: str = "", is_over: bool = False, **columns: object) -> None:
+    """is_over: it will never be carried, and what was to be done instead is asked for."""
     with transaction():
         mine = update(OutboxItem).where(OutboxItem.id == item_id, OutboxItem.state.in_(OUTBOX.before(state)))
-        db.session.execute(mine.values(state=state, last_error=error[:300], **columns))
+        written = mine.values(state=state, last_error=error[:300], **columns).returning(OutboxItem.id)
+        if db.session.execute(written).scalar() is not None and is_over:
+            write.put_otherwise(db.session.get_one(OutboxItem, item_id))

@@ -31,15 +31,21 @@ OUTBOX = Graph(
 
 MESSAGE_DEAD = Due("outbox", None, ("state = 'dead'",), by=("tenant_id", "id"))
 TO_CARRY = Due("outbox", "next_at", ("state = 'new'",))
+NOT_REACHED = Due(  # somebody must call them
+    "outbox", None, ("delivery = 'failed'", "about = 'appointment'"), by=("tenant_id", "id")
+)
 
 
 _LISTED = text("about <> 'access'")
+_SENT = text("provider_id <> '' AND kind = 'sms'")
 
 
 class OutboxItem(TenantOwned, Model, is_paged=False):
     """One effect to bring about: `kind` says which, `key` makes it unique, `payload` is sealed JSON.
 
     about: what the message speaks of, such as appointment: the key's second part. cost_cents: what the provider took.
+    delivery: delivered or failed, as the provider reported; failed too where it was never sent; settled: somebody saw
+    to it by another way.
     """
 
     __tablename__ = "outbox"
@@ -48,6 +54,8 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
         UniqueConstraint("tenant_id", "key"),
         MESSAGE_DEAD.index("ix_outbox_dead"),
         TO_CARRY.index("ix_outbox_due"),
+        NOT_REACHED.index("ix_outbox_not_reached"),
+        Index("ix_outbox_provider", "provider_id", sqlite_where=_SENT, postgresql_where=_SENT),  # for its reports
         # the lists of a clinic; a hotspot's messages, by far the most, are not in it
         Index("ix_outbox_listed", "tenant_id", "id", sqlite_where=_LISTED, postgresql_where=_LISTED),
     )
@@ -63,6 +71,6 @@ class OutboxItem(TenantOwned, Model, is_paged=False):
     about: Mapped[str] = mapped_column(String(20), default="")
     cost_cents: Mapped[int | None]
     provider_id: Mapped[str] = mapped_column(String(100), default="")
-    delivery: Mapped[str] = mapped_column(String(10), default="")  # what the provider reported: delivered, failed
+    delivery: Mapped[str] = mapped_column(String(10), default="")
     delivered_at: Mapped[datetime | None]
     done_at: Mapped[datetime | None]

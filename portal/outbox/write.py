@@ -1,12 +1,15 @@
 """Writing down an effect, in the transaction that causes it."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import update
+
 from portal.kernel import clock, vault
 from portal.kernel.db import db, upsert_nothing
-from portal.outbox.models import OutboxItem
+from portal.outbox.models import OutboxItem, OutboxState
 
 
 def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None = None) -> bool:
@@ -17,6 +20,26 @@ def put(tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires
     columns = columns_of(tenant_id, kind, key, payload, expires_at=expires_at, now=clock.now())
     insert = upsert_nothing(OutboxItem, unique=["tenant_id", "key"], **columns).returning(OutboxItem.id)
     return db.session.execute(insert).scalar() is not None
+
+
+def put_otherwise(item: OutboxItem) -> bool:
+    """Ask for what was to be done where this effect cannot be had; False where there is nothing. The caller commits."""
+    try:
+        instead = payload_of(item).get("otherwise")
+    except (vault.CannotOpen, ValueError):
+        return False
+    if instead is None:
+        return False
+    key = "/".join([instead["kind"], *item.key.split("/")[1:]])
+    return put(item.tenant_id, instead["kind"], key, instead["payload"], expires_at=item.expires_at)
+
+
+def withdraw(tenant_id: int, keys: Sequence[str], *, why: str) -> None:
+    """Do none of these any more, unless it was done already. The caller commits."""
+    waiting = update(OutboxItem).where(
+        OutboxItem.tenant_id == tenant_id, OutboxItem.key.in_(keys), OutboxItem.state == OutboxState.NEW
+    )
+    db.session.execute(waiting.values(state=OutboxState.SKIPPED, last_error=why[:300]))
 
 
 def columns_of(

@@ -51,6 +51,7 @@ TO_DELIVER = Due("payments", "next_fulfil_at", ("state = 'paid'", "fulfilled_at 
 TO_WITHDRAW = Due("payments", "withdraw_at", ("withdraw_at IS NOT NULL",))
 TO_SEND = Due("stk_pushes", "next_send_at", ("state = 'created'",))
 TO_QUERY = Due("stk_pushes", "next_query_at", ("next_query_at IS NOT NULL",))
+TO_TELL = Due("stk_pushes", "tell_at", ("tell_at IS NOT NULL",))
 TO_SETTLE = Due("inbox", "next_at", ("state = 'new'",), by=("id",))
 TO_CONFIRM = Due("inbox", "ask_at", ("ask_at IS NOT NULL",))
 RECEIPT_UNKNOWN = Due("transactions", "ask_next_at", ("ask_next_at IS NOT NULL",))
@@ -161,6 +162,7 @@ class Push(TenantOwned, Model, is_paged=False):
         TO_QUERY.index("ix_stk_pushes_to_query"),
         RINGING.index("ix_stk_pushes_waiting"),
         UNCONFIRMED.index("ix_stk_pushes_unconfirmed"),
+        TO_TELL.index("ix_stk_pushes_to_tell"),
     )
 
     payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"), index=True)
@@ -187,6 +189,7 @@ class Push(TenantOwned, Model, is_paged=False):
     queries: Mapped[int] = mapped_column(default=0)
     asked_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    tell_at: Mapped[datetime | None]  # that it failed, to be told
     payment: Mapped[Payment] = relationship(back_populates="pushes")
     gateway: Mapped[Gateway] = relationship()
 
@@ -394,6 +397,7 @@ class Refund(TenantOwned, Model):
     failure: Mapped[str] = mapped_column(String(300), default="")
     next_at: Mapped[datetime | None]  # when it is sent, or asked about
     ended_at: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]  # that it was sent back
     transaction: Mapped[Transaction] = relationship()
 
 

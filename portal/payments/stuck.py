@@ -129,7 +129,7 @@ def send_message_again(tenant_id: int, item_id: int, *, actor: str) -> None:
     item = _mine(OutboxItem, tenant_id, item_id)
     if item.state != OutboxState.DEAD:
         raise Conflict(_("It is not stuck any more."))
-    move(item, OutboxState.NEW, attempts=0, next_at=clock.now(), expires_at=None)
+    move(item, OutboxState.NEW, attempts=0, next_at=clock.now(), expires_at=None, delivery="")
     chain.record(tenant_id, "message", item.id, "sent_again", actor=actor, why=item.last_error)
 
 

@@ -11,8 +11,9 @@ from portal.payments.states import PUSH_FINAL as FINAL
 from portal.payments.states import PUSH_OPEN as OPEN
 from portal.payments.states import PushState as State
 
-__all__ = ["CORRECTIONS", "FINAL", "OPEN", "State", "move", "moved_columns", "told_of_move"]
+__all__ = ["CORRECTIONS", "FAILED", "FINAL", "OPEN", "State", "move", "moved_columns", "told_of_move"]
 
+FAILED = frozenset({State.DECLINED, State.CANCELLED})
 CORRECTIONS = frozenset({(State.DECLINED, State.SUCCEEDED), (State.CANCELLED, State.SUCCEEDED)})
 
 
@@ -32,7 +33,8 @@ def move(push: Push, old: State, new: State, *, why: str, actor: str, is_told: b
 
 def moved_columns(new: State, *, now: datetime, **columns: Any) -> dict[str, Any]:
     """What changes of a push that moves to `new`, but its state."""
-    return ({"ended_at": now, "next_query_at": None} if new in FINAL else {}) | columns
+    ended = {"ended_at": now, "next_query_at": None, "tell_at": now if new in FAILED else None}
+    return (ended if new in FINAL else {}) | columns
 
 
 def told_of_move(push_id: int, old: State, new: State, *, why: str, actor: str) -> dict[str, Any]:

@@ -557,7 +557,7 @@ def test_who_listens_on_redis_hears_of_what_was_paid_whichever_way_it_was_settle
         patient = db.session.query(Patient).filter_by(tenant_id=tenant.id).one()
         line = {"kind": "other", "description": "Visit", "amount": 70}
         of_patient = invoices.issue(tenant, lines=[line], patient=patient, actor="test").payment.token
-        patient_id, tenant_id = patient.id, tenant.id
+        patient_id, tenant_id = patient.uid, tenant.id
     of_stranger, internet = product.invoice(50)[1], ticket(product, "254711000001", mac=MACS[0])
     for at, token in enumerate((of_patient, of_stranger, internet)):
         product.callback(product.pushed(token, f"25471100000{at}"), receipt=receipt(at))
@@ -568,10 +568,12 @@ def test_who_listens_on_redis_hears_of_what_was_paid_whichever_way_it_was_settle
         settled_and_delivered(product)
     heard = [listener.get_message(timeout=5) for _message in range(4)]
     listener.close()
-    assert sorted((one["channel"].decode(), one["data"].decode()) for one in heard) == sorted(
+    told = [(one["channel"].decode(), json.loads(one["data"])) for one in heard]
+    assert all(event["event"] == "paid" and event["testMode"] is True for _channel, event in told)
+    assert sorted((channel, event["paymentId"], event["amount"], event["receipt"]) for channel, event in told) == sorted(
         [
-            (f"clinic:{tenant_id}", f"paid {of_patient}"), (f"patient:{patient_id}", f"paid {of_patient}"),
-            (f"clinic:{tenant_id}", f"paid {of_stranger}"), (f"hotspot:{tenant_id}", f"paid {internet}"),
+            (f"clinic:{tenant_id}", of_patient, 70, receipt(0)), (f"patient:{patient_id}", of_patient, 70, receipt(0)),
+            (f"clinic:{tenant_id}", of_stranger, 50, receipt(1)), (f"hotspot:{tenant_id}", internet, 50, receipt(2)),
         ]
     )  # fmt: skip
 
