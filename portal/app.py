@@ -106,7 +106,7 @@ def _add_extensions(app: Flask, config: Config) -> None:
 
 def _register_routes(app: Flask) -> None:
     from portal import api, staff
-    from portal.callbacks import routers, routes
+    from portal.callbacks import routers, routes, sms
     from portal.operations import health
     from portal.payer import account, booking, clinic, hotspot, pay
     from portal.web import passwords
@@ -116,6 +116,7 @@ def _register_routes(app: Flask) -> None:
     app.register_blueprint(health.bp)  # nobody signs in
     app.register_blueprint(routes.bp)  # tokens in the address
     app.register_blueprint(routers.bp)  # the same, of routers
+    app.register_blueprint(sms.bp)  # the same, of the SMS provider
     app.register_blueprint(hotspot.bp)  # nobody signs in
     app.register_blueprint(pay.bp)  # the token is all there is
     app.register_blueprint(clinic.bp)  # nobody signs in

@@ -118,7 +118,8 @@ def names_of(event: str) -> frozenset[str]:
     return COMMON | wording.names_in(wording.in_braces(EVENTS[event].text, "en"))
 
 
-def _when(appointment: Appointment) -> str:
+def when(appointment: Appointment) -> str:
+    """Its beginning on the clinic's clock, the same in every language."""
     return clock.nairobi(appointment.starts_at).strftime("%d/%m/%Y %H:%M")
 
 
@@ -126,7 +127,7 @@ def _values(appointment: Appointment) -> dict[str, Text]:
     tenant, begins = appointment.tenant, clock.nairobi(appointment.starts_at)
     return {
         "clinic": tenant.name,
-        "when": _when(appointment),
+        "when": when(appointment),
         "date": f"{begins:%d/%m/%Y}",
         "time": f"{begins:%H:%M}",
         "where": appointment.meeting_url or appointment.place or tenant.name,
@@ -288,7 +289,7 @@ def _drop(appointment: Appointment, events: tuple[str, ...], why: str) -> None:
 
 def transaction(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
-    text = _("A new appointment waits for your approval: %(when)s.", when=_when(appointment))
+    text = _("A new appointment waits for your approval: %(when)s.", when=when(appointment))
     _tell_clinician(appointment, "booked", text, is_mailed=True)
 
 
@@ -329,7 +330,7 @@ def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
     """
     _drop(appointment, ("approved",), "It is paid.")
     _tell_patient(appointment, "confirmed", method=calendar.REQUEST, receipt=receipt or _("to follow"))
-    _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=_when(appointment)))
+    _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=when(appointment)))
     _live(appointment, live.CONFIRMED, receipt=receipt)
     appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now())
 
@@ -433,7 +434,7 @@ def _cancel_method(appointment: Appointment) -> str:
 
 def cancelled_by_patient(appointment: Appointment) -> None:
     """The clinician learns that nobody comes."""
-    text = _("The patient cancelled the appointment on %(when)s.", when=_when(appointment))
+    text = _("The patient cancelled the appointment on %(when)s.", when=when(appointment))
     _tell_clinician(appointment, "cancelled", text, is_mailed=True)
 
 
@@ -446,7 +447,7 @@ def rescheduled(appointment: Appointment) -> None:
     appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now()) if is_confirmed else None
     db.session.flush()
     _tell_patient(appointment, "moved", method=calendar.REQUEST if is_confirmed else "")
-    text = _("An appointment is moved to %(when)s.", when=_when(appointment))
+    text = _("An appointment is moved to %(when)s.", when=when(appointment))
     _tell_clinician(appointment, f"moved/{appointment.calendar_sequence}", text)
 
 

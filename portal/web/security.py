@@ -26,7 +26,7 @@ CSRF_EXEMPT = frozenset(
      "pay.push", "hooks.stk", "hooks.c2b_validation",
      "clinic.knock", "booking.book", "booking.confirm", "booking.cancel", "booking.move",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
-     "hooks.result", "hooks.timeout", "routers.heartbeat",
+     "hooks.result", "hooks.timeout", "routers.heartbeat", "sms.delivery", "sms.incoming_sms",
      "routers.ask"}
 )  # fmt: skip
 
