@@ -18,7 +18,7 @@ from portal.kernel.errors import Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.tenants import find
 from portal.tenants.models import Tenant
-from portal.web.limits import count_code
+from portal.web.limits import count_code, refuse_guessers, wrong_guess
 from portal.web.links import pay_url, visit_url
 
 CODES = "60 per 1 hour"  # of a network; a phone and a clinic have counts of their own
@@ -111,6 +111,8 @@ def begin() -> ResponseReturnValue:
     fields.refuse_wrong("The booking is not complete.")
     clinician = _clinician(tenant, text_of(given, "clinicianId", required=False))
     wish = bookings.Wish(service, starts_at, kind, name, msisdn, clinician)
+    refuse_guessers("booking", tenant.id)
+    wrong_guess("booking", tenant.id)  # with those of the pages: one network cannot use up what a clinic may send
     count_code(msisdn)
     with transaction():
         begun = bookings.begin(tenant, wish, locale=str(get_locale() or tenant.locale))

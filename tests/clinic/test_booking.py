@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import insert
 
 from portal import fulfilment
 from portal.clinic import appointments, services, timetable
@@ -16,6 +17,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.closing import close_payment
 from portal.payments.models import Payment
+from portal.web import limits
 from tests.support.appointments import book as book_by_staff
 from tests.support.booking import begin, booked, code_sent, confirm, offer, slots, starts
 from tests.support.clock import later
@@ -134,6 +136,44 @@ def test_a_phone_gets_five_codes_an_hour(product: Product) -> None:
 
 
 # --- nobody is booked twice (wishes 29 and 30)
+
+
+def _asked_for(product: Product, slug: str, service: str, count: int) -> None:
+    """So many bookings of other phones, a minute ago."""
+    tenant_id, now = product.tenant_id(slug), clock.now()
+    with product.app.app_context(), transaction():
+        offered = db.session.query(Service).filter_by(uid=service).one()
+        rows = [
+            {
+                "tenant_id": tenant_id, "service_id": offered.id, "kind": "onsite", "name_sealed": "x",
+                "phone_sealed": "x", "phone_hash": f"{slug}{n}", "price_cents": 0, "code_hash": "x", "uid": f"{slug}{n}",
+                "created_at": now - timedelta(minutes=1), "starts_at": now, "expires_at": now,
+            }
+            for n in range(count)
+        ]  # fmt: skip
+        db.session.execute(insert(Booking), rows)
+
+
+def test_a_clinic_is_sent_three_hundred_codes_an_hour_whatever_is_asked_of_others(product: Product) -> None:
+    mlima, bahari = offer(product), offer(product, "bahari")
+    first, second = starts(product, mlima)[:2]
+    _asked_for(product, "bahari", bahari, 300)
+    _asked_for(product, "mlima", mlima, 299)
+    assert begin(product, mlima, first).status_code == 202
+    refused = begin(product, mlima, second)
+    assert refused.status_code == 429 and 3_500 < int(refused.headers["Retry-After"]) <= 3_600
+    later(3_600)
+    assert begin(product, mlima, second).status_code == 202
+
+
+def test_one_network_cannot_use_up_what_a_clinic_may_send_by_going_through_two_doors(product: Product) -> None:
+    """The pages gave it 240 an hour and the API 60 more: all of a clinic's 300."""
+    service = offer(product)
+    at = starts(product, service)[0]
+    with product.app.test_request_context(environ_base={"REMOTE_ADDR": "127.0.0.1"}):
+        for _time in range(60):
+            limits.wrong_guess("booking", product.tenant_id())
+    assert begin(product, service, at).status_code == 429
 
 
 def test_of_two_patients_who_want_one_time_the_first_code_has_it(product: Product) -> None:
