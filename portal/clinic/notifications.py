@@ -465,3 +465,13 @@ def code(tenant: Tenant, booking_id: int, digits: str, *, msisdn: str, expires_a
         digits=digits, clinic=tenant.name,
     )  # fmt: skip
     tell.by_sms(tenant.id, f"booking/{booking_id}/code", msisdn=msisdn, text=text, locale=locale, expires_at=expires_at)
+
+
+def queue_number(tenant: Tenant, ticket_uid: str, number: int, *, msisdn: str, url: str) -> bool:
+    """The number of somebody who waits, and where they see how many are before them. False where it was sent there."""
+    text = _("Your number at %(clinic)s is %(number)s. See when it is your turn: %(url)s",
+             clinic=tenant.name, number=number, url=url)  # fmt: skip
+    key = f"queue/{ticket_uid}/{personal.phone_hash(msisdn, tenant.id)[:16]}"
+    return tell.by_sms(
+        tenant.id, key, msisdn=msisdn, text=text, locale=tenant.locale, expires_at=clock.now() + timedelta(hours=2)
+    )

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
-from portal.kernel import personal
+from sqlalchemy import select
+
+from portal.kernel import clock, personal
 from portal.kernel.db import db
-from portal.kernel.errors import Refused, Sentence
+from portal.kernel.errors import Conflict, Refused, Sentence
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import matching, search
-from portal.payments.booking import allocate
-from portal.payments.models import Customer
-from portal.payments.payment import lock_payment
+from portal.payments.booking import allocate, take_off
+from portal.payments.models import Allocation, Customer
+from portal.payments.payment import change_state, lock_payment
 from portal.payments.states import PaymentState
 from portal.payments.wallets import wallets
 
@@ -35,6 +37,30 @@ def place(tenant_id: int, uid: str, reference: str, *, actor: str) -> int:
     given_cents = allocate(transaction, payment, actor=actor)
     if not given_cents:
         raise Refused(PLACED_ALREADY)
+    return given_cents
+
+
+def undo(tenant_id: int, uid: str, payment_id: int, *, actor: str) -> int:
+    """Take money off a payment that a person gave it to by mistake: it waits to be placed again; the cents taken off.
+
+    What was delivered for it is withdrawn afterwards, by query. Raises Conflict where this money does not pay it, or
+    some of it is on its way back to its payer. The caller commits, then enqueues WITHDRAW.
+    """
+    search.by_uid(tenant_id, uid)
+    payment = lock_payment(payment_id)  # payments before money, as everywhere
+    transaction = search.by_uid(tenant_id, uid)
+    db.session.refresh(transaction, with_for_update=True)
+    given = select(Allocation.amount_cents).where(
+        Allocation.transaction_id == transaction.id,
+        Allocation.payment_id == payment.id,
+        Allocation.taken_back_at.is_(None),
+    )
+    given_cents = db.session.scalar(given)
+    if given_cents is None or payment.refunded_cents or transaction.refunded_cents:
+        raise Conflict(Sentence("This money does not pay it any more, or is being sent back."))
+    if payment.state == PaymentState.PAID:
+        change_state(payment, PaymentState.OPEN, withdraw_at=clock.now())
+    take_off(transaction, payment, given_cents, actor=actor)
     return given_cents
 
 

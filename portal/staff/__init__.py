@@ -36,6 +36,8 @@ from portal.staff import (  # fmt: skip
     vouchers,
 )
 
+from portal.staff.reception import board, desk, shift, tickets
+
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
 bp.register_error_handler(CSRFError, kept_forms.not_forged)
@@ -55,6 +57,10 @@ for _module in (
     manual,
     appointments,
     meetings,
+    board,
+    desk,
+    tickets,
+    shift,
     timetable,
     invoices,
     refunds,

@@ -122,6 +122,7 @@ def context() -> dict[str, Any]:
 def _rail() -> list[tuple[str, str, str, bool]]:
     tenant, role, here = g.tenant, g.role, request.endpoint or ""
     stops = [(_("Today"), "staff.today", "today", permissions.SEE_MONEY, True)]
+    stops.append((_("Reception"), "staff.board", "people", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))
     stops.append((_("Money to place"), "staff.unmatched", "inbox", permissions.SEE_MONEY, True))
@@ -139,6 +140,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Packages"), "staff.packages", "wifi", permissions.MANAGE_PACKAGES, tenant.is_hotspot))
     stops.append((_("Vouchers"), "staff.vouchers", "print", permissions.WORK_HOTSPOT, tenant.is_hotspot))
     stops.append((_("Drawers"), "staff.drawers", "lock", permissions.SEE_MONEY, tenant.is_hotspot))
+    stops.append((_("Shifts"), "staff.shifts", "lock", permissions.SEE_MONEY, tenant.is_clinic))
     stops.append((_("Timetable"), "staff.timetable", "people", permissions.MANAGE_CLINIC, tenant.is_clinic))
     stops.append((_("Online meetings"), "staff.meetings", "video", permissions.MANAGE_CLINIC, tenant.is_clinic))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))

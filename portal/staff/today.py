@@ -51,7 +51,7 @@ def _shown(version: str) -> dict[str, Any]:
         "stuck_count": _stuck(tenant.id),
         "stuck_url": url_for("staff.stuck"),
         "appointments": None if seen is None else [row_of(one) for one in seen],
-        "items": _items(tenant.id),
+        "items": items_of(arrived_money(tenant.id)),
         "notices": notices.unread(tenant.id, current_user.id),
         "live_url": url_for("staff.live", v=version),
         "to_place_url": url_for("staff.unmatched"),
@@ -100,7 +100,7 @@ def _version(tenant: Tenant) -> str:
     visits = appointments.states_between(tenant.id, *_day()) if tenant.is_clinic else []
     told = [one.id for one in notices.unread(tenant.id, current_user.id)]
     also = zlib.crc32(repr((visits, told, _unproved(tenant.id), _stuck(tenant.id))).encode())
-    return f"{_money_version(tenant.id)}-{also}"
+    return f"{money_version(tenant.id)}-{also}"
 
 
 def _unproved(tenant_id: int) -> int:
@@ -113,7 +113,8 @@ def _stuck(tenant_id: int) -> int:
     return sum(stuck.counts(tenant_id).values())
 
 
-def _money_version(tenant_id: int) -> str:
+def money_version(tenant_id: int) -> str:
+    """Tells whether money came or was placed."""
     newest = select(func.max(Transaction.id)).where(_arrived(tenant_id))
     to_place = select(func.coalesce(func.sum(Transaction.unallocated_cents), 0)).where(
         _arrived(tenant_id), Transaction.unallocated_cents > 0
@@ -121,9 +122,14 @@ def _money_version(tenant_id: int) -> str:
     return f"{db.session.scalar(newest) or 0}-{db.session.scalar(to_place)}"
 
 
-def _items(tenant_id: int) -> list[dict[str, Any]]:
+def arrived_money(tenant_id: int, most: int = LIVE_ROWS) -> list[Transaction]:
+    """The money that came last, newest first."""
     newest = select(Transaction).where(_arrived(tenant_id), Transaction.merged_into_id.is_(None))
-    money = list(db.session.scalars(newest.order_by(Transaction.id.desc()).limit(LIVE_ROWS)))
+    return list(db.session.scalars(newest.order_by(Transaction.id.desc()).limit(most)))
+
+
+def items_of(money: list[Transaction]) -> list[dict[str, Any]]:
+    """Each of these for a strip of arriving money."""
     references = search.references_of(money)
     return [
         {

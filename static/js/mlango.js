@@ -107,24 +107,32 @@ on("htmx:afterSwap", tick);
 
 /* What comes in by itself neither closes nor opens what the reader has chosen, and loses nothing typed. */
 var chosen = {}, typed = {};
+function named(fold) { return fold.id || fold.querySelector("summary").textContent; }
 on("click", function (e) {
   var name = e.target.closest("main summary");
-  if (name) chosen[name.textContent] = !name.parentNode.open;
+  if (name) chosen[named(name.parentNode)] = !name.parentNode.open;
 });
-on("htmx:beforeSwap", function (e) {
-  typed = {};
-  [].forEach.call(e.detail.target.querySelectorAll("input[data-phone]"), function (input) { typed[input.id] = input.value; });
-});
-on("htmx:afterSwap", function () {
+function keep(selector) {
+  return function (e) {
+    if (e.detail.target) [].forEach.call(e.detail.target.querySelectorAll(selector), function (input) {
+      if (input.id && input.value !== input.defaultValue) typed[input.id] = input.value;
+    });
+  };
+}
+function restore() {
   each("main details", function (fold) {
-    var name = fold.querySelector("summary").textContent;
-    if (name in chosen) fold.open = chosen[name];
+    if (named(fold) in chosen) fold.open = chosen[named(fold)];
   });
   Object.keys(typed).forEach(function (id) {
     var input = doc.getElementById(id);
     if (input && !input.value) input.value = typed[id];
   });
-});
+  typed = {};
+}
+on("htmx:beforeSwap", keep("input[data-phone]"));
+on("htmx:oobBeforeSwap", keep("input:not([type=hidden]), textarea"));
+on("htmx:afterSwap", restore);
+on("htmx:oobAfterSwap", restore);
 
 /* Without a connection the page says so. */
 function lost(e) { each("#offline", function (box) { box.hidden = e.type !== "htmx:sendError"; }); }
