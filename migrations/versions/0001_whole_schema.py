@@ -86,6 +86,7 @@ TABLES = (  # in the order in which they point at each other
     "inbox",
     "invoice_lines",
     "transactions",
+    "shift_money",
     "allocations",
     "sms_submissions",
     "unverified_reports",
@@ -750,10 +751,14 @@ def upgrade() -> None:
         sa.Column("counted_cents", sa.BigInteger(), nullable=True),
         sa.Column("expected_cents", sa.BigInteger(), nullable=True),
         sa.Column("variance_why", sa.String(length=200), nullable=False),
+        sa.Column("lines", sa.JSON(), nullable=False),
+        sa.Column("to_place_count", sa.Integer(), nullable=False),
+        sa.Column("to_place_cents", sa.BigInteger(), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("(closed_at IS NULL) = (number IS NULL)", name=op.f("ck_shifts_numbered")),
         sa.CheckConstraint("counted_cents >= 0", name=op.f("ck_shifts_counted")),
         sa.CheckConstraint("float_cents >= 0", name=op.f("ck_shifts_float")),
         sa.ForeignKeyConstraint(["branch_id"], ["branches.id"], name=op.f("fk_shifts_branch_id")),
@@ -2569,6 +2574,20 @@ def upgrade() -> None:
             sqlite_where=sa.text("unallocated_cents > 0"),
             postgresql_where=sa.text("unallocated_cents > 0"),
         )
+    op.create_table(
+        "shift_money",
+        sa.Column("shift_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["shift_id"], ["shifts.id"], name=op.f("fk_shift_money_shift_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_shift_money_tenant_id")),
+        sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_shift_money_transaction_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shift_money")),
+        sa.UniqueConstraint("transaction_id", name=op.f("uq_shift_money_transaction_id")),
+    )
+    op.create_index(op.f("ix_shift_money_shift_id"), "shift_money", ["shift_id"], unique=False)
 
     op.create_table(
         "allocations",

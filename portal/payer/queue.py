@@ -41,13 +41,14 @@ def screen(slug: str, token: str) -> ResponseReturnValue:
     shown = queue_tickets.screen(tenant.id, desk)
     if "HX-Request" in request.headers and request.args.get("v") == shown.version:
         return "", 204
-    place = {"slug": slug, "token": token, "branch": branch.uid if branch else None}
     page = render_template(
         "clinic/_queue.html" if "HX-Request" in request.headers else "clinic/queue.html",
         tenant=tenant,
         place=branch.name if branch else "",
         screen=shown,
-        poll_url=url_for("queue.screen", v=shown.version, **place),
+        poll_url=url_for(
+            "queue.screen", slug=slug, token=token, v=shown.version, branch=branch.uid if branch else None
+        ),
     )
     return _unkept(page)
 

@@ -35,7 +35,6 @@ from portal.staff import (  # fmt: skip
     usage,
     vouchers,
 )
-
 from portal.staff.reception import board, desk, shift, tickets
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")

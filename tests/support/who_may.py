@@ -235,6 +235,35 @@ AR        POST   /staff/unmatched/provisional/<uid>
 AR        POST   /staff/unmatched/undecided/<int:item_id>
 ARCB      GET    /staff/usage
 ARCB      GET    /staff/usage.csv
+ARC       GET    /staff/board
+ARC       GET    /staff/board/live
+AR        GET    /staff/board/claim/<uid>
+AR        POST   /staff/board/claim/<uid>
+ARC       POST   /staff/board/visits/<uid>/arrive
+ARC       POST   /staff/board/visits/<uid>/undo-arrival
+ARC       POST   /staff/board/visits/<uid>/approve
+ARC       POST   /staff/board/visits/<uid>/decline
+ARC       POST   /staff/board/visits/<uid>/complete
+ARC       POST   /staff/board/visits/<uid>/no-show
+ARC       POST   /staff/board/pay/<token>/push
+AR        POST   /staff/board/pay/<token>/cash
+AR        POST   /staff/board/pay/<token>/message
+ARCB      POST   /staff/board/pay/<token>/undo-money
+ARC       GET    /staff/queue
+ARC       POST   /staff/queue
+ARC       POST   /staff/queue/next
+ARC       POST   /staff/queue/<uid>/call
+ARC       POST   /staff/queue/<uid>/seen
+ARC       POST   /staff/queue/<uid>/left
+ARC       POST   /staff/queue/<uid>/sms
+ARC       GET    /staff/queue/<uid>/print
+AR        GET    /staff/shift
+AR        POST   /staff/shift
+AR        GET    /staff/shift/close
+AR        POST   /staff/shift/close
+ARCB      GET    /staff/shifts
+ARCB      GET    /staff/shifts/<int:number>
+AR        POST   /staff/shifts/<int:number>/why
 """
 
 # "POST /staff/manual/new" -> "AR"

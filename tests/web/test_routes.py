@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 
 from portal import api
 from portal.api.guard import EVERYBODY
+from portal.clinic.reception import queue_tickets, shifts
 from portal.gateways.models import Gateway
 from portal.hotspot import access
 from portal.hotspot.models import Package, Site
@@ -74,6 +75,11 @@ NAMES_OF = {
     ("payments", "uid"): "transaction",
     ("unmatched", "uid"): "transaction",
     ("attempts", "token"): "payment",
+    ("pay", "token"): "payment",
+    ("visits", "uid"): "appointment",
+    ("claim", "uid"): "transaction",
+    ("queue", "uid"): "ticket",
+    ("shifts", "number"): "shift",
     ("of", "token"): "payment",
     ("unplaced", "uid"): "transaction",
     ("undecided", "item_id"): "undecided",
@@ -195,6 +201,9 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         credentials.add_role(seller, gateway.tenant_id, "seller")
         batch = batches.make(db.session.query(Package).filter_by(**whose).first(), 1, actor="test")
         opened = access.issue(Bid(gateway.tenant_id, batch.package), origin="staff", actor="test")
+        ticket = queue_tickets.give(gateway.tenant_id, actor="test")
+        shift = shifts.begin(gateway.tenant_id, seller.id, float_cents=0, actor="test")
+        shift = shifts.close(shift, counted_cents=0, actor="test")
         drawer = drawers.open_drawer(gateway.tenant_id, seller.id, float_cents=0, actor="test")
         report = drawers.close(drawer, counted_cents=0, actor="test")
         new_api_key(gateway.tenant_id, "shop")
@@ -215,6 +224,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
             "stuck_callback": str(callback.id), "stuck_message": str(message.id),
             "booking": "0" * 24,  # who holds a booking's id may try a code: it is nobody's but theirs
             "access": opened.username, "batch": batch.uid, "voucher": batches.vouchers_of(batch)[0].uid, "drawer": str(report.number),
+            "ticket": ticket.uid, "shift": str(shift.number),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
             "refund": refund.uid, "claim": claim.uid, "hearsay": hearsay.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
@@ -338,7 +348,7 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
         for kind, name in walked.things.items():  # type: ignore[attr-defined]
             guessable = (
-                "drawer invoice order statement_row undecided member api_key stuck_callback stuck_message".split()
+                "drawer shift invoice order statement_row undecided member api_key stuck_callback stuck_message".split()
             )
             is_guessable = kind in guessable
             assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"

@@ -70,7 +70,7 @@ class View:
     clinician_id: int | None = None
 
 
-def _visits(view: View) -> Select[tuple[Appointment]]:
+def _visits(view: View) -> "Select[Appointment]":
     start, end = limits(view.first, view.days)
     found = select(Appointment).where(
         Appointment.tenant_id == view.tenant_id, Appointment.starts_at >= start, Appointment.starts_at < end
@@ -82,7 +82,7 @@ def _visits(view: View) -> Select[tuple[Appointment]]:
     return found.order_by(Appointment.starts_at, Appointment.id)
 
 
-def _bills(view: View) -> Select[tuple[Invoice]]:
+def _bills(view: View) -> "Select[Invoice]":
     """What was made at the desk in these days, for no visit; the newest first."""
     start, end = limits(view.first, view.days)
     found = (
@@ -114,7 +114,7 @@ def rows(view: View) -> list[Row]:
     return _rows(visits, bills)
 
 
-def _with_payment(found: Select[tuple[Invoice]]) -> Select[tuple[Invoice]]:
+def _with_payment(found: "Select[Invoice]") -> "Select[Invoice]":
     return found.options(joinedload(Invoice.payment), joinedload(Invoice.patient))
 
 

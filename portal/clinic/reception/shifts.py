@@ -87,7 +87,7 @@ def of_money(transaction_ids: Iterable[int]) -> dict[int, Shift]:
     """{transaction: the shift that it was taken in}"""
     found = select(ShiftMoney.transaction_id, Shift).join(Shift, Shift.id == ShiftMoney.shift_id)
     rows = db.session.execute(found.where(ShiftMoney.transaction_id.in_(list(transaction_ids))))
-    return {transaction_id: shift for transaction_id, shift in rows}
+    return {row.transaction_id: row.Shift for row in rows}
 
 
 def close(shift: Shift, *, counted_cents: int, actor: str) -> Shift:

@@ -48,10 +48,8 @@ def use(tenant: Tenant, payment: Payment, words: str, *, actor: str) -> Used:
         return _queue(gateway, payment, words, stated)
     if transaction_status.ask(gateway, receipt):
         return Used("asked", receipt)
-    raise Refused(
-        _("M-Pesa has not told us of %(receipt)s. Compare it with the payer's phone, letter by letter.", receipt=receipt),
-        code="unknown_payment",
-    )  # fmt: skip
+    sentence = _("M-Pesa has not told us of %(receipt)s. Compare each letter with the payer's phone.", receipt=receipt)
+    raise Refused(sentence, code="unknown_payment")
 
 
 def _read(tenant: Tenant, gateway: Gateway, words: str) -> tuple[str, StatedPayment | None]:

@@ -19,7 +19,7 @@ from portal.kernel.db import db
 from portal.kernel.money import format_kes
 from portal.kernel.phone import as_shown
 from portal.payments import matching, placing, search
-from portal.payments.models import Payment, Transaction
+from portal.payments.models import Payment
 from portal.payments.states import PaymentState
 from portal.staff import audit_words, buttons, today
 from portal.staff.guard import actor, needs
@@ -28,6 +28,7 @@ from portal.staff.reception.rows import Seen, may
 from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, SEE_CLINIC, WORK_CLINIC
 
 STRIP_ROWS, SUGGESTIONS = 12, 2
+ONE_DAY = timedelta(days=1)
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -84,7 +85,7 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
         "poll_url": url_for("staff.board_live", day=view.first, branch=branch.uid if branch else None),
         "day": view.first,
         "is_today": view.first == now,
-        "days": {"before": on(view.first - timedelta(days=1)), "after": on(view.first + timedelta(days=1)), "now": on(now)},
+        "days": {"before": on(view.first - ONE_DAY), "after": on(view.first + ONE_DAY), "now": on(now)},
         "places": [{"name": one.name, "url": on(view.first, one), "is_here": one is branch} for one in places],
         "everywhere_url": on(view.first, None) if branch else None,
         "shift": shifts.of(g.tenant.id, current_user.id),
@@ -111,7 +112,9 @@ def live() -> ResponseReturnValue:
     page = _shown(view, branch, now)
     is_other_list = list(before.rows) != list(now.rows)
     changed = {key for key, version in now.rows.items() if before.rows.get(key) != version}
-    page["changed"] = None if is_other_list else [one for one in page["rows"] if one["key"][: rows.KEY_DIGITS] in changed]
+    page["changed"] = (
+        None if is_other_list else [one for one in page["rows"] if one["key"][: rows.KEY_DIGITS] in changed]
+    )
     page["has_new_money"] = before.money != now.money
     return render_template("staff/reception/_live.html", **page)
 

@@ -13,7 +13,7 @@ from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.payments import manual, placing, search
 from portal.payments.manual import Taken
-from portal.payments.models import Payment
+from portal.payments.models import Payment, Transaction
 from portal.payments.payment import payment_of
 from portal.payments.sms import at_the_desk
 from portal.payments.stk import pushes
@@ -185,9 +185,8 @@ def cash(token: str) -> ResponseReturnValue:
         taken = Taken(tendered_cents, "cash", actor(), current_user.id, key=_form_key(), gives_change=True)
         booked = manual.for_payment(g.tenant.id, payment.token, taken)
         shifts.took(shift, booked)
-        sentence = _(
-            "%(amount)s in cash, %(receipt)s.", amount=money.format_kes(booked.amount_cents), receipt=booked.receipt or ""
-        )  # fmt: skip
+        amount, receipt = money.format_kes(booked.amount_cents), booked.receipt or ""
+        sentence = _("%(amount)s in cash, %(receipt)s.", amount=amount, receipt=receipt)
         return Done(sentence, change_cents=tendered_cents - booked.amount_cents)
 
     return rows.do(lambda: _row_paid_by(token), work, ring=queue.PAID)
@@ -205,7 +204,9 @@ def message(token: str) -> ResponseReturnValue:
             amount = money.format_kes(used.cents)
             return Done(_("%(receipt)s found: %(amount)s.", receipt=used.receipt, amount=amount))
         if used.what == "asked":
-            return Done(_("M-Pesa is being asked about %(receipt)s. Its money shows at the side.", receipt=used.receipt))
+            return Done(
+                _("M-Pesa is being asked about %(receipt)s. Its money shows at the side.", receipt=used.receipt)
+            )
         return Done(_("%(receipt)s waits among the messages to check.", receipt=used.receipt))
 
     answer = rows.do(lambda: _row_paid_by(token), work, ring=queue.PAID)
@@ -219,7 +220,7 @@ def undo_money(token: str) -> ResponseReturnValue:
 
     def work() -> Done:
         payment, uid = _payment(token), request.form.get("uid", "")[:40]
-        last = search.by_uid(g.tenant.id, uid)
+        last = _money(uid)
         if last.provider == manual.PROVIDER:
             _undo_taken(uid)
         elif rows.may(PLACE_MONEY) and rows.placed_by(payment, last) == actor():
@@ -231,10 +232,18 @@ def undo_money(token: str) -> ResponseReturnValue:
     return rows.do(lambda: _row_paid_by(token), work, ring=queue.WITHDRAW)
 
 
+def _money(uid: str) -> Transaction:
+    """The money that a row's button names. Raises Refused where it names none, which is said in the row."""
+    try:
+        return search.by_uid(g.tenant.id, uid)
+    except NotFound as error:
+        raise Refused(error.message, code=error.code) from error
+
+
 def _undo_taken(uid: str) -> None:
     """Cash goes back over the counter: out of the same drawer, while it is open."""
     shift = shifts.held(g.tenant.id, current_user.id)
-    taken = search.by_uid(g.tenant.id, uid)
+    taken = _money(uid)
     if taken.recorded_by_id != current_user.id or not rows.may(RECORD_MANUAL):
         raise Conflict(_("Only who took this money can take it back here."), code="not_yours")
     arrivals.refuse_late_undo(taken.created_at)

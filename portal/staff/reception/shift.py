@@ -11,7 +11,7 @@ from portal.clinic.models import Branch
 from portal.clinic.reception import shifts
 from portal.clinic.reception.models import Shift
 from portal.kernel.db import db, owned, transaction
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.staff import buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.manual import CHANNELS
@@ -137,7 +137,7 @@ def say_why(number: int) -> ResponseReturnValue:
         with transaction():
             shift = shifts.report(g.tenant.id, number)
             if shift.user_id != user_id:
-                raise NotFound(_("There is no such report here."))
+                raise Conflict(_("Only who counted says why it differs."), code="not_yours")
             shifts.say_why(shift, request.form.get("why", ""), actor=who)
     except NotFound:
         raise

@@ -1,0 +1,551 @@
+"""The reception's day on one board: who is here, who has paid, and how they pay in their row."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from portal.clinic.models import Appointment
+from portal.clinic.reception import arrivals, queue_tickets, shifts
+from portal.clinic.reception.models import QueueTicket
+from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict, Refused
+from portal.payments import placing
+from portal.payments.models import Payment, Push, Transaction
+from tests.support.clock import later
+from tests.support.daraja import c2b_body, new_phone, receipt
+from tests.support.product import Product
+from tests.support.threads import together
+from tests.support.visitors import csrf_of
+
+HTMX = {"HX-Request": "true"}
+
+
+def visit(product: Product, *, price: int = 1_500, approved: bool = True, **changes: Any) -> str:
+    """A visit of today's, onsite; its id."""
+    api = product.api("brian")
+    patient = api.post("/api/patients", json={"name": "Achieng Otieno", "phone": new_phone()}).json
+    clinician = api.get("/api/clinicians").json["items"][0]
+    body = {
+        "patientId": patient["id"], "clinicianId": clinician["id"], "kind": "onsite",
+        "startsAt": clock.rfc3339(clock.now() + timedelta(minutes=5)), "durationMinutes": 30, "price": price,
+    }  # fmt: skip
+    made = api.post("/api/appointments", json=body | changes)
+    assert made.status_code == 201, made.text
+    if approved:
+        assert api.post(f"/api/appointments/{made.json['id']}/approve").status_code == 200
+    return str(made.json["id"])
+
+
+def token_of(product: Product, uid: str) -> str:
+    """The token of what this visit costs."""
+    with product.inside():
+        found = db.session.query(Appointment).filter_by(uid=uid).one()
+        assert found.invoice is not None
+        return found.invoice.payment.token
+
+
+def press(browser: FlaskClient, path: str, *, htmx: bool = True, **form: Any) -> Any:
+    """Press a button of a row."""
+    data = form | {"csrf_token": csrf_of(browser, "/staff/board"), "page": "board"}
+    return browser.post(path, data=data, headers=HTMX if htmx else {})
+
+
+def begin_shift(browser: FlaskClient, amount: str = "1000") -> None:
+    answer = browser.post("/staff/shift", data={"float": amount, "csrf_token": csrf_of(browser, "/staff/shift")})
+    assert answer.status_code == 303
+
+
+def seen_of(page: str) -> str:
+    return re.search(r'id="seen" value="([^"]*)"', page).group(1)  # type: ignore[union-attr]
+
+
+@pytest.fixture(autouse=True)
+def noon() -> None:
+    """The day has hours before and after."""
+    now = clock.nairobi(clock.now())
+    clock.move(now.replace(hour=12, minute=0, second=0, microsecond=0) - now)
+
+
+def row_of(page: str, uid: str) -> str:
+    """The row of this visit, as text."""
+    return page.split(f'id="row-{uid}"', 1)[1].split("</li>", 1)[0]
+
+
+def test_the_day_is_one_list_with_what_is_owed_and_who_has_come(product: Product) -> None:
+    uid, other = visit(product), visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(days=1)))
+    brian = product.browser_of("brian")
+    page = brian.get("/staff/board").text
+    row = row_of(page, uid)
+    assert "Achieng Otieno" in row and "12:05" in row and "KES 1,500" in row and "Due" in row
+    assert f"row-{other}" not in page and "1 visit · 0 here" in page and "1 to pay, KES 1,500" in page
+    answer = press(brian, f"/staff/board/visits/{uid}/arrive")
+    assert answer.status_code == 200 and "Here since 12:00" in answer.text and "No. 1" in answer.text
+    assert "1 visit · 1 here" in brian.get("/staff/board").text
+
+
+def test_a_poll_brings_the_rows_that_changed_and_nothing_where_none_did(product: Product) -> None:
+    uid, other = visit(product), visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1)))
+    brian = product.browser_of("brian")
+    seen = seen_of(brian.get("/staff/board").text)
+    live = f"/staff/board/live?seen={seen}"
+    assert brian.get(live, headers=HTMX).status_code == 204
+    with product.app.app_context(), transaction():
+        arrivals.arrive(db.session.query(Appointment).filter_by(uid=uid).one(), actor="test")
+    answer = brian.get(live, headers=HTMX)
+    assert f'id="row-{uid}"' in answer.text and f'id="row-{other}"' not in answer.text
+    assert brian.get(f"/staff/board/live?seen={seen_of(answer.text)}", headers=HTMX).status_code == 204
+    third = visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=2)))
+    whole = brian.get(f"/staff/board/live?seen={seen_of(answer.text)}", headers=HTMX).text
+    assert all(f'id="row-{one}"' in whole for one in (uid, other, third)) and 'id="visits"' in whole
+
+
+def test_a_phone_is_asked_in_the_row_and_its_answer_shows_there(product: Product) -> None:
+    uid = visit(product)
+    token, brian = token_of(product, uid), product.browser_of("brian")
+    seen = seen_of(brian.get("/staff/board").text)
+    answer = press(brian, f"/staff/board/pay/{token}/push", phone="0722 000 111", key="a", seen=seen)
+    assert answer.status_code == 200 and "0722…111" in answer.text and "Waiting to be sent" in answer.text
+    assert brian.get(f"/staff/board/live?seen={seen_of(answer.text)}", headers=HTMX).status_code == 204
+    again = press(brian, f"/staff/board/pay/{token}/push", phone="0733000222", key="b")
+    assert "0722…111 is being asked already" in again.text
+    with product.inside():
+        assert [one.reference[-2:] for one in db.session.query(Push)] == ["P1"]
+
+
+def test_several_phones_are_asked_at_once_each_in_its_own_row(product: Product) -> None:
+    first, second = visit(product), visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1)))
+    brian = product.browser_of("brian")
+    for uid, phone in ((first, "0722000111"), (second, "0722000112")):
+        assert press(brian, f"/staff/board/pay/{token_of(product, uid)}/push", phone=phone).status_code == 200
+    page = brian.get("/staff/board").text
+    assert "0722…111" in row_of(page, first) and "0722…112" in row_of(page, second)
+
+
+@pytest.mark.parametrize("phone", ["12", "+1 202 555 0100", "🙂", "0" * 10_000])
+def test_a_number_that_is_none_is_said_in_the_row_with_what_was_typed(product: Product, phone: str) -> None:
+    token = token_of(product, visit(product))
+    answer = press(product.browser_of("brian"), f"/staff/board/pay/{token}/push", phone=phone)
+    assert answer.status_code == 422 and "Kenyan mobile number" in answer.text and f'value="{phone}"' in answer.text
+
+
+def test_cash_tells_the_change_confirms_the_visit_and_lies_in_the_shift(product: Product) -> None:
+    uid = visit(product)
+    token, brian = token_of(product, uid), product.browser_of("brian")
+    refused = press(brian, f"/staff/board/pay/{token}/cash", tendered="2000", key="k")
+    assert refused.status_code == 422 and "Open your shift first" in refused.text
+    begin_shift(brian)
+    seen = seen_of(brian.get("/staff/board").text)
+    answer = press(brian, f"/staff/board/pay/{token}/cash", tendered="2000", key="k", seen=seen)
+    assert answer.status_code == 200 and "Change to give back" in answer.text and "KES 500" in answer.text
+    polled = brian.get(f"/staff/board/live?seen={seen_of(answer.text)}", headers=HTMX).text
+    assert f'id="row-{uid}"' not in polled and "CASH1001" in polled  # the change stands on, the strip has the money
+    again = press(brian, f"/staff/board/pay/{token}/cash", tendered="2000", key="k")
+    assert "KES 500" in again.text
+    product.work()
+    assert "Confirmed" in row_of(brian.get("/staff/board").text, uid)
+    with product.inside():
+        (taken,) = db.session.query(Transaction).all()
+        assert (taken.amount_cents, taken.channel) == (150_000, "cash")
+    report = close_shift(brian, "2500")
+    assert "KES 2,500" in report and "Difference" in report and product.books() == []
+
+
+def close_shift(browser: FlaskClient, counted: str) -> str:
+    form = {"counted": counted, "csrf_token": csrf_of(browser, "/staff/shift/close")}
+    return browser.post("/staff/shift/close", data=form, follow_redirects=True).text
+
+
+def test_without_javascript_the_board_comes_back_at_its_row(product: Product) -> None:
+    uid = visit(product)
+    brian = product.browser_of("brian")
+    answer = press(brian, f"/staff/board/visits/{uid}/arrive", htmx=False)
+    assert answer.status_code == 303 and answer.headers["Location"].endswith(f"/staff/board#row-{uid}")
+    assert "Here. Number 1." in brian.get("/staff/board").text
+
+
+# --- money that arrived by itself
+
+
+def arrives(product: Product, number: int, amount: int = 1_500, account: str = "LOST") -> str:
+    """Money with a wrong account; its id."""
+    product.client().post(
+        f"{product.hook()}/c2b/confirmation", json=c2b_body(receipt=receipt(number), amount=amount, account=account)
+    )
+    product.work()
+    with product.inside():
+        return db.session.query(Transaction).filter_by(receipt=receipt(number)).one().uid
+
+
+def test_money_without_a_home_is_claimed_from_the_strip(product: Product) -> None:
+    uid = visit(product)
+    item, brian = arrives(product, 1), product.browser_of("brian")
+    page = brian.get("/staff/board").text
+    assert f"/staff/board/claim/{item}" in page and "For Achieng Otieno, 12:05" in page
+    with product.inside():
+        number = db.session.query(Appointment).filter_by(uid=uid).one().invoice_number
+    form = {"reference": number, "csrf_token": csrf_of(brian, "/staff/board")}
+    assert brian.post(f"/staff/board/claim/{item}", data=form).status_code == 303
+    product.work()
+    row = row_of(brian.get("/staff/board").text, uid)
+    assert "Paid" in row and receipt(1) in row and "Confirmed" in row
+
+
+def test_of_two_receptionists_who_claim_the_same_money_one_gets_it(either_product: Product) -> None:
+    product = either_product
+    first, second = visit(product), visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1)))
+    item, tenant_id = arrives(product, 1), product.tenant_id()
+    with product.inside():
+        numbers = [db.session.query(Appointment).filter_by(uid=uid).one().invoice_number for uid in (first, second)]
+
+    def claim(number: str) -> Any:
+        def do() -> str:
+            try:
+                with transaction():
+                    placing.place(tenant_id, item, number, actor=f"user:{number}")
+            except Refused as error:
+                return str(error.message)
+            return "placed"
+
+        return do
+
+    said = together(product, *[claim(number) for number in numbers])
+    assert sorted(said) == ["This money has been placed already.", "placed"]
+    with product.inside():
+        assert sorted(one.allocated_cents for one in db.session.query(Payment)) == [0, 150_000]
+    assert product.books() == []
+
+
+def test_two_pushes_at_once_for_one_visit_ring_once(either_product: Product) -> None:
+    product = either_product
+    token = token_of(product, visit(product))
+    browsers = [product.browser_of(name) for name in ("brian", "amina")]
+    tokens = [csrf_of(browser, "/staff/board") for browser in browsers]
+
+    def push(at: int) -> Any:
+        form = {"phone": new_phone(), "key": str(at), "csrf_token": tokens[at]}
+        return lambda: browsers[at].post(f"/staff/board/pay/{token}/push", data=form, headers=HTMX).status_code
+
+    assert together(product, push(0), push(1)) == [200, 200]
+    with product.inside():
+        assert db.session.query(Push).count() == 1
+
+
+def test_a_code_typed_in_the_row_uses_the_money_it_names(product: Product) -> None:
+    uid = visit(product)
+    token, brian = token_of(product, uid), product.browser_of("brian")
+    arrives(product, 1)
+    typed = f"{receipt(1)[:4].lower()} {receipt(1)[4:]}"
+    answer = press(brian, f"/staff/board/pay/{token}/message", words=typed)
+    assert answer.status_code == 200 and "Paid" in answer.text
+    other = token_of(product, visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1))))
+    used = press(brian, f"/staff/board/pay/{other}/message", words=receipt(1))
+    assert used.status_code == 422 and "was used already" in used.text
+
+
+def test_a_message_whose_amount_is_another_pays_nothing(product: Product) -> None:
+    token, brian = token_of(product, visit(product)), product.browser_of("brian")
+    arrives(product, 1, amount=20)
+    words = (
+        f"{receipt(1)} Confirmed. Ksh1,500.00 sent to MLIMA HOUSE for account LOST on"
+        f" {clock.nairobi(clock.now()):%-d/%-m/%y} at 11:58 AM New M-PESA balance is Ksh10.00."
+    )
+    answer = press(brian, f"/staff/board/pay/{token}/message", words=words)
+    assert answer.status_code == 422 and "another amount" in answer.text
+    assert "Ksh1,500.00" in answer.text  # nothing that was pasted is lost
+    with product.inside():
+        assert db.session.query(Payment).filter_by(token=token).one().allocated_cents == 0
+
+
+@pytest.mark.parametrize("words", ["", "hello", "x" * 10_000, "=HYPERLINK(1)", "\u202eABC"])
+def test_words_that_are_no_code_are_refused_clearly(product: Product, words: str) -> None:
+    token, brian = token_of(product, visit(product)), product.browser_of("brian")
+    answer = press(brian, f"/staff/board/pay/{token}/message", words=words)
+    assert answer.status_code == 422 and "ten letters and digits" in answer.text
+
+
+def test_a_code_that_nobody_knows_is_asked_about_or_refused(product: Product) -> None:
+    token, brian = token_of(product, visit(product)), product.browser_of("brian")
+    answer = press(brian, f"/staff/board/pay/{token}/message", words=receipt(9))
+    assert answer.status_code == 422 and "M-Pesa has not told us of" in answer.text
+
+
+# --- slips
+
+
+def test_an_arrival_is_taken_back_within_minutes_and_not_after(product: Product) -> None:
+    uid, brian = visit(product), product.browser_of("brian")
+    press(brian, f"/staff/board/visits/{uid}/arrive")
+    assert press(brian, f"/staff/board/visits/{uid}/undo-arrival").status_code == 200
+    with product.inside():
+        found = db.session.query(Appointment).filter_by(uid=uid).one()
+        assert found.arrived_at is None and db.session.query(QueueTicket).one().state == "left"
+    assert "No. 1" in press(brian, f"/staff/board/visits/{uid}/arrive").text  # their number is theirs still
+    later(10 * 60 + 1)
+    refused = press(brian, f"/staff/board/visits/{uid}/undo-arrival")
+    assert refused.status_code == 422 and "within 10 minutes" in refused.text
+    assert "Not here after all" not in brian.get("/staff/board").text
+
+
+def taken_cash(product: Product, brian: FlaskClient) -> tuple[str, str]:
+    """(token, id of the money) of a visit that was paid in cash."""
+    token = token_of(product, visit(product))
+    assert press(brian, f"/staff/board/pay/{token}/cash", tendered="1500", key="k").status_code == 200
+    with product.inside():
+        return token, db.session.query(Transaction).one().uid
+
+
+def test_cash_is_taken_back_by_who_took_it_within_minutes(product: Product) -> None:
+    brian = product.browser_of("brian")
+    begin_shift(brian)
+    token, uid = taken_cash(product, brian)
+    amina = press(product.browser_of("amina"), f"/staff/board/pay/{token}/undo-money", uid=uid)
+    assert amina.status_code == 422 and "Only who took this money" in amina.text
+    answer = press(brian, f"/staff/board/pay/{token}/undo-money", uid=uid)
+    assert answer.status_code == 200 and "It is due again" in answer.text and "KES 1,500" in answer.text
+    assert "KES 1,000" in close_shift(brian, "1000") and product.books() == []
+
+
+@pytest.mark.parametrize("how", ["late", "closed"])
+def test_cash_is_not_taken_back_after_time_or_out_of_a_closed_shift(product: Product, how: str) -> None:
+    brian = product.browser_of("brian")
+    begin_shift(brian)
+    token, uid = taken_cash(product, brian)
+    if how == "late":
+        later(10 * 60 + 1)
+    else:
+        close_shift(brian, "2500")
+    answer = press(brian, f"/staff/board/pay/{token}/undo-money", uid=uid)
+    assert answer.status_code == 422 and "administrator" in answer.text
+    with product.inside():
+        assert db.session.query(Transaction).one().voided_at is None
+
+
+def test_a_claim_is_taken_off_again_by_who_made_it(product: Product) -> None:
+    uid = visit(product)
+    token, brian = token_of(product, uid), product.browser_of("brian")
+    item = arrives(product, 1)
+    assert press(brian, f"/staff/board/pay/{token}/message", words=receipt(1)).status_code == 200
+    product.work()
+    assert "Undo the claim" in brian.get("/staff/board").text
+    amina = press(product.browser_of("amina"), f"/staff/board/pay/{token}/undo-money", uid=item)
+    assert amina.status_code == 422 and "Only who placed" in amina.text
+    assert press(brian, f"/staff/board/pay/{token}/undo-money", uid=item).status_code == 200
+    product.work()
+    with product.inside():
+        money = db.session.query(Transaction).one()
+        assert (money.unallocated_cents, money.state) == (150_000, "unallocated")
+    assert "KES 1,500" in row_of(brian.get("/staff/board").text, uid) and product.books() == []
+
+
+def test_what_a_payer_paid_by_themselves_is_no_claim_to_undo(product: Product) -> None:
+    uid = visit(product)
+    with product.inside():
+        number = db.session.query(Appointment).filter_by(uid=uid).one().invoice_number
+    item, brian = arrives(product, 1, account=number), product.browser_of("brian")
+    assert "Undo the claim" not in brian.get("/staff/board").text
+    token = token_of(product, uid)
+    assert press(brian, f"/staff/board/pay/{token}/undo-money", uid=item).status_code == 422
+    with product.inside():
+        assert db.session.query(Payment).filter_by(token=token).one().state == "paid"
+
+
+# --- who, where, when
+
+
+def test_the_board_shows_nobody_elses_visits_and_asks_for_no_other_tenants_money(product: Product) -> None:
+    uid = visit(product)
+    token = token_of(product, uid)
+    chege = product.browser_of("chege")
+    assert "Achieng" not in chege.get("/staff/board").text
+    assert press(chege, f"/staff/board/visits/{uid}/arrive").status_code == 404
+    assert press(chege, f"/staff/board/pay/{token}/push", phone="0722000111").status_code == 404
+
+
+def test_a_visit_of_the_last_minute_before_midnight_is_of_that_day_in_nairobi(product: Product) -> None:
+    now = clock.nairobi(clock.now())
+    uid = visit(product, startsAt=now.replace(hour=23, minute=55).isoformat())
+    brian = product.browser_of("brian")
+    assert f"row-{uid}" in brian.get("/staff/board").text
+    later(12 * 3600 + 60)  # the next day has begun
+    brian = product.browser_of("brian")
+    assert f"row-{uid}" not in brian.get("/staff/board").text
+    assert f"row-{uid}" in brian.get(f"/staff/board?day={now.date()}").text
+
+
+@pytest.mark.parametrize("day", ["tomorrow", "2026-02-31", "9999-12-31", "0001-01-01", "🙂"])
+def test_a_day_that_is_none_shows_today(product: Product, day: str) -> None:
+    uid = visit(product)
+    assert f"row-{uid}" in product.browser_of("brian").get("/staff/board", query_string={"day": day}).text
+
+
+def test_two_who_write_the_same_arrival_down_give_one_number(either_product: Product) -> None:
+    product = either_product
+    uid = visit(product)
+
+    def arrive() -> bool:
+        with transaction():
+            return arrivals.arrive(db.session.query(Appointment).filter_by(uid=uid).one(), actor="test")
+
+    assert sorted(together(product, arrive, arrive)) == [False, True]
+    with product.inside():
+        assert [one.number for one in db.session.query(QueueTicket)] == [1]
+
+
+def test_numbers_given_at_once_are_different_ones_and_begin_anew_each_day(either_product: Product) -> None:
+    product = either_product
+    tenant_id = product.tenant_id()
+
+    def give() -> int:
+        with transaction():
+            return queue_tickets.give(tenant_id, actor="test").number
+
+    assert sorted(together(product, give, give, give, give)) == [1, 2, 3, 4]
+    later(24 * 3600)
+    assert together(product, give) == [1]
+
+
+def test_two_who_call_the_next_one_call_two(either_product: Product) -> None:
+    product = either_product
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        for _one in range(2):
+            queue_tickets.give(tenant_id, actor="test")
+
+    def call() -> Any:
+        with transaction():
+            called = queue_tickets.call_next(tenant_id, "", room="2", actor="test")
+            return called and called.number
+
+    assert sorted(together(product, call, call)) == [1, 2]
+    assert together(product, call) == [None]
+
+
+def test_the_screen_shows_numbers_and_rooms_and_never_a_name(product: Product) -> None:
+    uid, brian = visit(product), product.browser_of("brian")
+    press(brian, f"/staff/board/visits/{uid}/arrive")
+    screen = re.search(r'href="(/clinic/mlima/queue/\w+)"', brian.get("/staff/queue").text)
+    assert screen is not None
+    wall = product.client().get(screen.group(1))
+    assert wall.status_code == 200 and "1 wait" in wall.text and "no-store" in wall.headers["Cache-Control"]
+    form = {"room": "Room 2", "csrf_token": csrf_of(brian, "/staff/queue")}
+    assert brian.post("/staff/queue/next", data=form).status_code == 303
+    page = product.client().get(screen.group(1)).text
+    assert '<span class="queue-number">1</span>' in page and "Room 2" in page and "Achieng" not in page
+    again = re.search(r'hx-get="([^"]+)"', page).group(1)  # type: ignore[union-attr]
+    assert product.client().get(again, headers=HTMX).status_code == 204
+    assert product.client().get("/clinic/mlima/queue/" + "0" * 32).status_code == 404
+    bahari = screen.group(1).replace("mlima", "bahari")
+    assert product.client().get(bahari).status_code == 404
+
+
+def test_a_number_knows_how_many_are_before_it_and_where_it_is_called(product: Product) -> None:
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        tokens = [queue_tickets.give(tenant_id, actor="test").token for _one in range(3)]
+    pages = [f"/clinic/mlima/queue/number/{token}" for token in tokens]
+    assert "2 are before you" in product.client().get(pages[2]).text
+    with product.app.app_context(), transaction():
+        queue_tickets.call_next(tenant_id, "", room="Room 1", actor="test")
+    assert "It is your turn" in product.client().get(pages[0]).text
+    assert "You are next" in product.client().get(pages[1]).text
+    assert "1 is before you" in product.client().get(pages[2]).text
+
+
+def test_a_number_is_sent_to_a_phone_once_with_the_address_of_its_page(product: Product) -> None:
+    uid, brian = visit(product), product.browser_of("brian")
+    press(brian, f"/staff/board/visits/{uid}/arrive")
+    with product.inside():
+        ticket = db.session.query(QueueTicket).one()
+        path, token = f"/staff/queue/{ticket.uid}/sms", ticket.token
+    for _twice in range(2):
+        form = {"phone": "0722000111", "csrf_token": csrf_of(brian, "/staff/queue")}
+        assert brian.post(path, data=form).status_code == 303
+    from portal.outbox.models import OutboxItem
+    from portal.outbox.write import payload_of
+
+    with product.inside():
+        sent = [payload_of(one) for one in db.session.query(OutboxItem) if one.key.startswith("sms/queue/")]
+    assert len(sent) == 1 and sent[0]["to"] == "254722000111"
+    assert "is 1." in sent[0]["text"] and f"/clinic/mlima/queue/number/{token}" in sent[0]["text"]
+
+
+# --- shifts
+
+
+def test_a_count_that_differs_is_explained_once_before_the_next_shift(product: Product) -> None:
+    brian = product.browser_of("brian")
+    begin_shift(brian, "1000")
+    assert "1,000" not in brian.get("/staff/shift/close").text  # the count is blind
+    report = close_shift(brian, "900")
+    assert "Shift report 1" in report and "Missing" in report and "KES 100" in report and "Why it differs" in report
+    again = brian.post(
+        "/staff/shift", data={"float": "900", "csrf_token": csrf_of(brian, "/staff/board")}, follow_redirects=True
+    )
+    assert "Say first why the count of report 1 differed" in again.text
+    why = {"why": "=1+1 a note was torn", "csrf_token": csrf_of(brian, "/staff/shifts/1")}
+    assert brian.post("/staff/shifts/1/why", data=why).status_code == 303
+    second = brian.post("/staff/shifts/1/why", data=why | {"why": "another"})
+    assert second.status_code == 422 and "said already" in second.text and "a note was torn" in second.text
+    begin_shift(brian, "900")
+    assert "Shift report 2" in close_shift(brian, "900")
+
+
+@pytest.mark.parametrize("counted", ["", "many", "-1", "1e9", "100000000000"])
+def test_a_count_that_cannot_be_closes_nothing(product: Product, counted: str) -> None:
+    brian = product.browser_of("brian")
+    begin_shift(brian)
+    assert "Count and close" in close_shift(brian, counted)
+    with product.inside():
+        assert shifts.reports(product_tenant(product))[0] == []
+
+
+def product_tenant(product: Product) -> int:
+    from portal.tenants.models import Tenant
+
+    return int(db.session.query(Tenant.id).filter_by(slug="mlima").scalar())
+
+
+def test_of_two_who_close_a_shift_at_once_one_is_told_it_is_closed(either_product: Product) -> None:
+    product, tenant_id = either_product, either_product.tenant_id()
+    with product.app.app_context(), transaction():
+        shift_id = shifts.begin(tenant_id, user_of(product, "brian"), float_cents=0, actor="test").id
+
+    def close() -> Any:
+        from portal.clinic.reception.models import Shift
+
+        try:
+            with transaction():
+                return shifts.close(db.session.get_one(Shift, shift_id), counted_cents=0, actor="test").number
+        except Conflict as error:
+            return str(error.message)
+
+    assert sorted(together(product, close, close), key=str) == [1, "This shift is closed already."]
+
+
+def user_of(product: Product, name: str) -> int:
+    from portal.users.models import User
+
+    return int(db.session.query(User.id).filter_by(email=f"{name}@mlima.test").scalar())
+
+
+def test_cash_taken_while_the_shift_closes_is_in_the_report_or_in_no_drawer(either_product: Product) -> None:
+    product = either_product
+    token, brian = token_of(product, visit(product)), product.browser_of("brian")
+    begin_shift(brian, "0")
+    cash = {"tendered": "1500", "key": "k", "csrf_token": csrf_of(brian, "/staff/board")}
+    count = {"counted": "0", "csrf_token": cash["csrf_token"]}
+    closing = product.browser_of("brian")
+    count["csrf_token"] = csrf_of(closing, "/staff/shift/close")
+    taken, _closed = together(
+        product,
+        lambda: brian.post(f"/staff/board/pay/{token}/cash", data=cash, headers=HTMX).status_code,
+        lambda: closing.post("/staff/shift/close", data=count).status_code,
+    )
+    with product.inside():
+        (shift,), _next = shifts.reports(product_tenant(product))
+        booked = db.session.query(Transaction).count()
+        assert (taken, booked, shift.expected_cents) in ((200, 1, 150_000), (422, 0, 0))
