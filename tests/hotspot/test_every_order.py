@@ -1,15 +1,12 @@
 """Word of the same money comes by callback, by query, by C2B and in a pasted message, late, twice and in any order."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.gateways.daraja import StkAccepted, StkAnswer
 from portal.hotspot.models import AccessGrant, Purchase
-from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Payment, Push
 from portal.payments.stk import pushes, queries
@@ -78,30 +75,19 @@ def no_end_goes_back(before: dict[int, tuple[datetime, datetime]], after: dict[i
         assert after[payment_id][1] >= expires_at
 
 
-@pytest.fixture
-def once_more(product: Product) -> Callable[[], Product]:
-    """The same business, as it was, for each example."""
-    product.begin_again()
-
-    def anew() -> Product:
-        product.begin_again()
-        clock.reset()
-        return product
-
-    return anew
-
-
-def test_no_order_of_word_gives_two_grants_or_moves_an_end_backwards(once_more):
-    @settings(max_examples=100, deadline=None)
-    @given(steps=STEPS)
-    def in_any_order(steps: list[tuple[int, str]]) -> None:
-        product, phone = once_more(), new_phone()
+def test_no_order_of_word_gives_two_grants_or_moves_an_end_backwards(product: Product) -> None:
+    def begun() -> tuple[list[Pushed], dict[int, tuple[datetime, datetime]]]:
+        phone = new_phone()
         first = bought(product, phone)
         told(product, "callback", first, receipt(0))  # the device has a day already
         product.settle()
         later(130)  # M-Pesa takes one equal prompt to a phone in two minutes
-        pushed = [bought(product, phone), bought(product, new_phone())]
-        known = ends(product)
+        return [bought(product, phone), bought(product, new_phone())], ends(product)
+
+    @settings(max_examples=100, deadline=None)
+    @given(steps=STEPS)
+    def in_any_order(steps: list[tuple[int, str]]) -> None:
+        pushed, known = product.begin_again(begun)
         for which, by in steps:
             told(product, by, pushed[which], receipt(which + 1))
             now = ends(product)

@@ -546,8 +546,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_no_order_of_words_loses_or_doubles_a_renewal(product: Product, steps: list[tuple[str, int]]) -> None:
     """Periods = what came and stayed, by the price; the rest is in the wallet. Whatever came twice, late or went back."""
-    product.begin_again()
-    line = line_of(product, price=1_000, days=30)
+    line = product.begin_again(lambda: line_of(product, price=1_000, days=30))
     came: dict[str, int] = {}
     gone: set[str] = set()
     push: Pushed | None = None

@@ -11,7 +11,6 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-import requests
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -72,10 +71,11 @@ class Machine(RuleBasedStateMachine):
         self.wallet_phone = new_phone()
         self.packages = [self.product.package("1 hour"), self.product.package("1 day")]
         self.books_at = -1
+        self.handsets = self.simulator.app.test_client()
         self.first_transaction = self.store.must("SELECT coalesce(max(id), 0) AS n FROM transactions")["n"]
 
-    def ask(self, path: str, **body: Any) -> requests.Response:
-        return requests.post(f"{self.simulator.url}{path}", json=body, timeout=30)
+    def ask(self, path: str, **body: Any) -> None:
+        assert self.handsets.post(path, json=body).status_code < 500
 
     # --- people
 
@@ -219,10 +219,10 @@ class Machine(RuleBasedStateMachine):
         at = self.watch.execute("PRAGMA data_version").fetchone()[0]  # moves with whatever anybody has written
         if at != self.books_at:
             assert self.product.books() == []
+            self.nothing_is_delivered_unpaid()
             self.books_at = at
 
-    @invariant()
-    def nothing_is_delivered_twice_or_unpaid(self) -> None:
+    def nothing_is_delivered_unpaid(self) -> None:
         with self.product.inside():
             unpaid = (
                 select(func.count(AccessGrant.id))
@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.run("DELETE FROM faults")
-        for step in (5, 65, 130, 400, 1_300, 4_000, 22_000):
+        for step in (65, 400, 4_000, 22_000):
             later(step)
             self.ask("/control", clock={"moveSeconds": 1})
             self.idle()

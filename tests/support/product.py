@@ -6,10 +6,11 @@ part of the product: jobs are the real ones, run by `product.work()` where a wor
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from flask import Flask
@@ -20,6 +21,7 @@ from portal.clinic.models import Clinician
 from portal.gateways import settings
 from portal.gateways.models import Gateway
 from portal.hotspot import packages
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.inbox import inbox
 from portal.payments.models import Payment, Push
@@ -31,6 +33,8 @@ from tests.support.daraja import Pushed, new_phone, stk_body
 from tests.support.visitors import PASSWORD, Visitors
 from tests.support.workers import Workers
 
+Made = TypeVar("Made")
+
 
 class Product(Visitors, Workers):
     """One product with two tenants: `mlima`, a clinic and hotspot, and `bahari`, Chege's."""
@@ -38,13 +42,15 @@ class Product(Visitors, Workers):
     def __init__(self, app: Flask, *, daraja_url: str = "http://127.0.0.1:9", url: str = "") -> None:
         self.app, self.daraja_url, self.url = app, daraja_url, url
         self.tokens: dict[str, str] = {}
-        self._beginning: bytes | None = None
+        self._beginning: tuple[bytes, datetime, dict[str, str], Any] | None = None
 
-    def begin_again(self) -> None:
-        """Everything is as it was when this was first called: each example of a property meets the same business.
+    def begin_again(self, prepare: Callable[[], Made] = lambda: None) -> Made:  # type: ignore[assignment]
+        """Everything is as it was when this was first called, and it is then: each example of a property meets the same
+        business at the same moment. prepare: what each would do first, done once; what it gave is given to all.
 
         For SQLite: its file is put back.
         """
+        made = prepare() if self._beginning is None else None
         file = Path(make_url(self.app.config["PORTAL"].database_url).database or "")
         with self.app.app_context():
             db.session.remove()
@@ -52,14 +58,17 @@ class Product(Visitors, Workers):
         if self._beginning is None:
             with closing(sqlite3.connect(file)) as connection:  # what is still in the write-ahead log is not copied
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._beginning = file.read_bytes()
-            return
+            self._beginning = file.read_bytes(), clock.now(), dict(self.tokens), made
+            return made  # type: ignore[return-value]
+        rows, began_at, tokens, made = self._beginning
         for ending in ("-wal", "-shm"):
             file.with_name(file.name + ending).unlink(missing_ok=True)
-        file.write_bytes(self._beginning)
+        file.write_bytes(rows)
+        clock.move(began_at - clock.now())
         self.app.extensions["redis"].flushdb()
-        self.tokens.clear()
+        self.tokens = dict(tokens)
         inbox.forget_doors()
+        return made  # type: ignore[no-any-return]
 
     def furnish(self) -> "Product":
         """Tenants, people, gateways and packages."""

@@ -10,7 +10,7 @@ from portal import fulfilment
 from portal.audit.jobs import chain_all
 from portal.clinic.meetings import make
 from portal.hotspot.pppoe import keeping
-from portal.kernel import clock
+from portal.kernel import clock, queue
 from portal.kernel.db import db
 from portal.outbox.deliver import deliver_due
 from portal.payments.inbox import inbox
@@ -41,6 +41,16 @@ class Workers:
             db.session.rollback()
             fulfilment.drain()
 
+    def _drain_what_came(self) -> None:
+        """The draining job again, as the sweeper would: where something waits for it."""
+        if queue.DRAIN.has_work():
+            self._drain()
+
+    def _keep_what_changed(self) -> None:
+        """The same of the lines."""
+        if queue.LINES.has_work():
+            keeping.keep()
+
     def settle_until(self, is_true: Callable[[], Any]) -> None:
         """Work until something is so: results come from the simulator's own thread."""
 
@@ -60,11 +70,11 @@ class Workers:
                     self._drain,
                     jobs.ask_mpesa,
                     send_due,
-                    self._drain,
+                    self._drain_what_came,
                     fulfilment.deliver_paid,
                     keeping.keep,
                     fulfilment.withdraw_unpaid,
-                    keeping.keep,
+                    self._keep_what_changed,
                     make.make_due,
                     deliver_due,
                 ):

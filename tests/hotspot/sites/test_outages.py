@@ -260,10 +260,12 @@ MINUTES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 24)), min_size=1
 @given(MINUTES)
 def test_whatever_the_routers_did_each_outage_is_given_back_exactly_once(product: Product, story: Any) -> None:
     """story: minutes of talking, then minutes of silence, and so on; we look every two minutes, and twice."""
-    product.begin_again()
-    clock.reset()
-    uid, grant_id = site_of(product), pass_of(product, hours=48)
-    stay = stay_of(product, uid, grant_id=grant_id)
+
+    def begun() -> tuple[Any, int, Any]:
+        uid, grant_id = site_of(product), pass_of(product, hours=48)
+        return uid, grant_id, stay_of(product, uid, grant_id=grant_id)
+
+    uid, grant_id, stay = product.begin_again(begun)
     before, expected = end_of(product, grant_id), 0.0
     for talking, silent in story:
         later(60 * talking)

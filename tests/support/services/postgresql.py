@@ -120,7 +120,7 @@ def start_postgresql(directory: Path | None = None, *, within_s: float = 20.0) -
 
 
 def _memory() -> Path | None:
-    """Where files are in memory, freed of what killed test runs left there; None where there is no such place or room."""
+    """Where files are in memory, freed of what killed runs left there; None where there is no such place or room."""
     if not os.access(_MEMORY, os.W_OK):
         return None
     for left in _MEMORY.glob("mlango-pg-*-*"):
