@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import lru_cache
 
 from portal.hotspot.models import AccessGrant
 from portal.kernel import clock, personal
@@ -78,11 +79,13 @@ def _remind(grant: AccessGrant, what: str, sentence: Text, *, msisdn: str, is_te
     )
 
 
+@lru_cache
 def short(business: str) -> str:
     """Its name, for sentences that say Wi-Fi themselves: Mawingu of Mawingu Wi-Fi."""
     return (_OWN_WORD.sub("", business.strip()) or business)[:40]
 
 
+@lru_cache  # many passes that are opened together end together
 def _at(instant: datetime) -> str:
     return f"{clock.nairobi(instant):%d/%m %H:%M}"
 

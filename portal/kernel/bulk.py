@@ -263,13 +263,15 @@ def _tuples(table: Table, names: Sequence[str], rows: Sequence[Row]) -> list[tup
 
 
 def _instants(values: list[datetime | None]) -> list[str | None]:
-    """As SQLAlchemy writes them for SQLite. Most rows of a set have the same instants: each is written out once."""
-    known: dict[int, str | None] = {}
-    for value in values:
-        if id(value) not in known:
-            at = _UTC.process_bind_param(value, None)
-            known[id(value)] = at.replace(tzinfo=None).isoformat(" ", "microseconds") if at else None
-    return [known[id(value)] for value in values]
+    """As SQLAlchemy writes them for SQLite. Most columns of a set hold one instant: it is written out once."""
+    if values.count(values[0]) == len(values):
+        return [_instant(values[0])] * len(values)
+    return [_instant(value) for value in values]
+
+
+def _instant(value: datetime | None) -> str | None:
+    at = _UTC.process_bind_param(value, None)
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds") if at else None
 
 
 def _json(value: Any) -> str:

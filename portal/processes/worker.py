@@ -1,5 +1,6 @@
 """The worker: RQ jobs, each in its own application context, hence with its own database session."""
 
+import gc
 from typing import Any
 
 from flask import Flask
@@ -12,6 +13,7 @@ from portal.kernel.db import db
 from portal.operations import health
 
 BUSY_S = 180  # how long one job may keep a worker from saying so: longer than a session of sending
+COLLECT_AFTER = 20_000, 10, 10  # new objects: a set makes thousands and keeps them; 700 would walk them all each time
 IDLE_S = 45  # how long an idle worker sleeps before it says that it is alive; its maintenance runs between
 
 
@@ -44,6 +46,7 @@ class AppWorker(SimpleWorker):
 
 def work(app: Flask, names: list[str]) -> None:
     """Run the jobs of these queues until told to stop."""
+    gc.set_threshold(*COLLECT_AFTER)
     unknown = [name for name in names if name not in queue.QUEUES]
     if unknown:
         raise SystemExit(f"There is no queue {unknown[0]}. Queues: {', '.join(queue.QUEUES)}.")

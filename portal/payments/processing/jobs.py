@@ -35,6 +35,7 @@ PUSH_THREADS, PUSHES_OF_ONE = 16, 8  # at once, and of one gateway
 QUERY_THREADS, QUERIES_OF_ONE = 8, 2
 SENDING_SESSION, ASKING_SESSION = timedelta(seconds=120), timedelta(seconds=120)
 SET_ROWS = 200  # of a transaction that takes whole sets: some tens of milliseconds
+BACKLOG_SET_ROWS = 500  # on SQLite while nobody calls: what each transaction costs is shared by more
 CAREFUL_ROWS, CAREFUL_ROWS_SQLITE = 50, 10
 RUSH = timedelta(milliseconds=300)  # longer than a set takes
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
@@ -99,8 +100,8 @@ def send_push(push_id: int) -> None:
 
 
 def batch_rows() -> int:
-    """How many rows a set may take."""
-    return SET_ROWS
+    """How many rows a set may take: on SQLite, where callbacks wait for the one writer, fewer while they are coming."""
+    return BACKLOG_SET_ROWS if _has_one_writer() and not _is_rush() else SET_ROWS
 
 
 def careful_rows() -> int:
@@ -108,17 +109,24 @@ def careful_rows() -> int:
 
     SQLite has one writer: while a batch holds it, callbacks wait.
     """
-    return CAREFUL_ROWS_SQLITE if db.engine.dialect.name == "sqlite" else CAREFUL_ROWS
+    return CAREFUL_ROWS_SQLITE if _has_one_writer() else CAREFUL_ROWS
 
 
 def yield_to_writers() -> None:
     """Between two full batches: where one writer is all there is, let callbacks in while they are coming."""
-    if db.engine.dialect.name != "sqlite":
-        return
+    if _has_one_writer() and _is_rush():
+        time.sleep(GIVE_WAY_S)
+
+
+def _has_one_writer() -> bool:
+    return db.engine.dialect.name == "sqlite"
+
+
+def _is_rush() -> bool:
+    """Whether callbacks are coming."""
     latest = db.session.scalar(select(InboxItem.received_at).order_by(InboxItem.id.desc()).limit(1))
     db.session.rollback()
-    if latest is not None and clock.now() - latest < RUSH:
-        time.sleep(GIVE_WAY_S)
+    return latest is not None and clock.now() - latest < RUSH
 
 
 def drain_inbox(deliver: sets.Deliver | None = None) -> None:
@@ -128,11 +136,11 @@ def drain_inbox(deliver: sets.Deliver | None = None) -> None:
     back in the queue, so that in a rush the rest is done too.
     """
     until = time.monotonic() + TURN_S
-    while settled := _drain_batch(deliver):
+    while settled := _drain_batch(deliver, most := batch_rows()):
         if time.monotonic() > until:
             queue.enqueue(queue.DRAIN)
             break
-        if settled >= batch_rows():
+        if settled >= most:
             yield_to_writers()
     unverified_reports.compare()
     queue.enqueue(queue.PAID)
@@ -140,13 +148,13 @@ def drain_inbox(deliver: sets.Deliver | None = None) -> None:
     queue.enqueue(queue.REQUESTS)
 
 
-def _drain_batch(deliver: sets.Deliver | None, after: int = 0) -> int:
-    """One batch; how many rows were settled. after: the id of the row behind which it begins."""
-    taken = _settle_set(deliver, after)
+def _drain_batch(deliver: sets.Deliver | None, rows: int, after: int = 0) -> int:
+    """A batch of so many rows; how many were settled. after: the id of the row behind which it begins."""
+    taken = _settle_set(deliver, rows, after)
     if taken is None:
         return _settle_carefully(None)
     if taken.next_after is not None and not (taken.settled or taken.odd):  # what others hold hides none behind it
-        return _drain_batch(deliver, taken.next_after)
+        return _drain_batch(deliver, rows, taken.next_after)
     settled, most = taken.settled, careful_rows()
     for first in range(0, len(taken.odd), most):
         settled += _settle_carefully(taken.odd[first : first + most])
@@ -158,10 +166,10 @@ def _drain_batch(deliver: sets.Deliver | None, after: int = 0) -> int:
     return settled
 
 
-def _settle_set(deliver: sets.Deliver | None, after: int) -> sets.Taken | None:
+def _settle_set(deliver: sets.Deliver | None, rows: int, after: int) -> sets.Taken | None:
     """What became of a set; None where it failed as a whole, and its rows go the careful way."""
     try:
-        taken = _past_locks(lambda: _settle_what_is_left(deliver, after))
+        taken = _past_locks(lambda: _settle_what_is_left(deliver, rows, after))
         if taken is not None:
             queue.publish_all(taken.told)
         return taken
@@ -172,12 +180,12 @@ def _settle_set(deliver: sets.Deliver | None, after: int) -> sets.Taken | None:
         return None
 
 
-def _settle_what_is_left(deliver: sets.Deliver | None, after: int) -> sets.Taken:
+def _settle_what_is_left(deliver: sets.Deliver | None, rows: int, after: int) -> sets.Taken:
     """A set; once more where another worker was quicker with a row of it, which is known by then and leaves the set."""
     try:
-        return sets.settle_set(batch_rows(), deliver, after=after)
+        return sets.settle_set(rows, deliver, after=after)
     except IntegrityError:
-        return sets.settle_set(batch_rows(), deliver, after=after)
+        return sets.settle_set(rows, deliver, after=after)
 
 
 def _settle_carefully(ids: Sequence[int] | None) -> int:

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -277,3 +278,26 @@ def test_a_row_at_fault_is_tried_after_2_10_and_60_s_then_dead_and_stops_no_othe
     later(86_400)
     drain(product)
     assert row(product, item_id)[:2] == ("dead", 4), "only a person brings it back"
+
+
+@pytest.mark.parametrize(("rush_s", "on_sqlite"), [(3_600, [2, 2, 2, 0]), (0, [4, 2, 0])])
+def test_a_backlog_is_taken_in_larger_sets_where_no_callback_would_wait_for_one(
+    either_product: Product, monkeypatch: pytest.MonkeyPatch, rush_s: int, on_sqlite: list[int]
+) -> None:
+    product, sizes, settle_set = either_product, list[int](), sets.settle_set
+    monkeypatch.setattr(jobs, "SET_ROWS", 2)
+    monkeypatch.setattr(jobs, "BACKLOG_SET_ROWS", 4)
+    monkeypatch.setattr(jobs, "RUSH", timedelta(seconds=rush_s))
+
+    def watched(limit: int, *given: Any, **named: Any) -> sets.Taken:
+        taken = settle_set(limit, *given, **named)
+        sizes.append(taken.settled)
+        return taken
+
+    monkeypatch.setattr(sets, "settle_set", watched)
+    for number, token in enumerate([product.invoice(100)[1] for _n in range(6)]):
+        product.callback(product.pushed(token), receipt=receipt(number))
+    drain(product)
+    with product.inside():
+        has_one_writer = db.engine.dialect.name == "sqlite"
+    assert sizes == (on_sqlite if has_one_writer else [2, 2, 2, 0]) and product.books() == []
