@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from portal.clinic import appointments, invoices
+from portal.clinic import appointments, invoices, late
 from portal.clinic import notifications as visits
 from portal.clinic.models import Appointment
 from portal.gateways import result_codes
@@ -35,6 +35,7 @@ from portal.kernel.logs import logger
 from portal.notifications import live
 from portal.payments.models import (
     TO_DELIVER,
+    TO_LOOK_AT,
     TO_SPEND,
     TO_TELL,
     TO_WITHDRAW,
@@ -44,7 +45,7 @@ from portal.payments.models import (
     Refund,
     Transaction,
 )
-from portal.payments.payment import touch
+from portal.payments.payment import lock_payment, touch
 from portal.payments.processing import jobs
 from portal.payments.processing.jobs import TURN_S, careful_rows, yield_to_writers
 from portal.payments.processing.sets import Delivered, Paid
@@ -63,6 +64,8 @@ def drain() -> None:
         queue.enqueue(queue.SPREAD)
     if TO_TELL.has_work():
         queue.enqueue(queue.FAILED)
+    if TO_LOOK_AT.has_work():
+        queue.enqueue(queue.PAID)
     db.session.rollback()
 
 
@@ -103,6 +106,7 @@ def _buyer(one: Paid) -> openings.Buyer | None:
 
 def deliver_paid() -> None:
     """Deliver what is paid and not delivered yet; after TURN_S it steps back in the queue, as settling does."""
+    look_at_parts()
     until = time.monotonic() + TURN_S
     while True:
         with transaction():
@@ -125,6 +129,48 @@ def deliver_paid() -> None:
             queue.enqueue(queue.PAID)
             return
         yield_to_writers()
+
+
+def look_at_parts() -> None:
+    """A visit whose deposit is here is confirmed; one whose money came too late finds another time, or none."""
+    while True:
+        with transaction():
+            due = select(Payment.id).where(TO_LOOK_AT.is_due).order_by(Payment.look_at).limit(careful_rows())
+            payment_ids = db.session.scalars(due.with_for_update(skip_locked=True)).all()
+            told = [one for payment_id in payment_ids for one in _look_guarded(payment_id)]
+        for channel, message in told:
+            queue.publish(channel, message)
+        if payment_ids:
+            queue.enqueue(queue.OUTBOX)
+        if len(payment_ids) < careful_rows():
+            return
+
+
+def _look_guarded(payment_id: int) -> list[tuple[str, str]]:
+    try:
+        with db.session.begin_nested():
+            return _look(lock_payment(payment_id))
+    except Exception as error:
+        logger.error("look_failed", payment=payment_id, error=repr(error)[:300])
+        touch(payment_id, look_at=clock.now() + timedelta(seconds=RETRY_AFTER_S[-1]))
+        return []
+
+
+def _look(payment: Payment) -> list[tuple[str, str]]:
+    payment.look_at = None
+    invoice = invoices.of_payment(payment.id)
+    appointment = appointments.of_invoice(invoice.id) if invoice else None
+    if invoice is None or appointment is None:
+        return []
+    public_url = ports.settings().public_url
+    is_enough = bool(payment.enough_cents) and payment.allocated_cents >= (payment.enough_cents or 0)
+    if payment.state == PaymentState.OPEN and is_enough and appointment.status == "approved":
+        appointments.confirm(payment.tenant, appointment, receipt=receipt_of(payment), public_url=public_url)
+        told = _paid_other(payment, invoice.patient_id)
+        return [*told, (f"appointment:{appointment.id}", "confirmed")]
+    if payment.state == PaymentState.CLOSED:
+        late.came(appointment, visit_url=f"{public_url}/visit/{appointment.token}")
+    return []
 
 
 def deliver_now(payment_id: int) -> None:

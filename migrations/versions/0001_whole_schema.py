@@ -1371,6 +1371,8 @@ def upgrade() -> None:
         sa.Column("fulfil_attempts", sa.Integer(), nullable=False),
         sa.Column("fulfil_error", sa.String(length=300), nullable=False),
         sa.Column("withdraw_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("enough_cents", sa.BigInteger(), nullable=True),
         sa.Column("customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1414,6 +1416,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
         postgresql_where=sa.text("state = 'paid' AND fulfilled_at IS NULL"),
+    )
+    op.create_index(
+        "ix_payments_to_look_at",
+        "payments",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+        postgresql_where=sa.text("look_at IS NOT NULL"),
     )
     op.create_index(
         "ix_payments_to_withdraw",
@@ -2143,6 +2153,8 @@ def upgrade() -> None:
         sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("kept_cents", sa.BigInteger(), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -2166,8 +2178,8 @@ def upgrade() -> None:
         "appointments",
         ["tenant_id", "id"],
         unique=False,
-        sqlite_where=sa.text("status = 'cancelled'"),
-        postgresql_where=sa.text("status = 'cancelled'"),
+        sqlite_where=sa.text("status IN ('cancelled', 'no_show')"),
+        postgresql_where=sa.text("status IN ('cancelled', 'no_show')"),
     )
     op.create_index("ix_appointments_clinician_day", "appointments", ["clinician_id", "starts_at"], unique=False)
     op.create_index("ix_appointments_day", "appointments", ["tenant_id", "starts_at"], unique=False)
@@ -2190,6 +2202,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_appointments_series_id"), "appointments", ["series_id"], unique=False)
     op.create_index("ix_appointments_tenant_id", "appointments", ["tenant_id", "id"], unique=False)
+
     op.create_table(
         "visit_questions",
         sa.Column("appointment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -2719,7 +2732,7 @@ def upgrade() -> None:
         sa.Column("why", sa.String(length=300), nullable=False),
         sa.Column("environment", sa.String(length=10), nullable=False),
         sa.Column("phone_sealed", sa.Text(), nullable=True),
-        sa.Column("requested_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("requested_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("idempotency_key", sa.String(length=60), nullable=True),
         sa.Column("asked_as", sa.String(length=32), nullable=False),

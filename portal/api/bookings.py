@@ -9,7 +9,7 @@ from flask_babel import get_locale
 
 from portal.api.guard import EVERYBODY, Fields, Router, body, text_of
 from portal.api.schemas import contract, page_of
-from portal.clinic import appointments, bookings, people, services, timetable
+from portal.clinic import appointments, bookings, people, policies, services, timetable
 from portal.clinic.models import Clinician, Service
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, money, queue
@@ -18,6 +18,7 @@ from portal.kernel.errors import Refused
 from portal.kernel.phone import normalise_msisdn
 from portal.tenants import find
 from portal.tenants.models import Tenant
+from portal.web.language import said
 from portal.web.limits import count_code, refuse_guessers, wrong_guess
 from portal.web.links import pay_url, visit_url
 
@@ -40,6 +41,8 @@ def service_to_json(one: Service) -> dict[str, Any]:
         "durationMinutes": one.duration_minutes,
         "price": money.kes(one.price_cents),
         "kinds": one.kinds.split(","),
+        "deposit": money.kes(one.deposit_cents) if one.deposit_cents else None,
+        "terms": [said(each) for each in policies.terms(one, price_cents=one.price_cents)],
     }
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from portal.api.guard import Fields, Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
-from portal.clinic import appointments, invoices, people
+from portal.clinic import appointments, invoices, people, policies
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, money, personal, queue
 from portal.kernel.db import db, transaction
@@ -33,6 +33,7 @@ def register_routes(router: Router) -> None:
     router.add("POST", "/appointments/<uid>/decline", decline, who=APPROVE_APPOINTMENTS)
     router.add("POST", "/appointments/<uid>/cancel", cancel, who=WORK_CLINIC)
     router.add("POST", "/appointments/<uid>/reschedule", reschedule, who=WORK_CLINIC)
+    router.add("POST", "/appointments/<uid>/start", start, who=WORK_CLINIC)
     router.add("POST", "/appointments/<uid>/complete", complete, who=WORK_CLINIC)
     router.add("POST", "/appointments/<uid>/no-show", no_show, who=WORK_CLINIC)
     router.add("GET", "/invoices", invoice_list, who=SEE_CLINIC)
@@ -79,7 +80,8 @@ def appointment_to_json(one: Appointment) -> dict[str, Any]:
         "amountDue": 0 if is_over else money.kes(payment.due_cents if payment else one.price_cents),
         "paymentId": payment.token if payment else None,
         "payUrl": pay_url(payment) if payment and not is_over else None,
-        "meetingUrl": one.meeting_url if one.status in ("confirmed", "completed") else None,
+        "deposit": money.kes(one.deposit_cents) if one.deposit_cents else None,
+        "meetingUrl": one.meeting_url if one.status in ("confirmed", "in_progress", "completed") else None,
         "place": one.place or None,
     }
 
@@ -211,15 +213,20 @@ def decline(uid: str) -> ResponseReturnValue:
     return jsonify(answer)
 
 
-@contract("Appointment", takes="Reason")
+@contract("Appointment", takes="Cancellation")
 def cancel(uid: str) -> ResponseReturnValue:
     """Cancel it: the patient is told."""
-    why = text_of(body_if_any(), "reason", required=False)[:300]
+    given = body_if_any()
+    why, by = text_of(given, "reason", required=False)[:300], given.get("by") or policies.CLINIC
+    if by not in (policies.CLINIC, policies.PATIENT):
+        raise Refused("by must be clinic or patient.", code="invalid_fields", fields={"by": "clinic or patient."})
     with transaction():
         one = appointments.get_by_uid(_clinic().id, uid)
-        appointments.cancel(one, why=why, actor=principal().actor)
+        appointments.cancel(one, why=why, by=by, actor=principal().actor, user_id=principal().user_id)
         answer = appointment_to_json(one)
     queue.enqueue(queue.OUTBOX)
+    queue.enqueue(queue.REQUESTS)
+    queue.enqueue(queue.WITHDRAW)
     return jsonify(answer)
 
 
@@ -238,6 +245,16 @@ def reschedule(uid: str) -> ResponseReturnValue:
 
 
 @contract("Appointment")
+def start(uid: str) -> ResponseReturnValue:
+    """The patient is with the clinician."""
+    with transaction():
+        one = appointments.get_by_uid(_clinic().id, uid)
+        appointments.start(one, actor=principal().actor)
+        answer = appointment_to_json(one)
+    return jsonify(answer)
+
+
+@contract("Appointment")
 def complete(uid: str) -> ResponseReturnValue:
     """It took place."""
     with transaction():
@@ -252,8 +269,10 @@ def no_show(uid: str) -> ResponseReturnValue:
     """The patient did not come."""
     with transaction():
         one = appointments.get_by_uid(_clinic().id, uid)
-        appointments.no_show(one, actor=principal().actor)
+        appointments.no_show(one, actor=principal().actor, user_id=principal().user_id)
         answer = appointment_to_json(one)
+    queue.enqueue(queue.OUTBOX)
+    queue.enqueue(queue.REQUESTS)
     return jsonify(answer)
 
 

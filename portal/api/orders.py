@@ -78,7 +78,9 @@ def initiate() -> ResponseReturnValue:
     with transaction():
         tenant = db.session.get_one(Tenant, asking.tenant_id)
         payment = _payment_for(tenant, asking, order_id, amount_cents, given)
-        requested = pushes.request_push(payment.id, msisdn, actor=asking.actor)
+        requested = pushes.request_push(
+            payment.id, msisdn, actor=asking.actor, amount_cents=_part(payment, amount_cents)
+        )
         token, push_id, is_new = payment.token, requested.push.id, requested.is_new
     push = start_push.ring_and_wait(push_id) if is_new else db.session.get_one(Push, push_id)
     payment = db.session.query(Payment).filter_by(token=token).one()
@@ -93,6 +95,11 @@ def initiate() -> ResponseReturnValue:
     return jsonify(success=True, message=said(stands.sentence or stands.headline), data=data), 201 if is_new else 200
 
 
+def _part(payment: Payment, amount_cents: int) -> int | None:
+    """The deposit, where that was named; else None: all that is due."""
+    return amount_cents if amount_cents == payment.deposit_due_cents else None
+
+
 def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents: int, given: dict[str, Any]) -> Payment:
     found = _of_clinic(tenant.id, order_id)
     if isinstance(found, Appointment):
@@ -101,7 +108,7 @@ def _payment_for(tenant: Tenant, asking: Principal, order_id: str, amount_cents:
         _refuse_strangers(asking, found)
         if asking.role != "patient" and not permissions.allows(asking.role, REQUEST_PAYMENT):
             raise Forbidden("This sign-in sees payments, but may not ask phones to pay.")
-        if amount_cents != found.due_cents and found.state == PaymentState.OPEN:
+        if amount_cents not in (found.due_cents, found.deposit_due_cents) and found.state == PaymentState.OPEN:
             due = money.format_kes(found.due_cents)
             raise Refused(f"The amount due is {due}.", code="wrong_amount", fields={"amount": f"Must be {due}."})
         return found

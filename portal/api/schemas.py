@@ -36,6 +36,11 @@ def words(*allowed: str) -> Schema:
     return {"enum": list(allowed)}
 
 
+_VISIT_STATES = words(
+    "pending_approval", "approved", "confirmed", "in_progress", "completed", "no_show", "cancelled", "declined"
+)
+
+
 def maybe(schema: Schema) -> Schema:
     """That, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
@@ -436,6 +441,11 @@ COMPONENTS: dict[str, Schema] = {
         environment=ENVIRONMENT,
     ),
     "Reason": thing(reason=TEXT, optional=("reason",)),
+    "Cancellation": thing(
+        reason=TEXT,
+        by=words("clinic", "patient") | {"description": "By whose doing: the terms of a late one hold for patients."},
+        optional=("reason", "by"),
+    ),
     "NewCustomer": thing(name=TEXT, phone=PHONE),
     "Customer": thing(_CUSTOMER),
     "Line": thing(_PPPOE_LINE),
@@ -483,6 +493,8 @@ COMPONENTS: dict[str, Schema] = {
         durationMinutes={"type": "integer", "minimum": 1},
         price=KES,
         kinds=many(words("onsite", "virtual")),
+        deposit=maybe(KES),
+        terms=many(TEXT) | {"description": "What is paid when, and what comes back of a cancelled or missed visit."},
     ),
     "Slot": thing(
         startsAt=TIME, endsAt=TIME, clinicianId=TEXT, clinicianName=TEXT, kinds=many(words("onsite", "virtual"))
@@ -501,12 +513,12 @@ COMPONENTS: dict[str, Schema] = {
     "BookingCode": thing(code=TEXT | {"description": "The six digits of the message."}),
     "Booked": thing(
         appointmentId=TEXT,
-        status=words("pending_approval", "approved", "confirmed", "completed", "no_show", "cancelled", "declined"),
+        status=_VISIT_STATES,
         token=TEXT | {"description": "Opens the visit's page."},
     ),
     "Appointment": thing(
         id=TEXT,
-        status=words("pending_approval", "approved", "confirmed", "completed", "no_show", "cancelled", "declined"),
+        status=_VISIT_STATES,
         kind=words("virtual", "onsite"),
         startsAt=TIME,
         durationMinutes={"type": "integer"},
@@ -519,6 +531,7 @@ COMPONENTS: dict[str, Schema] = {
         payUrl=maybe(ADDRESS) | {"description": "Null until it is approved."},
         meetingUrl=maybe(ADDRESS) | {"description": "Once a virtual one is confirmed."},
         place=maybe(TEXT),
+        deposit=maybe(KES) | {"description": "Paying this much confirms it; the rest is due at the visit."},
     ),
     "NewInvoice": thing(
         patientId=TEXT,

@@ -1,7 +1,8 @@
 """Appointments: booked, approved, paid, confirmed. What is not approved cannot be paid (properties 1 to 6).
 
-pending_approval -> approved -> confirmed -> completed | no_show
-pending_approval -> declined;  pending_approval | approved | confirmed -> cancelled
+pending_approval -> approved -> confirmed -> in_progress -> completed;  confirmed -> completed | no_show
+pending_approval -> declined;  pending_approval | approved | confirmed | in_progress -> cancelled
+cancelled -> approved: only for money that came late (`late`);  in_progress -> confirmed: started by mistake
 
 Decided: a visit takes its time from the booking on (`timetable`) and gives it back when it is declined, cancelled, or
 approved and not paid by `pay_by`. While M-Pesa may still bring its money, that hour waits: whoever is typing the PIN
@@ -11,11 +12,11 @@ must not lose the time that the prompt is for.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import literal_column, select, update
+from sqlalchemy import func, literal_column, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
-from portal.clinic import invoices, notifications, timetable
+from portal.clinic import invoices, notifications, policies, timetable
 from portal.clinic.meetings import wanted as meetings
 from portal.clinic.models import TO_RELEASE, Appointment, Clinician, Invoice, Patient, Service
 from portal.kernel import clock, money
@@ -34,10 +35,11 @@ KINDS = ("virtual", "onsite")
 ALLOWED = {
     "pending_approval": {"approved", "declined", "cancelled"},
     "approved": {"confirmed", "cancelled"},
-    "confirmed": {"completed", "no_show", "cancelled"},
+    "confirmed": {"in_progress", "completed", "no_show", "cancelled"},
+    "in_progress": {"completed", "confirmed", "cancelled"},
     "completed": set(),
     "no_show": set(),
-    "cancelled": set(),
+    "cancelled": {"approved"},
     "declined": set(),
 }
 MOVABLE = ("pending_approval", "approved", "confirmed")
@@ -121,6 +123,13 @@ def read_minutes(value: object) -> int:
     return value
 
 
+def _lock_money(appointment: Appointment) -> None:
+    """Lock what pays this visit before the visit itself, as delivering does: two who do both never wait in a circle."""
+    payment_id = db.session.scalar(select(Invoice.payment_id).where(Invoice.id == appointment.invoice_id))
+    if payment_id is not None:
+        lock_payment(payment_id)
+
+
 def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **columns: Any) -> None:
     old = appointment.status
     if new not in ALLOWED[old]:
@@ -152,6 +161,8 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     if appointment.service is not None:
         held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
         appointment.pay_by = min(held_until, max(appointment.starts_at, clock.now() + SHORTEST_HOLD))
+    if appointment.deposit_cents is not None and appointment.deposit_cents < invoice.payment.amount_cents:
+        invoice.payment.enough_cents = appointment.deposit_cents
     db.session.flush()
     notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
     return invoice
@@ -164,14 +175,20 @@ def decline(appointment: Appointment, *, why: str, actor: str) -> None:
     notifications.declined(appointment, why=why)
 
 
-def cancel(appointment: Appointment, *, why: str, actor: str) -> None:
-    """Cancel; what is not paid in full is no longer offered. The caller commits, then enqueues WITHDRAW.
+def cancel(
+    appointment: Appointment, *, why: str, actor: str, by: str = policies.CLINIC, user_id: int | None = None
+) -> None:
+    """Cancel; its money is divided by the terms, and what is not paid is no longer offered.
 
-    A part that was paid waits to be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
+    by: whose doing it is, clinic or patient (`policies`). user_id: of the staff member, who then may not approve its
+    refund. The caller commits, then enqueues OUTBOX, REQUESTS and WITHDRAW. Without terms a part that was paid waits to
+    be placed; what is paid in full stays for staff to refund (`cancelled_with_money`).
     """
+    _lock_money(appointment)
     _move(appointment, "cancelled", actor=actor, why=why)
+    given = policies.settle(appointment, by=by, user_id=user_id, actor=actor)
     timetable.release(appointment)
-    notifications.cancelled(appointment)
+    notifications.cancelled(appointment, money_told=policies.told(given))
     if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == PaymentState.OPEN:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
 
@@ -206,14 +223,48 @@ def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> 
     notifications.rescheduled(appointment)
 
 
+def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) -> None:
+    """A cancelled visit whose money came after all is approved again, at a time that it takes. The caller commits.
+
+    Raises SlotTaken where somebody has that time. Its money is the caller's to place (`late`).
+    """
+    _move(appointment, "approved", actor=actor, why="Its money came.", released_at=None, pay_by=None, kept_cents=None)
+    appointment.starts_at = starts_at
+    if appointment.invoice is not None:
+        appointment.invoice.voided_at = None
+    db.session.flush()
+    if not appointment.overlap_why:
+        timetable.occupy(appointment)
+
+
+def start(appointment: Appointment, *, actor: str) -> None:
+    """The patient is with the clinician. The caller commits. Raises Conflict unless it is confirmed."""
+    came = appointment.arrived_at or clock.now()
+    _move(appointment, "in_progress", actor=actor, started_at=clock.now(), arrived_at=came)
+
+
+def not_started(appointment: Appointment, *, actor: str) -> None:
+    """It was started by mistake. The caller commits. Raises Conflict unless it is in progress."""
+    if appointment.status != "in_progress":
+        raise Conflict(_("This visit is not in progress."))
+    _move(appointment, "confirmed", actor=actor, started_at=None)
+
+
 def complete(appointment: Appointment, *, actor: str) -> None:
-    """It took place. The caller commits. Raises Conflict unless it is confirmed."""
-    _move(appointment, "completed", actor=actor)
+    """It took place. The caller commits. Raises Conflict unless it is confirmed or in progress."""
+    _move(appointment, "completed", actor=actor, ended_at=clock.now())
 
 
-def no_show(appointment: Appointment, *, actor: str) -> None:
-    """The patient did not come. The caller commits. Raises Conflict unless it is confirmed."""
+def no_show(appointment: Appointment, *, actor: str, user_id: int | None = None) -> None:
+    """The patient did not come: its money is divided by the terms. The caller commits, then enqueues REQUESTS, OUTBOX.
+
+    Raises Conflict unless it is confirmed.
+    """
+    _lock_money(appointment)
     _move(appointment, "no_show", actor=actor)
+    given = policies.settle(appointment, by=policies.NO_SHOW, user_id=user_id, actor=actor)
+    if money_told := policies.told(given):
+        notifications.missed(appointment, money_told=money_told)
 
 
 def by_token(token: str) -> Appointment | None:
@@ -221,15 +272,15 @@ def by_token(token: str) -> Appointment | None:
     return db.session.scalars(select(Appointment).where(Appointment.token == token)).one_or_none()
 
 
-def change_until(appointment: Appointment) -> datetime:
-    """Until when the patient may cancel or move it without calling."""
-    return appointment.starts_at - timedelta(hours=appointment.cancel_hours)
-
-
 def patient_may_change(appointment: Appointment) -> bool:
-    """Whether the patient may cancel or move it now."""
-    is_early = clock.now() < change_until(appointment) or appointment.status == "pending_approval"
-    return appointment.status in MOVABLE and is_early
+    """Whether the patient may cancel or move it now, and loses nothing."""
+    return appointment.status in MOVABLE and not policies.is_late(appointment)
+
+
+def patient_may_cancel(appointment: Appointment) -> bool:
+    """Whether the patient may cancel it now: later than its terms say only where these say what that costs."""
+    is_priced = appointment.late_keeps_percent > 0 and clock.now() < appointment.starts_at
+    return patient_may_change(appointment) or (appointment.status in MOVABLE and is_priced)
 
 
 def _refuse_late_change(appointment: Appointment) -> None:
@@ -240,9 +291,13 @@ def _refuse_late_change(appointment: Appointment) -> None:
 
 
 def cancel_by_patient(appointment: Appointment) -> None:
-    """The patient cannot come. The caller commits, then enqueues OUTBOX and WITHDRAW. Raises Conflict when too late."""
-    _refuse_late_change(appointment)
-    cancel(appointment, why="The patient cancelled.", actor="patient")
+    """The patient cannot come. The caller commits, then enqueues OUTBOX, REQUESTS and WITHDRAW.
+
+    Raises Conflict when too late. What a late one costs the terms say.
+    """
+    if not patient_may_cancel(appointment):
+        _refuse_late_change(appointment)
+    cancel(appointment, why="The patient cancelled.", by=policies.PATIENT, actor="patient")
     notifications.cancelled_by_patient(appointment)
 
 
@@ -274,6 +329,7 @@ def _next_unpaid() -> int | None:
 
 
 def _release(appointment_id: int) -> None:
+    _lock_money(db.session.get_one(Appointment, appointment_id))
     locked = select(Appointment).where(Appointment.id == appointment_id).with_for_update()
     appointment = db.session.scalars(locked.execution_options(populate_existing=True)).one()
     if appointment.status != "approved" or appointment.pay_by is None or appointment.pay_by > clock.now():
@@ -282,7 +338,7 @@ def _release(appointment_id: int) -> None:
     if payment is not None and (payment.state == PaymentState.PAID or payment.allocated_cents or _may_ring(payment)):
         appointment.pay_by = clock.now() + ASK_AGAIN  # its money is on the way, or here in part: people decide
         return
-    _move(appointment, "cancelled", actor="deadline", why="It was not paid in time.")
+    _move(appointment, "cancelled", actor="deadline", why="It was not paid in time.", released_at=clock.now())
     timetable.release(appointment)
     if appointment.invoice is not None:
         invoices.withdraw(appointment.invoice, why="It was not paid in time.", actor="deadline")
@@ -298,7 +354,7 @@ def cancelled_with_money(
     tenant_id: int, *, after_id: int | None = None, rows: int = 50
 ) -> tuple[list[tuple[Appointment, Payment]], int | None]:
     """([(cancelled appointment, its payment)] whose payer's money is still here: to be refunded, the oldest first,
-    the id to go on after or None).
+    the id to go on after or None). What the clinic keeps by its terms is none of it.
     """
     kept = (
         select(Appointment, Payment)
@@ -306,9 +362,10 @@ def cancelled_with_money(
         .join(Payment, Payment.id == Invoice.payment_id)
         .where(
             Appointment.tenant_id == tenant_id,
-            literal_column("appointments.status = 'cancelled'"),  # spelt as the index has it
+            literal_column("appointments.status IN ('cancelled', 'no_show')"),  # spelt as the index has it
+            or_(Appointment.status == "cancelled", Appointment.kept_cents.is_not(None)),
             Payment.state == PaymentState.PAID,
-            Payment.refunded_cents < Payment.amount_cents,
+            Payment.refunded_cents + func.coalesce(Appointment.kept_cents, 0) < Payment.amount_cents,
         )
     )
     if after_id is not None:

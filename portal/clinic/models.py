@@ -308,7 +308,7 @@ class CreditNote(TenantOwned, Model):
     invoice: Mapped[Invoice] = relationship()
 
 
-_CANCELLED = text("status = 'cancelled'")
+_CANCELLED = text("status IN ('cancelled', 'no_show')")
 TO_RELEASE = Due("appointments", "pay_by", ("status = 'approved'", "pay_by IS NOT NULL"))
 TO_REMIND = Due("appointments", "remind_at", ("status = 'confirmed'", "remind_at IS NOT NULL"))
 TO_OFFER = Due("waiting_wishes", "look_at", ("state = 'waiting'", "look_at IS NOT NULL"))
@@ -322,7 +322,9 @@ class Appointment(TenantOwned, Model):
 
     cancel_hours, late_keeps_percent, money_back, deposit_cents: the service's terms when it was booked, which hold.
     remind_at: when the next reminder is due. attending_at: the patient answered that they come. calendar_sequence: of
-    the calendar file, one more at each change. arrived_at, started_at, ended_at: what the desk and the clinician saw.
+    the calendar file, one more at each change. released_at: it was not paid in time, and its time went to others.
+    kept_cents: what the clinic keeps of its money by those terms, once it was cancelled or missed; None: staff decide.
+    arrived_at, started_at, ended_at: what the desk and the clinician saw.
     """
 
     __tablename__ = "appointments"
@@ -367,6 +369,8 @@ class Appointment(TenantOwned, Model):
     arrived_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None]
+    kept_cents: Mapped[int | None] = mapped_column(BigInteger)
     service: Mapped[Service | None] = relationship()
     patient: Mapped[Patient] = relationship()
     clinician: Mapped[Clinician] = relationship()

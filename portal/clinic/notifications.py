@@ -88,6 +88,17 @@ EVENTS = {
         _("Your appointment is cancelled"),
         _("Your appointment on %(when)s is cancelled. %(money)s"),
     ),
+    "missed": Event(
+        _("Missed"),
+        _("About your appointment"),
+        _("You missed your appointment on %(when)s. %(money)s"),
+    ),
+    "late_money": Event(
+        _("Paid when the time had gone"),
+        _("About your appointment"),
+        _("Your %(amount)s came when your time had been given up. Choose another time, or have it back: %(url)s"),
+        frozenset({"url"}),
+    ),
     "released": Event(
         _("Not paid in time"),
         _("Your appointment is cancelled"),
@@ -409,11 +420,14 @@ def refunded(appointment: Appointment, *, refund_id: int, amount_cents: int, rec
     )  # fmt: skip
 
 
-def cancelled(appointment: Appointment) -> None:
-    """The patient learns that it will not be; who has paid learns that the clinic has the money still."""
+def cancelled(appointment: Appointment, *, money_told: Text = "") -> None:
+    """The patient learns that it will not be, and what becomes of the money.
+
+    money_told: of money that goes back by the clinic's terms; who has paid without any learns that the clinic has it.
+    """
     _off(appointment, "It was cancelled.")
-    money: Text = ""
-    if appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
+    money = money_told
+    if not money_told and appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
         money = _("Your money is with the clinic, which will send it back or give you another time.")
     _tell_patient(appointment, "cancelled", method=_cancel_method(appointment), money=money)
     _live(appointment, live.CANCELLED)
@@ -430,6 +444,18 @@ def _off(appointment: Appointment, why: str) -> None:
 def _cancel_method(appointment: Appointment) -> str:
     """Taken out of the calendar of whom it was sent to."""
     return calendar.CANCEL if appointment.confirmed_at is not None else ""
+
+
+def late_money(appointment: Appointment, cents: int, *, visit_url: str) -> None:
+    """Money came when the time had gone: its payer chooses another one, or has it back."""
+    key = f"appointment/{appointment.id}/late_money/{cents}"
+    until = clock.now() + timedelta(days=7)
+    _tell_patient(appointment, "late_money", key=key, expires_at=until, amount=format_kes(cents), url=visit_url)
+
+
+def missed(appointment: Appointment, *, money_told: Text) -> None:
+    """The patient who did not come learns what becomes of the money."""
+    _tell_patient(appointment, "missed", expires_at=clock.now() + timedelta(days=7), money=money_told)
 
 
 def cancelled_by_patient(appointment: Appointment) -> None:

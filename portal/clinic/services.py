@@ -34,6 +34,9 @@ class Offer:
     horizon_days: int = 60
     hold_minutes: int = 24 * 60
     cancel_hours: int = 24
+    late_keeps_percent: int = 0
+    money_back: str = "refund"
+    deposit_cents: int | None = None
     needs_approval: bool = True
     position: int = 0
 
@@ -42,6 +45,11 @@ def create(tenant_id: int, offer: Offer, *, by: Iterable[Clinician], actor: str)
     """Offer a service. by: who gives it. The caller commits. Raises Refused."""
     if not offer.kinds or set(offer.kinds) - set(KINDS):
         raise Refused("A service is onsite, virtual, or both.", fields={"kinds": "onsite, virtual, or both."})
+    if not 0 <= offer.late_keeps_percent <= 100:
+        raise Refused(_("Between 0 and 100 percent."), fields={"late_keeps": _("Between 0 and 100 percent.")})
+    if offer.deposit_cents is not None and not 0 < offer.deposit_cents < offer.price_cents:
+        sentence = _("A deposit is less than the price; leave it empty where all is paid first.")
+        raise Refused(sentence, fields={"deposit": sentence})
     columns = asdict(offer) | {"kinds": ",".join(kind for kind in KINDS if kind in offer.kinds)}
     service = Service(tenant_id=tenant_id, **columns)
     db.session.add(service)

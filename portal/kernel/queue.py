@@ -50,7 +50,12 @@ SEND_PUSHES = Job(
     "send-pushes", PUSH, "portal.payments.processing.jobs.send_pushes", ("portal.payments.models.TO_SEND",)
 )
 DRAIN = Job("drain", MONEY, "portal.fulfilment.drain", ("portal.payments.models.TO_SETTLE",))
-PAID = Job("paid", MONEY, "portal.fulfilment.deliver_paid", ("portal.payments.models.TO_DELIVER",))
+PAID = Job(
+    "paid",
+    MONEY,
+    "portal.fulfilment.deliver_paid",
+    ("portal.payments.models.TO_DELIVER", "portal.payments.models.TO_LOOK_AT"),
+)
 WITHDRAW = Job("withdraw", MONEY, "portal.fulfilment.withdraw_unpaid", ("portal.payments.models.TO_WITHDRAW",))
 LINES = Job(
     "lines",

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from portal.clinic import appointments, bookings, people, services, timetable
+from portal.clinic import appointments, bookings, late, people, policies, services, timetable
 from portal.clinic.models import Appointment, Clinician, Service
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, personal, queue
@@ -135,6 +135,7 @@ def _details(tenant: Tenant, service: Service, form: BookForm, status_code: int 
         kind=_kind(service),
         starts_at=starts_at,
         clinician=clinician,
+        terms=[said(each) for each in policies.terms(service, price_cents=service.price_cents)],
         form=form,
         carried={"at": at, "kind": _kind(service)} | ({"clinician": clinician.uid} if clinician else {}),
         form_action=url_for("booking.book", slug=tenant.slug, service_uid=service.uid),
@@ -241,7 +242,7 @@ def visit(token: str) -> ResponseReturnValue:
 
 def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) -> ResponseReturnValue:
     payment = one.invoice.payment if one.invoice else None
-    may_change = appointments.patient_may_change(one)
+    may_change, late_cents = appointments.patient_may_change(one), late.held_cents(one)
     page = render_template(
         "clinic/visit.html",
         tenant=one.tenant,
@@ -253,11 +254,19 @@ def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) 
         join_url=door_url(one),
         is_over=one.status in ("cancelled", "declined", "completed", "no_show"),
         may_change=may_change,
-        cancel_url=url_for("booking.cancel", token=one.token) if may_change else None,
+        cancel_url=url_for("booking.cancel", token=one.token) if appointments.patient_may_cancel(one) else None,
+        cancel_share=policies.share_now(one) if appointments.patient_may_cancel(one) else None,
+        terms=[said(each) for each in policies.terms(one, price_cents=one.price_cents)] if one.service else [],
+        deposit_due_cents=payment.deposit_due_cents if payment and one.status == "approved" else 0,
+        rest_cents=payment.due_cents if payment and one.status in ("confirmed", "in_progress") else 0,
+        late_cents=late_cents,
+        take_days=_moves(one) if late_cents and late.may_choose(one) else None,
+        take_action=url_for("booking.take", token=one.token),
+        back_action=url_for("booking.money_back", token=one.token),
         move_days=_moves(one) if may_change and one.service is not None and "move" in request.args else None,
         move_url=url_for("booking.visit", token=one.token, move=1) if may_change and one.service else None,
         move_action=url_for("booking.move", token=one.token),
-        change_until=until if (until := appointments.change_until(one)) > clock.now() else None,
+        change_until=until if (until := policies.change_until(one)) > clock.now() else None,
         again_url=url_for("clinic.front", slug=one.tenant.slug),
         test_mode=bool(payment and payment.is_sandbox),
     )
@@ -294,6 +303,33 @@ def cancel(token: str) -> ResponseReturnValue:
         return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
     queue.enqueue(queue.OUTBOX)
     queue.enqueue(queue.WITHDRAW)
+    queue.enqueue(queue.REQUESTS)
+    return redirect(url_for("booking.visit", token=token), 303)
+
+
+@bp.post("/visit/<token>/take")
+def take(token: str) -> ResponseReturnValue:
+    """Money came when the time had gone: its payer takes another one with it."""
+    try:
+        starts_at = appointments.read_start(request.form.get("at"))
+        with transaction():
+            late.choose(_visit(token), starts_at)
+    except Refused as error:
+        return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
+    queue.enqueue(queue.PAID)
+    queue.enqueue(queue.OUTBOX)
+    return redirect(url_for("booking.visit", token=token), 303)
+
+
+@bp.post("/visit/<token>/money-back")
+def money_back(token: str) -> ResponseReturnValue:
+    """Money came when the time had gone: its payer has it back."""
+    try:
+        with transaction():
+            late.send_back(_visit(token))
+    except Refused as error:
+        return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
+    queue.enqueue(queue.REQUESTS)
     return redirect(url_for("booking.visit", token=token), 303)
 
 

@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 from icalendar import Calendar, Event
 from werkzeug.datastructures import MultiDict
 
-from portal.clinic import invoices
+from portal.clinic import invoices, policies
 from portal.clinic.models import Invoice
 from portal.fulfilment import bought, receipts_of
 from portal.hotspot import purchases
@@ -56,9 +56,18 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
         lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
         if invoice
         else [],
+        terms=_terms(payment),
         test_mode=payment.is_sandbox,
     )
     return page, status_code
+
+
+def _terms(payment: Payment) -> list[str]:
+    """The terms of the visit that is about to be paid."""
+    visit = bought(payment).appointment if payment.state == PaymentState.OPEN else None
+    if visit is None or visit.service_id is None:
+        return []
+    return [said(one) for one in policies.terms(visit, price_cents=visit.price_cents)]
 
 
 def _is_own(payment: Payment) -> bool:
@@ -88,6 +97,7 @@ def push(token: str) -> ResponseReturnValue:
                 payment.id,
                 form.phone.msisdn,
                 actor="payer",
+                amount_cents=_asked_cents(payment),
                 idempotency_key=form.idempotency_key.data or None,
                 asked_from=AskedFrom(network()),
             )
@@ -101,6 +111,16 @@ def push(token: str) -> ResponseReturnValue:
     if given.kind == "access":
         return redirect(url_for("hotspot.wait", slug=payment.tenant.slug, token=token), 303)
     return redirect(url_for("pay.show", token=token), 303)
+
+
+def _asked_cents(payment: Payment) -> int | None:
+    """The deposit, where one is asked for and the payer did not choose all of it; None: all that is due.
+
+    "Try again" means what was asked for last.
+    """
+    part, last = request.form.get("part", ""), payment.pushes[-1] if payment.pushes else None
+    is_deposit = part == "deposit" or (not part and last is not None and last.amount_cents < payment.due_cents)
+    return payment.deposit_due_cents or None if is_deposit else None
 
 
 def _filled_in(payment: Payment) -> MultiDict[str, str]:

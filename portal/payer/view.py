@@ -64,6 +64,7 @@ def payment_view(payment: Payment) -> dict[str, Any]:
         "next_step": said(stands.next_step),
         "amount_cents": payment.amount_cents,
         "due_cents": payment.due_cents,
+        "deposit_due_cents": payment.deposit_due_cents,
         "paid_cents": payment.allocated_cents,
         "receipts": [one.receipt for one in money if one.receipt],
         "phone_shown": for_screens(msisdn) if msisdn else "",
@@ -172,7 +173,8 @@ def _bought(payment: Payment, given: Bought, *, is_paid: bool) -> dict[str, Any]
         return {"kind": "gift"}  # its way in is sent to whom it is given, and to nobody else
     if given.kind == "access" and given.grant is not None and is_paid:
         return _access(given)
-    if given.kind == "appointment" and given.appointment is not None and payment.state == PaymentState.PAID:
+    is_there = payment.state == PaymentState.PAID or (payment.enough_cents and not payment.deposit_due_cents)
+    if given.kind == "appointment" and given.appointment is not None and is_there:
         appointment = given.appointment
         is_confirmed = appointment.status == "confirmed"
         return {

@@ -242,7 +242,9 @@ def lines_in(amount_cents: int, given_cents: int, purpose: str) -> dict[str, int
 def paid_columns(payment: Payment, given_cents: int, now: datetime) -> dict[str, Any]:
     """What changes of an open payment with this much money more, but its version."""
     is_paid = given_cents == payment.due_cents
+    is_part = payment.purpose == "clinic" and not is_paid
     state = {"state": PaymentState.PAID, "paid_at": now, "next_fulfil_at": now, "live_key": None} if is_paid else {}
+    state |= {"look_at": now} if is_part else {}
     return {"allocated_cents": payment.allocated_cents + given_cents, **state}
 
 
@@ -467,6 +469,8 @@ def allocate(transaction: Transaction, payment: Payment, *, actor: str) -> int:
         given or transaction.unplaced_why != OVERPAID
     ):  # told again, it is still the rest
         transaction.unplaced_why = OVERPAID if given else (PAID_TWICE if payment.state == PaymentState.PAID else CLOSED)
+        if transaction.unplaced_why == CLOSED and payment.purpose == "clinic":
+            touch(payment.id, look_at=clock.now())
     db.session.flush()
     return given
 

@@ -48,6 +48,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 # The to-do lists of the jobs: index, job and sweeper (`queue.Job.waiting`) mean the same rows.
 TO_SPEND = Due("customers", "spend_at", ("spend_at IS NOT NULL",))
 TO_DELIVER = Due("payments", "next_fulfil_at", ("state = 'paid'", "fulfilled_at IS NULL"))
+TO_LOOK_AT = Due("payments", "look_at", ("look_at IS NOT NULL",))
 TO_WITHDRAW = Due("payments", "withdraw_at", ("withdraw_at IS NOT NULL",))
 TO_SEND = Due("stk_pushes", "next_send_at", ("state = 'created'",))
 TO_QUERY = Due("stk_pushes", "next_query_at", ("next_query_at IS NOT NULL",))
@@ -78,7 +79,9 @@ class Payment(TenantOwned, Model):
 
     `allocated_cents` repeats the sum of its allocations, so that one guarded UPDATE can refuse to pay it twice.
     `live_key` names the thing being paid for while an attempt is live: two tabs meet in its unique key.
-    `withdraw_at` is the to-do list of what to end, as `next_fulfil_at` is of what to deliver.
+    `withdraw_at` is the to-do list of what to end, as `next_fulfil_at` is of what to deliver. `look_at`: of a clinic's,
+    where money came that does not pay it in full, or came too late: a deposit may do, another time may be found.
+    `enough_cents`: this much of it is enough for what it buys, as a deposit is; None: all of it must be paid.
     `version` grows with everything a payer could see; a poll that carries the same version gets 204.
     `customer_id`: whose wallet keeps what is paid beyond what is due, where that is known; else it waits to be placed.
     """
@@ -94,6 +97,7 @@ class Payment(TenantOwned, Model):
         CheckConstraint("allocated_cents >= 0 AND allocated_cents <= amount_cents", name="never_overpaid"),
         CheckConstraint("state IN ('open', 'paid', 'closed')", name="state"),
         TO_DELIVER.index("ix_payments_to_fulfil"),
+        TO_LOOK_AT.index("ix_payments_to_look_at"),
         UNDELIVERED.index("ix_payments_undelivered"),
         TO_WITHDRAW.index("ix_payments_to_withdraw"),
         OFFERED.index("ix_payments_offered"),
@@ -125,6 +129,8 @@ class Payment(TenantOwned, Model):
     fulfil_attempts: Mapped[int] = mapped_column(default=0)
     fulfil_error: Mapped[str] = mapped_column(String(300), default="")
     withdraw_at: Mapped[datetime | None]  # its money is gone again: what it bought must end
+    look_at: Mapped[datetime | None]
+    enough_cents: Mapped[int | None] = mapped_column(BigInteger)
     customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     tenant: Mapped[Tenant] = relationship()
     gateway: Mapped[Gateway | None] = relationship()
@@ -133,6 +139,11 @@ class Payment(TenantOwned, Model):
     @property
     def due_cents(self) -> int:
         return self.amount_cents - self.allocated_cents
+
+    @property
+    def deposit_due_cents(self) -> int:
+        """What is still to come before that is enough which a deposit is; 0 where none is asked for, or it is here."""
+        return max(0, (self.enough_cents or 0) - self.allocated_cents) if self.state == PaymentState.OPEN else 0
 
     @property
     def is_sandbox(self) -> bool:
@@ -388,7 +399,7 @@ class Refund(TenantOwned, Model):
     why: Mapped[str] = mapped_column(String(300), default="")
     environment: Mapped[str] = mapped_column(String(10))
     phone_sealed: Mapped[str | None] = sealed(vault.PHONE)  # who gets it, by B2C
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # None: a clinic's policy
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     idempotency_key: Mapped[str | None] = mapped_column(String(60))  # of the caller, hashed, with a place
     asked_as: Mapped[str] = mapped_column(String(32), default="")  # digest of payment, amount and method as asked for

@@ -5,6 +5,7 @@ from datetime import timedelta
 from flask import Blueprint, g, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_login import current_user
 
 from portal.clinic import appointments
 from portal.clinic.models import Appointment
@@ -72,7 +73,7 @@ def decline(uid: str) -> ResponseReturnValue:
 
 def is_now(one: Appointment) -> bool:
     """Whether it is time to say how the visit went."""
-    return one.status == "confirmed" and clock.now() >= one.starts_at - EARLY
+    return one.status in ("confirmed", "in_progress") and clock.now() >= one.starts_at - EARLY
 
 
 @needs(WORK_CLINIC)
@@ -91,7 +92,9 @@ def no_show(uid: str) -> ResponseReturnValue:
     """The patient did not come."""
 
     def work() -> str:
-        appointments.no_show(appointments.get_by_uid(g.tenant.id, uid), actor=actor())
+        one = appointments.get_by_uid(g.tenant.id, uid)
+        appointments.no_show(one, actor=actor(), user_id=current_user.id)
+        queue.enqueue(queue.REQUESTS)
         return _("Written down: the patient did not come.")
 
-    return buttons.do(work, then=url_for("staff.appointments"))
+    return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)

@@ -91,7 +91,7 @@ def _row(one: Refund, names: dict[int, str]) -> dict[str, Any]:
         "of": one.transaction.receipt or _("No receipt yet"),
         "of_url": url_for("staff.payment", uid=one.transaction.uid),
         "receipt": one.receipt,
-        "asked_by": names.get(one.requested_by_id, "–"),
+        "asked_by": names.get(one.requested_by_id or 0, _("The cancellation policy")),
         "approved_by": names.get(one.approved_by_id or 0, ""),
         "why": reasons.reason(one.why),
         "failure": reasons.reason(one.failure) if one.state != RefundState.DONE else "",

@@ -63,6 +63,22 @@ class ServiceForm(StaffForm):
         [NumberRange(0, 720, _l("From 0 to 720 hours."))],
         default=24,
     )
+    late_keeps = IntegerField(
+        _l("Of a later cancellation or a no-show the clinic keeps, in percent"),
+        [NumberRange(0, 100, _l("Between 0 and 100 percent."))],
+        default=0,
+        description=_l("0: patients cannot cancel later by themselves, and get everything back."),
+    )
+    money_back = SelectField(
+        _l("What it does not keep goes"),
+        choices=[
+            SelectChoice("refund", _l("back by M-Pesa to who paid")),
+            SelectChoice("credit", _l("into the patient's credit")),
+        ],
+    )
+    deposit = StringField(
+        _l("Deposit in KES that confirms a visit"), [Length(max=20)], description=_l("Empty: all of it is paid first.")
+    )
 
     def offer(self) -> services.Offer:
         """What was typed. Raises Refused."""
@@ -77,6 +93,11 @@ class ServiceForm(StaffForm):
             notice_minutes=(self.notice.data or 0) * 60,
             hold_minutes=(self.hold.data or 1) * 60,
             cancel_hours=self.cancel.data or 0,
+            late_keeps_percent=self.late_keeps.data or 0,
+            money_back=self.money_back.data,
+            deposit_cents=money.payable_cents(self.deposit.data, limit_cents=g.tenant.push_limit_cents)
+            if (self.deposit.data or "").strip()
+            else None,
             needs_approval=bool(self.needs_approval.data),
         )
 

@@ -24,7 +24,8 @@ CSRF_EXEMPT = frozenset(
      "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.act", "hotspot.trial",
      "hotspot.start_trial",
      "pay.push", "hooks.stk", "hooks.c2b_validation",
-     "clinic.knock", "booking.book", "booking.confirm", "booking.cancel", "booking.move",
+     "booking.book", "booking.confirm", "booking.cancel", "booking.move", "booking.take", "booking.money_back",
+     "clinic.knock",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat", "sms.delivery", "sms.incoming_sms",
      "routers.ask"}

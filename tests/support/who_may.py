@@ -18,6 +18,7 @@ ARC       POST   /api/appointments/<uid>/complete
 ARC       POST   /api/appointments/<uid>/decline
 ARC       POST   /api/appointments/<uid>/no-show
 ARC       POST   /api/appointments/<uid>/reschedule
+ARC       POST   /api/appointments/<uid>/start
 AB        GET    /api/audit
 ARC       GET    /api/clinicians
 ARCBK     GET    /api/customers

@@ -98,7 +98,7 @@ def ask_for(
     *,
     amount_cents: int | None,
     method: str,
-    user_id: int,
+    user_id: int | None,
     why: str,
     actor: str,
     key: str = "",
@@ -108,6 +108,7 @@ def ask_for(
 
     key: the caller's idempotency key; what was asked for with it before is given again, and nothing new is written.
     refuses_repeats: without a key the same part twice is no second refund.
+    user_id: who asked, and so may not approve; None: a rule that an administrator made.
     Raises Refused with what is wrong and what would be right.
     """
     payment = lock_payment(payment_id)
@@ -203,7 +204,7 @@ def _nothing_left(payment: Payment) -> Text:
     return _("There is nothing left to refund.")
 
 
-def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int, why: str, actor: str) -> Refund:
+def ask_for_unplaced(booked: Transaction, *, method: str, user_id: int | None, why: str, actor: str) -> Refund:
     """Write down a refund of money that has no home, as far as M-Pesa can send it: whole shillings.
 
     The caller commits, holding the row's lock.
@@ -222,7 +223,7 @@ def _write(
     *,
     in_all_cents: int,
     method: str,
-    user_id: int,
+    user_id: int | None,
     why: str,
     actor: str,
     key: str | None = None,

@@ -46,12 +46,14 @@ def request_push(
     msisdn: str,
     *,
     actor: str,
+    amount_cents: int | None = None,
     idempotency_key: str | None = None,
     asked_from: AskedFrom = SIGNED_IN,
 ) -> Requested:
     """Write a push down for `send` to send, or return the one that is already ringing. The caller commits.
 
-    msisdn: already through `phone.normalise_msisdn`. idempotency_key: of the form; the same form sent twice is one
+    msisdn: already through `phone.normalise_msisdn`. amount_cents: a part of what is due, such as a deposit; None: all
+    of it. idempotency_key: of the form; the same form sent twice is one
     push, even if the first was declined in between. asked_from: of who asks without a sign-in.
     Raises Conflict where nothing is due, CoolDown where this phone was asked moments ago, Refused
     where there is nothing to ask with; each fit for the payer.
@@ -66,7 +68,8 @@ def request_push(
     if live := _open_push(payment):
         return Requested(live, is_new=False)
     gateway = _gateway_of(payment)
-    if payment.due_cents % money.CENTS:
+    asked_cents = min(amount_cents or payment.due_cents, payment.due_cents)
+    if asked_cents % money.CENTS:
         raise Refused(_("The amount due has cents, which M-Pesa cannot ask for. Ask the staff."), code="invalid_amount")
     phone_hash = personal.phone_hash(msisdn, payment.tenant_id)
     counted = prompt_limits.keys(msisdn, asked_from)
@@ -80,7 +83,7 @@ def request_push(
         gateway_id=gateway.id,
         reference=f"{payment.reference}P{number}",
         idempotency_key=idempotency_key,
-        amount_cents=payment.due_cents,
+        amount_cents=asked_cents,
         phone_sealed=personal.seal_phone(msisdn, payment.tenant_id),
         phone_hash=phone_hash,
         **counted,
@@ -188,7 +191,8 @@ def lease(push_id: int, *, hook_url: str) -> Leased | None:
         return None
     payment = lock_payment(push.payment_id)
     db.session.refresh(push)
-    is_still_due = payment.state == PaymentState.OPEN and payment.due_cents == push.amount_cents
+    is_asked_for = push.amount_cents in (payment.due_cents, payment.deposit_due_cents)
+    is_still_due = payment.state == PaymentState.OPEN and is_asked_for
     if not is_still_due or payment.environment != push.gateway.environment:
         move(
             push,
