@@ -81,7 +81,7 @@ def appointment_to_json(one: Appointment) -> dict[str, Any]:
         "paymentId": payment.token if payment else None,
         "payUrl": pay_url(payment) if payment and not is_over else None,
         "deposit": money.kes(one.deposit_cents) if one.deposit_cents else None,
-        "meetingUrl": one.meeting_url if one.status in ("confirmed", "in_progress", "completed") else None,
+        "meetingUrl": one.meeting_url if one.status in ("confirmed", "started", "completed") else None,
         "place": one.place or None,
     }
 

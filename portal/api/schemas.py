@@ -37,7 +37,7 @@ def words(*allowed: str) -> Schema:
 
 
 _VISIT_STATES = words(
-    "pending_approval", "approved", "confirmed", "in_progress", "completed", "no_show", "cancelled", "declined"
+    "pending_approval", "approved", "confirmed", "started", "completed", "no_show", "cancelled", "declined"
 )
 
 

@@ -1,8 +1,8 @@
 """Appointments: booked, approved, paid, confirmed. What is not approved cannot be paid (properties 1 to 6).
 
-pending_approval -> approved -> confirmed -> in_progress -> completed;  confirmed -> completed | no_show
-pending_approval -> declined;  pending_approval | approved | confirmed | in_progress -> cancelled
-cancelled -> approved: only for money that came late (`late`);  in_progress -> confirmed: started by mistake
+pending_approval -> approved -> confirmed -> started -> completed;  confirmed -> completed | no_show
+pending_approval -> declined;  pending_approval | approved | confirmed | started -> cancelled
+cancelled -> approved: only for money that came late (`late`);  started -> confirmed: started by mistake
 
 Decided: a visit takes its time from the booking on (`timetable`) and gives it back when it is declined, cancelled, or
 approved and not paid by `pay_by`. While M-Pesa may still bring its money, that hour waits: whoever is typing the PIN
@@ -35,8 +35,8 @@ KINDS = ("virtual", "onsite")
 ALLOWED = {
     "pending_approval": {"approved", "declined", "cancelled"},
     "approved": {"confirmed", "cancelled"},
-    "confirmed": {"in_progress", "completed", "no_show", "cancelled"},
-    "in_progress": {"completed", "confirmed", "cancelled"},
+    "confirmed": {"started", "completed", "no_show", "cancelled"},
+    "started": {"completed", "confirmed", "cancelled"},
     "completed": set(),
     "no_show": set(),
     "cancelled": {"approved"},
@@ -240,12 +240,12 @@ def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) ->
 def start(appointment: Appointment, *, actor: str) -> None:
     """The patient is with the clinician. The caller commits. Raises Conflict unless it is confirmed."""
     came = appointment.arrived_at or clock.now()
-    _move(appointment, "in_progress", actor=actor, started_at=clock.now(), arrived_at=came)
+    _move(appointment, "started", actor=actor, started_at=clock.now(), arrived_at=came)
 
 
 def not_started(appointment: Appointment, *, actor: str) -> None:
     """It was started by mistake. The caller commits. Raises Conflict unless it is in progress."""
-    if appointment.status != "in_progress":
+    if appointment.status != "started":
         raise Conflict(_("This visit is not in progress."))
     _move(appointment, "confirmed", actor=actor, started_at=None)
 

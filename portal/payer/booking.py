@@ -258,7 +258,7 @@ def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) 
         cancel_share=policies.share_now(one) if appointments.patient_may_cancel(one) else None,
         terms=[said(each) for each in policies.terms(one, price_cents=one.price_cents)] if one.service else [],
         deposit_due_cents=payment.deposit_due_cents if payment and one.status == "approved" else 0,
-        rest_cents=payment.due_cents if payment and one.status in ("confirmed", "in_progress") else 0,
+        rest_cents=payment.due_cents if payment and one.status in ("confirmed", "started") else 0,
         late_cents=late_cents,
         take_days=_moves(one) if late_cents and late.may_choose(one) else None,
         take_action=url_for("booking.take", token=one.token),

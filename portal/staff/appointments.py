@@ -73,7 +73,7 @@ def decline(uid: str) -> ResponseReturnValue:
 
 def is_now(one: Appointment) -> bool:
     """Whether it is time to say how the visit went."""
-    return one.status in ("confirmed", "in_progress") and clock.now() >= one.starts_at - EARLY
+    return one.status in ("confirmed", "started") and clock.now() >= one.starts_at - EARLY
 
 
 @needs(WORK_CLINIC)

@@ -442,7 +442,7 @@ def test_a_visit_is_started_then_completed(product: Product) -> None:
     assert refused.status_code == 409, "not paid"
     pay(product, one["paymentId"])
     begun = product.api("wanjiru").post(f"/api/appointments/{one['id']}/start")
-    assert (begun.status_code, begun.json["status"]) == (200, "in_progress")
+    assert (begun.status_code, begun.json["status"]) == (200, "started")
     assert product.api("wanjiru").post(f"/api/appointments/{one['id']}/no-show").status_code == 409
     done = product.api("wanjiru").post(f"/api/appointments/{one['id']}/complete")
     assert (done.status_code, done.json["status"]) == (200, "completed")
