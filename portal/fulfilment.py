@@ -158,16 +158,15 @@ def _look_guarded(payment_id: int) -> list[tuple[str, str]]:
 
 def _look(payment: Payment) -> list[tuple[str, str]]:
     payment.look_at = None
-    invoice = invoices.of_payment(payment.id)
-    appointment = appointments.of_invoice(invoice.id) if invoice else None
-    if invoice is None or appointment is None:
+    appointment = _appointment_of(payment)
+    if appointment is None:
         return []
     public_url = ports.settings().public_url
     is_enough = bool(payment.enough_cents) and payment.allocated_cents >= (payment.enough_cents or 0)
     if payment.state == PaymentState.OPEN and is_enough and appointment.status == "approved":
-        appointments.confirm(payment.tenant, appointment, receipt=receipt_of(payment), public_url=public_url)
-        told = _paid_other(payment, invoice.patient_id)
-        return [*told, (f"appointment:{appointment.id}", "confirmed")]
+        receipt = receipt_of(payment)
+        appointments.confirm(payment.tenant, appointment, receipt=receipt, public_url=public_url)
+        return _paid_other(payment, receipt, _channels_of(payment)[1:])
     if payment.state == PaymentState.CLOSED:
         late.came(appointment, visit_url=f"{public_url}/visit/{appointment.token}")
     return []

@@ -322,7 +322,7 @@ def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> Non
         if gateway and gateway.sub_kind == "PAYBILL"
         else ""
     )
-    amount = format_kes(invoice.payment.due_cents)
+    amount = format_kes(invoice.payment.deposit_due_cents or invoice.payment.due_cents)
     _tell_patient(appointment, "approved", amount=amount, url=pay_url, by_hand=by_hand)
 
 
