@@ -356,3 +356,22 @@ def test_a_paid_sale_is_delivered_and_asks_for_nothing_more(product: Product) ->
         fulfilment.deliver_paid()
         payment = db.session.query(Payment).one()
         assert payment.fulfilled_at is not None and payment.fulfil_error == ""
+
+
+def test_no_list_of_codes_or_drawers_shows_another_businesss(product: Product) -> None:
+    """A code is as good as money to whoever reads it."""
+    mlima, bahari = product.tenant_id(), product.tenant_id("bahari")
+    with product.app.app_context(), transaction():
+        seller = db.session.query(User.id).limit(1).scalar()
+        theirs = batches.make(package_of("1 day", "bahari"), 2, actor="test")
+        drawer = drawers.open_drawer(bahari, seller, float_cents=5_000, actor="test")
+        drawers.close(drawer, counted_cents=5_000, actor="test")
+        batch_id = theirs.id
+    with product.inside():
+        assert batches.page(mlima) == ([], None)
+        assert batches.page_of_batches(mlima) == ([], None)
+        assert drawers.reports(mlima) == ([], None)
+        assert [one.batch_id for one in batches.page(bahari)[0]] == [batch_id, batch_id]
+        assert [one.id for one in batches.page_of_batches(bahari)[0]] == [batch_id]
+        assert [one.counted_cents for one in drawers.reports(bahari)[0]] == [5_000]
+    assert product.api("amina").get("/api/vouchers").json == {"items": [], "nextCursor": None}

@@ -319,6 +319,13 @@ def test_nobodys_token_learns_nothing_and_too_much_is_not_read(lodge: Lodge) -> 
     assert stranger.post(f"/routers/{lodge.token}/opennds", data=b" " * 1_000_001).status_code == 413
 
 
+def test_a_gateway_whose_site_was_closed_is_told_nothing_any_more(lodge: Lodge) -> None:
+    assert lodge.asks(client(is_in=True)) == [f"deauth {PHONE.lower()}"]
+    with lodge.product.inside(), transaction():
+        db.session.get_one(Site, lodge.id).closed_at = clock.now()
+    assert lodge.asks(client(is_in=True)) == []
+
+
 def test_an_asking_costs_the_same_however_many_are_there(lodge: Lodge) -> None:
     kind = package(lodge.product)
     macs = [f"AA:BB:CC:00:01:{number:02X}" for number in range(40)]

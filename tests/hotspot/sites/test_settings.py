@@ -106,6 +106,13 @@ def test_a_radius_address_is_one_routers_over_all_tenants_and_the_refusal_tells_
     assert told.value.code == "name_taken"
 
 
+def test_the_address_of_a_closed_site_is_free_for_another_business(product: Product) -> None:
+    uid = made(product, slug="bahari")
+    with product.inside(), transaction():
+        settings.close(settings.get_by_uid(product.tenant_id("bahari"), uid), actor="test")
+    assert made(product)
+
+
 def test_no_order_of_ours_goes_to_another_tenants_router(product: Product) -> None:
     """By its API a stranger's router would be asked for passwords in our name, and lose its place in the tunnel."""
     made(product, slug="bahari")
