@@ -198,3 +198,12 @@ def test_a_paused_pass_is_told_when_it_goes_on(product: Product, stands: list[da
         assert {one.is_waiting for one in db.session.query(AccessGrant)} == {False}
         assert db.session.get_one(AccessGrant, day.id).provision_at == T0 + hours(1)
     assert refund(product, hour) is False and now_of(product, day).mac == MAC
+
+
+def test_a_pass_of_another_business_is_not_found_by_its_name(product: Product) -> None:
+    """Names are typed: of two businesses each may have the same, and none sees the other's."""
+    username = buy(product).username
+    with product.inside():
+        assert live.find(product.tenant_id(), username.lower()).username == username
+        with pytest.raises(NotFound):
+            live.find(product.tenant_id("bahari"), username)

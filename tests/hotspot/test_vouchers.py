@@ -375,3 +375,13 @@ def test_no_list_of_codes_or_drawers_shows_another_businesss(product: Product) -
         assert [one.id for one in batches.page_of_batches(bahari)[0]] == [batch_id]
         assert [one.counted_cents for one in drawers.reports(bahari)[0]] == [5_000]
     assert product.api("amina").get("/api/vouchers").json == {"items": [], "nextCursor": None}
+
+
+def test_a_printed_code_whose_shelf_life_is_over_is_sold_to_nobody_though_no_sweep_has_been(product: Product) -> None:
+    opened_drawer(product)
+    (printed,) = make(product)
+    with product.app.app_context(), transaction():
+        db.session.query(Voucher).filter_by(code=printed).one().expires_at = clock.now() - timedelta(seconds=1)
+    with pytest.raises(Conflict):
+        sell(product, "k1", printed=printed)
+    assert state_of(product, printed) == "made"

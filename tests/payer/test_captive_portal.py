@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.hotspot.access import chap_response
+from portal.hotspot.models import Site
 from portal.hotspot.purchases import normalise_mac, safe_login_url
+from portal.kernel.db import db, transaction
+from portal.notifications import phone_codes
 from tests.support.clock import later
 from tests.support.daraja import new_phone, receipt
 from tests.support.hotspot import prompt_sent
@@ -179,3 +182,26 @@ def test_the_language_links_of_an_error_page_keep_the_router_whatever_language_w
 
 def _hrefs(page: str) -> list[str]:
     return [html.unescape(href) for href in re.findall(r'href="([^"]+)"', page)]
+
+
+def test_another_businesss_site_is_no_token_of_this_ones(product: Product) -> None:
+    with product.app.app_context(), transaction():
+        theirs = Site(tenant_id=product.tenant_id("bahari"), name="Theirs", kind="voucher")
+        db.session.add(theirs)
+        db.session.flush()
+        uid = theirs.uid
+    here = product.client().get(f"/hotspot/mlima/api/{uid}").json
+    there = product.client().get(f"/hotspot/bahari/api/{uid}").json
+    assert "site=" not in here["user-portal-url"] and f"site={uid}" in there["user-portal-url"]
+
+
+def test_the_six_figures_of_a_phone_are_good_for_ten_minutes(product: Product) -> None:
+    tenant_id, told = product.tenant_id(), []
+    for waited_s in (590, 601):
+        with product.app.app_context(), transaction():
+            code = phone_codes.issue(tenant_id, "hotspot pass", "254711000001")
+        assert code is not None
+        later(waited_s)
+        with product.app.app_context(), transaction():
+            told.append(phone_codes.redeem(tenant_id, "hotspot pass", "254711000001", code))
+    assert told == [True, False]

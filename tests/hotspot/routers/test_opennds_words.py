@@ -192,7 +192,7 @@ def test_who_got_in_without_a_right_is_ended(lodge: Lodge) -> None:
 
 def test_a_pass_of_other_sites_or_another_business_opens_nothing_here(lodge: Lodge) -> None:
     product = lodge.product
-    grant(product, package(product, slug="bahari"))
+    theirs = grant(product, package(product, slug="bahari"))
     kind = package(product)
     with product.inside(), transaction():
         here = db.session.get_one(Site, lodge.id)
@@ -201,7 +201,11 @@ def test_a_pass_of_other_sites_or_another_business_opens_nothing_here(lodge: Lod
         db.session.flush()
         db.session.add(PackageSite(tenant_id=here.tenant_id, package_id=kind, site_id=other.id))
     grant(product, kind, username="UGRANT0002")
-    assert lodge.asks(client()) == []
+    tv = "AA:BB:CC:00:00:78"
+    with product.inside(), transaction():
+        row = db.session.get_one(AccessGrant, theirs)
+        db.session.add(PassDevice(tenant_id=row.tenant_id, leader_id=theirs, mac=tv, name="TV", how="added"))
+    assert lodge.asks(client(), client(tv)) == []
 
 
 def test_added_devices_are_let_in_and_a_removed_one_is_ended(lodge: Lodge) -> None:
