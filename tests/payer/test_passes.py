@@ -451,8 +451,10 @@ def test_a_tv_is_signed_in_by_its_router_and_not_promised_where_that_cannot_be(
     browser = product.client()
     pay(product, buy(product, browser))
     _id, radius = site(product, kind="radius", address="10.90.0.8", name="roof")
+    _id, unasked = site(product, kind="voucher", name="kiosk")
     _id, uid = site(product, kind="routeros", address="10.90.0.7", api_username="api")
-    assert "Add my TV" not in browser.get(pass_of(portal(product, browser, site=radius))).text
+    assert "Add my TV" not in browser.get(pass_of(portal(product, browser, site=unasked))).text
+    assert "Add my TV" in browser.get(pass_of(portal(product, browser, site=radius))).text, "its router asks by the MAC"
     address = pass_of(portal(product, browser, site=uid))
     assert "Add my TV" in browser.get(address).text
     asked = []

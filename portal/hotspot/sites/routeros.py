@@ -83,8 +83,8 @@ def _profile(site: Site) -> str:
     by_mac = "mac," if site.kind == "radius" else ""  # a TV that its owner added has no page to sign in on
     values = f"login-by={by_mac}http-pap,mac-cookie use-radius={use_radius}"
     if site.kind == "radius":
-        values += " mac-auth-mode=mac-as-username"
         values += " radius-accounting=yes radius-interim-update=received radius-mac-format=XX:XX:XX:XX:XX:XX"
+        values += " mac-auth-mode=mac-as-username"
         values += " nas-port-type=wireless-802.11"
     if name:
         values += f" dns-name={routeros(name)}"

@@ -105,7 +105,7 @@ def test_the_script_of_a_radius_site_holds_all_that_the_router_needs() -> None:
     script = files.of_name(site(), "routeros.rsc", HOUSE)
     for line in (
         'use-radius=yes radius-accounting=yes radius-interim-update=received radius-mac-format=XX:XX:XX:XX:XX:XX',
-        'secret="s3cret-of-32-letters" src-address="10.90.0.7"', "timeout=3s", "require-message-auth=yes-for-request-resp",
+        "login-by=mac,http-pap,mac-cookie", "mac-auth-mode=mac-as-username", 'secret="s3cret-of-32-letters" src-address="10.90.0.7"', "timeout=3s", "require-message-auth=yes-for-request-resp",
         "/radius incoming set accept=yes port=3799", 'dns-name="wifi.mlima.test"', 'dst-host="pay.mlango.test"',
         'endpoint-address="vpn.mlango.test" endpoint-port=51820', 'allowed-address="10.90.0.1/32"',
         "persistent-keepalive=25s", "code=114 value=\"'https://wifi.mlima.test/api.json'\"", "interval=1m",
@@ -128,7 +128,7 @@ def test_a_site_without_radius_is_told_by_its_api_and_knows_no_radius(product: A
         one = site(kind="routeros")
         one.api_password = 'pass"word'
         script = files.of_name(one, "routeros.rsc", HOUSE)
-    assert "use-radius=no" in script and "/radius" not in script
+    assert "use-radius=no" in script and "/radius" not in script and "login-by=http-pap,mac-cookie" in script
     assert 'password="pass\\"word"' in script and "/ip service set api-ssl disabled=no port=8729" in script
 
 
