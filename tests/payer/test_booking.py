@@ -9,7 +9,7 @@ import pytest
 
 from portal.clinic.models import Appointment
 from portal.kernel.db import db
-from tests.support.booking import code_sent, offer
+from tests.support.booking import begin, code_sent, offer, starts
 from tests.support.clock import later
 from tests.support.daraja import receipt
 from tests.support.product import Product
@@ -135,3 +135,15 @@ def test_a_page_left_open_for_a_day_offers_other_times(product: Product) -> None
     assert answer.status_code == 303 and answer.headers["Location"].startswith(times)
     with product.inside():
         assert db.session.query(Appointment).count() == 0
+
+
+def test_a_code_is_taken_at_the_clinic_that_sent_it_alone(product: Product) -> None:
+    """At another one's address it would be booked there, with this one's service."""
+    service = offer(product)
+    begun = begin(product, service, starts(product, service)[0])
+    path, code = f"booking/{begun.json['bookingId']}", code_sent(product)
+    strange = product.client().post(f"/clinic/bahari/{path}", data={"code": code})
+    assert strange.status_code == 404
+    with product.inside():
+        assert db.session.query(Appointment).filter_by(status="pending_approval").count() == 0
+    assert product.client().post(f"/clinic/mlima/{path}", data={"code": code}).status_code == 303
