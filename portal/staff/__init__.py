@@ -35,7 +35,7 @@ from portal.staff import (  # fmt: skip
     usage,
     vouchers,
 )
-from portal.staff.reception import board, desk, shift, tickets
+from portal.staff.reception import board, desk, own, shift, tickets
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 bp.before_request(guard.let_in)
@@ -58,6 +58,7 @@ for _module in (
     meetings,
     board,
     desk,
+    own,
     tickets,
     shift,
     timetable,

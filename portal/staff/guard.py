@@ -11,6 +11,7 @@ from flask_login import current_user
 from sqlalchemy import select
 
 from portal.audit import chain
+from portal.clinic.reception import board
 from portal.gateways import client_factory
 from portal.gateways.settings import of_tenant
 from portal.hotspot.routers import trouble
@@ -25,6 +26,7 @@ from portal.users.permissions import STAFF_ROLES, Forbidden
 from portal.web.signin import keep_session
 
 View = Callable[..., ResponseReturnValue]
+TREATING = ("clinician", "tenant_admin")
 MOST_LOOKED_AT = 20  # pages that a session remembers, in its cookie
 
 
@@ -122,6 +124,8 @@ def context() -> dict[str, Any]:
 def _rail() -> list[tuple[str, str, str, bool]]:
     tenant, role, here = g.tenant, g.role, request.endpoint or ""
     stops = [(_("Today"), "staff.today", "today", permissions.SEE_MONEY, True)]
+    treats = tenant.is_clinic and role in TREATING and board.clinician_of(tenant.id, current_user.id) is not None
+    stops.append((_("My day"), "staff.own_day", "calendar", permissions.SEE_CLINIC, treats))
     stops.append((_("Reception"), "staff.board", "people", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))

@@ -73,7 +73,7 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
     found = board.rows(view)
     now = clock.nairobi(clock.now()).date()
     desk = queue_tickets.desk_of(view.branch_id)
-    places = branches(g.tenant.id)
+    places, items = branches(g.tenant.id), strip()
 
     def on(day: date, place: Branch | None = branch) -> str:
         return url_for("staff.board", day=None if day == now else day, branch=place.uid if place else None)
@@ -89,7 +89,8 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
         "places": [{"name": one.name, "url": on(view.first, one), "is_here": one is branch} for one in places],
         "everywhere_url": on(view.first, None) if branch else None,
         "shift": shifts.of(g.tenant.id, current_user.id),
-        "items": strip(),
+        "items": items,
+        "to_claim_cents": sum(one["unplaced_cents"] for one in items if one["claim_url"]),
         "may_work": may(WORK_CLINIC),
         "may_shift": may(RECORD_MANUAL),
         "walk_in_url": url_for("staff.new_invoice"),
@@ -110,11 +111,7 @@ def live() -> ResponseReturnValue:
     if before == now:
         return "", 204
     page = _shown(view, branch, now)
-    is_other_list = list(before.rows) != list(now.rows)
-    changed = {key for key, version in now.rows.items() if before.rows.get(key) != version}
-    page["changed"] = (
-        None if is_other_list else [one for one in page["rows"] if one["key"][: rows.KEY_DIGITS] in changed]
-    )
+    page |= rows.changes(before, now, page["rows"])
     page["has_new_money"] = before.money != now.money
     return render_template("staff/reception/_live.html", **page)
 

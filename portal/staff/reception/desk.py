@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
+from portal import welcome
 from portal.clinic import appointments, invoices
 from portal.clinic.reception import arrivals, board, queue_tickets, shifts
 from portal.clinic.reception.board import Row
@@ -39,7 +40,9 @@ def register_routes(bp: Blueprint) -> None:
         ("undo-arrival", undo_arrival),
         ("approve", approve),
         ("decline", decline),
+        ("start", start),
         ("complete", complete),
+        ("undo", undo),
         ("no-show", no_show),
     ):
         endpoint = f"desk_{action.replace('-', '_')}"
@@ -61,10 +64,13 @@ def arrive(uid: str) -> ResponseReturnValue:
         visit = appointments.get_by_uid(g.tenant.id, uid)
         if not arrivals.arrive(visit, actor=actor()):
             return Done(_("Was written down as here already."))
+        welcome.wifi_for(g.tenant, visit, actor=actor())
         ticket = queue_tickets.of_visit(visit)
         return Done(_("Here. Number %(number)s.", number=ticket.number) if ticket else _("Here."))
 
-    return rows.do(lambda: _row_of(uid), work)
+    answer = rows.do(lambda: _row_of(uid), work, ring=queue.OUTBOX)
+    queue.enqueue(queue.SPREAD)  # the Wi-Fi pass, where one is given
+    return answer
 
 
 @needs(WORK_CLINIC)
@@ -103,6 +109,30 @@ def decline(uid: str) -> ResponseReturnValue:
 
 
 @needs(WORK_CLINIC)
+def start(uid: str) -> ResponseReturnValue:
+    """They are with the clinician."""
+
+    def work() -> Done:
+        visit = appointments.get_by_uid(g.tenant.id, uid)
+        appointments.start(visit, actor=actor())
+        queue_tickets.seen(visit, actor=actor())
+        return Done(_("The visit has begun."))
+
+    return rows.do(lambda: _row_of(uid), work)
+
+
+@needs(WORK_CLINIC)
+def undo(uid: str) -> ResponseReturnValue:
+    """It was said of the wrong visit: it stands as it did before."""
+
+    def work() -> Done:
+        appointments.undo(appointments.get_by_uid(g.tenant.id, uid), actor=actor())
+        return Done(_("Taken back."))
+
+    return rows.do(lambda: _row_of(uid), work)
+
+
+@needs(WORK_CLINIC)
 def complete(uid: str) -> ResponseReturnValue:
     """It took place."""
 
@@ -121,11 +151,13 @@ def no_show(uid: str) -> ResponseReturnValue:
 
     def work() -> Done:
         visit = appointments.get_by_uid(g.tenant.id, uid)
-        appointments.no_show(visit, actor=actor())
+        appointments.no_show(visit, actor=actor(), user_id=current_user.id)
         queue_tickets.take_back(visit, actor=actor())
         return Done(_("Written down: the patient did not come."))
 
-    return rows.do(lambda: _row_of(uid), work, ring=queue.OUTBOX)
+    answer = rows.do(lambda: _row_of(uid), work, ring=queue.OUTBOX)
+    queue.enqueue(queue.REQUESTS)  # what the terms give back
+    return answer
 
 
 def _payment(token: str) -> Payment:

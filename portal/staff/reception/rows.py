@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from portal.audit import chain
-from portal.clinic import invoices, people
+from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment
 from portal.clinic.reception import arrivals, board, shifts
 from portal.clinic.reception.board import Row, View
@@ -76,6 +76,14 @@ def seen_now(view: View) -> Seen:
     """What a page of this view shows at this moment."""
     others = zlib.crc32(repr(_my_shift()).encode())
     return Seen.of(board.versions(view), f"{today.money_version(g.tenant.id)}-{others}")
+
+
+def changes(before: Seen, now: Seen, shown_rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a poll brings: `changed` rows, or None where others are on the list and all of them come."""
+    if list(before.rows) != list(now.rows):
+        return {"changed": None}
+    other = {key for key, version in now.rows.items() if before.rows.get(key) != version}
+    return {"changed": [one for one in shown_rows if one["key"][:KEY_DIGITS] in other]}
 
 
 def _my_shift() -> tuple[int, int] | None:
@@ -169,7 +177,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         return url_for(f"staff.desk_{action}", uid=visit.uid) if when and may(permission) else None
 
     is_coming = visit.status in arrivals.COMING
-    has_begun, is_over = visit.started_at is not None, visit.ended_at is not None
+    has_begun = visit.status == "started"
     today_now = clock.nairobi(visit.starts_at).date() == clock.nairobi(clock.now()).date()
     ticket = row.ticket
     return {
@@ -184,7 +192,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         "status": visit.status,
         "arrived_at": visit.arrived_at,
         "started_at": visit.started_at,
-        "has_begun": has_begun and not is_over,
+        "has_begun": has_begun,
         "is_attending": visit.attending_at is not None,
         "is_late": is_coming and today_now and visit.arrived_at is None and clock.now() > visit.starts_at,
         "ticket": {
@@ -200,12 +208,17 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         else None,
         "arrive_url": at("arrive", WORK_CLINIC, when=is_coming and today_now and visit.arrived_at is None),
         "undo_arrival_url": at(
-            "undo_arrival", WORK_CLINIC, when=is_coming and not has_begun and arrivals.may_undo(visit.arrived_at)
+            "undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)
         ),
         "approve_url": at("approve", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
         "decline_url": at("decline", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
-        "complete_url": at("complete", WORK_CLINIC, when=is_now(visit)),
-        "no_show_url": at("no_show", WORK_CLINIC, when=is_now(visit) and not has_begun),
+        "start_url": at("start", WORK_CLINIC, when=is_now(visit)),
+        "complete_url": at("complete", WORK_CLINIC, when=is_now(visit) or visit.status == "started"),
+        "no_show_url": at("no_show", WORK_CLINIC, when=is_now(visit) and visit.arrived_at is None),
+        "undo_url": at("undo", WORK_CLINIC, when=appointments.may_undo(visit)),
+        "meeting_url": url_for("staff.meeting", uid=visit.uid)
+        if visit.kind == "virtual" and visit.status in ("confirmed", "started")
+        else None,
     }
 
 
