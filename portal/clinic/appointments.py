@@ -2,7 +2,8 @@
 
 pending_approval -> approved -> confirmed -> started -> completed;  confirmed -> completed | no_show
 pending_approval -> declined;  pending_approval | approved | confirmed | started -> cancelled
-cancelled -> approved: only for money that came late (`late`);  started -> confirmed: started by mistake
+cancelled -> approved: only for money that came late (`late`)
+started -> confirmed, completed -> started | confirmed, no_show -> confirmed: only moments after a slip (`undo`)
 
 Decided: a visit takes its time from the booking on (`timetable`) and gives it back when it is declined, cancelled, or
 approved and not paid by `pay_by`. While M-Pesa may still bring its money, that hour waits: whoever is typing the PIN
@@ -37,8 +38,8 @@ ALLOWED = {
     "approved": {"confirmed", "cancelled"},
     "confirmed": {"started", "completed", "no_show", "cancelled"},
     "started": {"completed", "confirmed", "cancelled"},
-    "completed": set(),
-    "no_show": set(),
+    "completed": {"started", "confirmed"},
+    "no_show": {"confirmed"},
     "cancelled": {"approved"},
     "declined": set(),
 }
@@ -46,6 +47,7 @@ MOVABLE = ("pending_approval", "approved", "confirmed")
 PAGE_ROWS = 50
 SHORTEST_HOLD, ASK_AGAIN = timedelta(minutes=15), timedelta(minutes=10)
 SHORTEST_MINUTES, LONGEST_MINUTES = 5, 600
+UNDO_FOR = timedelta(minutes=10)
 
 
 def book(
@@ -243,11 +245,32 @@ def start(appointment: Appointment, *, actor: str) -> None:
     _move(appointment, "started", actor=actor, started_at=clock.now(), arrived_at=came)
 
 
-def not_started(appointment: Appointment, *, actor: str) -> None:
-    """It was started by mistake. The caller commits. Raises Conflict unless it is in progress."""
-    if appointment.status != "started":
-        raise Conflict(_("This visit is not in progress."))
-    _move(appointment, "confirmed", actor=actor, started_at=None)
+def may_undo(appointment: Appointment) -> bool:
+    """Whether what was said of this visit last can still be taken back: moments ago, and no money went back for it."""
+    at = appointment.started_at if appointment.status == "started" else appointment.ended_at
+    if appointment.status not in ("started", "completed", "no_show") or at is None or clock.now() - at > UNDO_FOR:
+        return False
+    return appointment.status != "no_show" or not _was_given_back(appointment)
+
+
+def _was_given_back(appointment: Appointment) -> bool:
+    """Whether some of its money may have left it: by its terms the clinic did not keep all."""
+    price_cents = appointment.invoice.payment.amount_cents if appointment.invoice else 0
+    return appointment.kept_cents is not None and appointment.kept_cents < price_cents
+
+
+def undo(appointment: Appointment, *, actor: str) -> None:
+    """It was started, completed or missed by a slip: it stands as before. The caller commits.
+
+    Raises Conflict where that is too long ago, or its money went back already.
+    """
+    _lock_money(appointment)
+    if not may_undo(appointment):
+        raise Conflict(_("This can no longer be taken back here. Ask an administrator."), code="too_late")
+    if appointment.status == "completed" and appointment.started_at is not None:
+        _move(appointment, "started", actor=actor, why="Undone.", ended_at=None)
+    else:
+        _move(appointment, "confirmed", actor=actor, why="Undone.", started_at=None, ended_at=None, kept_cents=None)
 
 
 def complete(appointment: Appointment, *, actor: str) -> None:
@@ -261,7 +284,7 @@ def no_show(appointment: Appointment, *, actor: str, user_id: int | None = None)
     Raises Conflict unless it is confirmed.
     """
     _lock_money(appointment)
-    _move(appointment, "no_show", actor=actor)
+    _move(appointment, "no_show", actor=actor, ended_at=clock.now())
     given = policies.settle(appointment, by=policies.NO_SHOW, user_id=user_id, actor=actor)
     if money_told := policies.told(given):
         notifications.missed(appointment, money_told=money_told)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from portal.clinic.models import Appointment
+from portal.clinic import people
+from portal.clinic.models import Appointment, Clinician
 from portal.clinic.reception import arrivals, queue_tickets, shifts
 from portal.clinic.reception.models import QueueTicket
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
-from portal.payments import placing
+from portal.payments import manual, placing
 from portal.payments.models import Payment, Push, Transaction
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, new_phone, receipt
@@ -549,3 +550,119 @@ def test_cash_taken_while_the_shift_closes_is_in_the_report_or_in_no_drawer(eith
         (shift,), _next = shifts.reports(product_tenant(product))
         booked = db.session.query(Transaction).count()
         assert (taken, booked, shift.expected_cents) in ((200, 1, 150_000), (422, 0, 0))
+
+
+# --- the clinician's own day
+
+
+def make_clinician(product: Product) -> None:
+    """Wanjiru signs in as the clinician who treats."""
+    with product.app.app_context(), transaction():
+        mine = db.session.query(Clinician).filter_by(tenant_id=product_tenant(product)).one()
+        mine.user_id = user_of(product, "wanjiru")
+
+
+def pay_in_cash(product: Product, uid: str) -> None:
+    with product.app.app_context(), transaction():
+        number = db.session.query(Appointment).filter_by(uid=uid).one().invoice_number
+        manual.for_payment(product_tenant(product), number, manual.Taken(150_000, "cash", "test", None))
+    product.work()
+
+
+def status_of(product: Product, uid: str) -> str:
+    with product.inside():
+        return db.session.query(Appointment).filter_by(uid=uid).one().status
+
+
+def test_a_clinician_sees_their_own_day_and_who_has_paid_within_one_poll(product: Product) -> None:
+    make_clinician(product)
+    with product.app.app_context(), transaction():
+        other = people.add_clinician(product_tenant(product), name="Dr Zawadi", actor="test").uid
+    mine, theirs = visit(product), visit(product, clinicianId=other)
+    wanjiru = product.browser_of("wanjiru")
+    page = wanjiru.get("/staff/own/day").text
+    assert f"row-{mine}" in page and f"row-{theirs}" not in page and "Due" in row_of(page, mine)
+    assert "every 3s" in page
+    pay_in_cash(product, mine)
+    live = wanjiru.get(f"/staff/own/live?page=day&seen={seen_of(page)}", headers=HTMX).text
+    assert "Paid" in row_of(live, mine) and "CASH1001" in row_of(live, mine) and f"row-{theirs}" not in live
+    nothing = wanjiru.get(f"/staff/own/live?page=day&seen={seen_of(live)}", headers=HTMX)
+    assert nothing.status_code == 204
+
+
+def test_the_week_is_monday_to_sunday_in_nairobi(product: Product) -> None:
+    now = clock.nairobi(clock.now())
+    monday = (now + timedelta(days=7 - now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    clock.move(monday - now)
+    make_clinician(product)
+    first = visit(product, startsAt=(monday + timedelta(minutes=1)).isoformat())
+    last = visit(product, startsAt=(monday + timedelta(days=7, minutes=-45)).isoformat())
+    after = visit(product, startsAt=(monday + timedelta(days=7)).isoformat())
+    page = product.browser_of("wanjiru").get("/staff/own/week").text
+    assert f"row-{first}" in page and f"row-{last}" in page and f"row-{after}" not in page
+
+
+def test_who_is_no_clinician_has_no_day_of_their_own(product: Product) -> None:
+    assert product.browser_of("brian").get("/staff/own/day").status_code == 404
+    assert "My day" not in product.browser_of("brian").get("/staff/board").text
+
+
+def test_a_visit_is_started_completed_and_each_is_undone_within_minutes(product: Product) -> None:
+    make_clinician(product)
+    uid, wanjiru = visit(product), product.browser_of("wanjiru")
+    assert press(wanjiru, f"/staff/board/visits/{uid}/start").status_code == 422  # not paid: not confirmed
+    pay_in_cash(product, uid)
+    press(wanjiru, f"/staff/board/visits/{uid}/arrive")
+    begun = press(wanjiru, f"/staff/board/visits/{uid}/start")
+    assert begun.status_code == 200 and "With the clinician" in begun.text
+    with product.inside():
+        assert db.session.query(QueueTicket).one().state == "seen"
+    assert press(wanjiru, f"/staff/board/visits/{uid}/complete").status_code == 200
+    assert status_of(product, uid) == "completed"
+    for state in ("started", "confirmed"):
+        assert press(wanjiru, f"/staff/board/visits/{uid}/undo").status_code == 200
+        assert status_of(product, uid) == state
+    assert press(wanjiru, f"/staff/board/visits/{uid}/complete").status_code == 200
+    later(10 * 60 + 1)
+    refused = press(wanjiru, f"/staff/board/visits/{uid}/undo")
+    assert refused.status_code == 422 and "no longer be taken back" in refused.text
+    assert status_of(product, uid) == "completed"
+
+
+def test_a_missed_visit_is_undone_unless_its_money_went_back(product: Product) -> None:
+    make_clinician(product)
+    uid, wanjiru = visit(product), product.browser_of("wanjiru")
+    pay_in_cash(product, uid)
+    press(wanjiru, f"/staff/board/visits/{uid}/no-show")
+    assert status_of(product, uid) == "no_show"
+    assert press(wanjiru, f"/staff/board/visits/{uid}/undo").status_code == 200
+    assert status_of(product, uid) == "confirmed"
+    press(wanjiru, f"/staff/board/visits/{uid}/no-show")
+    with product.app.app_context(), transaction():
+        db.session.query(Appointment).filter_by(uid=uid).one().kept_cents = 50_000  # the rest is on its way back
+    assert press(wanjiru, f"/staff/board/visits/{uid}/undo").status_code == 422
+    assert status_of(product, uid) == "no_show"
+
+
+def test_an_online_visit_leads_into_its_meeting(product: Product) -> None:
+    make_clinician(product)
+    uid = visit(product, kind="virtual")
+    pay_in_cash(product, uid)
+    assert "/meeting" in row_of(product.browser_of("wanjiru").get("/staff/own/day").text, uid)
+
+
+def test_a_clinician_sets_their_own_hours_and_leave_and_nobody_elses(product: Product) -> None:
+    make_clinician(product)
+    wanjiru = product.browser_of("wanjiru")
+    week = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "9-12")
+    form = week | {"csrf_token": csrf_of(wanjiru, "/staff/own/hours")}
+    assert wanjiru.post("/staff/own/hours", data=form).status_code == 303
+    assert "9:00-12:00" in wanjiru.get("/staff/own/hours").text
+    wrong = wanjiru.post("/staff/own/hours", data=form | {"wed": "12-9"})
+    assert wrong.status_code == 422 and "12-9" in wrong.text
+    first = (clock.nairobi(clock.now()) + timedelta(days=3)).date().isoformat()
+    leave = {"first": first, "last": first, "csrf_token": form["csrf_token"]}
+    assert wanjiru.post("/staff/own/leave", data=leave).status_code == 303
+    assert "Nobody is booked in these days" in wanjiru.get("/staff/own/hours").text
+    brian = product.browser_of("brian")
+    assert brian.post("/staff/own/hours", data=week | {"csrf_token": csrf_of(brian, "/staff/board")}).status_code == 404

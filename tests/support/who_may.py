@@ -245,6 +245,14 @@ ARC       POST   /staff/board/visits/<uid>/undo-arrival
 ARC       POST   /staff/board/visits/<uid>/approve
 ARC       POST   /staff/board/visits/<uid>/decline
 ARC       POST   /staff/board/visits/<uid>/complete
+ARC       POST   /staff/board/visits/<uid>/start
+ARC       POST   /staff/board/visits/<uid>/undo
+ARC       GET    /staff/own/day
+ARC       GET    /staff/own/week
+ARC       GET    /staff/own/live
+ARC       GET    /staff/own/hours
+ARC       POST   /staff/own/hours
+ARC       POST   /staff/own/leave
 ARC       POST   /staff/board/visits/<uid>/no-show
 ARC       POST   /staff/board/pay/<token>/push
 AR        POST   /staff/board/pay/<token>/cash

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
+from portal.clinic.appointments import UNDO_FOR
 from portal.clinic.models import Appointment
 from portal.clinic.reception import queue_tickets
 from portal.kernel import clock
@@ -15,7 +16,6 @@ from portal.kernel.errors import Conflict
 from portal.kernel.errors import Sentence as _
 
 COMING = ("approved", "confirmed", "pending_approval")
-UNDO_FOR = timedelta(minutes=10)
 
 
 def may_undo(at: datetime | None) -> bool:

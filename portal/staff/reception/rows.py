@@ -207,9 +207,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         if ticket and ticket.state in ("waiting", "called") and may(WORK_CLINIC)
         else None,
         "arrive_url": at("arrive", WORK_CLINIC, when=is_coming and today_now and visit.arrived_at is None),
-        "undo_arrival_url": at(
-            "undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)
-        ),
+        "undo_arrival_url": at("undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)),
         "approve_url": at("approve", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
         "decline_url": at("decline", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
         "start_url": at("start", WORK_CLINIC, when=is_now(visit)),
