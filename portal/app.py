@@ -108,7 +108,7 @@ def _register_routes(app: Flask) -> None:
     from portal import api, staff
     from portal.callbacks import routers, routes, sms
     from portal.operations import health
-    from portal.payer import account, booking, clinic, hotspot, pay, queue
+    from portal.payer import account, booking, clinic, hotspot, pay, queue, receipts
     from portal.web import passwords
 
     app.add_url_rule("/", "home", home.show)
@@ -119,6 +119,7 @@ def _register_routes(app: Flask) -> None:
     app.register_blueprint(sms.bp)  # the same, of the SMS provider
     app.register_blueprint(hotspot.bp)  # nobody signs in
     app.register_blueprint(pay.bp)  # the token is all there is
+    app.register_blueprint(receipts.bp)  # whether a printed receipt is genuine
     app.register_blueprint(clinic.bp)  # nobody signs in
     app.register_blueprint(queue.bp)  # numbers, behind tokens
     app.register_blueprint(booking.bp)  # a code by SMS, then the visit's token

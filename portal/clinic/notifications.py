@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
-from portal.kernel import clock, personal
+from portal.kernel import clock, personal, vault
 from portal.kernel.db import db
-from portal.kernel.errors import Sentence, Text
+from portal.kernel.errors import Refused, Sentence, Text
 from portal.kernel.errors import Sentence as _
 from portal.kernel.money import format_kes
 from portal.notifications import calendar, live, notices, quiet, tell, wording
@@ -482,6 +483,44 @@ def released(appointment: Appointment) -> None:
     _drop(appointment, ONCE, "It was not paid in time.")
     _tell_patient(appointment, "released")
     _live(appointment, live.CANCELLED)
+
+
+def receipt_by_sms(invoice: Invoice, *, msisdn: str, url: str) -> bool:
+    """The desk sends a receipt to a phone: once for each phone and each standing of the invoice. The caller commits."""
+    payment = invoice.payment
+    key = f"{_receipt_key(invoice)}/{personal.phone_hash(msisdn, invoice.tenant_id)[:16]}"
+    text = _receipt_text(invoice, url)
+    return tell.by_sms(
+        invoice.tenant_id, key, msisdn=msisdn, text=text, locale=payment.tenant.locale, is_test=payment.is_sandbox
+    )
+
+
+def receipt_by_email(invoice: Invoice, *, address: str, url: str) -> bool:
+    """The same to an e-mail address. Raises Refused for one that is none."""
+    payment = invoice.payment
+    try:
+        to = validate_email(address, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError:
+        raise Refused(_("Enter a phone like 0712 345 678 or an address like amina@example.co.ke.")) from None
+    key = f"{_receipt_key(invoice)}/{vault.lookup(to.casefold(), context='receipt-to')[:16]}"
+    subject = _("Your receipt from %(clinic)s", clinic=payment.tenant.name)
+    text, locale = _receipt_text(invoice, url), payment.tenant.locale
+    about: dict[str, Any] = {"subject": subject, "text": text, "locale": locale, "is_test": payment.is_sandbox}
+    return tell.by_email(invoice.tenant_id, key, address=to, **about)
+
+
+def _receipt_key(invoice: Invoice) -> str:
+    return f"invoice/{invoice.id}/receipt/{invoice.payment.version}"
+
+
+def _receipt_text(invoice: Invoice, url: str) -> Text:
+    return _(
+        "%(clinic)s received %(amount)s, invoice %(number)s. Receipt: %(url)s",
+        clinic=invoice.payment.tenant.name,
+        amount=format_kes(invoice.payment.allocated_cents),
+        number=invoice.number,
+        url=url,
+    )
 
 
 def code(tenant: Tenant, booking_id: int, digits: str, *, msisdn: str, expires_at: datetime, locale: str) -> None:

@@ -10,19 +10,19 @@ from werkzeug.datastructures import MultiDict
 
 from portal.clinic import invoices, policies
 from portal.clinic.models import Invoice
-from portal.fulfilment import bought, receipts_of
+from portal.fulfilment import bought
 from portal.hotspot import purchases
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.kernel.phone import as_shown, for_people
+from portal.kernel.phone import for_people
 from portal.payer import view
 from portal.payer.forms import PayForm
-from portal.payments.models import Allocation, Payment, Transaction
+from portal.payments.models import Payment
 from portal.payments.states import PaymentState
 from portal.payments.stk import pushes, queries
 from portal.payments.stk.prompt_limits import AskedFrom
-from portal.web import browser
+from portal.web import browser, receipts
 from portal.web.errors import tell_wait
 from portal.web.language import said
 from portal.web.limits import network
@@ -53,10 +53,17 @@ def _page(payment: Payment, form: PayForm, status_code: int = 200) -> ResponseRe
         view=view.payment_view(payment),
         form=form,
         title=_title(payment, invoice),
-        lines=[{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
+        lines=[
+            {
+                "description": line.description + (f" × {line.quantity}" if line.quantity > 1 else ""),
+                "amount_cents": line.amount_cents,
+            }
+            for line in invoice.lines
+        ]
         if invoice
         else [],
         terms=_terms(payment),
+        reductions=receipts.reductions(invoice) if invoice else [],
         test_mode=payment.is_sandbox,
     )
     return page, status_code
@@ -154,47 +161,24 @@ def poll(token: str) -> ResponseReturnValue:
 
 @bp.get("/<token>/receipt")
 def receipt(token: str) -> ResponseReturnValue:
-    """A receipt to print or keep."""
+    """A receipt to print or keep; of what was paid in part too."""
     payment = _payment(token)
-    if payment.state != PaymentState.PAID:
+    if payment.state != PaymentState.PAID and not payment.allocated_cents:
         return redirect(url_for("pay.show", token=token), 302)
-    invoice = invoices.of_payment(payment.id)
-    money = receipts_of(payment)
-    given = {one.transaction_id: one.amount_cents for one in _allocations(payment)}
-    parts = [
-        {"receipt": one.receipt or _("to follow"), "amount_cents": given[one.id], "at": one.occurred_at}
-        for one in money
+    paper = request.args.get("paper", "")
+    papers = [
+        {"paper": one, "name": name, "url": url_for("pay.receipt", token=token, paper=one)}
+        for one, name in (("a5", "A5"), ("58", "58 mm"))
     ]
-    lines = (
-        [{"description": line.description, "amount_cents": line.amount_cents} for line in invoice.lines]
-        if invoice
-        else [{"description": payment.title, "amount_cents": payment.amount_cents}]
+    return render_template(
+        "payments/receipt_paper.html" if paper in receipts.PAPERS else "payments/receipt.html",
+        tenant=payment.tenant,
+        receipt=receipts.shown(payment, invoices.of_payment(payment.id)),
+        test_mode=payment.is_sandbox,
+        papers=papers,
+        paper=paper,
+        back_url=url_for("pay.receipt", token=token),
     )
-    shown = {
-        "number": ", ".join(str(part["receipt"]) for part in parts),
-        "paid_at": payment.paid_at,
-        "amount_cents": payment.allocated_cents,
-        "lines": lines,
-        "payer_shown": next((as_shown(one.payer_shown) for one in money if one.payer_shown), ""),
-        "reference": _title(payment, invoice),
-        "method": _method(money, payment),
-        "receipts": parts,
-        "balance_cents": payment.due_cents,
-    }
-    return render_template("payments/receipt.html", tenant=payment.tenant, receipt=shown, test_mode=payment.is_sandbox)
-
-
-def _method(money: list[Transaction], payment: Payment) -> str:
-    """How it was paid, in words."""
-    by_hand = {"cash": _("Cash"), "bank": _("Bank transfer"), "card": _("Card"), "other": _("Other")}
-    used = [by_hand.get(one.channel, "M-Pesa") for one in money]
-    if any(given.customer_id for given in _allocations(payment)):
-        used.append(_("Credit"))
-    return ", ".join(dict.fromkeys(used)) or "M-Pesa"
-
-
-def _allocations(payment: Payment) -> list[Allocation]:
-    return db.session.query(Allocation).filter_by(payment_id=payment.id, taken_back_at=None).all()
 
 
 @bp.get("/<token>/calendar.ics")

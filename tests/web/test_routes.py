@@ -18,6 +18,8 @@ from werkzeug.routing import Rule
 
 from portal import api
 from portal.api.guard import EVERYBODY
+from portal.clinic.billing import price_list
+from portal.clinic.models import Discount, Invoice
 from portal.clinic.reception import queue_tickets, shifts
 from portal.gateways.models import Gateway
 from portal.hotspot import access
@@ -64,6 +66,8 @@ NAMES_OF = {
     ("customers", "uid"): "customer",
     ("lines", "uid"): "line",
     ("invoices", "number"): "invoice",
+    ("prices", "uid"): "price",
+    ("discounts", "uid"): "discount",
     ("query", "checkout_request_id"): "checkout",
     ("mpesa", "checkout_request_id"): "payment",
     ("order", "order_id"): "order",
@@ -211,6 +215,10 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         hearsay = UnverifiedReport(**told, gateway_id=gateway.id, environment="sandbox", state="held")
         db.session.add_all([refund, claim, compared, hearsay])
         db.session.flush()
+        bill = db.session.query(Invoice).filter_by(**whose).first()
+        less = Discount(**whose, invoice_id=bill.id, amount_cents=100, why="Hardship")
+        price = price_list.add(gateway.tenant_id, kind="lab", name="Test", price=300, actor="test")
+        db.session.add(less)
         row = StatementRow(**whose, reconciliation_id=compared.id, row_number=1, bucket="different")
         db.session.add(row)
         db.session.flush()
@@ -226,7 +234,7 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
             "access": opened.username, "batch": batch.uid, "voucher": batches.vouchers_of(batch)[0].uid, "drawer": str(report.number),
             "ticket": ticket.uid, "shift": str(shift.number),
             "undecided": str(db.session.query(InboxItem).filter_by(state="waiting").one().id),
-            "refund": refund.uid, "claim": claim.uid, "hearsay": hearsay.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
+            "discount": less.uid, "price": price.uid, "refund": refund.uid, "claim": claim.uid, "hearsay": hearsay.uid, "reconciliation": compared.uid, "statement_row": str(row.id)
         }  # fmt: skip
 
 

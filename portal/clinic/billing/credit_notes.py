@@ -19,7 +19,7 @@ from portal.payments import reductions
 from portal.payments.models import Payment
 from portal.payments.payment import lock_payment
 from portal.payments.refunds import refunds
-from portal.payments.states import PaymentState
+from portal.payments.states import PaymentState, RefundState
 from portal.payments.wallets import wallets
 from portal.tenants.counters import take_number
 
@@ -86,7 +86,8 @@ def _check(invoice: Invoice, payment: Payment, amount_cents: int, money_back: st
 
 def _sent_back_cents(payment: Payment) -> int:
     """What went back by M-Pesa, or is on its way: that part of the invoice is taken off already."""
-    return sum(one.amount_cents for one in refunds.of_payment(payment.id) if one.state != "failed")
+    of_it = [one for one in refunds.of_payment(payment.id) if one.payment_id == payment.id]
+    return sum(one.amount_cents for one in of_it if one.state != RefundState.FAILED)
 
 
 def _give_back(
