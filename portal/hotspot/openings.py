@@ -41,7 +41,7 @@ class Buyer:
 
 def of_payments(connection: Connection, payment_ids: Sequence[int]) -> dict[int, Any]:
     """What these payments buy here: {payment: purchase}, with its package's time and its device's first purchase."""
-    return {row.payment_id: row for row in bulk.things(connection, _bought(), payments=payment_ids)}
+    return {row.payment_id: row for row in bulk.rows_of(connection, _bought(), payments=payment_ids)}
 
 
 @cache

@@ -49,11 +49,11 @@ def test_what_is_looked_for_by_a_list_is_found_and_by_its_index(either_product: 
     with product.inside():
         first, second = db.session.scalars(select(Payment).order_by(Payment.id))
         connection = db.session.connection()
-        found = bulk.things(connection, by_token, tokens={second.token, second.token + "x", "'"})
+        found = bulk.rows_of(connection, by_token, tokens={second.token, second.token + "x", "'"})
         assert [(one.id, one.amount_cents) for one in found] == [(second.id, second.amount_cents)]
-        tokens = [one.token for one in bulk.things(connection, by_id, ids=[second.id, first.id, 10**12])]
+        tokens = [one.token for one in bulk.things_of(connection, by_id, ids=[second.id, first.id, 10**12])]
         assert tokens == [first.token, second.token]
-        assert bulk.things(connection, by_id, ids=[]) == []
+        assert bulk.rows_of(connection, by_id, ids=[]) == []
         if connection.dialect.name == "sqlite":
             asked = f"EXPLAIN QUERY PLAN {by_token.compile(dialect=connection.dialect)}"
             plan = [row.detail for row in connection.exec_driver_sql(asked, ("[]",))]

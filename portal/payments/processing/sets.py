@@ -227,8 +227,12 @@ class _Set:
 
     # --- reading
 
+    def _rows(self, statement: Any, **given: Collection[Any]) -> list[Thing]:
+        return bulk.rows_of(self.connection, statement, **given)
+
     def _things(self, statement: Any, **given: Collection[Any]) -> list[Thing]:
-        return bulk.things(self.connection, statement, **given)
+        """The same, where this set may change them."""
+        return bulk.things_of(self.connection, statement, **given)
 
     def _take(self, limit: int, after: int) -> list[_Word]:
         due = (
@@ -241,26 +245,26 @@ class _Set:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )  # fmt: skip
-        rows = self._things(due)
+        rows = self._rows(due)
         if not rows:
             return []
-        self.gateways = {one.id: one for one in self._things(_GATEWAYS, ids={row.gateway_id for row in rows})}
+        self.gateways = {one.id: one for one in self._rows(_GATEWAYS, ids={row.gateway_id for row in rows})}
         return [_read(row) for row in rows]
 
     def _find_payments(self, words: Sequence[_Word]) -> None:
         """Which payment each row is about, before anything is locked."""
         tokens = {word.row.push_token for word in words if word.row.kind == "stk" and word.row.push_token}
         if tokens:
-            for push in self._things(_BY_TOKEN, tokens=tokens):
+            for push in self._rows(_BY_TOKEN, tokens=tokens):
                 self.by_token[push.gateway_id, push.token] = push.id
                 self.pushes[push.id] = push
         names = {(word.row.tenant_id, word.account) for word in words if word.account}
         if names:
             tenants, accounts_typed = {tenant_id for tenant_id, _name in names}, {name for _tenant_id, name in names}
-            for push in self._things(_BY_NAME, tenants=tenants, names=accounts_typed):
+            for push in self._rows(_BY_NAME, tenants=tenants, names=accounts_typed):
                 self.by_name[push.tenant_id, push.reference] = push.id
                 self.pushes[push.id] = push
-            for one in self._things(_NAMED, tenants=tenants, names=accounts_typed):
+            for one in self._rows(_NAMED, tenants=tenants, names=accounts_typed):
                 self.payment_of_name[one.tenant_id, one.reference] = one.id
         for word in words:
             if word.row.kind == "stk":
@@ -291,14 +295,14 @@ class _Set:
         found: list[Thing] = []
         if receipts:
             of_tenants = {"tenants": tenants, "environments": environments}
-            found += self._things(_MONEY_OF_RECEIPTS, receipts=receipts, **of_tenants)
+            found += self._rows(_MONEY_OF_RECEIPTS, receipts=receipts, **of_tenants)
         if self.pushes:
-            found += self._things(_MONEY_OF_PUSHES, pushes=self.pushes.keys())
+            found += self._rows(_MONEY_OF_PUSHES, pushes=self.pushes.keys())
         for money in {one.id: one for one in found}.values():
             self._remember(money)
         by_hand = {word.receipt for word in words if word.row.kind == "c2b" and word.receipt}
         if by_hand:
-            queued = self._things(_CLAIMED, tenants=tenants, environments=environments, receipts=by_hand)
+            queued = self._rows(_CLAIMED, tenants=tenants, environments=environments, receipts=by_hand)
             self.claimed = {(one.tenant_id, one.environment, one.receipt) for one in queued}
 
     def _remember(self, money: Thing) -> None:
