@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = (  # in the order in which they point at each other
     "tenants",
+    "patient_sign_ins",
     "incoming_sms",
     "message_templates",
     "meeting_settings",
@@ -54,6 +55,7 @@ TABLES = (  # in the order in which they point at each other
     "voucher_batches",
     "package_sites",
     "patients",
+    "patient_words",
     "appointment_series",
     "ledger_lines",
     "payments",
@@ -382,6 +384,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
         sa.UniqueConstraint("webhook_key_hash", name=op.f("uq_tenants_webhook_key_hash")),
     )
+    op.create_table(
+        "patient_sign_ins",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("channel", sa.String(length=10), nullable=False),
+        sa.Column("address_hash", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_patient_sign_ins_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_patient_sign_ins")),
+        sa.UniqueConstraint("digest", name=op.f("uq_patient_sign_ins_digest")),
+    )
+    op.create_index("ix_patient_sign_ins_address", "patient_sign_ins", ["tenant_id", "address_hash"], unique=False)
 
     op.create_table(
         "incoming_sms",
@@ -1315,6 +1331,22 @@ def upgrade() -> None:
     op.create_index(op.f("ix_patients_guardian_id"), "patients", ["guardian_id"], unique=False)
     op.create_index("ix_patients_phone", "patients", ["tenant_id", "phone_hash"], unique=False)
     op.create_index("ix_patients_tenant_id", "patients", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "patient_words",
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("word_hash", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_patient_words_patient_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_patient_words_tenant_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_patient_words")),
+        sa.UniqueConstraint(
+            "tenant_id", "word_hash", "patient_id", name=op.f("uq_patient_words_tenant_id_word_hash_patient_id")
+        ),
+    )
+    op.create_index(op.f("ix_patient_words_patient_id"), "patient_words", ["patient_id"], unique=False)
+
     op.create_table(
         "appointment_series",
         sa.Column("uid", sa.String(length=24), nullable=False),

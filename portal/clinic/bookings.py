@@ -161,10 +161,7 @@ def confirm(
 
 
 def _patient(tenant_id: int, booking: Booking) -> Patient:
-    name = personal.open_text(booking.name_sealed, tenant_id) or ""
-    of_phone = select(Patient).where(Patient.tenant_id == tenant_id, Patient.phone_hash == booking.phone_hash)
-    for known in db.session.scalars(of_phone.where(Patient.erased_at.is_(None)).order_by(Patient.id).limit(20)):
-        if people.name_of(known).casefold() == name.casefold():
-            return known
+    name = personal.open_text(booking.name_sealed, tenant_id)
     msisdn = personal.open_phone(booking.phone_sealed, tenant_id)
-    return people.register(tenant_id, name=name, phone=msisdn, actor="patient")
+    # who types the code has read on its page what the clinic keeps, and agrees
+    return people.find_or_register(tenant_id, name=name, phone=msisdn, consent_by="page", actor="patient")

@@ -87,6 +87,31 @@ class Patient(TenantOwned, Model):
     erased_at: Mapped[datetime | None]
 
 
+class PatientWord(TenantOwned, Model, is_paged=False):
+    """A word of a patient's name, hashed with a key: the name itself is sealed, and is found by its words."""
+
+    __tablename__ = "patient_words"
+    __table_args__ = (UniqueConstraint("tenant_id", "word_hash", "patient_id"),)
+
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patients.id"), index=True)
+    word_hash: Mapped[str] = mapped_column(String(64))
+
+
+class PatientSignIn(TenantOwned, Model, is_paged=False):
+    """A browser that has shown by a code whose phone or e-mail address it is. It ends when its row goes.
+
+    digest: of the random token in the cookie. address_hash: of the phone or the address; channel says which.
+    """
+
+    __tablename__ = "patient_sign_ins"
+    __table_args__ = (Index("ix_patient_sign_ins_address", "tenant_id", "address_hash"),)
+
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    channel: Mapped[str] = mapped_column(String(10))
+    address_hash: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime]
+
+
 class Clinician(TenantOwned, Model):
     """A person who treats."""
 

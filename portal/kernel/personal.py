@@ -47,6 +47,11 @@ def network_hash(network: str, tenant_id: int) -> str:
     return vault.lookup(network, context=f"network/{tenant_id}")
 
 
+def email_hash(address: str, tenant_id: int) -> str:
+    """What an e-mail address is found by, however it is capitalised: 64 hexadecimal digits."""
+    return vault.lookup(address.casefold(), context=f"email/{tenant_id}")
+
+
 def word_hashes(name: str, tenant_id: int) -> set[str]:
     """What each word of a name is found by: 64 hexadecimal digits each."""
     words = {word.casefold() for word in name.split()}

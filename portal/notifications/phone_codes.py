@@ -24,7 +24,12 @@ def issue(tenant_id: int, purpose: str, msisdn: str) -> str | None:
 
     The caller sends it, and commits. purpose: at most 20 letters; a code of one is none of another.
     """
-    now, phone_hash = clock.now(), personal.phone_hash(msisdn, tenant_id)
+    return issue_to(tenant_id, purpose, personal.phone_hash(msisdn, tenant_id))
+
+
+def issue_to(tenant_id: int, purpose: str, phone_hash: str) -> str | None:
+    """The same for a phone, or an e-mail address, by its keyed hash."""
+    now = clock.now()
     first = upsert_nothing(
         PhoneCode,
         unique=["tenant_id", "purpose", "phone_hash"],
@@ -49,7 +54,12 @@ def issue(tenant_id: int, purpose: str, msisdn: str) -> str | None:
 
 def redeem(tenant_id: int, purpose: str, msisdn: str, code: str) -> bool:
     """Whether this is the code that the phone was sent; it is used up by it. The caller commits either way."""
-    now, phone_hash = clock.now(), personal.phone_hash(msisdn, tenant_id)
+    return redeem_of(tenant_id, purpose, personal.phone_hash(msisdn, tenant_id), code)
+
+
+def redeem_of(tenant_id: int, purpose: str, phone_hash: str, code: str) -> bool:
+    """The same for a phone, or an e-mail address, by its keyed hash."""
+    now = clock.now()
     mine = _of(tenant_id, purpose, phone_hash)
     try_it = update(PhoneCode).where(*mine, PhoneCode.tries < MOST_TRIES, PhoneCode.expires_at > now)
     counted = try_it.values(tries=PhoneCode.tries + 1).returning(PhoneCode.code_hash)

@@ -1,73 +1,295 @@
-"""A patient's own page: appointments, invoices, what to pay and what was paid."""
+"""A patient's own pages: what is coming, what is to pay and was paid, the family, and how they are told.
 
-from flask import Blueprint, redirect, render_template, url_for
+Decided: a patient comes in by a code to phone or e-mail, or with a password if they chose one; both see the same pages.
+The code's page stands under an address that carries whom it is for, signed, so that it opens in any browser.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import jwt
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from flask_login import current_user
+from flask_wtf import FlaskForm
 from sqlalchemy import select
+from wtforms import BooleanField, SelectField, StringField
+from wtforms.fields import SelectChoice
+from wtforms.validators import InputRequired, Length
 
+from portal.clinic import patient_access, people
 from portal.clinic.models import Appointment, Invoice, Patient
+from portal.clinic.patient_access import Address
 from portal.fulfilment import receipt_of
-from portal.kernel.db import db
+from portal.kernel import clock, personal, queue
+from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound, Refused
+from portal.notifications import quiet
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
+from portal.tenants import find
 from portal.tenants.models import Tenant
-from portal.web.links import door_url
+from portal.users.permissions import Forbidden
+from portal.web.errors import tell_wait
+from portal.web.language import locale, said
+from portal.web.limits import count_code, refuse_guessers, wrong_guess
+from portal.web.links import door_url, public_url
 from portal.web.signin import ask_to_sign_in, keep_session
 
 bp = Blueprint("account", __name__, url_prefix="/account")
+SESSION = "patient"  # of the browser's session: whose page this is
+OPEN = ("account.sign_in", "account.code", "account.leave")
+ALGORITHM, ISSUER, CODE_PAGE_S = "HS256", "mlango-patient", 1_800
+MOST_SHOWN = 50
+
+
+class AddressForm(FlaskForm):
+    """Where the code goes."""
+
+    address = StringField(
+        _l("Your phone number or e-mail address"),
+        [InputRequired(_l("Enter your phone number or e-mail address.")), Length(max=254)],
+        description=_l("The one that the clinic knows."),
+    )
+
+
+class CodeForm(FlaskForm):
+    """The six figures."""
+
+    code = StringField(_l("The 6 figures"), [InputRequired(_l("Enter the 6 figures.")), Length(max=20)])
+
+
+class MemberForm(FlaskForm):
+    """A child, or somebody else whom this patient pays for."""
+
+    name = StringField(_l("Their name"), [InputRequired(_l("Enter the name.")), Length(max=80)])
+
+
+class SettingsForm(FlaskForm):
+    """How this patient is told."""
+
+    language = SelectField(_l("Messages in"), choices=[SelectChoice("en", "English"), SelectChoice("sw", "Kiswahili")])
+    is_reminded = BooleanField(_l("Remind me before a visit"))
 
 
 @bp.before_request
 def let_in() -> ResponseReturnValue | None:
-    """Signed in, or the sign-in page."""
-    if not current_user.is_authenticated:
-        return ask_to_sign_in()
-    keep_session()
-    return None
+    """Signed in by code or password, or the sign-in page."""
+    if request.endpoint in OPEN:
+        return None
+    g.patients = _seen()
+    if g.patients:
+        return None
+    if current_user.is_authenticated:
+        keep_session()
+        return redirect(url_for("home"), 302)
+    if slug := session.get("clinic"):
+        return redirect(url_for("account.sign_in", slug=slug), 302)
+    return ask_to_sign_in()
+
+
+def _seen() -> list[Patient]:
+    """Whom this browser may see."""
+    if current_user.is_authenticated:
+        keep_session()
+        if mine := patient_access.of_user(current_user.id):
+            return mine
+    sign_in = patient_access.of_session(session.get(SESSION, ""))
+    return patient_access.seen_by(sign_in) if sign_in is not None else []
+
+
+@bp.route("/sign-in/<slug>", methods=["GET", "POST"])
+def sign_in(slug: str) -> ResponseReturnValue:
+    """Ask for a code."""
+    tenant = find.by_slug(slug, kind="clinic")
+    form = AddressForm()
+    if not form.validate_on_submit():
+        return _page(tenant, form, "accounts/sign_in.html")
+    try:
+        address = patient_access.read_address(tenant.id, form.address.data)
+        refuse_guessers("booking", tenant.id)
+        wrong_guess("booking", tenant.id)  # each may cost the clinic a message: a network's are counted
+        if address.channel == "phone":
+            count_code(address.value)
+        carried = _carried(tenant, address)
+        link = f"{public_url()}{url_for('account.code', slug=slug, carried=carried)}"
+        with transaction():
+            patient_access.send_code(find.by_slug(slug), address, link=link, locale=locale())
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        tell_wait(error)
+        return _page(find.by_slug(slug), form, "accounts/sign_in.html", error.status)
+    queue.enqueue(queue.OUTBOX)
+    return redirect(url_for("account.code", slug=slug, carried=carried), 303)
+
+
+def _page(tenant: Tenant, form: FlaskForm, template: str, status_code: int = 0, **more: Any) -> ResponseReturnValue:
+    is_wrong = form.errors or form.form_errors
+    page = render_template(template, tenant=tenant, form=form, **more)
+    return page, status_code or (422 if is_wrong else 200)
+
+
+def _carried(tenant: Tenant, address: Address) -> str:
+    claims = {
+        "iss": ISSUER,
+        "tenant": tenant.id,
+        "channel": address.channel,
+        "hash": address.hash,
+        "exp": int(clock.now().timestamp()) + CODE_PAGE_S,
+    }
+    return jwt.encode(claims, current_app.config["SECRET_KEY"], ALGORITHM)
+
+
+def _read_carried(tenant: Tenant, carried: str) -> Address:
+    gone = NotFound(_("This page is too old. Ask for a new code."))
+    options: Any = {"verify_exp": False}
+    try:
+        claims = jwt.decode(carried, current_app.config["SECRET_KEY"], [ALGORITHM], issuer=ISSUER, options=options)
+        is_over = int(claims["exp"]) < clock.now().timestamp()
+        address = Address(str(claims["channel"]), "", str(claims["hash"]))
+    except (jwt.InvalidTokenError, KeyError, ValueError):
+        raise gone from None
+    if is_over or claims.get("tenant") != tenant.id:
+        raise gone
+    return address
+
+
+@bp.route("/sign-in/<slug>/<carried>", methods=["GET", "POST"])
+def code(slug: str, carried: str) -> ResponseReturnValue:
+    """Type the code: the pages open."""
+    tenant = find.by_slug(slug, kind="clinic")
+    address = _read_carried(tenant, carried)
+    form = CodeForm(data={"code": request.args.get("code", "")}) if request.method == "GET" else CodeForm()
+    if form.validate_on_submit():
+        try:
+            refuse_guessers("code", tenant.id)
+            with transaction():
+                token = patient_access.enter(find.by_slug(slug), address, form.code.data or "")
+            if token is not None:
+                session[SESSION], session["clinic"] = token, slug
+                return redirect(url_for("account.home"), 303)
+            wrong_guess("code", tenant.id)
+            form.form_errors.append(
+                _("This code is not right, or its time is over. Type it again, or ask for a new one.")
+            )
+        except Refused as error:
+            form.form_errors.append(said(error.message))
+            tell_wait(error)
+            return _page(find.by_slug(slug), form, "accounts/code.html", error.status)
+    again_url = url_for("account.sign_in", slug=slug)
+    return _page(
+        find.by_slug(slug), form, "accounts/code.html", again_url=again_url, by_email=address.channel == "email"
+    )
+
+
+@bp.post("/leave")
+def leave() -> ResponseReturnValue:
+    """Sign out of this browser."""
+    if token := session.pop(SESSION, ""):
+        with transaction():
+            patient_access.leave(token)
+    slug = session.get("clinic")
+    return redirect(url_for("clinic.front", slug=slug) if slug else url_for("home"), 303)
 
 
 @bp.get("/")
 def home() -> ResponseReturnValue:
-    """Everything of this person, newest first; nobody else's."""
-    mine = select(Patient.id, Patient.tenant_id).where(Patient.user_id == current_user.id)
-    found = db.session.execute(mine).all()
-    if not found:
-        return redirect(url_for("home"), 302)
-    patients, clinics = [row.id for row in found], {row.tenant_id for row in found}
-    visits = db.session.scalars(
-        select(Appointment).where(Appointment.patient_id.in_(patients)).order_by(Appointment.starts_at.desc()).limit(50)
-    )
+    """Everything of these people, what is coming first; nobody else's."""
+    patients: list[Patient] = g.patients
+    ids, clinics = [one.id for one in patients], {one.tenant_id for one in patients}
+    names = {one.id: people.name_of(one) for one in patients}
+    mine = select(Appointment).where(Appointment.patient_id.in_(ids))
+    day_ago = clock.now() - timedelta(days=1)
+    coming = mine.where(Appointment.starts_at >= day_ago).order_by(Appointment.starts_at).limit(MOST_SHOWN)
+    before = mine.where(Appointment.starts_at < day_ago).order_by(Appointment.starts_at.desc()).limit(MOST_SHOWN)
     owed = db.session.scalars(
-        select(Invoice).join(Payment).where(Invoice.patient_id.in_(patients)).order_by(Invoice.id.desc()).limit(50)
+        select(Invoice).join(Payment).where(Invoice.patient_id.in_(ids)).order_by(Invoice.id.desc()).limit(MOST_SHOWN)
     ).all()
+    tenant = db.session.get_one(Tenant, clinics.pop()) if len(clinics) == 1 else None
+    first = patients[0]
     return render_template(
         "accounts/home.html",
-        appointments=[_visit(one) for one in visits],
-        invoices=[
-            {
-                "number": one.number,
-                "amount_cents": one.payment.amount_cents,
-                "due_cents": 0 if one.voided_at else one.payment.due_cents,
-                "receipt": receipt_of(one.payment),
-                "status": "paid" if one.payment.state == PaymentState.PAID else "void" if one.voided_at else "due",
-                "url": url_for("pay.show", token=one.payment.token),
-            }
-            for one in owed
-        ],
-        tenant=db.session.get_one(Tenant, clinics.pop()) if len(clinics) == 1 else None,
+        appointments=[_visit(one, names) for one in db.session.scalars(coming)],
+        earlier=[_visit(one, names) for one in db.session.scalars(before)],
+        invoices=[_invoice(one) for one in owed],
+        tenant=tenant,
+        people=[{"name": names[one.id], "is_ward": one.guardian_id is not None} for one in patients],
+        member_form=MemberForm(formdata=None),
+        settings_form=SettingsForm(formdata=None, data=_told(first)),
+        book_url=url_for("clinic.front", slug=tenant.slug) if tenant else None,
+        by_code=not current_user.is_authenticated,
         test_mode=any(one.payment.is_sandbox for one in owed),
     )
 
 
-def _visit(one: Appointment) -> dict[str, object]:
+def _told(patient: Patient) -> dict[str, Any]:
+    tenant = db.session.get_one(Tenant, patient.tenant_id)
+    is_quiet = quiet.is_quiet(patient.tenant_id, patient.phone_hash)
+    return {"language": patient.locale or tenant.locale, "is_reminded": not is_quiet}
+
+
+def _visit(one: Appointment, names: dict[int, str]) -> dict[str, object]:
     payment = one.invoice.payment if one.invoice else None
+    may_pay = payment is not None and payment.state == PaymentState.OPEN and one.status not in ("cancelled", "declined")
     return {
         "starts_at": one.starts_at,
+        "who": names[one.patient_id] if len(names) > 1 else "",
         "clinician": one.clinician.name,
         "kind": one.kind,
         "status": one.status,
         "place": one.place,
         "join_url": door_url(one),
-        "pay_url": url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
+        "url": url_for("booking.visit", token=one.token),
+        "pay_url": url_for("pay.show", token=payment.token) if payment and may_pay else None,
+        "calendar_url": url_for("pay.calendar", token=payment.token) if payment and one.status == "confirmed" else None,
         "due_cents": payment.due_cents if payment else 0,
     }
+
+
+def _invoice(one: Invoice) -> dict[str, object]:
+    return {
+        "number": one.number,
+        "amount_cents": one.payment.amount_cents,
+        "due_cents": 0 if one.voided_at else one.payment.due_cents,
+        "receipt": receipt_of(one.payment),
+        "status": "paid" if one.payment.state == PaymentState.PAID else "void" if one.voided_at else "due",
+        "url": url_for("pay.show", token=one.payment.token),
+    }
+
+
+@bp.post("/people")
+def add_member() -> ResponseReturnValue:
+    """A child, or somebody else whom this patient books and pays for."""
+    form = MemberForm()
+    guardian = next((one for one in g.patients if one.guardian_id is None), None)
+    if guardian is None:
+        raise Forbidden(_("Ask the clinic to add somebody."))
+    if form.validate_on_submit():
+        with transaction():
+            guardian = db.session.get_one(Patient, guardian.id)
+            msisdn = personal.open_phone(guardian.phone_sealed, guardian.tenant_id)
+            people.register(
+                guardian.tenant_id, name=form.name.data, phone=msisdn, guardian=guardian, consent_by="page",
+                locale=guardian.locale, actor="patient",
+            )  # fmt: skip
+        flash(_("Added. You can book for them now."), "success")
+    else:
+        flash(" ".join(str(error) for errors in form.errors.values() for error in errors), "danger")
+    return redirect(url_for("account.home"), 303)
+
+
+@bp.post("/settings")
+def settings() -> ResponseReturnValue:
+    """The language of messages, and whether reminders are wanted."""
+    form = SettingsForm()
+    if form.validate_on_submit():
+        with transaction():
+            for uid in [one.uid for one in g.patients]:
+                one = db.session.scalars(select(Patient).where(Patient.uid == uid)).one()
+                one.locale = form.language.data
+                if one.phone_hash:
+                    quiet.set_quiet(one.tenant_id, one.phone_hash, is_quiet=not form.is_reminded.data)
+        flash(_("Saved."), "success")
+    return redirect(url_for("account.home"), 303)

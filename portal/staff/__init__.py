@@ -10,6 +10,7 @@ from flask_wtf.csrf import CSRFError
 
 from portal.staff import (  # fmt: skip
     appointments,
+    business,
     gateways,
     guard,
     invoices,
@@ -19,6 +20,7 @@ from portal.staff import (  # fmt: skip
     meetings,
     packages,
     passes,
+    patients,
     payments,
     people,
     prices,
@@ -58,6 +60,7 @@ for _module in (
     seller,
     manual,
     appointments,
+    patients,
     meetings,
     board,
     desk,
@@ -72,6 +75,7 @@ for _module in (
     refunds,
     reconciliation,
     gateways,
+    business,
     people,
     sites,
     sessions,

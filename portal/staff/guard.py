@@ -128,6 +128,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("My day"), "staff.own_day", "calendar", permissions.SEE_CLINIC, treats))
     stops.append((_("Reception"), "staff.board", "people", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Appointments"), "staff.appointments", "calendar", permissions.SEE_CLINIC, tenant.is_clinic))
+    stops.append((_("Patients"), "staff.patients", "people", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Payments"), "staff.payments", "money", permissions.SEE_MONEY, True))
     stops.append((_("Money to place"), "staff.unmatched", "inbox", permissions.SEE_MONEY, True))
     unchecked = submissions.waiting_count(tenant.id)
@@ -155,6 +156,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Usage"), "staff.usage", "chart", permissions.SEE_MONEY, tenant.is_hotspot))
     stops.append((_("Sites"), "staff.sites", "place", permissions.MANAGE_SITES, tenant.is_hotspot))
     stops.append((_("Settings"), "staff.gateways", "gear", permissions.MANAGE_GATEWAYS, True))
+    stops.append((_("Business"), "staff.business", "place", permissions.MANAGE_PEOPLE, True))
     stops.append((_("People"), "staff.people", "key", permissions.MANAGE_PEOPLE, True))
     return [
         (label, url_for(endpoint), symbol, here.startswith(endpoint.rstrip("s")))

@@ -131,6 +131,16 @@ AR        POST   /staff/customers/<uid>/lines
 AR        POST   /staff/customers/<uid>/pay
 AR        POST   /staff/customers/<uid>/reminders
 A         GET    /staff/gateways
+ARC       GET    /staff/patients
+ARC       GET    /staff/patients/new
+ARC       POST   /staff/patients/new
+ARC       GET    /staff/patients/<uid>
+ARC       POST   /staff/patients/<uid>
+ARC       POST   /staff/patients/<uid>/family
+ARC       POST   /staff/patients/<uid>/guardian
+A         GET    /staff/business
+A         POST   /staff/business
+A         POST   /staff/timetable/clinicians/<uid>/sign-in
 A         POST   /staff/packages/checkin
 A         GET    /staff/meetings
 A         POST   /staff/meetings

@@ -62,6 +62,7 @@ NAMES_OF = {
     ("bookings", "uid"): "booking",
     ("services", "uid"): "service",
     ("clinicians", "uid"): "own_clinician",
+    ("patients", "uid"): "patient",
     ("status", "appointment_id"): "appointment",
     ("customers", "uid"): "customer",
     ("lines", "uid"): "line",
