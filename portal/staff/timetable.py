@@ -3,7 +3,7 @@
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from flask import Blueprint, g, redirect, render_template, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -20,6 +20,7 @@ from portal.kernel.errors import Refused
 from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
+from portal.users import team
 from portal.users.permissions import MANAGE_CLINIC
 from portal.web.language import said
 
@@ -137,6 +138,7 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/timetable/clinicians", "clinician_add", add_clinician, methods=["POST"])
     bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours", hours)
     bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours_set", set_hours, methods=["POST"])
+    bp.add_url_rule("/timetable/clinicians/<uid>/sign-in", "clinician_sign_in", sign_in_as, methods=["POST"])
     bp.add_url_rule("/timetable/clinicians/<uid>/leave", "clinician_leave", add_leave, methods=["POST"])
 
 
@@ -250,6 +252,8 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid),
         leave_url=url_for("staff.clinician_leave", uid=clinician.uid),
         back_url=url_for("staff.timetable"),
+        sign_in_url=url_for("staff.clinician_sign_in", uid=clinician.uid),
+        who_may_sign_in=_who_may_sign_in(),
     )
     return page, status_code
 
@@ -276,6 +280,24 @@ def set_hours(uid: str) -> ResponseReturnValue:
         form.form_errors.append(said(error.message))
         return _hours_page(people.clinician(g.tenant.id, uid), form, LeaveForm(formdata=None), error.status)
     return redirect(url_for("staff.timetable"), 303)
+
+
+@needs(MANAGE_CLINIC)
+def sign_in_as(uid: str) -> ResponseReturnValue:
+    """Whose sign-in this clinician's is."""
+
+    def work() -> str:
+        chosen = request.form.get("user", "")
+        user_id = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None
+        people.sign_in_as(people.clinician(g.tenant.id, uid), user_id, actor=actor())
+        return _("Saved.")
+
+    return buttons.do(work, then=url_for("staff.clinician_hours", uid=uid))
+
+
+def _who_may_sign_in() -> list[dict[str, Any]]:
+    treating = [one for one in team.members(g.tenant.id) if one.role == "clinician" and one.deactivated_at is None]
+    return [{"id": one.user_id, "name": one.user.name} for one in treating]
 
 
 @needs(MANAGE_CLINIC)

@@ -93,7 +93,6 @@ NAMES_OF = {
     ("claims", "uid"): "claim",
     ("hearsay", "uid"): "hearsay",
     ("provisional", "uid"): "transaction",
-    ("patients", "uid"): "patient",
     ("packages", "uid"): "package",
     ("vouchers", "uid"): "batch",
     ("codes", "uid"): "voucher",
