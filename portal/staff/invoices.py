@@ -52,6 +52,11 @@ class WalkInForm(StaffForm):
     patient = HiddenField()
 
 
+def _named(name: str, row: int) -> str:
+    """What a field of this row is called: the first one has the plain name."""
+    return f"{name}_{row}" if row else name
+
+
 for _n in range(ROWS):
     _of_row: dict[str, Any] = {
         "item": SelectField(_l("From the price list"), [Optional()], validate_choice=False),
@@ -65,7 +70,7 @@ for _n in range(ROWS):
         "amount": StringField(_l("Amount in KES"), [Optional(), Length(max=20)]),
     }
     for _name, _field in _of_row.items():
-        setattr(WalkInForm, f"{_name}_{_n}", _field)
+        setattr(WalkInForm, _named(_name, _n), _field)
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -127,7 +132,7 @@ def new_invoice() -> ResponseReturnValue:
         for one in items
     ]
     for row in range(ROWS):
-        form[f"item_{row}"].choices = choices
+        form[_named("item", row)].choices = choices
     person = people.patient(g.tenant.id, form.patient.data) if form.patient.data else None
     if person is not None and request.method == "GET":
         form.name.data = people.name_of(person)
@@ -153,7 +158,7 @@ def new_invoice() -> ResponseReturnValue:
 
 
 def _fields_of(form: WalkInForm, row: int) -> dict[str, Any]:
-    fields = {name: form[f"{name}_{row}"] for name in _of_row}
+    fields = {name: form[_named(name, row)] for name in _of_row}
     is_used = any(fields[name].data for name in ("item", "description", "amount"))
     return fields | {"is_used": is_used or any(field.errors for field in fields.values())}
 
@@ -161,7 +166,7 @@ def _fields_of(form: WalkInForm, row: int) -> dict[str, Any]:
 def _issue(form: WalkInForm, person: Any) -> str:
     lines = []
     for row in range(ROWS):
-        fields = {name: form[f"{name}_{row}"].data for name in _of_row}
+        fields = {name: form[_named(name, row)].data for name in _of_row}
         quantity = fields["quantity"] or 1
         if fields["item"]:
             lines.append({"priceItemId": fields["item"], "quantity": quantity, "row": row})
@@ -181,7 +186,7 @@ def _blame(form: WalkInForm, error: Refused) -> None:
     for path, sentence in error.fields.items():
         parts = path.split(".")
         if len(parts) == 3 and parts[0] == "lines":
-            field = form[f"{names.get(parts[2], parts[2])}_{form.used_rows[int(parts[1])]}"]
+            field = form[_named(names.get(parts[2], parts[2]), form.used_rows[int(parts[1])])]
             field.errors = [*field.errors, said(sentence)]
         elif path == "lines":
             form.form_errors.append(said(sentence))

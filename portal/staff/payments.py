@@ -290,6 +290,9 @@ def attempt(token: str) -> ResponseReturnValue:
         "receipts": [one.receipt for one in receipts_of(payment) if one.receipt],
         "created_at": payment.created_at,
         "payer": invoices.payer_name(invoice) if invoice else "",
+        "invoice_url": url_for("staff.invoice", number=invoice.number)
+        if invoice and permissions.allows(g.role, permissions.SEE_CLINIC)
+        else None,
         "poll_url": url_for("staff.attempt", token=token, v=version),
         "put_back_url": url_for("staff.put_back", token=token)
         if permissions.allows(g.role, PLACE_MONEY) and any(one.customer_id for one in _standing(payment))
