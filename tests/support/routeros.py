@@ -28,6 +28,7 @@ class StubRouter:
             "/ip/hotspot": [{".id": "*1", "name": "hs1"}],
             "/system/resource": [{".id": "*1", "version": "7.15.3 (stable)"}],
             "/system/clock": [],
+            "/ppp/secret": [], "/ppp/active": [], "/ppp/profile": [{".id": "*0", "name": "default"}],
         }  # fmt: skip
         self.said: list[str] = []  # commands, as they came
         self.connections = 0

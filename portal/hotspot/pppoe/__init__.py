@@ -13,6 +13,8 @@ is walled, it begins when it is paid. Nobody pays for days behind the wall, nobo
 Decided: one grant a line, whose end moves: RADIUS accepts an ended one into the walled pool, so that who forgot to pay
 sees where to pay, instead of a line that seems dead. The grant's end is that of time, grace, promise or hold, whichever
 is last; a line is walled only by `keeping`, which looks for money that may be theirs first.
+Decided: at routers without RADIUS a line is a secret, which stays there in a walled profile when its time is over; its
+router is made to dial anew whenever its profile changes, and never while it is paid in time.
 Left out: bills in arrears (postpaid). What is used before it is paid is a debt to collect; a promise covers days.
 
 Locks are taken in the order payment, line, customer.

@@ -199,6 +199,8 @@ def change(line_id: int, wanted: Wanted, *, actor: str) -> PppoeLine:
     if changed:
         for name, value in changed.items():
             setattr(line, name, value)
+        if "site_id" in changed:
+            line.grant.provision_at = clock.now()
         chain.record(line.tenant_id, "line", line.id, "changed", actor=actor, details=changed)
         periods.settle_state(line, actor=actor, why="")
     return line

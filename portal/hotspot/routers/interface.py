@@ -72,7 +72,8 @@ class Wanted:
     mac: `AA:BB:CC:DD:EE:FF` of the device it is used on now, or "". starts_at, expires_at: of the whole pass, UTC.
     rate: RouterOS' form, upload/download with burst; "" for no limit. online_s: seconds that may still be spent online
     under this name, besides what the router itself has counted of it; data_bytes: the same of both directions' bytes;
-    None: no limit. version: of its row; an older one changes nothing.
+    None: no limit. version: of its row; an older one changes nothing. service: hotspot or pppoe. is_walled: let in to
+    pay and nowhere else, which a line is that is over.
     """
 
     grant_id: int
@@ -87,6 +88,8 @@ class Wanted:
     online_s: int | None = None
     data_bytes: int | None = None
     version: int = 1
+    service: str = "hotspot"
+    is_walled: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,15 @@ class Pass:
         """Whether this user name of it opens the internet now."""
         return self.is_on(now) and any(one.id == grant_id for one in self.alive)
 
+    @property
+    def is_line(self) -> bool:
+        """Whether it is a line (PPPoE), which a router goes on knowing when it is over: it dials in to pay."""
+        return bool(self.terms.service == "pppoe")
+
+    def is_known(self, grant_id: int, now: datetime) -> bool:
+        """Whether a router that is told who may pass knows this user name now."""
+        return any(one.id == grant_id for one in self.alive) if self.is_line else self.opens(grant_id, now)
+
     def to_come(self, grant_id: int, now: datetime) -> datetime | None:
         """When this user name begins to open, where that is still to come."""
         begins = self.begins_at(now)
@@ -105,7 +114,7 @@ class Pass:
         """When a router has to be told of it again though nothing changed: at midnight, where a day has its cap."""
         return None if self.terms.daily_cap_bytes is None else midnight(now) + timedelta(days=1)
 
-    def wanted(self, row: Any, *, site_id: int, version: int) -> Wanted:
+    def wanted(self, row: Any, *, site_id: int, version: int, now: datetime | None = None) -> Wanted:
         """This grant of it as a site's router is to know it."""
         terms = self.terms
         throttles = terms.at_cap == "throttle"
@@ -124,6 +133,8 @@ class Pass:
             online_s=_left(self.online_cap_s, sum(seconds for seconds, _bytes in elsewhere)),
             data_bytes=None if throttles else self._data_left(row, site_id, sum(used for _seconds, used in elsewhere)),
             version=version,
+            service=terms.service,
+            is_walled=self.is_line and not self.is_on(now or clock.now()),
         )
 
     def _data_left(self, row: Any, site_id: int, elsewhere: int) -> int | None:

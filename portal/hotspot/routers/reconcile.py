@@ -29,6 +29,7 @@ from portal.hotspot.models import (
     Purchase,
     Site,
 )
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.routers import circuit, passes
 from portal.hotspot.routers.interface import (
     PUSH_LOGIN,
@@ -51,6 +52,7 @@ SPREAD_AT_ONCE, TOLD_AT_ONCE, ROUTERS_AT_ONCE = 500, 100, 8
 LEASE, SESSION_LASTS = timedelta(seconds=180), timedelta(seconds=120)
 SIGN_IN_WITHIN = timedelta(minutes=3)  # of the money: later nobody waits for it
 SIGN_IN_AGAIN = timedelta(seconds=5)
+WALLED_AGAIN = timedelta(days=1)  # a line behind the wall is looked at again, though it may stay there for months
 LIVE = "radius"  # asks by itself: only what runs has to be told of a change
 
 
@@ -105,12 +107,13 @@ def _told_sites(tenant_ids: Collection[int]) -> dict[int, list[Any]]:
 
 def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: datetime) -> None:
     """A row for each of these passes' grants and each site where it is valid; what was told has its turn anew."""
-    grants = [(a_pass, one) for a_pass in found.values() for one in a_pass.grants if one.service == "hotspot"]
+    grants = [(a_pass, one) for a_pass in found.values() for one in a_pass.grants]
     only_at: dict[int, set[int]] = {}
     bound = select(PackageSite.package_id, PackageSite.site_id)
     for row in db.session.execute(bound.where(PackageSite.package_id.in_({one.package_id for _pass, one in grants}))):
         only_at.setdefault(row.package_id, set()).add(row.site_id)
     ids = [one.id for _pass, one in grants]
+    lines = dict(_line_sites(one.id for a_pass, one in grants if a_pass.is_line))
     told = select(
         Provisioning.id, Provisioning.site_id, Provisioning.grant_id, Provisioning.wanted, Provisioning.confirmed_at,
         Provisioning.next_at,
@@ -120,9 +123,11 @@ def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: dateti
     new: list[dict[str, Any]] = []
     anew: list[dict[str, Any]] = []
     for a_pass, one in grants:
-        is_on, begins = a_pass.opens(one.id, now), a_pass.to_come(one.id, now)
+        is_on, begins = a_pass.is_known(one.id, now), a_pass.to_come(one.id, now)
         for site in sites.get(one.tenant_id, ()):
             is_valid = one.package_id not in only_at or site.id in only_at[one.package_id]
+            if a_pass.is_line:  # a router that asks RADIUS asks for its lines too
+                is_valid = is_valid and site.kind != LIVE and lines.get(one.id) in (None, site.id)
             wanted = "on" if is_valid and (is_on or begins) else "off"
             there = stand.get((site.id, one.id))
             # one that is paused goes off the router first, if that may know it
@@ -139,6 +144,12 @@ def _write_rows(found: dict[int, Pass], sites: dict[int, list[Any]], now: dateti
     connection = db.session.connection()
     bulk.insert(connection, Provisioning, new, unless="site_id, grant_id")
     bulk.update(connection, Provisioning, anew, also="version = provisionings.version + 1, confirmed_at = NULL")
+
+
+def _line_sites(grant_ids: Iterable[int]) -> list[tuple[int, int | None]]:
+    """(grant, the only site where this line dials in; None: at any)."""
+    mine = select(PppoeLine.grant_id, PppoeLine.site_id).where(PppoeLine.grant_id.in_(list(grant_ids)))
+    return [(row.grant_id, row.site_id) for row in db.session.execute(mine)]
 
 
 def _may_be_known(row: Any, now: datetime) -> bool:
@@ -263,12 +274,12 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
     for row in rows:
         a_pass, grant = known[row.grant_id]
         is_whole = site.kind == LIVE and row.grant_id == a_pass.leader_id  # the row of all that runs of its pass
-        is_on = row.wanted == "on" and (a_pass.is_on(now) if is_whole else a_pass.opens(row.grant_id, now))
-        if site.kind != LIVE and a_pass.is_used_up:
+        is_on = row.wanted == "on" and (a_pass.is_on(now) if is_whole else a_pass.is_known(row.grant_id, now))
+        if site.kind != LIVE and a_pass.is_used_up and not a_pass.is_line:
             is_on = False  # what one name of it used is counted for every other, on this router too
         anew_at = a_pass.told_anew_at(now) if site.kind != LIVE else None
         begins_at = a_pass.to_come(row.grant_id, now) if row.wanted == "on" else None
-        if is_on and anew_at is not None and a_pass.is_used_up_today:
+        if is_on and anew_at is not None and a_pass.is_used_up_today and not a_pass.is_line:
             is_on, begins_at = False, anew_at
         names = {one.username for one in a_pass.grants} if is_whole else {grant.username}
         turns.append(
@@ -278,7 +289,7 @@ def _turns(site: Site, rows: Sequence[Provisioning], now: datetime) -> list[Turn
                 attempts=row.attempts,
                 since=row.since,
                 is_on=is_on,
-                wanted=a_pass.wanted(grant, site_id=site.id, version=row.version),
+                wanted=a_pass.wanted(grant, site_id=site.id, version=row.version, now=now),
                 begins_at=begins_at,
                 anew_at=anew_at,
                 sign_in=waiting.get(row.grant_id) if is_on else None,
@@ -411,10 +422,11 @@ def _result(turn: Turn, outcome: Outcome | None, signed: Outcome | None, now: da
         }
     if turn.begins_at is not None:
         return {"attempts": 0, "last_error": "", "next_at": turn.begins_at}
+    ends = now + WALLED_AGAIN if turn.wanted.is_walled else turn.wanted.expires_at
     values: dict[str, Any] = {
         "attempts": 0, "last_error": "", "confirmed_at": now,
         "wanted": "on" if turn.is_on else "off",
-        "next_at": min(turn.wanted.expires_at, turn.anew_at or turn.wanted.expires_at) if turn.is_on else None,
+        "next_at": min(ends, turn.anew_at or ends) if turn.is_on else None,
     }  # fmt: skip
     if signed is not None and signed.is_done:
         values["signed_in_at"] = now

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.kernel import clock
 from portal.simulator.engine.store import instant
-from portal.simulator.router import values
+from portal.simulator.router import ppp, values
 from portal.simulator.router.hotspot import Hotspot
 from portal.simulator.router.machine import Trap
 from portal.simulator.router.menus import LIVE, MENUS, SINGLES, VERSION
@@ -138,6 +138,8 @@ def _remove(hotspot: Hotspot, command: Command) -> Answer:
     for row in rows:
         if command.path == "/ip/hotspot/active":
             hotspot.end_by_id(row, cause="Admin-Reset")
+        elif command.path == ppp.ACTIVE:
+            ppp.end(machine, row)
         elif command.path == "/ip/hotspot/host":
             hotspot.forget_device(row)
         elif command.path in MENUS:
@@ -314,14 +316,15 @@ def _packages(_hotspot: Hotspot) -> Rows:
     return [{".id": "*1", "name": "routeros", "version": VERSION.split(" ")[0], "disabled": "false"}]
 
 
-def _none(_hotspot: Hotspot) -> Rows:
-    return []
+def _lines(hotspot: Hotspot) -> Rows:
+    ppp.look(hotspot.machine)
+    return [ppp.printed(hotspot.machine, one) for one in ppp.sessions(hotspot.machine)]
 
 
 _LIVE_ROWS: dict[str, Callable[[Hotspot], Rows]] = {
     "/ip/hotspot/active": _active,
     "/ip/hotspot/host": _hosts,
-    "/ppp/active": _none,
+    "/ppp/active": _lines,
     "/system/resource": _resource,
     "/system/package": _packages,
 }

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from portal.kernel.errors import Refused
 from portal.simulator.api.validation import finite
-from portal.simulator.router import values
+from portal.simulator.router import ppp, values
 from portal.simulator.router.fleet import Fleet, Router
 from portal.simulator.router.machine import FAULTS, RouterSpec
 
@@ -41,11 +41,12 @@ def show(name: str) -> Response:
 
 @blueprint.post("/<name>")
 def change(name: str) -> Response:
-    """Any of `join` {mac?, phone?}, `leave` {mac}, `use` {mac, bytesIn, bytesOut}, `reboot` true, `faults` {name: times
-    (or seconds), true or false}; answers the state.
+    """Any of `join` {mac?, phone?}, `leave` {mac}, `use` {mac, bytesIn, bytesOut}, `plugIn` {name, password, mac} (a
+    line that dials in by PPPoE), `unplug` {name}, `reboot` true, `faults` {name: times (or seconds), true or false};
+    answers the state.
     """
     router, given = fleet_of_app().named(name), _given()
-    if unknown := set(given) - {"join", "leave", "use", "reboot", "faults"}:
+    if unknown := set(given) - {"join", "leave", "use", "plugIn", "unplug", "reboot", "faults"}:
         raise Refused(f"Not known here: {', '.join(sorted(unknown))}.", code="invalid_control")
     hotspot = router.hotspot
     joined = None
@@ -59,6 +60,12 @@ def change(name: str) -> Response:
     if "use" in given:
         wanted = given["use"]
         hotspot.use(_mac(wanted), bytes_in=_count(wanted, "bytesIn"), bytes_out=_count(wanted, "bytesOut"))
+    if "plugIn" in given:
+        wanted = given["plugIn"] if isinstance(given["plugIn"], dict) else {}
+        ppp.plug_in(router.machine, str(wanted.get("name", "")), str(wanted.get("password", "")), _mac(wanted))
+    if "unplug" in given:
+        wanted = given["unplug"]
+        ppp.unplug(router.machine, str(wanted.get("name", "") if isinstance(wanted, dict) else wanted))
     if "faults" in given:
         _order_faults(router, given["faults"])
     if given.get("reboot"):
@@ -92,6 +99,7 @@ def _times_and_seconds(name: str, setting: Any) -> tuple[int | None, float | Non
 
 def _state(router: Router) -> dict[str, Any]:
     hotspot, store = router.hotspot, router.machine.store
+    ppp.look(router.machine)
     return router.public_view() | {
         "boots": router.machine.boots,
         "phones": [_device(one) for one in hotspot.devices()],
@@ -100,6 +108,10 @@ def _state(router: Router) -> dict[str, Any]:
             | {"rate": one["rate"], "sessionId": one["session_id"]}
             | {"secondsLeft": hotspot.seconds_left(one), "bytesLeft": hotspot.bytes_left(one)}
             for one in hotspot.sessions()
+        ],
+        "lines": [
+            ppp.printed(router.machine, one) | {"profile": one["profile"], "rate": one["rate"], "list": one["list"]}
+            for one in ppp.sessions(router.machine)
         ],
         "faults": {
             row["name"]: row["times"] or row["seconds"] or True

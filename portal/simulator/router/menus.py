@@ -93,6 +93,12 @@ MENUS = {
         },
         defaults={"action": "accept", **_ON},
     ),
+    "/ip/pool": Menu(
+        {"name": "text", "ranges": "text", "next-pool": "text", "comment": "text"},
+        unique=("name",),
+        needed=("name", "ranges"),
+        taken="failure: pool with the same name already exists",
+    ),
     "/ppp/secret": Menu(
         {
             "name": "text", "password": "text", "service": "text", "profile": "text", "remote-address": "text",

@@ -1,17 +1,21 @@
 """The whole way at the simulated router, which keeps RouterOS' rules: sold, signed in, changed, taken back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from portal.hotspot.models import AccessGrant, AccessSession
+from portal.hotspot.models import AccessGrant, AccessSession, Site
+from portal.hotspot.pppoe import lines
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.routers import connection
 from portal.kernel import clock
-from portal.kernel.db import db
+from portal.kernel.db import db, transaction
 from portal.simulator.router.fleet import Router
 from portal.simulator.router.machine import RouterSpec
 from tests.support import simulator
+from tests.support.lines import MadeLine, line_of, typed_at_the_paybill
 from tests.support.product import Product
 from tests.support.routers import PHONE, change, grant, later, package, reconciled, row_of, site, swept
 from tests.support.simulator import Daraja
@@ -34,6 +38,116 @@ def cafe(tmp_path: Path) -> Iterator[Cafe]:
     with simulator.opened(tmp_path) as daraja:
         fleet = daraja.app.extensions["simulator"].fleet
         yield Cafe(daraja, fleet.open([RouterSpec(name="cafe")])[0])
+
+
+def _line_at(cafe: Cafe) -> dict[str, object]:
+    """How the line stands at the router: dialled in from where, in which profile; empty: not."""
+    found = cafe.control()["lines"]
+    assert isinstance(found, list) and len(found) <= 1
+    if not found:
+        return {}
+    return {name: found[0][name] for name in ("name", "address", "profile", "rate", "list")}
+
+
+def _lines_of_a_router(product: Product, cafe: Cafe) -> tuple[int, MadeLine]:
+    """A site whose router has a pool for homes and one behind the wall, and a line there that has not paid."""
+    machine = cafe.router.machine
+    machine.add("/ip/pool", {"name": "homes", "ranges": "10.64.0.10-10.64.0.20"})
+    machine.add("/ip/pool", {"name": "expired", "ranges": "10.99.0.10-10.99.0.20"})
+    default = machine.entry("/ppp/profile", name="default")
+    assert default is not None
+    machine.change("/ppp/profile", default["row"], {"remote-address": "homes", "local-address": "10.64.0.1"})
+    shop = site(
+        product, kind="routeros", address="127.0.0.1", api_port=cafe.router.api.port, api_uses_tls=False,
+        api_username="mlango", api_password="router-password",
+    )  # fmt: skip
+    line = line_of(product, price=1_000, days=30, site_id=shop)
+    reconciled(product)
+    with product.inside():
+        grant = db.session.get_one(PppoeLine, line.id).grant
+        cafe.control(plugIn={"name": grant.username, "password": grant.password, "mac": PHONE})
+    return shop, line
+
+
+def test_a_line_dials_in_at_a_router_without_radius_and_is_walled_when_its_time_is_over(
+    product: Product, cafe: Cafe
+) -> None:
+    shop, line = _lines_of_a_router(product, cafe)
+    walled = {"profile": "mlango expired", "rate": "", "list": "expired", "address": "10.99.0.10"}
+    assert _line_at(cafe) == walled | {"name": line.account.lower()}
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    paid = {"profile": "mlango ppp 5M/10M", "rate": "5M/10M", "list": "", "address": "10.64.0.10"}
+    assert _line_at(cafe) == paid | {"name": line.account.lower()}
+    later(seconds=61)
+    swept(product)
+    with product.inside():
+        grant_id = db.session.get_one(PppoeLine, line.id).grant_id
+        (stay,) = db.session.query(AccessSession).all()
+        assert (stay.grant_id, stay.mac, stay.ip, stay.stopped_at) == (grant_id, PHONE, "10.64.0.10", None)
+    before = cafe.control()["lines"]
+    typed_at_the_paybill(product, 2, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    after = cafe.control()["lines"]
+    assert [one["session-id"] for one in after] == [one["session-id"] for one in before], "paid in time: nothing is cut"
+    later(days=60, seconds=1)
+    product.work()
+    reconciled(product)
+    assert _line_at(cafe) == walled | {"name": line.account.lower()}, "over: it dialled in anew, behind the wall"
+    assert row_of(product, grant_id, shop).confirmed_at is not None
+    walled_id = cafe.control()["lines"]
+    later(seconds=61)
+    swept(product)
+    later(days=1, seconds=1)
+    reconciled(product)
+    assert cafe.control()["lines"][0]["session-id"] == walled_id[0]["session-id"], "and there it is left in peace"
+    with product.app.app_context(), transaction():
+        lines.suspend(line.id, why="Abuse.", actor="test")
+    reconciled(product)
+    assert _line_at(cafe) == {} and cafe.router.machine.entries("/ppp/secret") == []
+
+
+def test_a_line_is_told_to_its_own_site_alone_and_again_where_its_router_lost_it(product: Product, cafe: Cafe) -> None:
+    shop, line = _lines_of_a_router(product, cafe)
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    machine = cafe.router.machine
+    (secret,) = machine.entries("/ppp/secret")
+    machine.remove("/ppp/secret", secret["row"])
+    later(seconds=61)
+    swept(product)
+    assert [one["name"] for one in machine.entries("/ppp/secret")] == [line.account.lower()]
+    with product.app.app_context(), transaction():
+        row = db.session.get_one(PppoeLine, line.id)
+        other = Site(tenant_id=row.tenant_id, name="Other", kind="voucher")
+        db.session.add(other)
+        db.session.flush()
+        lines.change(line.id, replace(lines.terms_of(row), site_id=other.id), actor="test")
+    reconciled(product)
+    assert machine.entries("/ppp/secret") == [] and _line_at(cafe) == {}
+    assert row_of(product, secret_grant(product, line), shop).wanted == "off"
+
+
+def secret_grant(product: Product, line: MadeLine) -> int:
+    with product.inside():
+        return int(db.session.get_one(PppoeLine, line.id).grant_id)
+
+
+def test_a_secret_that_somebody_else_made_is_left_alone(product: Product, cafe: Cafe) -> None:
+    machine = cafe.router.machine
+    shop, line = _lines_of_a_router(product, cafe)
+    (secret,) = machine.entries("/ppp/secret")
+    machine.change("/ppp/secret", secret["row"], {"comment": "the owner's own", "password": "his"})
+    typed_at_the_paybill(product, 1, 1_000, line.account)
+    product.work()
+    reconciled(product)
+    (secret,) = machine.entries("/ppp/secret")
+    assert (secret["comment"], secret["password"]) == ("the owner's own", "his")
+    row = row_of(product, secret_grant(product, line), shop)
+    assert row.confirmed_at is None and "not ours" in row.last_error
 
 
 def test_a_pass_is_told_used_changed_and_taken_back(product: Product, cafe: Cafe) -> None:

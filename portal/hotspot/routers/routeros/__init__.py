@@ -36,7 +36,7 @@ from portal.hotspot.routers.interface import (
     refused,
     register,
 )
-from portal.hotspot.routers.routeros import doctor
+from portal.hotspot.routers.routeros import doctor, lines
 from portal.hotspot.routers.routeros.connection import CONVERSATION_S, Conversation, Row, Trouble, conversation
 from portal.hotspot.routers.routeros.terms import (
     PROFILE_COLUMNS,
@@ -54,6 +54,9 @@ ACTIVE, COOKIE, HOST = "/ip/hotspot/active", "/ip/hotspot/cookie", "/ip/hotspot/
 ORDER_S = 10.0  # of one order: a person, or everybody's messages, wait behind it
 ASKED_BY_NAME = 25  # more users at once: the whole list is read
 LIMITS = frozenset({"profile", "limit-uptime", "limit-bytes-total", "mac-address"})  # a stay keeps what it began with
+
+
+_Order = Callable[[Conversation, Sequence[Wanted]], list[Outcome]]
 
 
 class RouterOS:
@@ -75,14 +78,10 @@ class RouterOS:
         return _try(site, ensure)
 
     def ensure_grants(self, site: Site, wanted: Sequence[Wanted]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        trouble = _try(site, lambda talk: _ensure(talk, wanted, outcomes))
-        return outcomes if trouble.is_done else [trouble] * len(wanted)
+        return _each_service(site, wanted, _ensure, lambda talk, some: lines.ensure(talk, some, pool=site.expired_pool))
 
     def revoke_grants(self, site: Site, gone: Sequence[Wanted]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        trouble = _try(site, lambda talk: _revoke(talk, gone, outcomes))
-        return outcomes if trouble.is_done else [trouble] * len(gone)
+        return _each_service(site, gone, _revoke, lines.revoke)
 
     def push_login(self, site: Site, wanted: Wanted, *, mac: str, ip: str) -> Outcome:
         return _try(site, lambda talk: _sign_in(talk, wanted, mac))
@@ -104,7 +103,7 @@ class RouterOS:
         found: list[Online] = []
 
         def read(talk: Conversation) -> Outcome:
-            found.extend(_online(talk))
+            found.extend(_online(talk) + lines.online(talk))
             return done()
 
         outcome = _try(site, read)
@@ -117,6 +116,7 @@ class RouterOS:
         def read(talk: Conversation) -> Outcome:
             rows = talk.print(USER, ("name", "comment"))
             found.update(grant for row in rows if (grant := grant_of(row.get("comment"))) is not None)
+            found.update(lines.known(talk))
             return done()
 
         return _try(site, read), frozenset(found)
@@ -135,6 +135,21 @@ def _try(site: Site, work: Callable[[Conversation], Outcome], *, lasting_s: floa
             return work(talk)
     except Trouble as trouble:
         return trouble.outcome
+
+
+def _each_service(site: Site, some: Sequence[Wanted], hotspot: _Order, pppoe: _Order) -> list[Outcome]:
+    """Users of the hotspot and lines are different menus: each in its own words, in one conversation."""
+    found: dict[int, Outcome] = {}
+
+    def talk_of_both(talk: Conversation) -> Outcome:
+        for order, is_line in ((hotspot, False), (pppoe, True)):
+            own = [one for one in some if (one.service == "pppoe") == is_line]
+            if own:
+                found.update(zip((one.grant_id for one in own), order(talk, own), strict=True))
+        return done()
+
+    trouble = _try(site, talk_of_both)
+    return [found.get(one.grant_id, trouble) if trouble.is_done else trouble for one in some]
 
 
 # --- users and profiles
@@ -156,8 +171,9 @@ def _ensure_profiles(talk: Conversation, rows: Sequence[dict[str, str]]) -> None
             talk.call(f"{PROFILE}/set", **{".id": there[".id"]}, **row)
 
 
-def _ensure(talk: Conversation, wanted: Sequence[Wanted], outcomes: list[Outcome]) -> Outcome:
+def _ensure(talk: Conversation, wanted: Sequence[Wanted]) -> list[Outcome]:
     """Bring the users about, then read them all back. One that is refused stops no other."""
+    outcomes: list[Outcome] = []
     _ensure_profiles(talk, [profile_row(one) for one in wanted])
     stand = _users(talk, wanted)
     tried = [_ensure_user(talk, one, stand.get(one.username)) for one in wanted]
@@ -174,7 +190,7 @@ def _ensure(talk: Conversation, wanted: Sequence[Wanted], outcomes: list[Outcome
             )
         else:
             outcomes.append(outcome)
-    return done()
+    return outcomes
 
 
 def _ensure_user(talk: Conversation, one: Wanted, there: Row | None) -> Outcome:
@@ -193,7 +209,8 @@ def _ensure_user(talk: Conversation, one: Wanted, there: Row | None) -> Outcome:
         return failed("refused_by_router", f"The router refused the user: {str(error)[:150]}")
 
 
-def _revoke(talk: Conversation, gone: Sequence[Wanted], outcomes: list[Outcome]) -> Outcome:
+def _revoke(talk: Conversation, gone: Sequence[Wanted]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
     stand = _users(talk, gone)
     ours = {
         one.username: stand[one.username]
@@ -215,7 +232,7 @@ def _revoke(talk: Conversation, gone: Sequence[Wanted], outcomes: list[Outcome])
             outcomes.append(failed("still_online", "The router said it ended the session, and still lists it."))
         else:
             outcomes.append(done("removed" if one.username in ours else "was_gone"))
-    return done()
+    return outcomes
 
 
 def _remove(talk: Conversation, menu: str, rows: Sequence[Row]) -> None:
@@ -244,7 +261,8 @@ def _is(row: Row, user: str, mac: str) -> bool:
 def _kick(talk: Conversation, *, user: str, mac: str) -> Outcome:
     for menu in (COOKIE, ACTIVE):
         _remove(talk, menu, [row for row in talk.print(menu, ("user", "mac-address")) if _is(row, user, mac)])
-    if any(_is(row, user, mac) for row in talk.print(ACTIVE, ("user", "mac-address"))):
+    is_on = any(_is(row, user, mac) for row in talk.print(ACTIVE, ("user", "mac-address")))
+    if not lines.kick(talk, user) or is_on:
         return failed("still_online", "The router said it ended the session, and still lists it.")
     return done()
 
