@@ -49,12 +49,12 @@ TABLES = (  # in the order in which they point at each other
     "ledger_journals",
     "memberships",
     "sign_ins",
-    "notices",
     "outbox",
     "packages",
     "voucher_batches",
     "package_sites",
     "patients",
+    "notices",
     "patient_words",
     "appointment_series",
     "ledger_lines",
@@ -1153,24 +1153,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_sign_ins_user_id"), ["user_id"], unique=False)
 
     op.create_table(
-        "notices",
-        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("key", sa.String(length=120), nullable=False),
-        sa.Column("text", sa.String(length=300), nullable=False),
-        sa.Column("url", sa.String(length=200), nullable=False),
-        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_notices_tenant_id")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_notices_user_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
-        sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_notices_tenant_id_key")),
-    )
-    with op.batch_alter_table("notices", schema=None) as batch_op:
-        batch_op.create_index("ix_notices_unread", ["user_id", "read_at"], unique=False)
-
-    op.create_table(
         "outbox",
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("key", sa.String(length=120), nullable=False),
@@ -1181,6 +1163,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.String(length=300), nullable=False),
         sa.Column("about", sa.String(length=20), nullable=False),
+        sa.Column("about_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("cost_cents", sa.Integer(), nullable=True),
         sa.Column("provider_id", sa.String(length=100), nullable=False),
         sa.Column("delivery", sa.String(length=10), nullable=False),
@@ -1232,6 +1215,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("provider_id <> '' AND kind = 'sms'"),
         postgresql_where=sa.text("provider_id <> '' AND kind = 'sms'"),
+    )
+    op.create_index(
+        "ix_outbox_visit",
+        "outbox",
+        ["about_id"],
+        unique=False,
+        sqlite_where=sa.text("about = 'appointment'"),
+        postgresql_where=sa.text("about = 'appointment'"),
     )
 
     op.create_table(
@@ -1331,6 +1322,28 @@ def upgrade() -> None:
     op.create_index(op.f("ix_patients_guardian_id"), "patients", ["guardian_id"], unique=False)
     op.create_index("ix_patients_phone", "patients", ["tenant_id", "phone_hash"], unique=False)
     op.create_index("ix_patients_tenant_id", "patients", ["tenant_id", "id"], unique=False)
+    op.create_table(
+        "notices",
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("key", sa.String(length=120), nullable=False),
+        sa.Column("text", sa.String(length=300), nullable=False),
+        sa.Column("url", sa.String(length=200), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("(user_id IS NULL) <> (patient_id IS NULL)", name=op.f("ck_notices_whose")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"], name=op.f("fk_notices_patient_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_notices_tenant_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_notices_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
+        sa.UniqueConstraint("tenant_id", "key", name=op.f("uq_notices_tenant_id_key")),
+    )
+    op.create_index("ix_notices_of_patient", "notices", ["patient_id", "id"], unique=False)
+    op.create_index("ix_notices_of_user", "notices", ["user_id", "id"], unique=False)
+    op.create_index("ix_notices_unread", "notices", ["user_id", "read_at"], unique=False)
+
     op.create_table(
         "patient_words",
         sa.Column("patient_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -53,6 +53,7 @@ def notification_to_json(one: OutboxItem) -> dict[str, Any]:
         "kind": "_".join(parts[:2]),
         "state": STATES[OutboxState(one.state)],
         "sentAt": clock.rfc3339(one.done_at) if one.state == OutboxState.DONE and one.done_at else None,
+        "delivery": one.delivery or None,
         "cost": money.kes(one.cost_cents) if one.cost_cents is not None else None,
     }
 

@@ -484,6 +484,7 @@ COMPONENTS: dict[str, Schema] = {
         kind=TEXT | {"description": "What it tells, such as appointment_approved."},
         state=words("waiting", "sent", "skipped", "failed"),
         sentAt=maybe(TIME),
+        delivery=maybe(words("delivered", "failed", "settled")),
         cost=maybe(KES),
     ),
     "NewTime": thing(startsAt=TIME),

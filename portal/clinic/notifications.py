@@ -158,7 +158,6 @@ class Contact:
 
     msisdn: str | None
     address: str | None
-    user_id: int | None
     phone_hash: str | None
     locale: str
 
@@ -168,11 +167,10 @@ def contact_of(patient: Patient, tenant: Tenant) -> Contact:
     msisdn, address = _phone(patient), _address(patient)
     guardian = db.session.get(Patient, patient.guardian_id) if patient.guardian_id else None
     if guardian is None:
-        return Contact(msisdn, address, patient.user_id, patient.phone_hash, patient.locale or tenant.locale)
+        return Contact(msisdn, address, patient.phone_hash, patient.locale or tenant.locale)
     return Contact(
         msisdn or _phone(guardian),
         address or _address(guardian),
-        patient.user_id or guardian.user_id,
         patient.phone_hash or guardian.phone_hash,
         patient.locale or guardian.locale or tenant.locale,
     )
@@ -208,14 +206,6 @@ def _key(appointment: Appointment, event: str) -> str:
     return f"appointment/{appointment.id}/{event}{changes}"
 
 
-def keys_of(appointment: Appointment) -> list[str]:
-    """The keys of all that may have been sent to this visit's patient, on both channels."""
-    once = [f"appointment/{appointment.id}/{event}" for event in EVENTS if event not in CHANGING]
-    each = range(appointment.calendar_sequence + 1)
-    again = [f"appointment/{appointment.id}/{event}/{change}" for event in CHANGING for change in each]
-    return [f"{channel}/{key}" for channel in ("sms", "email") for key in once + again]
-
-
 def _tell_patient(
     appointment: Appointment,
     event: str,
@@ -239,10 +229,17 @@ def _tell_patient(
         told.append(tell.by_sms(tenant.id, key, msisdn=to.msisdn, text=text, **about))
     if to.address:
         told.append(tell.by_letter(tenant.id, key, _letter(appointment, event, to, text, method), **about))
-    if to.user_id and has_notice:
-        url = f"/visit/{appointment.token}"
-        told.append(tell.in_app(tenant.id, key, user_id=to.user_id, text=text, locale=to.locale, url=url))
+    if has_notice:
+        told.append(_notice(appointment, key, text, to.locale))
     return any(told)
+
+
+def _notice(appointment: Appointment, key: str, text: Text, locale: str, *, url: str = "") -> bool:
+    """Inside the product, on the pages of the patient and of who acts for them."""
+    return tell.in_app(
+        appointment.tenant_id, key, patient_id=appointment.patient_id, text=text, locale=locale,
+        url=url or f"/visit/{appointment.token}",
+    )  # fmt: skip
 
 
 def _is_test(appointment: Appointment) -> bool:
@@ -376,8 +373,7 @@ def reminded(appointment: Appointment, *, takes_replies: bool) -> bool:
         tell.by_sms(tenant.id, key, msisdn=to.msisdn, text=text, otherwise=letter, **about)
     elif letter is not None:
         tell.by_letter(tenant.id, key, letter, **about)
-    if to.user_id:
-        tell.in_app(tenant.id, key, user_id=to.user_id, text=text, locale=to.locale, url=f"/visit/{appointment.token}")
+    _notice(appointment, key, text, to.locale)
     if due == "remind_hour":
         _remind_clinician(appointment, key, pointless_at)
     return True
@@ -406,11 +402,9 @@ def failed(appointment: Appointment, payment: Payment, push_id: int, *, why: Tex
     until = clock.now() + FAILURE_IS_NEWS_FOR
     _tell_patient(appointment, "failed", key="", expires_at=until, method="", has_notice=False, **values)
     to = contact_of(appointment.patient, appointment.tenant)
-    if to.user_id:
-        text = said("failed", **_values(appointment) | values)
-        key = f"appointment/{appointment.id}/failed/{push_id}"
-        url = f"/pay/{payment.token}"
-        tell.in_app(appointment.tenant_id, key, user_id=to.user_id, text=text, locale=to.locale, url=url)
+    text = said("failed", **_values(appointment) | values)
+    key = f"appointment/{appointment.id}/failed/{push_id}"
+    _notice(appointment, key, text, to.locale, url=f"/pay/{payment.token}")
 
 
 def refunded(appointment: Appointment, *, refund_id: int, amount_cents: int, receipt: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.kernel import clock, vault
@@ -11,15 +11,19 @@ from portal.kernel.due import Due
 
 
 class Notice(TenantOwned, Model, is_paged=False):
-    """A line for one member of staff or patient; unique by `key`, so that it is told once."""
+    """A line for one member of staff, or for one patient and who acts for them; unique by `key`, so told once."""
 
     __tablename__ = "notices"
     __table_args__ = (
         UniqueConstraint("tenant_id", "key"),
         Index("ix_notices_unread", "user_id", "read_at"),
+        Index("ix_notices_of_user", "user_id", "id"),
+        Index("ix_notices_of_patient", "patient_id", "id"),
+        CheckConstraint("(user_id IS NULL) <> (patient_id IS NULL)", name="whose"),
     )
 
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    patient_id: Mapped[int | None] = mapped_column(ForeignKey("patients.id"))
     key: Mapped[str] = mapped_column(String(120))
     text: Mapped[str] = mapped_column(String(300))
     url: Mapped[str] = mapped_column(String(200), default="")

@@ -111,13 +111,23 @@ def _rendered(text: Text, locale: str, *, is_test: bool) -> str:
     return re.sub(" {2,}", " ", said).strip()  # where a value is empty
 
 
-def in_app(tenant_id: int, key: str, *, user_id: int, text: Text, locale: str, url: str = "") -> bool:
-    """A line inside the product. False where this key was told already."""
+def in_app(
+    tenant_id: int,
+    key: str,
+    *,
+    user_id: int | None = None,
+    patient_id: int | None = None,
+    text: Text,
+    locale: str,
+    url: str = "",
+) -> bool:
+    """A line inside the product, for one of the two. False where this key was told already."""
     insert = upsert_nothing(
         Notice,
         unique=["tenant_id", "key"],
         tenant_id=tenant_id,
         user_id=user_id,
+        patient_id=patient_id,
         key=key,
         text=render(text, locale).strip()[:300],
         url=url,

@@ -72,6 +72,11 @@ def of(tenant_id: int, event: str, channel: str, locale: str) -> MessageTemplate
     return db.session.scalars(own).one_or_none()
 
 
+def all_of(tenant_id: int) -> list[MessageTemplate]:
+    """All words of its own that a tenant has."""
+    return list(db.session.scalars(select(MessageTemplate).where(MessageTemplate.tenant_id == tenant_id)))
+
+
 def chosen(tenant_id: int, event: str, channel: str, locale: str, ours: Words) -> Words:
     """What this tenant says of an event: its own words, filled in, or ours."""
     own = of(tenant_id, event, channel, locale) if event else None

@@ -46,11 +46,13 @@ def columns_of(
     tenant_id: int, kind: str, key: str, payload: dict[str, Any], *, expires_at: datetime | None, now: datetime
 ) -> dict[str, Any]:
     """What is written of an effect, for who asks for many at once."""
+    _kind, about, which = [*key.split("/"), "", ""][:3]
     return {
         "tenant_id": tenant_id,
         "kind": kind,
         "key": key,
-        "about": key.split("/")[1][:20] if "/" in key else "",
+        "about": about[:20],
+        "about_id": int(which) if which.isascii() and which.isdigit() and len(which) < 19 else None,
         "payload_sealed": vault.seal(json.dumps(payload), context=vault.context(vault.OUTBOX, tenant_id)),
         "expires_at": expires_at,
         "created_at": now,

@@ -26,7 +26,7 @@ from portal.fulfilment import receipt_of
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
-from portal.notifications import quiet
+from portal.notifications import notices, quiet
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
 from portal.tenants import find
@@ -192,6 +192,50 @@ def leave() -> ResponseReturnValue:
             patient_access.leave(token)
     slug = session.get("clinic")
     return redirect(url_for("clinic.front", slug=slug) if slug else url_for("home"), 303)
+
+
+@bp.context_processor
+def around() -> dict[str, Any]:
+    """What every page of the account shows around its content."""
+    if not g.get("patients"):
+        return {}
+    urls = {"list_url": url_for("account.list_notices"), "ring_url": url_for("account.ring")}
+    return {"bell": notices.bell(_whose()), **urls}
+
+
+def _whose() -> notices.Whose:
+    return notices.of_patients([one.id for one in g.patients])
+
+
+@bp.get("/notices")
+def list_notices() -> ResponseReturnValue:
+    """What these people were told, the newest first."""
+    return render_template(
+        "accounts/notices.html",
+        items=notices.latest(_whose()),
+        read_url=url_for("account.put_away"),
+        back_url=url_for("account.home"),
+    )
+
+
+@bp.post("/notices/read")
+def put_away() -> ResponseReturnValue:
+    """They have read what stood there."""
+    last = request.form.get("last", "")
+    if last.isascii() and last.isdecimal() and len(last) < 19:
+        with transaction():
+            notices.read_all(_whose(), int(last))
+    return redirect(url_for("account.list_notices"), 303)
+
+
+@bp.get("/bell")
+def ring() -> ResponseReturnValue:
+    """The bell anew, or 204 where nothing was told since."""
+    if "HX-Request" not in request.headers:
+        return redirect(url_for("account.list_notices"), 302)
+    if request.args.get("v") == notices.bell(_whose()).version:
+        return "", 204
+    return render_template("_bell.html")
 
 
 @bp.get("/")

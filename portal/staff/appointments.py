@@ -39,6 +39,7 @@ def list_appointments() -> ResponseReturnValue:
         rows.append(
             row_of(one)
             | {
+                "messages_url": url_for("staff.visit_messages", uid=one.uid),
                 "approve_url": url_for("staff.approve", uid=one.uid) if waits else None,
                 "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
                 "complete_url": url_for("staff.complete", uid=one.uid) if is_now(one) else None,

@@ -11,12 +11,14 @@ from flask_login import current_user
 from sqlalchemy import select
 
 from portal.audit import chain
+from portal.clinic import messages
 from portal.clinic.reception import board
 from portal.gateways import client_factory
 from portal.gateways.settings import of_tenant
 from portal.hotspot.routers import trouble
 from portal.kernel.db import db, transaction
 from portal.kernel.logs import bind
+from portal.notifications import notices
 from portal.payments import stuck
 from portal.payments.sms import submissions
 from portal.staff import kept_forms
@@ -118,7 +120,11 @@ def context() -> dict[str, Any]:
     """What every staff page shows around its content."""
     if "tenant" not in g:
         return {}
-    return {"tenant": g.tenant, "rail": _rail(), "test_mode": is_test(g.tenant)}
+    shown = {"tenant": g.tenant, "rail": _rail(), "test_mode": is_test(g.tenant)}
+    if not permissions.allows(g.role, permissions.SEE_MONEY):
+        return shown
+    bell = notices.bell(notices.of_user(current_user.id, g.tenant.id))
+    return shown | {"bell": bell, "list_url": url_for("staff.notices"), "ring_url": url_for("staff.bell")}
 
 
 def _rail() -> list[tuple[str, str, str, bool]]:
@@ -146,6 +152,9 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Vouchers"), "staff.vouchers", "print", permissions.WORK_HOTSPOT, tenant.is_hotspot))
     stops.append((_("Drawers"), "staff.drawers", "lock", permissions.SEE_MONEY, tenant.is_hotspot))
     stops.append((_("Shifts"), "staff.shifts", "lock", permissions.SEE_MONEY, tenant.is_clinic))
+    unreached = messages.count_not_reached(tenant.id) if tenant.is_clinic else 0
+    told = _("Not reached (%(number)s)", number=unreached) if unreached else _("Messages")
+    stops.append((told, "staff.messages", "sms", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Timetable"), "staff.timetable", "people", permissions.MANAGE_CLINIC, tenant.is_clinic))
     stops.append((_("Online meetings"), "staff.meetings", "video", permissions.MANAGE_CLINIC, tenant.is_clinic))
     stops.append((_("Taken by hand"), "staff.manual", "pen", permissions.SEE_MONEY, True))

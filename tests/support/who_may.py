@@ -209,6 +209,16 @@ ARCB      GET    /staff/manual
 A         POST   /staff/manual/<uid>/void
 AR        GET    /staff/manual/new
 AR        POST   /staff/manual/new
+ARC       GET    /staff/messages
+ARC       POST   /staff/unreached/<int:item_id>/again
+ARC       POST   /staff/unreached/<int:item_id>/settled
+A         GET    /staff/messages/words
+A         GET    /staff/messages/words/of
+A         POST   /staff/messages/words/of
+ARC       GET    /staff/appointments/<uid>/messages
+ARCB      GET    /staff/notices
+ARCB      POST   /staff/notices/read
+ARCB      GET    /staff/bell
 ARCB      POST   /staff/notices
 ARCB      GET    /staff/payments
 ARCB      GET    /staff/payments.csv

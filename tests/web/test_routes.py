@@ -19,7 +19,7 @@ from werkzeug.routing import Rule
 from portal import api
 from portal.api.guard import EVERYBODY
 from portal.clinic.billing import price_list
-from portal.clinic.models import Discount, Invoice
+from portal.clinic.models import Appointment, Discount, Invoice
 from portal.clinic.reception import queue_tickets, shifts
 from portal.gateways.models import Gateway
 from portal.hotspot import access
@@ -29,6 +29,7 @@ from portal.hotspot.sites import rehearsal
 from portal.hotspot.vouchers import batches, drawers
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
+from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from portal.payments.models import InboxItem, Payment, Refund, SmsSubmission, Transaction, UnverifiedReport
 from portal.reconciliation.models import Reconciliation, StatementRow
@@ -90,6 +91,7 @@ NAMES_OF = {
     ("undecided", "item_id"): "undecided",
     ("callbacks", "item_id"): "stuck_callback",
     ("messages", "item_id"): "stuck_message",
+    ("unreached", "item_id"): "unreached",
     ("claims", "uid"): "claim",
     ("hearsay", "uid"): "hearsay",
     ("provisional", "uid"): "transaction",
@@ -225,11 +227,16 @@ def rows_of(product: Product, token: str) -> dict[str, str]:
         dead = {"kind": "stk", "dedupe": "d" * 64, "gateway_id": gateway.id, "body_sealed": text, "state": "dead"}
         callback = InboxItem(**whose, **dead)
         message = OutboxItem(**whose, kind="sms", key="k", payload_sealed=text, state="dead")
+        visit = db.session.query(Appointment.id).filter_by(**whose).first()
+        write.put(gateway.tenant_id, "sms", f"sms/appointment/{visit.id}/told", {"to": "254712345678", "text": "Come"})
+        unreached = db.session.query(OutboxItem).filter(OutboxItem.key.endswith("/told")).one()
+        unreached.state, unreached.delivery = "dead", "failed"
         db.session.add_all([callback, message])
         db.session.flush()
         return {
             "member": str(member.id), "api_key": str(db.session.query(ApiKey).filter_by(name="shop").one().id),
             "stuck_callback": str(callback.id), "stuck_message": str(message.id),
+            "unreached": str(unreached.id),
             "booking": "0" * 24,  # who holds a booking's id may try a code: it is nobody's but theirs
             "access": opened.username, "batch": batch.uid, "voucher": batches.vouchers_of(batch)[0].uid, "drawer": str(report.number),
             "ticket": ticket.uid, "shift": str(shift.number),
@@ -356,8 +363,8 @@ def test_another_tenants_administrator_reads_and_changes_nothing_of_ours(walked:
         text = (chege.get(rule.rule) if is_api else browser.get(rule.rule)).text
         for kind, name in walked.things.items():  # type: ignore[attr-defined]
             guessable = (
-                "drawer shift invoice order statement_row undecided member api_key stuck_callback stuck_message".split()
-            )
+                "drawer shift invoice order statement_row undecided member api_key stuck_callback stuck_message unreached"
+            ).split()
             is_guessable = kind in guessable
             assert is_guessable or name not in text, f"{rule.rule} shows mlima's {kind}"
         assert receipt(1) not in text and "Otieno" not in text, rule.rule
