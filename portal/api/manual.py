@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from portal.api.guard import Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
+from portal.clinic.reception import shifts
 from portal.kernel import clock, money, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -75,11 +76,14 @@ def record() -> ResponseReturnValue:
         key=text_of(given, "idempotencyKey", required=False)[:80],
     )
     with transaction():
+        shift = shifts.held(asking.tenant_id, asking.user_id) if asking.user_id else None
         booked = (
             manual.for_payment(asking.tenant_id, reference, taken)
             if reference
             else manual.for_wallet(customers.by_uid(asking.tenant_id, customer_id), taken)
         )
+        if shift is not None:
+            shifts.took(shift, booked, tendered_cents=taken.amount_cents)
         uid = booked.uid
     queue.enqueue(queue.PAID)
     return jsonify(_all_to_json([search.by_uid(asking.tenant_id, uid)])[0]), 201

@@ -12,6 +12,7 @@ from wtforms import HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 
+from portal.clinic.reception import shifts
 from portal.gateways import client_factory
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.passes import standing
@@ -151,11 +152,14 @@ def _record(form: ManualForm) -> tuple[str, bool, int]:
         key=form.idempotency_key.data or "",
         gives_change=form.channel.data == "cash" and bool(form.reference.data),
     )
+    shift = shifts.held(g.tenant.id, current_user.id)
     if form.reference.data:
         booked = manual.for_payment(g.tenant.id, form.reference.data, taken)
     else:
         customer = wallets.customer_of_phone(g.tenant.id, form.phone.msisdn)
         booked = manual.for_wallet(customer, taken)
+    if shift is not None:
+        shifts.took(shift, booked, tendered_cents=taken.amount_cents)
     change_cents = taken.amount_cents - booked.amount_cents if taken.gives_change else 0
     return booked.receipt or "", booked.unallocated_cents > 0, change_cents
 

@@ -147,7 +147,10 @@ def test_cash_tells_the_change_confirms_the_visit_and_lies_in_the_shift(product:
     again = press(brian, f"/staff/board/pay/{token}/cash", tendered="2000", key="k")
     assert "KES 500" in again.text
     product.work()
-    assert "Confirmed" in row_of(brian.get("/staff/board").text, uid)
+    confirmed = brian.get(f"/staff/board/live?seen={seen_of(answer.text)}", headers=HTMX).text
+    assert "Confirmed" in row_of(confirmed, uid) and "KES 500" in row_of(confirmed, uid)  # and is told still
+    later(61)
+    assert "Change to give back" not in brian.get("/staff/board").text
     with product.inside():
         (taken,) = db.session.query(Transaction).all()
         assert (taken.amount_cents, taken.channel) == (150_000, "cash")
@@ -666,3 +669,19 @@ def test_a_clinician_sets_their_own_hours_and_leave_and_nobody_elses(product: Pr
     assert "Nobody is booked in these days" in wanjiru.get("/staff/own/hours").text
     brian = product.browser_of("brian")
     assert brian.post("/staff/own/hours", data=week | {"csrf_token": csrf_of(brian, "/staff/board")}).status_code == 404
+
+
+@pytest.mark.parametrize("door", ["page", "api"])
+def test_cash_that_is_recorded_elsewhere_lies_in_the_open_shift_too(product: Product, door: str) -> None:
+    brian = product.browser_of("brian")
+    begin_shift(brian, "0")
+    number, _token = product.invoice(300)
+    if door == "page":
+        form = {"reference": number, "amount": "500", "channel": "cash", "idempotency_key": "k" * 32}
+        csrf = csrf_of(brian, "/staff/manual/new")
+        assert brian.post("/staff/manual/new", data=form | {"csrf_token": csrf}).status_code == 303
+    else:
+        given = {"reference": number, "amount": 300, "channel": "cash"}
+        assert product.api("brian").post("/api/payments/manual", given).status_code == 201
+    report = close_shift(brian, "300")
+    assert "Should be there" in report and "KES 300" in report and "Missing" not in report

@@ -76,9 +76,10 @@ class Shift(TenantOwned, Model):
 
 
 class ShiftMoney(TenantOwned, Model, is_paged=False):
-    """Money that was taken by hand in a shift: once, whoever asks."""
+    """Money that was taken by hand in a shift: once, whoever asks. tendered_cents: what was handed over for it."""
 
     __tablename__ = "shift_money"
 
     shift_id: Mapped[int] = mapped_column(ForeignKey("shifts.id"), index=True)
     transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"), unique=True)
+    tendered_cents: Mapped[int] = mapped_column(BigInteger)

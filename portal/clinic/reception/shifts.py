@@ -75,12 +75,22 @@ def held(tenant_id: int, user_id: int) -> Shift | None:
     return db.session.scalars(mine).one_or_none()
 
 
-def took(shift: Shift, taken: Transaction) -> None:
+def took(shift: Shift, taken: Transaction, *, tendered_cents: int) -> None:
     """This money was taken in this shift, which the caller holds (`held`). The caller commits."""
     put = upsert_nothing(
-        ShiftMoney, unique=["transaction_id"], tenant_id=shift.tenant_id, shift_id=shift.id, transaction_id=taken.id
-    )
+        ShiftMoney, unique=["transaction_id"],
+        tenant_id=shift.tenant_id, shift_id=shift.id, transaction_id=taken.id, tendered_cents=tendered_cents,
+    )  # fmt: skip
     db.session.execute(put)
+
+
+def change_of(transactions: Iterable[Transaction]) -> dict[int, int]:
+    """{transaction: the cents that were handed back for it}, where some were."""
+    amounts = {one.id: one.amount_cents for one in transactions}
+    found = select(ShiftMoney.transaction_id, ShiftMoney.tendered_cents)
+    rows = db.session.execute(found.where(ShiftMoney.transaction_id.in_(list(amounts)))) if amounts else ()
+    changes = {row.transaction_id: row.tendered_cents - amounts[row.transaction_id] for row in rows}
+    return {transaction_id: cents for transaction_id, cents in changes.items() if cents > 0}
 
 
 def of_money(transaction_ids: Iterable[int]) -> dict[int, Shift]:

@@ -216,7 +216,7 @@ def cash(token: str) -> ResponseReturnValue:
         tendered_cents = manual.read_amount(request.form.get("tendered"))
         taken = Taken(tendered_cents, "cash", actor(), current_user.id, key=_form_key(), gives_change=True)
         booked = manual.for_payment(g.tenant.id, payment.token, taken)
-        shifts.took(shift, booked)
+        shifts.took(shift, booked, tendered_cents=tendered_cents)
         amount, receipt = money.format_kes(booked.amount_cents), booked.receipt or ""
         sentence = _("%(amount)s in cash, %(receipt)s.", amount=amount, receipt=receipt)
         return Done(sentence, change_cents=tendered_cents - booked.amount_cents)

@@ -4,6 +4,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from flask import flash, g, redirect, render_template, request, url_for
@@ -38,6 +39,7 @@ from portal.users.permissions import (
 from portal.web.language import said
 
 KEY_DIGITS = 6
+CHANGE_SHOWN = timedelta(minutes=1)
 _RINGS = OPEN | {State.UNCONFIRMED}
 
 
@@ -98,9 +100,26 @@ def may(permission: str) -> bool:
 
 def shown(found: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows for their template, with what may be done in each by who is signed in."""
-    undo = _undoable(found)
+    undo, change = _undoable(found), _change(found)
     has_shift = shifts.of(g.tenant.id, current_user.id) is not None
-    return [_shown(one, undo.get(one.key), has_shift=has_shift) for one in found]
+    return [
+        _shown(one, undo.get(one.key), has_shift=has_shift) | {"change_cents": change.get(one.key, 0)} for one in found
+    ]
+
+
+def _change(found: Sequence[Row]) -> dict[str, int]:
+    """{row: what is to be handed back} for a moment after cash was taken, by who is signed in: it stands in the row
+    however often that changes meanwhile.
+    """
+    since = clock.now() - CHANGE_SHOWN
+    last = {one.key: one.money[-1] for one in found if one.money}
+    mine = {
+        key: one
+        for key, one in last.items()
+        if one.channel == "cash" and one.recorded_by_id == current_user.id and one.created_at > since
+    }
+    change = shifts.change_of(mine.values())
+    return {key: change[one.id] for key, one in mine.items() if one.id in change}
 
 
 def _shown(row: Row, undo_money: dict[str, str] | None, *, has_shift: bool) -> dict[str, Any]:
@@ -178,6 +197,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
 
     is_coming = visit.status in arrivals.COMING
     has_begun = visit.status == "started"
+    is_in = visit.arrived_at is not None or visit.kind == "virtual"
     today_now = clock.nairobi(visit.starts_at).date() == clock.nairobi(clock.now()).date()
     ticket = row.ticket
     return {
@@ -206,12 +226,12 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         "call_url": url_for("staff.ticket_call", uid=ticket.uid)
         if ticket and ticket.state in ("waiting", "called") and may(WORK_CLINIC)
         else None,
-        "arrive_url": at("arrive", WORK_CLINIC, when=is_coming and today_now and visit.arrived_at is None),
+        "arrive_url": at("arrive", WORK_CLINIC, when=is_coming and today_now and not is_in),
         "undo_arrival_url": at("undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)),
         "approve_url": at("approve", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
         "decline_url": at("decline", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
-        "start_url": at("start", WORK_CLINIC, when=is_now(visit)),
-        "complete_url": at("complete", WORK_CLINIC, when=is_now(visit) or visit.status == "started"),
+        "start_url": at("start", WORK_CLINIC, when=is_now(visit) and is_in),
+        "complete_url": at("complete", WORK_CLINIC, when=has_begun or (is_now(visit) and is_in)),
         "no_show_url": at("no_show", WORK_CLINIC, when=is_now(visit) and visit.arrived_at is None),
         "undo_url": at("undo", WORK_CLINIC, when=appointments.may_undo(visit)),
         "meeting_url": url_for("staff.meeting", uid=visit.uid)
@@ -285,7 +305,6 @@ def do(find: Callable[[], Row], work: Callable[[], Done], *, ring: queue.Job | N
             row=shown([row])[0],
             problem=problem,
             sentence=done.sentence,
-            change_cents=done.change_cents,
             typed=request.form if problem else {},
             seen=str(seen),
         )
