@@ -555,6 +555,20 @@ def test_cash_taken_while_the_shift_closes_is_in_the_report_or_in_no_drawer(eith
         assert (taken, booked, shift.expected_cents) in ((200, 1, 150_000), (422, 0, 0))
 
 
+def test_a_receipt_is_printed_and_sent_from_the_row_once_something_is_paid(product: Product) -> None:
+    uid, brian = visit(product), product.browser_of("brian")
+    token = token_of(product, uid)
+    assert "/print" not in row_of(brian.get("/staff/board").text, uid)
+    assert press(brian, f"/staff/board/pay/{token}/send").status_code == 422
+    pay_in_cash(product, uid)
+    row = row_of(brian.get("/staff/board").text, uid)
+    printed = re.search(r'action="(/staff/invoices/\w+/print)"', row)
+    assert printed is not None
+    assert press(brian, printed.group(1), htmx=False, paper="58").headers["Location"].endswith("receipt?paper=58")
+    assert "The receipt is on its way to 07" in press(brian, f"/staff/board/pay/{token}/send").text
+    assert "already" in press(brian, f"/staff/board/pay/{token}/send").text
+
+
 # --- the clinician's own day
 
 

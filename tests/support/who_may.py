@@ -294,6 +294,7 @@ ARC       POST   /staff/board/visits/<uid>/no-show
 ARC       POST   /staff/board/pay/<token>/push
 AR        POST   /staff/board/pay/<token>/cash
 AR        POST   /staff/board/pay/<token>/message
+ARC       POST   /staff/board/pay/<token>/send
 ARCB      POST   /staff/board/pay/<token>/undo-money
 ARC       GET    /staff/queue
 ARC       POST   /staff/queue

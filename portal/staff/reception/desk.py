@@ -6,12 +6,12 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from portal import welcome
-from portal.clinic import appointments, invoices
+from portal.clinic import appointments, invoices, notifications
 from portal.clinic.reception import arrivals, board, queue_tickets, shifts
 from portal.clinic.reception.board import Row
 from portal.kernel import money, personal, queue
 from portal.kernel.errors import Conflict, NotFound, Refused
-from portal.kernel.phone import normalise_msisdn
+from portal.kernel.phone import for_screens, normalise_msisdn
 from portal.payments import manual, placing, search
 from portal.payments.manual import Taken
 from portal.payments.models import Payment, Transaction
@@ -47,7 +47,9 @@ def register_routes(bp: Blueprint) -> None:
     ):
         endpoint = f"desk_{action.replace('-', '_')}"
         bp.add_url_rule(f"/board/visits/<uid>/{action}", endpoint, view, methods=["POST"])
-    for action, paying in (("push", push), ("cash", cash), ("message", message), ("undo-money", undo_money)):
+    for action, paying in (
+        ("push", push), ("cash", cash), ("message", message), ("send", send), ("undo-money", undo_money),
+    ):  # fmt: skip
         endpoint = f"desk_{action.replace('-', '_')}"
         bp.add_url_rule(f"/board/pay/<token>/{action}", endpoint, paying, methods=["POST"])
 
@@ -244,6 +246,25 @@ def message(token: str) -> ResponseReturnValue:
     answer = rows.do(lambda: _row_paid_by(token), work, ring=queue.PAID)
     queue.enqueue(queue.REQUESTS)
     return answer
+
+
+@needs(WORK_CLINIC)
+def send(token: str) -> ResponseReturnValue:
+    """The receipt's address to the phone that was asked last, else the payer's; another one on the invoice's page."""
+
+    def work() -> Done:
+        payment = _payment(token)
+        invoice = invoices.of_payment(payment.id)
+        if invoice is None or not payment.allocated_cents:
+            raise Refused(_("Nothing is paid on it yet."))
+        msisdn = _phone_of(payment)
+        is_new = notifications.receipt_by_sms(invoice, msisdn=msisdn, url=f"{pay_url(payment)}/receipt")
+        phone = for_screens(msisdn)
+        if not is_new:
+            return Done(_("It was sent to %(phone)s already.", phone=phone))
+        return Done(_("The receipt is on its way to %(phone)s.", phone=phone))
+
+    return rows.do(lambda: _row_paid_by(token), work, ring=queue.OUTBOX)
 
 
 @needs(SEE_MONEY)

@@ -132,14 +132,23 @@ def _shown(row: Row, undo_money: dict[str, str] | None, *, has_shift: bool) -> d
         "money": _money(row),
         "push": _push(row.push) if row.push and payment and payment.state == PaymentState.OPEN else None,
         "receipt": row.receipt,
-        "url": url_for("staff.attempt", token=payment.token) if payment else url_for("staff.appointments"),
+        "url": url_for("staff.patient", uid=visit.patient.uid) if visit else None,
+        "invoice_url": url_for("staff.invoice", number=row.invoice.number) if row.invoice else None,
         "pay": _ways_to_pay(row, has_shift=has_shift),
-        "print_url": url_for("pay.receipt", token=payment.token)
-        if payment and payment.state == PaymentState.PAID
-        else None,
+        "receipt_urls": _receipt_urls(row),
         "undo_money": undo_money,
         "visit": _visit(visit, row) if visit else None,
         "form_key": secrets.token_hex(12),
+    }
+
+
+def _receipt_urls(row: Row) -> dict[str, str | None] | None:
+    """Where the receipt is printed and sent; None where nothing is paid on it."""
+    if row.invoice is None or not row.invoice.payment.allocated_cents:
+        return None
+    return {
+        "print": url_for("staff.invoice_print", number=row.invoice.number),
+        "send": url_for("staff.desk_send", token=row.invoice.payment.token) if may(WORK_CLINIC) else None,
     }
 
 
