@@ -108,7 +108,7 @@ def _register_routes(app: Flask) -> None:
     from portal import api, staff
     from portal.callbacks import routers, routes, sms
     from portal.operations import health
-    from portal.payer import account, booking, clinic, hotspot, pay, queue, receipts
+    from portal.payer import account, booking, clinic, hotspot, patient_sign_in, pay, queue, receipts
     from portal.web import passwords
 
     app.add_url_rule("/", "home", home.show)
@@ -125,6 +125,7 @@ def _register_routes(app: Flask) -> None:
     app.register_blueprint(booking.bp)  # a code by SMS, then the visit's token
     app.register_blueprint(signin.bp)
     app.register_blueprint(passwords.bp)
+    app.register_blueprint(patient_sign_in.bp)
     app.register_blueprint(account.bp)  # patients
     app.register_blueprint(staff.bp)  # a role in the tenant, checked before every request
     app.register_blueprint(api.bp)  # bearer token or API key, but for the portal's doors
