@@ -2665,23 +2665,32 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], name=op.f("fk_allocations_transaction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allocations")),
     )
-    with op.batch_alter_table("allocations", schema=None) as batch_op:
-        batch_op.create_index("ix_allocations_transaction", ["transaction_id"], unique=False)
-        batch_op.create_index(
-            "ix_allocations_taken_back",
-            ["tenant_id", "id"],
-            unique=False,
-            sqlite_where=sa.text("taken_back_at IS NOT NULL"),
-            postgresql_where=sa.text("taken_back_at IS NOT NULL"),
-        )
-        batch_op.create_index(batch_op.f("ix_allocations_payment_id"), ["payment_id"], unique=False)
-        batch_op.create_index(
-            "uq_allocations_once",
-            ["transaction_id", "payment_id"],
-            unique=True,
-            sqlite_where=sa.text("taken_back_at IS NULL"),
-            postgresql_where=sa.text("taken_back_at IS NULL"),
-        )
+    op.create_index(
+        "ix_allocations_of_wallets",
+        "allocations",
+        ["tenant_id", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("customer_id IS NOT NULL"),
+        postgresql_where=sa.text("customer_id IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_allocations_payment_id"), "allocations", ["payment_id"], unique=False)
+    op.create_index(
+        "ix_allocations_taken_back",
+        "allocations",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("taken_back_at IS NOT NULL"),
+        postgresql_where=sa.text("taken_back_at IS NOT NULL"),
+    )
+    op.create_index("ix_allocations_transaction", "allocations", ["transaction_id"], unique=False)
+    op.create_index(
+        "uq_allocations_once",
+        "allocations",
+        ["transaction_id", "payment_id"],
+        unique=True,
+        sqlite_where=sa.text("taken_back_at IS NULL"),
+        postgresql_where=sa.text("taken_back_at IS NULL"),
+    )
 
     op.create_table(
         "sms_submissions",
@@ -2802,6 +2811,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
         sa.UniqueConstraint("tenant_id", "idempotency_key", name=op.f("uq_refunds_tenant_id_idempotency_key")),
         sa.UniqueConstraint("uid", name=op.f("uq_refunds_uid")),
+    )
+    op.create_index(
+        "ix_refunds_done",
+        "refunds",
+        ["tenant_id", "ended_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'done'"),
+        postgresql_where=sa.text("state = 'done'"),
     )
     op.create_index(
         "ix_refunds_due",

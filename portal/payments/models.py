@@ -326,6 +326,7 @@ class Allocation(TenantOwned, Model, is_paged=False):
     __table_args__ = (
         _partial("uq_allocations_once", "transaction_id", "payment_id", where="taken_back_at IS NULL", unique=True),
         Index("ix_allocations_transaction", "transaction_id"),
+        _partial("ix_allocations_of_wallets", "tenant_id", "created_at", where="customer_id IS NOT NULL"),
         _partial("ix_allocations_taken_back", "tenant_id", "id", where="taken_back_at IS NOT NULL"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
     )
@@ -380,6 +381,7 @@ class Refund(TenantOwned, Model):
     __tablename__ = "refunds"
     GRAPH = REFUND
     __table_args__ = (
+        _partial("ix_refunds_done", "tenant_id", "ended_at", where="state = 'done'"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         CheckConstraint("amount_cents > 0", name="amount_positive"),
         CheckConstraint("method IN ('b2c', 'reversal')", name="method"),

@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError
 from portal.staff import (  # fmt: skip
     appointments,
     business,
+    clinic_reports,
     gateways,
     guard,
     invoices,
@@ -76,6 +77,7 @@ for _module in (
     prices,
     receipts,
     statements,
+    clinic_reports,
     refunds,
     reconciliation,
     gateways,

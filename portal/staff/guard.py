@@ -162,6 +162,7 @@ def _rail() -> list[tuple[str, str, str, bool]]:
     stops.append((_("Customers"), "staff.customers", "people", permissions.SEE_MONEY, True))
     stops.append((_("Invoices"), "staff.invoices", "print", permissions.SEE_CLINIC, tenant.is_clinic))
     stops.append((_("Reports"), "staff.reconcile", "chart", permissions.RECONCILE, True))
+    stops.append((_("Figures"), "staff.clinic_figures", "chart", permissions.RECONCILE, tenant.is_clinic))
     stops.append((_("Usage"), "staff.usage", "chart", permissions.SEE_MONEY, tenant.is_hotspot))
     stops.append((_("Sites"), "staff.sites", "place", permissions.MANAGE_SITES, tenant.is_hotspot))
     stops.append((_("Settings"), "staff.gateways", "gear", permissions.MANAGE_GATEWAYS, True))

@@ -179,6 +179,8 @@ A         GET    /staff/gateways/new
 A         POST   /staff/gateways/new
 AR        POST   /staff/hearsay/<uid>/agree
 AR        POST   /staff/hearsay/<uid>/refuse
+AB        GET    /staff/figures
+AB        GET    /staff/figures.csv
 ARC       GET    /staff/invoices
 ARC       GET    /staff/invoices/new
 ARC       POST   /staff/invoices/new
