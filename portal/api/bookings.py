@@ -1,6 +1,7 @@
 """Booking by patients' own programs and pages: services, free times, and a visit booked by a proved phone."""
 
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from flask import jsonify, request
@@ -9,7 +10,7 @@ from flask_babel import get_locale
 
 from portal.api.guard import EVERYBODY, Fields, Router, body, text_of
 from portal.api.schemas import contract, page_of
-from portal.clinic import appointments, bookings, people, policies, services, timetable
+from portal.clinic import appointments, bookings, branches, people, policies, services, timetable
 from portal.clinic.models import Clinician, Service
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, money, queue
@@ -54,6 +55,9 @@ def slot_to_json(one: Slot, service: Service) -> dict[str, Any]:
         "clinicianId": one.clinician.uid,
         "clinicianName": one.clinician.name,
         "kinds": service.kinds.split(","),
+        "price": money.kes(one.price_cents),
+        "branchId": one.branch.uid if one.branch else None,
+        "branchName": one.branch.name if one.branch else None,
     }
 
 
@@ -68,7 +72,7 @@ def offered() -> ResponseReturnValue:
     return jsonify(items=[service_to_json(one) for one in services.offered(tenant.id)], nextCursor=None)
 
 
-@contract(page_of("Slot"), query=("tenant", "serviceId", "from", "to", "clinicianId", "kind"))
+@contract(page_of("Slot"), query=("tenant", "serviceId", "from", "to", "clinicianId", "kind", "branchId"))
 def slots() -> ResponseReturnValue:
     """Free times from one day to another one, both on the clinic's clock and both included."""
     tenant = _clinic(request.args.get("tenant"))
@@ -81,7 +85,8 @@ def slots() -> ResponseReturnValue:
         raise Refused(f"to: {sentence}", code="invalid_fields", fields={"to": sentence})
     clinician = _clinician(tenant, request.args.get("clinicianId"))
     kind = request.args.get("kind") or None
-    found = timetable.free_slots(service, first, last, kind=kind, clinician=clinician)
+    branch = branches.of_uid(tenant.id, request.args.get("branchId"))
+    found = timetable.free_slots(service, first, last, kind=kind, clinician=clinician, branch=branch)
     return jsonify(items=[slot_to_json(one, service) for one in found], nextCursor=None)
 
 
@@ -111,15 +116,25 @@ def begin() -> ResponseReturnValue:
     kind = fields.read("kind", appointments.read_kind, "")
     name = fields.read("name", bookings.read_name, "")
     msisdn = fields.read("phone", normalise_msisdn, "")
+    price_cents = (
+        fields.read("price", partial(money.payable_cents, limit_cents=10**12), 0)
+        if given.get("price") is not None
+        else None
+    )
     fields.refuse_wrong("The booking is not complete.")
     clinician = _clinician(tenant, text_of(given, "clinicianId", required=False))
-    wish = bookings.Wish(service, starts_at, kind, name, msisdn, clinician)
+    branch = branches.of_uid(tenant.id, text_of(given, "branchId", required=False))
+    wish = bookings.Wish(service, starts_at, kind, name, msisdn, clinician, branch, price_cents)
     refuse_guessers("booking", tenant.id)
     wrong_guess("booking", tenant.id)  # with those of the pages: one network cannot use up what a clinic may send
     count_code(msisdn)
     with transaction():
         begun = bookings.begin(tenant, wish, locale=str(get_locale() or tenant.locale))
-        answer = {"bookingId": begun.uid, "expiresAt": clock.rfc3339(begun.expires_at)}
+        answer = {
+            "bookingId": begun.uid,
+            "expiresAt": clock.rfc3339(begun.expires_at),
+            "price": money.kes(begun.price_cents),
+        }
     queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 202
 
@@ -129,13 +144,16 @@ def confirm(uid: str) -> ResponseReturnValue:
     """Show the code: the time is taken, or was taken by somebody else meanwhile (409 `slot_taken`)."""
     given = body()
     code = text_of(given, "code")
+    price_cents = money.payable_cents(given["price"], limit_cents=10**12) if given.get("price") is not None else None
     booking_id = bookings.get(uid).id
     with transaction():
         bookings.count_code(booking_id)
     with transaction():
         booking = bookings.get(uid)
         tenant = db.session.get_one(Tenant, booking.tenant_id)
-        booked = bookings.confirm(tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url)
+        booked = bookings.confirm(
+            tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url, price_cents=price_cents
+        )
         answer = {"appointmentId": booked.uid, "status": booked.status, "token": booked.token}
     queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 201

@@ -498,7 +498,14 @@ COMPONENTS: dict[str, Schema] = {
         terms=many(TEXT) | {"description": "What is paid when, and what comes back of a cancelled or missed visit."},
     ),
     "Slot": thing(
-        startsAt=TIME, endsAt=TIME, clinicianId=TEXT, clinicianName=TEXT, kinds=many(words("onsite", "virtual"))
+        startsAt=TIME,
+        endsAt=TIME,
+        clinicianId=TEXT,
+        clinicianName=TEXT,
+        kinds=many(words("onsite", "virtual")),
+        price=KES,
+        branchId=maybe(TEXT),
+        branchName=maybe(TEXT),
     ),
     "NewBooking": thing(
         tenant=TEXT,
@@ -508,10 +515,16 @@ COMPONENTS: dict[str, Schema] = {
         name=TEXT,
         phone=PHONE,
         clinicianId=TEXT,
-        optional=("clinicianId",),
+        branchId=TEXT,
+        price=KES | {"description": "As it was shown: where it costs something else now, 409 `price_changed` says so."},
+        optional=("clinicianId", "branchId", "price"),
     ),
-    "BookingBegun": thing(bookingId=TEXT, expiresAt=TIME),
-    "BookingCode": thing(code=TEXT | {"description": "The six digits of the message."}),
+    "BookingBegun": thing(bookingId=TEXT, expiresAt=TIME, price=KES),
+    "BookingCode": thing(
+        code=TEXT | {"description": "The six digits of the message."},
+        price=KES | {"description": "What it costs now, to agree to it after 409 `price_changed`."},
+        optional=("price",),
+    ),
     "Booked": thing(
         appointmentId=TEXT,
         status=_VISIT_STATES,

@@ -19,7 +19,7 @@ from sqlalchemy.engine import CursorResult
 from portal.audit import chain
 from portal.clinic import invoices, notifications, policies, timetable
 from portal.clinic.meetings import wanted as meetings
-from portal.clinic.models import TO_RELEASE, Appointment, Clinician, Invoice, Patient, Service
+from portal.clinic.models import TO_RELEASE, Appointment, Branch, Clinician, Invoice, Patient, Service, WaitingWish
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -60,6 +60,8 @@ def book(
     duration_minutes: int,
     price_cents: int,
     service: Service | None = None,
+    branch: Branch | None = None,
+    series_id: int | None = None,
     overlap_why: str = "",
     actor: str,
 ) -> Appointment:
@@ -77,7 +79,9 @@ def book(
         duration_minutes=duration_minutes,
         price_cents=price_cents,
         status="pending_approval",
-        place=tenant.address if kind == "onsite" else "",
+        place=place_of(tenant, branch) if kind == "onsite" else "",
+        branch_id=branch.id if branch else None,
+        series_id=series_id,
         invoice_number=invoices.next_number(tenant),
         service_id=service.id if service else None,
         buffer_minutes=service.buffer_minutes if service else 0,
@@ -91,6 +95,13 @@ def book(
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
     notifications.transaction(appointment)
     return appointment
+
+
+def place_of(tenant: Tenant, branch: Branch | None) -> str:
+    """Where patients come to: `Westlands, Ring Road 4`, or the clinic's address."""
+    if branch is None:
+        return tenant.address
+    return ", ".join(filter(None, (branch.name, branch.address or tenant.address)))[:200]
 
 
 def _terms(service: Service | None) -> dict[str, Any]:
@@ -143,6 +154,11 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
     db.session.expire(appointment)
     if old == "pending_approval":
         notifications.decided(appointment)
+    if old == "approved":  # paying claims what the waiting list was offered; else it is the next one's
+        offered = update(WaitingWish).where(
+            WaitingWish.appointment_id == appointment.id, WaitingWish.state == "offered"
+        )
+        db.session.execute(offered.values(state="taken" if new == "confirmed" else "over"))
     if new in ("cancelled", "declined"):
         meetings.unwant(appointment)
     chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)
@@ -153,6 +169,24 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
 
     pay_url_of: payment -> the address where it is paid.
     """
+    invoice = _invoice(tenant, appointment, actor=actor)
+    if appointment.service is not None:
+        held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
+        appointment.pay_by = min(held_until, max(appointment.starts_at, clock.now() + SHORTEST_HOLD))
+    db.session.flush()
+    notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
+    return invoice
+
+
+def hold_for(tenant: Tenant, appointment: Appointment, *, pay_by: datetime, actor: str) -> Invoice:
+    """Hold its time for somebody who may have it by paying until then; the caller tells them, and commits."""
+    invoice = _invoice(tenant, appointment, actor=actor)
+    appointment.pay_by = pay_by
+    db.session.flush()
+    return invoice
+
+
+def _invoice(tenant: Tenant, appointment: Appointment, *, actor: str) -> Invoice:
     _move(appointment, "approved", actor=actor)
     what = render(_("Appointment"), tenant.locale)
     line = {"kind": "consultation", "description": what, "amount": money.kes(appointment.price_cents)}
@@ -160,13 +194,8 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     number = None if is_taken else appointment.invoice_number
     invoice = invoices.issue(tenant, lines=[line], patient=appointment.patient, number=number, actor=actor)
     appointment.invoice_id, appointment.invoice_number = invoice.id, invoice.number
-    if appointment.service is not None:
-        held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
-        appointment.pay_by = min(held_until, max(appointment.starts_at, clock.now() + SHORTEST_HOLD))
     if appointment.deposit_cents is not None and appointment.deposit_cents < invoice.payment.amount_cents:
         invoice.payment.enough_cents = appointment.deposit_cents
-    db.session.flush()
-    notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))
     return invoice
 
 
@@ -209,6 +238,9 @@ def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> 
         return
     timetable.release(appointment)
     appointment.starts_at = starts_at
+    there = timetable.branch_at(appointment.clinician, starts_at)
+    if appointment.kind == "onsite" and there is not None and there.id != appointment.branch_id:
+        appointment.branch_id, appointment.place = there.id, place_of(appointment.tenant, there)
     db.session.flush()
     if not appointment.overlap_why:
         timetable.occupy(appointment)

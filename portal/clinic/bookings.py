@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, update
 
 from portal.clinic import appointments, notifications, people, timetable
-from portal.clinic.models import Appointment, Booking, Clinician, Patient, Service
+from portal.clinic.models import Appointment, Booking, Branch, Clinician, Patient, Service
 from portal.kernel import clock, personal, vault
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, CoolDown, NotFound, Refused
 from portal.kernel.errors import Sentence as _
+from portal.kernel.money import format_kes
 from portal.tenants.models import Tenant
 
 CODE_FOR = timedelta(minutes=15)
@@ -26,7 +27,10 @@ WINDOW, OF_PHONE, OF_TENANT = timedelta(hours=1), 5, 300  # codes that are sent
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants to book. clinician: None for whoever is free."""
+    """What somebody wants to book. clinician: None for whoever is free; branch: None for any place.
+
+    price_cents: what they were shown; None: they were shown nothing, and learn it from the answer.
+    """
 
     service: Service
     starts_at: datetime
@@ -34,6 +38,19 @@ class Wish:
     name: str
     msisdn: str
     clinician: Clinician | None = None
+    branch: Branch | None = None
+    price_cents: int | None = None
+
+
+class PriceChanged(Conflict):
+    """It costs something else now than its patient was shown. price_cents: what it costs."""
+
+    code = "price_changed"
+
+    def __init__(self, price_cents: int) -> None:
+        sentence = _("The price is %(price)s now. Look at it, and send this again.", price=format_kes(price_cents))
+        super().__init__(sentence, fields={"price": sentence})
+        self.price_cents = price_cents
 
 
 def read_name(value: object) -> str:
@@ -49,9 +66,14 @@ def read_name(value: object) -> str:
 def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
     """Ask for a time: a code goes to the phone. The caller commits, then enqueues OUTBOX.
 
-    Raises SlotTaken, and CoolDown where this phone or this clinic was sent too many codes.
+    Raises SlotTaken, PriceChanged, and CoolDown where this phone or this clinic was sent too many codes.
     """
-    timetable.slot_at(wish.service, wish.starts_at, kind=wish.kind, clinician=wish.clinician)
+    slot = timetable.slot_at(
+        wish.service, wish.starts_at, kind=wish.kind, clinician=wish.clinician, branch=wish.branch,
+        price_cents=wish.price_cents,
+    )  # fmt: skip
+    if wish.price_cents is not None and wish.price_cents != slot.price_cents:
+        raise PriceChanged(slot.price_cents)
     phone_hash = personal.phone_hash(wish.msisdn, tenant.id)
     _refuse_too_many(tenant.id, phone_hash)
     code = f"{secrets.randbelow(1_000_000):06}"
@@ -66,7 +88,8 @@ def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
         phone_sealed=personal.seal_phone(wish.msisdn, tenant.id),
         phone_hash=phone_hash,
         locale=locale,
-        price_cents=wish.service.price_cents,
+        branch_id=slot.branch.id if slot.branch else None,
+        price_cents=slot.price_cents,
         code_hash="",
         expires_at=clock.now() + CODE_FOR,
     )
@@ -122,10 +145,12 @@ def confirm(
     *,
     pay_url_of: notifications.PayUrl,
     visit_url_of: notifications.VisitUrl,
+    price_cents: int | None = None,
 ) -> Appointment:
     """The phone is proved: take the time. The caller commits, then enqueues OUTBOX. Safe to run twice.
 
-    Raises Refused for a wrong code, SlotTaken, and Conflict for a code whose time is over.
+    price_cents: what it costs now, where its patient was told so and agrees. Raises Refused for a wrong code,
+    SlotTaken, PriceChanged where it costs something else than was shown, and Conflict for a code whose time is over.
     """
     locked = select(Booking).where(Booking.id == booking.id).with_for_update()
     booking = db.session.scalars(locked.execution_options(populate_existing=True)).one()
@@ -139,7 +164,13 @@ def confirm(
         raise Conflict(_("This code is over. Book again to get a new one."), code="code_over")
     service = db.session.get_one(Service, booking.service_id)
     clinician = db.session.get_one(Clinician, booking.clinician_id) if booking.clinician_id else None
-    slot = timetable.slot_at(service, booking.starts_at, kind=booking.kind, clinician=clinician)
+    shown_cents = booking.price_cents if price_cents is None else price_cents
+    branch = db.session.get_one(Branch, booking.branch_id) if booking.branch_id else None
+    slot = timetable.slot_at(
+        service, booking.starts_at, kind=booking.kind, clinician=clinician, branch=branch, price_cents=shown_cents
+    )
+    if slot.price_cents != shown_cents:
+        raise PriceChanged(slot.price_cents)
     appointment = appointments.book(
         tenant,
         patient=_patient(tenant.id, booking),
@@ -147,8 +178,9 @@ def confirm(
         kind=booking.kind,
         starts_at=slot.starts_at,
         duration_minutes=service.duration_minutes,
-        price_cents=service.price_cents,
+        price_cents=slot.price_cents,
         service=service,
+        branch=slot.branch,
         actor="patient",
     )
     booking.appointment_id = appointment.id

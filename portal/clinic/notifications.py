@@ -89,6 +89,12 @@ EVENTS = {
         _("Your appointment is cancelled"),
         _("Your appointment on %(when)s is cancelled. %(money)s"),
     ),
+    "offered": Event(
+        _("A time that got free, from the waiting list"),
+        _("A time is free"),
+        _("A time got free at %(clinic)s: %(when)s. It is yours if you pay %(amount)s by %(until)s: %(url)s"),
+        frozenset({"url", "when"}),
+    ),
     "missed": Event(
         _("Missed"),
         _("About your appointment"),
@@ -446,6 +452,16 @@ def late_money(appointment: Appointment, cents: int, *, visit_url: str) -> None:
     key = f"appointment/{appointment.id}/late_money/{cents}"
     until = clock.now() + timedelta(days=7)
     _tell_patient(appointment, "late_money", key=key, expires_at=until, amount=format_kes(cents), url=visit_url)
+
+
+def offered(appointment: Appointment, *, pay_by: datetime, wish_url: str) -> None:
+    """Who waits learns of a time that got free, and until when it can be paid."""
+    payment = appointment.invoice.payment if appointment.invoice else None
+    cents = (payment.deposit_due_cents or payment.due_cents) if payment else appointment.price_cents
+    until = f"{clock.nairobi(pay_by):%H:%M}"
+    _tell_patient(
+        appointment, "offered", expires_at=pay_by, amount=format_kes(cents), until=until, url=wish_url,
+    )  # fmt: skip
 
 
 def missed(appointment: Appointment, *, money_told: Text) -> None:

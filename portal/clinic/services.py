@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from portal.audit import chain
-from portal.clinic.models import Appointment, Clinician, ClinicianService, Leave, Service, WorkingHours
+from portal.clinic.models import Appointment, Branch, Clinician, ClinicianService, Leave, Service, WorkingHours
 from portal.kernel import clock
 from portal.kernel.db import db
 from portal.kernel.errors import NotFound, Refused
@@ -89,10 +89,29 @@ def withdraw(service: Service, *, actor: str) -> None:
     chain.record(service.tenant_id, "service", service.id, "withdrawn", actor=actor)
 
 
-def set_hours(clinician: Clinician, hours: Iterable[tuple[int, int, int]], *, actor: str) -> None:
-    """Work in these hours from now on: (weekday from Monday 0, first minute, last minute). The caller commits.
+def set_prices(service: Service, own: dict[int, int | None], *, actor: str) -> None:
+    """What these clinicians take for it, by id, in cents; None: the service's price. The caller commits.
 
-    What is booked outside of them stays. Raises Refused for hours that are none or overlap.
+    What is booked keeps its price.
+    """
+    for offer in db.session.scalars(select(ClinicianService).where(ClinicianService.service_id == service.id)):
+        offer.price_cents = own.get(offer.clinician_id)
+    db.session.flush()
+    chain.record(service.tenant_id, "service", service.id, "prices_set", actor=actor)
+
+
+def set_price(service: Service, price_cents: int, *, actor: str) -> None:
+    """It costs this much from now on; what is booked keeps its price. The caller commits. Raises Refused."""
+    if service.deposit_cents is not None and service.deposit_cents >= price_cents:
+        raise Refused(_("A deposit is less than the price; leave it empty where all is paid first."))
+    old, service.price_cents = service.price_cents, price_cents
+    chain.record(service.tenant_id, "service", service.id, "priced", actor=actor, old=str(old), new=str(price_cents))
+
+
+def checked_hours(hours: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """The hours of a week in order: (weekday from Monday 0, first minute, last minute).
+
+    Raises Refused for hours that are none or overlap.
     """
     wanted = sorted(hours)
     for weekday, starts_minute, ends_minute in wanted:
@@ -101,10 +120,32 @@ def set_hours(clinician: Clinician, hours: Iterable[tuple[int, int, int]], *, ac
     for (day, _begin, end), (next_day, begin, _end) in zip(wanted, wanted[1:], strict=False):
         if day == next_day and begin < end:
             raise Refused(_("Two of these hours overlap."), code="invalid_hours")
-    db.session.execute(delete(WorkingHours).where(WorkingHours.clinician_id == clinician.id))
+    return wanted
+
+
+def set_hours(
+    clinician: Clinician, hours: Iterable[tuple[int, int, int]], *, branch: Branch | None = None, actor: str
+) -> None:
+    """Work in these hours from now on: (weekday from Monday 0, first minute, last minute). The caller commits.
+
+    branch: where; the hours at other places stay. What is booked outside of them stays. Raises Refused for hours that
+    are none or overlap, each other or those at another place.
+    """
+    wanted = sorted(hours)
+    here = WorkingHours.branch_id == branch.id if branch else WorkingHours.branch_id.is_(None)
+    is_elsewhere = WorkingHours.branch_id.is_distinct_from(branch.id if branch else None)
+    elsewhere = select(WorkingHours).where(WorkingHours.clinician_id == clinician.id, is_elsewhere)
+    others = [(one.weekday, one.starts_minute, one.ends_minute) for one in db.session.scalars(elsewhere)]
+    checked_hours([*wanted, *others])
+    db.session.execute(delete(WorkingHours).where(WorkingHours.clinician_id == clinician.id, here))
     db.session.add_all(
         WorkingHours(
-            tenant_id=clinician.tenant_id, clinician_id=clinician.id, weekday=day, starts_minute=begin, ends_minute=end
+            tenant_id=clinician.tenant_id,
+            clinician_id=clinician.id,
+            branch_id=branch.id if branch else None,
+            weekday=day,
+            starts_minute=begin,
+            ends_minute=end,
         )
         for day, begin, end in wanted
     )
@@ -143,8 +184,18 @@ def hours_shown(hours: Iterable[tuple[int, int]]) -> str:
     return ", ".join(f"{begin // 60}:{begin % 60:02}-{end // 60}:{end % 60:02}" for begin, end in hours)
 
 
+def week_at(clinician: Clinician, branch: Branch | None) -> dict[int, list[tuple[int, int]]]:
+    """{weekday: this clinician's hours at this place}; None: those of no place in particular."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    here = WorkingHours.branch_id == branch.id if branch else WorkingHours.branch_id.is_(None)
+    mine = select(WorkingHours).where(WorkingHours.clinician_id == clinician.id, here)
+    for one in db.session.scalars(mine.order_by(WorkingHours.starts_minute)):
+        found.setdefault(one.weekday, []).append((one.starts_minute, one.ends_minute))
+    return found
+
+
 def weeks_of(tenant_id: int) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """{(clinician, weekday): their hours on it} of the whole clinic."""
+    """{(clinician, weekday): their hours on it} of the whole clinic, wherever they are."""
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     mine = select(WorkingHours).join(Clinician, Clinician.id == WorkingHours.clinician_id)
     for one in db.session.scalars(mine.where(Clinician.tenant_id == tenant_id).order_by(WorkingHours.starts_minute)):

@@ -81,6 +81,7 @@ GIVE_BACK = Job(
     "give-back", OUTSIDE, "portal.hotspot.sites.outages.give_back", ("portal.hotspot.sites.models.TO_GIVE_BACK",)
 )
 RELEASE = Job("release", OUTSIDE, "portal.clinic.appointments.release_unpaid", ("portal.clinic.models.TO_RELEASE",))
+WAITING = Job("waiting", OUTSIDE, "portal.clinic.waiting.offer_due", ("portal.clinic.models.TO_OFFER",))
 CHAIN = Job("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
 SPREAD = Job("spread", MONEY, "portal.hotspot.routers.reconcile.spread", ("portal.hotspot.models.TO_PROVISION",))
 BRING_ABOUT = Job(
@@ -101,8 +102,8 @@ REPORTS = Job(
 )
 REPLIES = Job("sms-replies", MONEY, "portal.clinic.replies.answer", ("portal.notifications.models.REPLY_DUE",))
 JOBS = (
-    SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, CHAIN, SPREAD, BRING_ABOUT,
-    SWEEP_ROUTERS, GIVE_BACK, REMIND, MEETINGS, CHECK_MEETINGS, REMIND_VISITS, FAILED, REPORTS, REPLIES,
+    SEND_PUSHES, DRAIN, PAID, WITHDRAW, LINES, OUTBOX, QUERIES, REQUESTS, PULL, RELEASE, WAITING, CHAIN, SPREAD,
+    BRING_ABOUT, SWEEP_ROUTERS, GIVE_BACK, REMIND, MEETINGS, CHECK_MEETINGS, REMIND_VISITS, FAILED, REPORTS, REPLIES,
 )  # fmt: skip
 
 

@@ -14,14 +14,14 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from portal.clinic import appointments, bookings, late, people, policies, services, timetable
-from portal.clinic.models import Appointment, Clinician, Service
+from portal.clinic import appointments, bookings, branches, late, people, policies, services, timetable, waiting
+from portal.clinic.models import Appointment, Branch, Clinician, Service, WaitingWish
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
 from portal.kernel.phone import for_screens
-from portal.payer.forms import BookForm, BookingCodeForm
+from portal.payer.forms import BookForm, BookingCodeForm, WaitForm
 from portal.payments.states import PaymentState
 from portal.tenants import find
 from portal.tenants.models import Tenant
@@ -40,10 +40,13 @@ def times(slug: str, service_uid: str) -> ResponseReturnValue:
     tenant = find.by_slug(slug, kind="clinic")
     service = services.for_booking(tenant.id, service_uid)
     kind = _kind(service)
-    clinician = _clinician(tenant)
-    first = _first_day()
-    found = timetable.free_slots(service, first, first + timedelta(days=DAYS_SHOWN - 1), kind=kind, clinician=clinician)
-    chosen = {"kind": kind, "clinician": clinician.uid if clinician else None}
+    clinician, branch = _clinician(tenant), _branch(tenant)
+    first, offering = _first_day(), timetable.offering(service)
+    last = first + timedelta(days=DAYS_SHOWN - 1)
+    found = timetable.free_slots(service, first, last, kind=kind, clinician=clinician, branch=branch)
+    chosen = {
+        "kind": kind, "clinician": clinician.uid if clinician else None, "branch": branch.uid if branch else None,
+    }  # fmt: skip
     here: dict[str, Any] = {"slug": slug, "service_uid": service_uid} | chosen
     today = clock.nairobi(clock.now()).date()
     return render_template(
@@ -56,13 +59,25 @@ def times(slug: str, service_uid: str) -> ResponseReturnValue:
             {"kind": one, "url": url_for("booking.times", **here | {"kind": one, "from": first}), "is_on": one == kind}
             for one in service.kinds.split(",")
         ],
+        branches=[
+            {
+                "name": one.name if one else _("Any place"),
+                "url": url_for("booking.times", **here | {"branch": one.uid if one else None, "from": first}),
+                "is_on": (one.id if one else None) == (branch.id if branch else None),
+            }
+            for one in (None, *branches.of_tenant(tenant.id))
+        ]
+        if kind == "onsite"
+        else [],
+        is_gone="gone" in request.args,
+        wait_url=url_for("booking.wait", **here),
         clinicians=[
             {
                 "name": one.name if one else _("Whoever is free first"),
                 "url": url_for("booking.times", **here | {"clinician": one.uid if one else None, "from": first}),
                 "is_on": (one.id if one else None) == (clinician.id if clinician else None),
             }
-            for one in (None, *timetable.offering(service))
+            for one in (None, *offering)
         ],
         earlier_url=url_for("booking.times", **here | {"from": max(today, first - timedelta(days=DAYS_SHOWN))})
         if first > today
@@ -87,6 +102,8 @@ def _days(found: Sequence[Slot], here: dict[str, Any]) -> list[dict[str, object]
             {
                 "shown": f"{clock.nairobi(slot.starts_at):%H:%M}",
                 "clinician": slot.clinician.name,
+                "branch": slot.branch.name if slot.branch else "",
+                "price_cents": slot.price_cents,
                 "url": url_for("booking.details", **here | {"at": clock.nairobi(slot.starts_at).isoformat()}),
             }
             for slot in seen.values()
@@ -104,6 +121,10 @@ def _kind(service: Service) -> str:
 def _clinician(tenant: Tenant) -> Clinician | None:
     uid = request.values.get("clinician")
     return people.clinician(tenant.id, uid) if uid else None
+
+
+def _branch(tenant: Tenant) -> Branch | None:
+    return branches.of_uid(tenant.id, request.values.get("branch"))
 
 
 def _first_day() -> date:
@@ -127,17 +148,29 @@ def _details(tenant: Tenant, service: Service, form: BookForm, status_code: int 
         starts_at = appointments.read_start(at)
     except Refused:
         return redirect(url_for("booking.times", slug=tenant.slug, service_uid=service.uid), 303)
-    clinician = _clinician(tenant)
+    clinician, branch, kind = _clinician(tenant), _branch(tenant), _kind(service)
+    try:
+        slot = timetable.slot_at(service, starts_at, kind=kind, clinician=clinician, branch=branch)
+    except timetable.SlotTaken:
+        if request.method == "GET":
+            return redirect(url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=kind, gone=1), 303)
+        slot = None
+    price_cents = slot.price_cents if slot else service.price_cents
+    carried = {"at": at, "kind": kind, "price": str(price_cents)}
+    carried |= {"clinician": clinician.uid} if clinician else {}
+    carried |= {"branch": branch.uid} if branch else {}
     page = render_template(
         "clinic/details.html",
         tenant=tenant,
         service=service,
-        kind=_kind(service),
+        kind=kind,
         starts_at=starts_at,
         clinician=clinician,
-        terms=[said(each) for each in policies.terms(service, price_cents=service.price_cents)],
+        price_cents=price_cents,
+        place=appointments.place_of(tenant, slot.branch) if slot and kind == "onsite" else "",
+        terms=[said(each) for each in policies.terms(service, price_cents=price_cents)],
         form=form,
-        carried={"at": at, "kind": _kind(service)} | ({"clinician": clinician.uid} if clinician else {}),
+        carried=carried,
         form_action=url_for("booking.book", slug=tenant.slug, service_uid=service.uid),
         times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=_kind(service)),
     )
@@ -160,6 +193,8 @@ def book(slug: str, service_uid: str) -> ResponseReturnValue:
             bookings.read_name(form.name.data),
             form.phone.msisdn,
             _clinician(tenant),
+            _branch(tenant),
+            _shown_cents(),
         )
         refuse_guessers("booking", tenant.id)
         wrong_guess("booking", tenant.id)  # each costs the clinic a message: a network's are counted
@@ -174,13 +209,22 @@ def book(slug: str, service_uid: str) -> ResponseReturnValue:
     return redirect(url_for("booking.code", slug=slug, uid=uid), 303)
 
 
+def _shown_cents() -> int | None:
+    """The price that stood on the page which this form was on; None where none did."""
+    shown = request.form.get("price", "")
+    return int(shown) if shown.isascii() and shown.isdecimal() and len(shown) < 15 else None
+
+
 @bp.get("/clinic/<slug>/booking/<uid>")
 def code(slug: str, uid: str) -> ResponseReturnValue:
     """The code that was sent."""
     return _code(find.by_slug(slug, kind="clinic"), uid, BookingCodeForm(formdata=None))
 
 
-def _code(tenant: Tenant, uid: str, form: BookingCodeForm, status_code: int = 200) -> ResponseReturnValue:
+def _code(
+    tenant: Tenant, uid: str, form: BookingCodeForm, status_code: int = 200, *, price_cents: int | None = None
+) -> ResponseReturnValue:
+    """price_cents: what it costs now, where that is not what was shown before."""
     booking = bookings.get(uid)
     if booking.tenant_id != tenant.id:
         raise NotFound(_("There is no such booking here. Begin again."))
@@ -193,6 +237,8 @@ def _code(tenant: Tenant, uid: str, form: BookingCodeForm, status_code: int = 20
         tenant=tenant,
         service=service,
         starts_at=booking.starts_at,
+        price_cents=price_cents or booking.price_cents,
+        carried={"price": str(price_cents)} if price_cents else {},
         phone=for_screens(msisdn) if msisdn else "",
         form=form,
         times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=booking.kind),
@@ -216,9 +262,17 @@ def confirm(slug: str, uid: str) -> ResponseReturnValue:
         with transaction():
             tenant = find.by_slug(slug)
             booked = bookings.confirm(
-                tenant, bookings.get(uid), form.code.data or "", pay_url_of=pay_url, visit_url_of=visit_url
+                tenant,
+                bookings.get(uid),
+                form.code.data or "",
+                pay_url_of=pay_url,
+                visit_url_of=visit_url,
+                price_cents=_shown_cents(),
             )
             token = booked.token
+    except bookings.PriceChanged as error:
+        form.form_errors.append(said(error.message))
+        return _code(find.by_slug(slug), uid, form, error.status, price_cents=error.price_cents)
     except Refused as error:
         form.form_errors.append(said(error.message))
         tell_wait(error)
@@ -344,3 +398,99 @@ def move(token: str) -> ResponseReturnValue:
         return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
     queue.enqueue(queue.OUTBOX)
     return redirect(url_for("booking.visit", token=token), 303)
+
+
+@bp.get("/clinic/<slug>/wait/<service_uid>")
+def wait(slug: str, service_uid: str) -> ResponseReturnValue:
+    """No time that suits: who would come when one gets free, and on which days."""
+    tenant = find.by_slug(slug, kind="clinic")
+    today = clock.nairobi(clock.now()).date()
+    form = WaitForm(formdata=None, first=today, last=today + timedelta(days=DAYS_SHOWN - 1))
+    return _wait_page(tenant, services.for_booking(tenant.id, service_uid), form)
+
+
+def _wait_page(tenant: Tenant, service: Service, form: WaitForm, status_code: int = 200) -> ResponseReturnValue:
+    clinician, kind = _clinician(tenant), _kind(service)
+    page = render_template(
+        "clinic/wait.html",
+        tenant=tenant,
+        service=service,
+        kind=kind,
+        clinician=clinician,
+        form=form,
+        minutes_to_pay=int(waiting.PAY_WITHIN.total_seconds()) // 60,
+        carried={"kind": kind} | ({"clinician": clinician.uid} if clinician else {}),
+        times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=kind),
+    )
+    return page, status_code
+
+
+@bp.post("/clinic/<slug>/wait/<service_uid>")
+def join(slug: str, service_uid: str) -> ResponseReturnValue:
+    """Wait for a time."""
+    tenant = find.by_slug(slug, kind="clinic")
+    service = services.for_booking(tenant.id, service_uid)
+    form = WaitForm()
+    if not form.validate() or form.first.data is None or form.last.data is None:
+        return _wait_page(tenant, service, form, 422)
+    try:
+        refuse_guessers("booking", tenant.id)
+        wrong_guess("booking", tenant.id)  # each may cost the clinic a message: a network's are counted
+        name = bookings.read_name(form.name.data)
+        with transaction():
+            wish = waiting.join(
+                find.by_slug(slug),
+                services.for_booking(tenant.id, service_uid),
+                clinician=_clinician(tenant),
+                kind=_kind(service),
+                first_day=form.first.data,
+                last_day=form.last.data,
+                name=name,
+                msisdn=form.phone.msisdn,
+                locale=str(get_locale() or tenant.locale),
+            )
+            token = wish.token
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        tell_wait(error)
+        return _wait_page(find.by_slug(slug), services.for_booking(tenant.id, service_uid), form, error.status)
+    return redirect(url_for("booking.wish", token=token), 303)
+
+
+@bp.get("/waiting/<token>")
+def wish(token: str) -> ResponseReturnValue:
+    """One's place on the waiting list, and what is offered."""
+    return _wish_page(waiting.by_token(token))
+
+
+def _wish_page(one: WaitingWish, *, problem: str = "", status_code: int = 200) -> ResponseReturnValue:
+    tenant, service = db.session.get_one(Tenant, one.tenant_id), db.session.get_one(Service, one.service_id)
+    held = db.session.get(Appointment, one.appointment_id) if one.appointment_id else None
+    payment = held.invoice.payment if held is not None and held.invoice is not None else None
+    page = render_template(
+        "clinic/waiting.html",
+        tenant=tenant,
+        service=service,
+        wish=one,
+        visit=held,
+        problem=problem,
+        due_cents=(payment.deposit_due_cents or payment.due_cents) if payment else 0,
+        pay_url=url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
+        visit_url=url_for("booking.visit", token=held.token) if held else None,
+        terms=[said(each) for each in policies.terms(held, price_cents=held.price_cents)] if held else [],
+        withdraw_url=url_for("booking.withdraw", token=one.token) if one.state in ("waiting", "offered") else None,
+        again_url=url_for("clinic.front", slug=tenant.slug),
+    )
+    return page, status_code
+
+
+@bp.post("/waiting/<token>/withdraw")
+def withdraw(token: str) -> ResponseReturnValue:
+    """Wait no more."""
+    try:
+        with transaction():
+            waiting.withdraw(waiting.by_token(token), actor="patient")
+    except Refused as error:
+        return _wish_page(waiting.by_token(token), problem=said(error.message), status_code=error.status)
+    queue.enqueue(queue.WAITING)
+    return redirect(url_for("booking.wish", token=token), 303)

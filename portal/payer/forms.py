@@ -4,7 +4,7 @@ import secrets
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, DateField, HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.web.fields import PhoneField
@@ -104,6 +104,13 @@ class BookForm(PayerForm):
         _l("Name of who comes"), [InputRequired(_l("Enter the name.")), Length(max=80, message=_TOO_LONG)]
     )
     phone = PhoneField(_l("Phone number"), [InputRequired(_l("Enter the phone number."))])
+
+
+class WaitForm(BookForm):
+    """Who would come when a time gets free, and from which day to which."""
+
+    first = DateField(_l("From"), [InputRequired(_l("Choose a day."))])
+    last = DateField(_l("Until"), [InputRequired(_l("Choose a day."))])
 
 
 class BookingCodeForm(PayerForm):

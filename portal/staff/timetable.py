@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from wtforms import BooleanField, DateField, IntegerField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange
+from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.clinic import people, services, timetable
@@ -66,7 +66,7 @@ class ServiceForm(StaffForm):
     )
     late_keeps = IntegerField(
         _l("Of a later cancellation or a no-show the clinic keeps, in percent"),
-        [NumberRange(0, 100, _l("Between 0 and 100 percent."))],
+        [Optional(), NumberRange(0, 100, _l("Between 0 and 100 percent."))],
         default=0,
         description=_l("0: patients cannot cancel later by themselves, and get everything back."),
     )
@@ -76,6 +76,7 @@ class ServiceForm(StaffForm):
             SelectChoice("refund", _l("back by M-Pesa to who paid")),
             SelectChoice("credit", _l("into the patient's credit")),
         ],
+        validate_choice=False,
     )
     deposit = StringField(
         _l("Deposit in KES that confirms a visit"), [Length(max=20)], description=_l("Empty: all of it is paid first.")
@@ -95,7 +96,7 @@ class ServiceForm(StaffForm):
             hold_minutes=(self.hold.data or 1) * 60,
             cancel_hours=self.cancel.data or 0,
             late_keeps_percent=self.late_keeps.data or 0,
-            money_back=self.money_back.data,
+            money_back="credit" if self.money_back.data == "credit" else "refund",
             deposit_cents=money.payable_cents(self.deposit.data, limit_cents=g.tenant.push_limit_cents)
             if (self.deposit.data or "").strip()
             else None,

@@ -33,6 +33,10 @@ def test_what_is_offered_is_told_with_its_price_and_kinds(product: Product) -> N
     (only,) = product.client().get("/api/portal/clinic/services?tenant=mlima").json["items"]
     assert only == {
         "id": service, "name": "Consultation", "durationMinutes": 30, "price": 1500, "kinds": ["onsite", "virtual"],
+        "deposit": None, "terms": [
+            "Cancelled at least 24 hours before it begins, all that you paid comes back, by M-Pesa to the phone that paid.",
+            "To cancel later, please call the clinic.",
+        ],
     }  # fmt: skip
     assert product.client().get("/api/portal/clinic/services?tenant=nobody").status_code == 404
 

@@ -35,6 +35,8 @@ LISTS = {
     "portal.hotspot.routers.models.TO_SWEEP": "ix_router_states_sweep",
     "portal.hotspot.sites.models.TO_GIVE_BACK": "ix_outages_to_give_back",
     "portal.clinic.models.TO_RELEASE": "ix_appointments_release",
+    "portal.clinic.models.TO_OFFER": "ix_waiting_wishes_offer",
+    "portal.payments.models.TO_LOOK_AT": "ix_payments_to_look_at",
     "portal.audit.models.TO_CHAIN": "ix_audit_entries_unchained",
 }
 
