@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from portal.clinic import appointments, invoices, late
+from portal.clinic import appointments, invoices, late, waiting
 from portal.clinic import notifications as visits
 from portal.clinic.models import Appointment
 from portal.gateways import result_codes
@@ -170,6 +170,11 @@ def _look(payment: Payment) -> list[tuple[str, str]]:
     if payment.state == PaymentState.CLOSED:
         late.came(appointment, visit_url=f"{public_url}/visit/{appointment.token}")
     return []
+
+
+def offer_waiting() -> None:
+    """Offer what got free at clinics to who waits for it. A job."""
+    waiting.offer_due(ports.settings().public_url)
 
 
 def deliver_now(payment_id: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from portal.audit import chain
 from portal.clinic import appointments, notifications, people, timetable
 from portal.clinic.models import TO_OFFER, Appointment, Clinician, Service, WaitingWish
-from portal.kernel import clock, personal, ports, queue
+from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, CoolDown, NotFound, Refused
 from portal.kernel.errors import Sentence as _
@@ -112,12 +112,15 @@ def of_tenant(tenant_id: int, rows: int = 50) -> list[WaitingWish]:
     return list(db.session.scalars(mine.order_by(WaitingWish.id).limit(rows)))
 
 
-def offer_due() -> None:
-    """Offer what is free to who waits for it, the longest waiting first, one by one. A job; it commits."""
+def offer_due(public_url: str) -> None:
+    """Offer what is free to who waits for it, the longest waiting first, one by one. It commits.
+
+    public_url: under which their own pages are found.
+    """
     while (wish_id := _next_due()) is not None:
         try:
             with transaction():
-                _offer(wish_id)
+                _offer(wish_id, public_url)
         except Exception as error:
             logger.error("offer_failed", wish=wish_id, error=repr(error)[:300])
             with transaction():
@@ -131,7 +134,7 @@ def _next_due() -> int | None:
     return db.session.scalar(due)
 
 
-def _offer(wish_id: int) -> None:
+def _offer(wish_id: int, public_url: str) -> None:
     locked = select(WaitingWish).where(WaitingWish.id == wish_id).with_for_update()
     wish = db.session.scalars(locked.execution_options(populate_existing=True)).one()
     if wish.state != "waiting" or wish.look_at is None:
@@ -150,13 +153,13 @@ def _offer(wish_id: int) -> None:
             continue
         try:
             with db.session.begin_nested():
-                _hold(wish, service, slot)
+                _hold(wish, service, slot, public_url)
             return
         except timetable.SlotTaken:  # between our look and our taking it
             db.session.expire(wish)
 
 
-def _hold(wish: WaitingWish, service: Service, slot: timetable.Slot) -> None:
+def _hold(wish: WaitingWish, service: Service, slot: timetable.Slot, public_url: str) -> None:
     tenant = db.session.get_one(Tenant, wish.tenant_id)
     name = personal.open_text(wish.name_sealed, tenant.id) or ""
     msisdn = personal.open_phone(wish.phone_sealed, tenant.id) or ""
@@ -173,7 +176,6 @@ def _hold(wish: WaitingWish, service: Service, slot: timetable.Slot) -> None:
         branch=slot.branch,
         actor="waiting list",
     )
-    public_url = ports.settings().public_url
     pay_by = min(clock.now() + PAY_WITHIN, slot.starts_at)
     appointments.hold_for(tenant, held, pay_by=pay_by, actor="waiting list")
     wish.patient_id, wish.appointment_id = patient.id, held.id

@@ -81,7 +81,7 @@ GIVE_BACK = Job(
     "give-back", OUTSIDE, "portal.hotspot.sites.outages.give_back", ("portal.hotspot.sites.models.TO_GIVE_BACK",)
 )
 RELEASE = Job("release", OUTSIDE, "portal.clinic.appointments.release_unpaid", ("portal.clinic.models.TO_RELEASE",))
-WAITING = Job("waiting", OUTSIDE, "portal.clinic.waiting.offer_due", ("portal.clinic.models.TO_OFFER",))
+WAITING = Job("waiting", OUTSIDE, "portal.fulfilment.offer_waiting", ("portal.clinic.models.TO_OFFER",))
 CHAIN = Job("chain", OUTSIDE, "portal.audit.jobs.chain_all", ("portal.audit.models.TO_CHAIN",))
 SPREAD = Job("spread", MONEY, "portal.hotspot.routers.reconcile.spread", ("portal.hotspot.models.TO_PROVISION",))
 BRING_ABOUT = Job(

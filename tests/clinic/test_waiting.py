@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from portal import fulfilment
 from portal.clinic import appointments, services, timetable, waiting
 from portal.clinic.models import Appointment, Clinician, WaitingWish
 from portal.kernel import clock
@@ -38,7 +39,7 @@ def join(product: Product, service: str, day: str, phone: str, name: str = "Bara
 def offer_what_is_free(product: Product) -> None:
     with product.app.app_context():
         appointments.release_unpaid()
-        waiting.offer_due()
+        fulfilment.offer_waiting()
         db.session.remove()
 
 
@@ -126,7 +127,7 @@ def test_two_workers_offer_one_time_to_one_person(either_product: Product) -> No
     for number in (1, 2, 3):
         join(product, service, day, f"072200000{number}")
     cancel(product, made[0])
-    together(product, waiting.offer_due, waiting.offer_due, waiting.offer_due)
+    together(product, fulfilment.offer_waiting, fulfilment.offer_waiting, fulfilment.offer_waiting)
     assert sorted(states(product)) == ["offered", "waiting", "waiting"]
     with product.inside():
         held = db.session.query(Appointment).filter_by(status="approved").count()
