@@ -25,7 +25,12 @@ class StubRouter:
         self.menus: dict[str, list[Row]] = {
             "/ip/hotspot/user": [], "/ip/hotspot/user/profile": [{".id": "*0", "name": "default", "shared-users": "1"}],
             "/ip/hotspot/active": [], "/ip/hotspot/cookie": [], "/ip/hotspot/host": [],
-            "/ip/hotspot": [{".id": "*1", "name": "hs1"}],
+            "/ip/hotspot": [{".id": "*1", "name": "hs1", "profile": "mlango"}],
+            "/ip/hotspot/profile": [{".id": "*1", "name": "mlango", "use-radius": "no"}],
+            "/ip/hotspot/walled-garden": [
+                {".id": "*1", "dst-host": "pay.mlango.test", "action": "allow", "comment": "mlango: portal"}
+            ],
+            "/ip/hotspot/walled-garden/ip": [],
             "/system/resource": [{".id": "*1", "version": "7.15.3 (stable)"}],
             "/system/clock": [],
             "/ppp/secret": [], "/ppp/active": [], "/ppp/profile": [{".id": "*0", "name": "default"}],

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from portal.kernel.errors import Refused
 from portal.simulator.engine.store import Store
@@ -223,10 +224,15 @@ class Machine:
             profile = self.entry("/ip/hotspot/profile", name="hsprof1")
             asks_radius = "yes" if spec.radius_address else "no"
             if profile is not None:
-                given = {"login-by": spec.login_by, "use-radius": asks_radius}
+                given = {
+                    "login-by": spec.login_by, "use-radius": asks_radius, "radius-accounting": asks_radius,
+                    "radius-interim-update": "received",
+                }  # fmt: skip
                 self.change("/ip/hotspot/profile", int(profile["row"]), given)
             if spec.radius_address:
                 self._ask(spec)
+            if host := urlsplit(spec.portal_url).hostname:
+                self._open_before_paying(host)
 
     def _furnish_anew(self) -> None:
         spec = self.spec
@@ -255,6 +261,15 @@ class Machine:
             self.add("/user", {"name": username, "password": password, "group": "full"})
         else:
             self.change("/user", int(known["row"]), {"password": password})
+
+    def _open_before_paying(self, host: str) -> None:
+        """As the site's script does."""
+        menu = "/ip/hotspot/walled-garden"
+        known, given = self.entry(menu, comment="mlango: portal"), {"dst-host": host, "comment": "mlango: portal"}
+        if known is None:
+            self.add(menu, given)
+        else:
+            self.change(menu, int(known["row"]), given)
 
     def _ask(self, spec: RouterSpec) -> None:
         given = {

@@ -195,12 +195,51 @@ def test_the_check_names_what_is_wrong_and_what_to_do(shop: Site, stub: StubRout
     health = RouterOS().check(shop)
     assert not health.outcome.is_done
     assert [(one.name, one.is_well) for one in health.findings] == [
-        ("connection", True), ("version", False), ("clock", False), ("hotspot", False),
+        ("connection", True), ("version", False), ("clock", False), ("hotspot", False), ("walled_garden", True),
     ]  # fmt: skip
     assert all(str(one.remedy) for one in health.findings if not one.is_well)
     shop.api_password = "wrong"
     (only,) = RouterOS().check(shop).findings
     assert not only.is_well and "user and password" in str(only.remedy)
+
+
+def found(shop: Site, name: str) -> tuple[bool, str]:
+    """What the check says of this."""
+    (one,) = [one for one in RouterOS().check(shop).findings if one.name == name]
+    assert one.is_well or str(one.remedy)
+    return one.is_well, str(one.text)
+
+
+def test_the_check_reads_back_what_is_open_before_paying(shop: Site, stub: StubRouter) -> None:
+    assert found(shop, "walled_garden") == (True, "Before they pay, phones reach pay.mlango.test.")
+    garden = stub.menus["/ip/hotspot/walled-garden"]
+    garden.append({".id": "*2", "dst-host": "*.gstatic.com", "action": "allow"})
+    assert found(shop, "walled_garden")[0] is False and "*.gstatic.com" in found(shop, "walled_garden")[1]
+    garden.pop()
+    for gone in ({"disabled": "yes"}, {"action": "deny"}, {"comment": "somebody's"}):
+        kept = dict(garden[0])
+        garden[0].update(gone)
+        assert found(shop, "walled_garden")[0] is False, gone
+        garden[0].clear()
+        garden[0].update(kept)
+
+
+@pytest.mark.parametrize(
+    ("profile", "is_well"),
+    [
+        ({"radius-accounting": "yes", "radius-interim-update": "received"}, True),
+        ({"radius-accounting": "yes", "radius-interim-update": "5m"}, True),
+        ({"radius-accounting": "yes", "radius-interim-update": "1h"}, False),
+        ({"radius-accounting": "yes", "radius-interim-update": "0s"}, False),
+        ({"radius-accounting": "no", "radius-interim-update": "received"}, False),
+    ],
+)
+def test_the_check_reads_back_how_often_stays_are_accounted_for(
+    shop: Site, stub: StubRouter, profile: dict[str, str], is_well: bool
+) -> None:
+    assert "interim" not in {one.name for one in RouterOS().check(shop).findings}, "it asks no RADIUS"
+    stub.menus["/ip/hotspot/profile"][0].update({"use-radius": "yes"} | profile)
+    assert found(shop, "interim")[0] is is_well
 
 
 @pytest.mark.parametrize(

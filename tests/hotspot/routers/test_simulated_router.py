@@ -37,7 +37,7 @@ class Cafe:
 def cafe(tmp_path: Path) -> Iterator[Cafe]:
     with simulator.opened(tmp_path) as daraja:
         fleet = daraja.app.extensions["simulator"].fleet
-        yield Cafe(daraja, fleet.open([RouterSpec(name="cafe")])[0])
+        yield Cafe(daraja, fleet.open([RouterSpec(name="cafe", portal_url="https://pay.mlango.test/")])[0])
 
 
 def _line_at(cafe: Cafe) -> dict[str, object]:
