@@ -117,7 +117,7 @@ EVENTS = {
     "remind_day": Event(
         _("Reminder, a day before"),
         _("Your appointment tomorrow"),
-        _("Reminder: %(clinic)s expects you on %(when)s: %(where)s %(reply)s"),
+        _("Reminder: %(clinic)s expects you on %(when)s. %(reply)s %(where)s"),
         frozenset({"when"}),
     ),
     "remind_hour": Event(

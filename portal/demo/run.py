@@ -13,6 +13,7 @@ from flask import Flask
 
 HOST, SIMULATOR_THREADS = "127.0.0.1", 16
 SETTINGS_FILE = "settings.json"
+SHORT_NUMBER = "20880"  # that people answer text messages to
 OURS = ("PORTAL_", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "MPESA_")
 
 
@@ -43,6 +44,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
         "AT_BASE_URL": simulator_url,  # the SMS arrive on the simulator's handsets
         "AT_USERNAME": "sandbox",
         "AT_API_KEY": "demo",
+        "AT_SENDER": SHORT_NUMBER,
         "SMTP_URL": f"smtp://{HOST}:{smtp_port}",
         **_keys(data / "keys.json"),
     }
@@ -61,6 +63,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
             "SIMULATOR_DATA": str(data / "simulator"),
             "SIMULATOR_URL": simulator_url,
             "SIMULATOR_SMTP_PORT": str(smtp_port),
+            "SIMULATOR_SMS_CALLBACKS": f"{web_url}/sms/{environment['AT_CALLBACK_KEY']}",
             "SIMULATOR_ORGANISATIONS": json.dumps([dict(one) for one in ORGANISATIONS]),
             "SIMULATOR_ROUTERS": json.dumps([router]),
         },
@@ -92,15 +95,17 @@ def _free_port() -> int:
 
 
 def _keys(file: Path) -> dict[str, str]:
-    """The demonstration's own keys, made once."""
-    if not file.exists():
-        made = {
-            "PORTAL_SECRET_KEY": secrets.token_hex(32),
-            "PORTAL_DATA_KEYS": f"demo:{secrets.token_hex(32)}",
-        }
-        file.write_text(json.dumps(made))
-        file.chmod(0o600)
-    kept: dict[str, str] = json.loads(file.read_text())
+    """The demonstration's own keys, made once; one that a later version needs is added."""
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    made = {
+        "PORTAL_SECRET_KEY": secrets.token_hex(32),
+        "PORTAL_DATA_KEYS": f"demo:{secrets.token_hex(32)}",
+        "AT_CALLBACK_KEY": secrets.token_hex(20),
+    }
+    if made.keys() - kept.keys():
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(made | kept))
+        kept = made | kept
     return kept
 
 

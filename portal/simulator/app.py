@@ -61,11 +61,13 @@ def create_simulator(
     strict: bool = False,
     organisations: Iterable[OrganisationSpec] = (),
     routers: Iterable[RouterSpec] = (),
+    sms_callbacks: str = "",
 ) -> Flask:
     """A Daraja of its own. `organisations` stand beside the first one and are updated if they exist already; `routers`
     are opened beside it.
 
-    strict: callback addresses must be public https, as in production.
+    strict: callback addresses must be public https, as in production. sms_callbacks: where delivery reports and answers
+    by SMS go.
     """
     data_dir = Path(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,7 @@ def create_simulator(
     for spec in (FIRST, *BANKS, *organisations):
         open_or_update(store, spec)
     store.keep("strict", strict)
+    store.keep(sms.CALLBACKS, sms_callbacks)
     fleet = Fleet(store, data_dir)
     callback_sender = CallbackSender(
         store,
@@ -81,7 +84,7 @@ def create_simulator(
             "settle": settlements.settle_job,
             "router_look": fleet.look_job,
         },
-        at_once={"hand_payment": hand_payments.pay_job, "router_account": fleet.account_job},
+        at_once={"sms_post": sms.post_job, "hand_payment": hand_payments.pay_job, "router_account": fleet.account_job},
     )
     simulator = Simulator(
         store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"), fleet
@@ -125,7 +128,8 @@ def from_environment() -> Flask:
     """The application for a server's factory.
 
     SIMULATOR_DATA, SIMULATOR_URL, SIMULATOR_STRICT, SIMULATOR_ORGANISATIONS and SIMULATOR_ROUTERS (JSON lists as in
-    `/control`), SIMULATOR_SMTP_PORT (where e-mail is taken; empty: nowhere).
+    `/control`), SIMULATOR_SMTP_PORT (where e-mail is taken; empty: nowhere), SIMULATOR_SMS_CALLBACKS (where reports of
+    text messages and answers to them go; empty: nowhere).
     """
     app = create_simulator(
         data_dir=Path(os.environ.get("SIMULATOR_DATA", "var/simulator")),
@@ -133,6 +137,7 @@ def from_environment() -> Flask:
         strict=os.environ.get("SIMULATOR_STRICT", "").lower() in ("1", "true", "yes", "on"),
         organisations=_listed("SIMULATOR_ORGANISATIONS", OrganisationSpec.of),
         routers=_listed("SIMULATOR_ROUTERS", RouterSpec.of),
+        sms_callbacks=os.environ.get("SIMULATOR_SMS_CALLBACKS", ""),
     )
     if smtp_port := os.environ.get("SIMULATOR_SMTP_PORT"):
         mailbox.listen(app.extensions["simulator"].store, host="127.0.0.1", port=int(smtp_port))

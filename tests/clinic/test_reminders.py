@@ -33,7 +33,7 @@ def test_a_day_before_the_patient_is_reminded_by_sms_once(product: Product) -> N
     for _again in range(2):
         remind(product)
     when = f"{clock.nairobi(begins):%d/%m/%Y %H:%M}"
-    assert reminders_of(product) == [f"TEST, no real money: Reminder: Mlima House expects you on {when}: Moi Avenue 1"]
+    assert reminders_of(product) == [f"TEST, no real money: Reminder: Mlima House expects you on {when}. Moi Avenue 1"]
 
 
 @pytest.mark.property(65)
@@ -190,4 +190,4 @@ def test_an_answer_is_asked_for_only_where_it_finds_its_way_back(product: Produc
     confirmed(product, in_hours=48)
     later(24 * 3_600 + 60)
     remind(product)
-    assert reminders_of(product)[0].endswith(": Moi Avenue 1 Reply 1 to confirm, 2 to cancel.")
+    assert reminders_of(product)[0].endswith(". Reply 1 to confirm, 2 to cancel. Moi Avenue 1")

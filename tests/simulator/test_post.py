@@ -1,6 +1,7 @@
 """What reaches people in the demonstration: SMS on the handset, e-mails on a page, both sent as in production."""
 
 import dataclasses
+import json
 import socket
 
 import pytest
@@ -9,6 +10,7 @@ import responses
 from portal.notifications import channels
 from portal.simulator.post import mailbox
 from tests.support.application import config_for
+from tests.support.clock import wait_until
 from tests.support.simulator import Daraja, opened
 
 BROWSER = {"Accept": "text/html"}
@@ -83,3 +85,47 @@ def test_an_email_is_on_the_outbox_page(daraja: Daraja, tmp_path, sqlite_url, re
     assert mail["from"] == "Upendo <u@u.test>"
     page = daraja.client.get("/outbox", headers=BROWSER).text
     assert "Umelipa &lt;b&gt;" in page and '<a href="http://127.0.0.1/pay/abc"' in page
+
+
+@pytest.fixture
+def answering(tmp_path):
+    with opened(tmp_path) as running:
+        running.app.extensions["simulator"].store.keep("sms_callbacks", f"{running.listener.url}/sms/KEY")
+        yield running
+
+
+def posted_forms(running: Daraja, path: str, *, count: int) -> list[dict[str, str]]:
+    """What the portal's door would have got, once so many posts have come."""
+    found: list[dict[str, str]] = []
+
+    def came() -> bool:
+        store = running.app.extensions["simulator"].store
+        store.move_clock(0.25)
+        rows = store.all("SELECT * FROM log WHERE door = ?", f"SMS {path}")
+        found[:] = [json.loads(row["body"]) for row in rows]
+        assert all("KEY" not in row["address"] for row in rows)
+        return len(found) >= count
+
+    wait_until(came)
+    return found
+
+
+def test_a_delivery_report_follows_each_message(answering: Daraja) -> None:
+    said = answering.client.post("/version1/messaging", data=SMS, headers={"apiKey": "demo"}).json
+    [report] = posted_forms(answering, "delivery", count=1)
+    assert report == {
+        "id": said["SMSMessageData"]["Recipients"][0]["messageId"], "status": "Success",
+        "phoneNumber": "+254712345600", "networkCode": "63902", "failureReason": "", "retryCount": "0",
+    }  # fmt: skip
+
+
+def test_the_handset_answers_by_sms(answering: Daraja) -> None:
+    answering.client.post("/version1/messaging", data=SMS | {"from": "20880"}, headers={"apiKey": "demo"})
+    assert answering.client.post("/handset/254712345600/sms", json={"text": "1"}).json == {"accepted": True}
+    [form] = posted_forms(answering, "incoming", count=1)
+    assert (form["from"], form["to"], form["text"]) == ("+254712345600", "20880", "1") and form["id"]
+    assert answering.client.post("/handset/254712345600/sms", json={"text": " "}).status_code == 422
+
+
+def test_without_a_reader_nothing_is_answered(daraja: Daraja) -> None:
+    assert daraja.client.post("/handset/254712345600/sms", json={"text": "1"}).json["error"] == "no_reader"

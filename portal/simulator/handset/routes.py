@@ -14,6 +14,7 @@ from portal.simulator.engine import behaviours, hand_payments, prompts
 from portal.simulator.engine.customers import instruct
 from portal.simulator.engine.store import Store, instant
 from portal.simulator.handset.pages import draw, phone_parts, wants_html
+from portal.simulator.post import sms
 
 WRONG_PIN = "9999"
 _PHONE_IN_WIFI = re.compile(r"/wifi/[A-Za-z0-9-]+/[0-9A-F]{12}/")
@@ -87,6 +88,14 @@ def choose(number: str) -> Response:
     return _after(msisdn, {"behaviour": behaviours.of_phone(store, msisdn).says}, note="set")
 
 
+@blueprint.post("/handset/<number>/sms")
+def send_message(number: str) -> Response:
+    """Send a text message, such as the answer to a reminder: `{text}`."""
+    store, msisdn = store_of_app(), normalise_msisdn(number)
+    sms.answer(store, msisdn, str(_given().get("text", "")))
+    return _after(msisdn, {"accepted": True}, note="sent")
+
+
 def messages(store: Store, msisdn: str, limit: int = 50) -> list[dict[str, str]]:
     """The inbox, newest first."""
     rows = store.all("SELECT * FROM messages WHERE msisdn = ? ORDER BY id DESC LIMIT ?", msisdn, limit)
@@ -145,6 +154,7 @@ _NOTES = {
     "nothing": "No prompt was waiting on this phone.",
     "refused": "M-Pesa refused it. The newest message says why.",
     "paid": "Paid. The message is in the inbox.",
+    "sent": "The message is sent.",
     "invalid": "That could not be sent. Check what you entered.",
 }
 
