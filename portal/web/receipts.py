@@ -16,6 +16,7 @@ from portal.users import team
 from portal.web.links import public_url
 
 PAPERS = ("a5", "58")
+ROLLS_MM = (200, 240, 280, 320, 400, 520, 800)  # lengths of a roll's receipt, each a page of receipts.css
 
 
 def verify_url(invoice: Invoice) -> str:
@@ -34,7 +35,8 @@ def channel_word(channel: str) -> str:
 
 def shown(payment: Payment, invoice: Invoice | None) -> dict[str, Any]:
     """What the receipt of this payment shows."""
-    parts = receipts.received(payment)
+    parts, lines = receipts.received(payment), _lines(payment, invoice)
+    less = reductions(invoice) if invoice else []
     named = [str(one.receipt or _("to follow")) for one in parts if one.channel != receipts.WALLET]
     return {
         "number": ", ".join(named),
@@ -43,8 +45,8 @@ def shown(payment: Payment, invoice: Invoice | None) -> dict[str, Any]:
         "paid_at": max((one.at for one in parts), default=payment.paid_at),
         "amount_cents": payment.allocated_cents,
         "balance_cents": 0 if invoice and invoice.voided_at else payment.due_cents,
-        "lines": _lines(payment, invoice),
-        "reductions": reductions(invoice) if invoice else [],
+        "lines": lines,
+        "reductions": less,
         "payer_shown": next((as_shown(one.payer_shown) for one in parts if one.payer_shown), ""),
         "method": ", ".join(dict.fromkeys(channel_word(one.channel) for one in parts)) or "M-Pesa",
         "receipts": [_part(one) for one in parts],
@@ -57,7 +59,15 @@ def shown(payment: Payment, invoice: Invoice | None) -> dict[str, Any]:
         "qr": qr_of(verify_url(invoice)) if invoice else None,
         "verify_url": verify_url(invoice) if invoice else "",
         "prints": invoice.prints if invoice else 0,
+        "roll_mm": roll_mm([str(one["description"]) for one in lines], rows=len(less) + 2 * len(parts)),
     }
+
+
+def roll_mm(descriptions: list[str], *, rows: int) -> int:
+    """How long the paper of a roll must be: what it holds beside its lines takes 160 mm, each row of text some 6."""
+    wrapped = sum(1 + len(one) // 18 for one in descriptions)
+    needed = 160 + 6 * (wrapped + rows)
+    return next((one for one in ROLLS_MM if one >= needed), ROLLS_MM[-1])
 
 
 def _part(one: Received) -> dict[str, Any]:

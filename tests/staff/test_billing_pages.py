@@ -159,7 +159,7 @@ def test_a_receipt_is_printed_once_as_itself_then_as_a_copy(product: Product) ->
     paid_by_hand(product, 900, number, receipt(1))
     first, second = printed(product, number, "58"), printed(product, number, "a5")
     assert "COPY" not in first and "COPY" in second
-    assert 'class="paper p58' in first and 'class="paper pa5' in second
+    assert 'class="paper p58 roll200' in first and 'class="paper pa5' in second
     for shown in (first, second):
         assert "TEST: not a valid receipt" in shown and receipt(1) in shown and "Served by" in shown
         assert "−" in shown and "KES 900" in shown and "Achieng Otieno" in shown and "<svg" in shown
