@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "mlango"  # of all that is ours on the router
 GUESTS, GATEWAY, GUEST_NETWORK = "mlango-guests", "10.5.50.1", "10.5.50.0/24"
 GUEST_POOL = "10.5.50.10-10.5.50.254"
+WALLED_POOL = "10.5.52.10-10.5.55.254"
 RIGHTS = "api,read,write,test,!local,!telnet,!ssh,!ftp,!reboot,!policy,!winbox,!password,!web,!sniff,!sensitive,!romon"
 
 
@@ -34,6 +35,8 @@ def script(site: Site, house: House, *, login_page: str, captive_api: str) -> st
         parts.append(_radius(site, house))
     if site.kind == "routeros":
         parts.append(_api(site, house))
+    if site.kind in ("radius", "routeros"):
+        parts.append(_wall(site, house))
     parts += [_garden(house), _pages(login_page, captive_api), _option_114(site), _heartbeat(site, house), _tail()]
     return "\n".join(parts)
 
@@ -160,6 +163,31 @@ def _meetings(house: House) -> str:
         f'/ip hotspot walled-garden add action=allow dst-host={routeros(host)} comment="{NAME}: meetings"\n'
         for host in house.meeting_hosts
     )
+
+
+def _wall(site: Site, house: House) -> str:
+    """Where lines (PPPoE) are let in whose time is over: a pool and a list that reach names and the portal alone.
+
+    The rules are put before all others, the last of them first; a router without any takes them as they come.
+    """
+    wanted = site.expired_pool or "expired"
+    rules = [
+        ("refused", f"src-address-list={routeros(wanted)} action=drop"),
+        ("to pay", f'src-address-list={routeros(wanted)} dst-address-list="{NAME}-portal" action=accept'),
+        ("names", f"src-address-list={routeros(wanted)} protocol=udp dst-port=53 action=accept"),
+    ]
+    lines = []
+    for what, rule in rules:
+        row = f'chain=forward {rule} comment="{NAME}: lines that are over, {what}"'
+        add = f"/ip firewall filter add {row}"
+        found = f'[:len [/ip firewall filter find comment="{NAME}: lines that are over, {what}"]]'
+        lines.append(f":if ({found} = 0) do={{ :do {{ {add} place-before=0 }} on-error={{ {add} }} }}")
+    portal = f'list="{NAME}-portal" address={routeros(house.host)}'
+    return f"""# Home lines (PPPoE) whose time is over are let in here, to pay and nowhere else.
+{_set_or_add("/ip pool", f"name={routeros(wanted)}", f'ranges="{WALLED_POOL}"')}
+{_set_or_add("/ip firewall address-list", f'comment="{NAME}: portal"', portal)}
+{chr(10).join(lines)}
+"""
 
 
 def _pages(login_page: str, captive_api: str) -> str:

@@ -123,6 +123,22 @@ def test_what_the_script_adds_it_adds_only_where_it_is_not_there() -> None:
             assert ":if" in line or 'comment="mlango: tunnel"' in line or line.startswith("/ip hotspot add"), line
 
 
+@pytest.mark.parametrize("kind", ["radius", "routeros"])
+def test_lines_that_are_over_reach_names_and_the_portal_alone(kind: str, product: Any) -> None:
+    """hotspot.md B9. The rule that drops is written first: each of the next ones goes before it."""
+    with product.inside():
+        one = site(kind=kind)
+        one.api_password = "api-password-1"
+        script = files.of_name(one, "routeros.rsc", HOUSE)
+    assert '/ip pool add name="expired" ranges="10.5.52.10-10.5.55.254"' in script
+    assert 'list="mlango-portal" address="pay.mlango.test"' in script
+    rules = re.findall(r"/ip firewall filter add chain=forward src-address-list=\"expired\" (.*?) comment", script)
+    assert rules[::2] == [
+        "action=drop", 'dst-address-list="mlango-portal" action=accept', "protocol=udp dst-port=53 action=accept",
+    ]  # fmt: skip
+    assert script.count("place-before=0") >= 3
+
+
 def test_a_site_without_radius_is_told_by_its_api_and_knows_no_radius(product: Any) -> None:
     with product.inside():
         one = site(kind="routeros")
