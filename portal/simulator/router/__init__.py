@@ -17,8 +17,8 @@ Decided
 - What a customer would read on the router's own pages is in both languages at once, as on many a real one; the drawn
   phone around it speaks English, as the whole simulator does.
 - The words of refusals are RouterOS' own (errors.txt); a portal is shown them as `error`.
-- Lines that dial in by PPPoE are set up by `/control` (`plugIn`) and dial again whenever they are not online, as routers
-  at people's homes do.
+- Lines that dial in by PPPoE are set up by `/control` (`plugIn`) and dial again whenever they are not online, as
+  routers at people's homes do.
 - A session that is removed counts what it used, as in RouterOS; changing a user changes no session that runs, so
   whoever wants a change now has to end the session.
 """
