@@ -19,11 +19,12 @@ from portal.clinic.meetings.models import Meeting, MeetingSettings
 from portal.clinic.meetings.providers import wire
 from portal.clinic.models import Appointment
 from portal.kernel import clock, vault
-from portal.kernel.db import db, transaction
+from portal.kernel.db import db
 from portal.notifications.models import Notice
 from portal.tenants.models import Tenant
 from tests.support.appointments import book
 from tests.support.daraja import receipt
+from tests.support.meetings import JITSI, meets_by
 from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
@@ -35,7 +36,6 @@ ACCOUNT = {
 }  # fmt: skip
 GOOGLE = {"credential": ACCOUNT, "subject": "desk@mlima.example"}
 ZOOM = {"account": "acc-1", "client": "cli", "secret": "s3cret", "host": "doctor@mlima.example"}
-JITSI = {"domain": "meet.mlima.example", "app_id": "mlima", "secret": "a-long-secret-of-the-server-and-more"}
 GOOGLE_TOKEN, EVENTS = (
     "https://oauth2.googleapis.com/token",
     "https://www.googleapis.com/calendar/v3/calendars/primary/events",
@@ -56,13 +56,6 @@ def no_token_is_kept() -> Iterator[None]:
 def outside() -> Iterator[responses.RequestsMock]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
-
-
-def meets_by(product: Product, provider: str, given: dict[str, Any], **changes: Any) -> None:
-    with product.app.app_context(), transaction():
-        tenant = db.session.get_one(Tenant, product.tenant_id())
-        terms = {"fallback": "simple", "opens_minutes": 15, "base_url": ""} | changes
-        settings.change(tenant, provider=provider, given=given, actor="test", **terms)
 
 
 def confirmed(product: Product, code: int = 1, **changes: Any) -> str:
