@@ -51,7 +51,8 @@ FAULTS = {
     "resultLost": {"times": 1, "endpoint": "b2c"},
     "emptyAnswer": {"times": 1, "endpoint": "b2c"},
 }
-MOST = int(os.environ.get("MACHINE_EXAMPLES", "100"))  # of twenty steps each; a night may take thousands
+MOST = int(os.environ.get("MACHINE_EXAMPLES", "100"))  # a night may take thousands, and longer ones
+STEPS = int(os.environ.get("MACHINE_STEPS", "12"))
 ANSWERS = st.sampled_from(["pin", "pin", "pin", "pin", "cancel", "wrong", "later"])
 
 
@@ -312,5 +313,7 @@ def test_money_in_random_order_is_never_lost_or_doubled(served: Product, simulat
     with closing(sqlite3.connect(file)) as watch:
         own = {"product": served, "simulator": simulator, "gateway_id": gateway_id, "watch": watch}
         machine = type("Ours", (Machine,), own)
-        run_state_machine_as_test(machine, settings=settings(max_examples=MOST, stateful_step_count=20, deadline=None))
+        run_state_machine_as_test(
+            machine, settings=settings(max_examples=MOST, stateful_step_count=STEPS, deadline=None)
+        )
     assert machine.seen > 10, "money moved at all"  # type: ignore[attr-defined]
