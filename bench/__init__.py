@@ -10,6 +10,7 @@ What is measured:
     memory   what each process of the demonstration holds
     reconcile  a month's statement against books that know it, and against empty ones
     flat     what is done all day, with a thousand payments behind it and with a million
+    clinic   a day at the desk of a clinic with 200 visits a day, with a week behind it and with three years
     radius   FreeRADIUS' sign-ins and accounting over 50,000 passes, against its stock queries on a stock schema
     chaos    2,000 payments while workers are killed, Redis and the database go away: the worst delay, and the books
 and, by name only, because they ask the package registry:

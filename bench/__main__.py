@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import burst, chaos, demo, first_run, flat, peer, radius, reconcile, report, settle, throughput
+from bench import burst, chaos, clinic, demo, first_run, flat, peer, radius, reconcile, report, settle, throughput
 from bench.report import Section
 
 BURST_S, SHORT_BURST_S, QUICK_BURST_S = 60, 10, 5  # alone; in turns with a peer; while developing
@@ -29,6 +29,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], list[Section]]] = {
     "memory": lambda given: demo.measure(["memory"], quick=given.quick),
     "reconcile": lambda given: [reconcile.measure(quick=given.quick)],
     "flat": lambda given: [flat.measure(quick=given.quick, kinds=_kinds(given))],
+    "clinic": lambda given: [clinic.measure(quick=given.quick, kinds=_kinds(given))],
     "radius": lambda given: [radius.measure(quick=given.quick, kind=kind) for kind in _kinds(given)],
     "chaos": lambda given: [
         chaos.measure(payments=200 if given.quick else chaos.PAYMENTS, kinds=_kinds(given)),
@@ -72,7 +73,9 @@ def _arguments() -> argparse.Namespace:
         help=f"length of a burst (default {BURST_S}, against the peer {SHORT_BURST_S}, quick {QUICK_BURST_S})",
     )
     parser.add_argument(
-        "--database", choices=throughput.KINDS, help="burst, settle, flat, radius, chaos and peer on this one only"
+        "--database",
+        choices=throughput.KINDS,
+        help="burst, settle, flat, clinic, radius, chaos, peer on this only",
     )
     parser.add_argument(
         "--peer-venv",

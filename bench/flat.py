@@ -292,7 +292,7 @@ def measure(*, quick: bool, kinds: Sequence[str]) -> Section:
     for kind in kinds:
         with stage(kind) as young, stage(kind) as old:
             businesses = [_with_history(young, FEW), _with_history(old, many)]
-            for name, (few_ms, many_ms) in _times_ms(businesses).items():
+            for name, (few_ms, many_ms) in times_ms(businesses, OPERATIONS).items():
                 ratio = many_ms / few_ms
                 verdict = "" if ratio <= AT_MOST else " MISSES IT"
                 times[name] += [f"{few_ms:.2f}", f"{many_ms:.2f}", f"{ratio:.2f}{verdict}"]
@@ -318,10 +318,10 @@ def _with_history(on: Stage, payments: int) -> Business:
     return Business(product)
 
 
-def _times_ms(businesses: Sequence[Business]) -> dict[str, list[float]]:
+def times_ms(businesses: Sequence[Any], operations: Sequence[Operation]) -> dict[str, list[float]]:
     """The best time of each operation in each of the businesses, in turns: the machine is as busy for all."""
     found = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         for business in businesses:
             operation.prepare(business)()  # what is remembered and compiled is, now
             business.product.work(rounds=1)

@@ -1,13 +1,13 @@
 """What is done all day costs no more because more happened before (rule 16): counted in rows and steps, not seconds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event, text
 
-from bench import history
-from bench.flat import OPERATIONS, Business
+from bench import clinic, history
+from bench.flat import OPERATIONS, Business, Operation
 from portal.kernel.db import db
 from tests.support.product import Product
 
@@ -75,10 +75,10 @@ def _measuring(product: Product) -> Iterator[_Meter]:
         meter.close()
 
 
-def _costs(product: Product, business: Business) -> dict[str, int]:
+def _costs(product: Product, business: Any, operations: Sequence[Operation] = OPERATIONS) -> dict[str, int]:
     costs = {}
     with _measuring(product) as meter:
-        for operation in OPERATIONS:
+        for operation in operations:
             operation.prepare(business)()  # what is remembered and compiled is, now
             product.work(rounds=1)
             do = operation.prepare(business)
@@ -97,5 +97,19 @@ def test_what_is_done_all_day_costs_the_same_after_years_of_business(either_prod
     with product.app.app_context():
         history.fill(first=FEW + 1, last=MANY, ends=MANY)
     many = _costs(product, business)
+    grown = {name: (few[name], many[name]) for name in few if many[name] > AT_MOST * few[name] + BESIDE[kind]}
+    assert grown == {}
+
+
+def test_the_desk_of_a_clinic_costs_the_same_after_many_full_days(either_product: Product) -> None:
+    """Board, polls, claims, a clinician's day and week, the queue and the free times, 3 and 60 days behind them."""
+    product = either_product
+    with product.app.app_context():
+        kind = db.engine.dialect.name
+    busy = clinic.clinic_with(product, 3, per_day=10)
+    few = _costs(product, busy, clinic.OPERATIONS)
+    with product.app.app_context():
+        clinic.fill(first=4, last=60, per_day=10)
+    many = _costs(product, busy, clinic.OPERATIONS)
     grown = {name: (few[name], many[name]) for name in few if many[name] > AT_MOST * few[name] + BESIDE[kind]}
     assert grown == {}
