@@ -69,7 +69,7 @@ HOME_PACKAGE, HOME_PHONE, HOME_NAME = ("Home 10 Mbps", 1_500, 30 * 86_400, "5M/1
 PATIENT_PHONE = "0712345678"
 
 
-def load(simulator_url: str, router_api_port: int) -> None:
+def load(simulator_url: str, router_api_port: int, router_token: str) -> None:
     """Everything the demonstration needs, once; the simulator's and our own addresses at every start."""
     public_url = current_app.config["PORTAL"].public_url
     with transaction():
@@ -80,22 +80,23 @@ def load(simulator_url: str, router_api_port: int) -> None:
                 gateway.base_url = simulator_url
         clinic = db.session.scalars(select(Tenant).where(Tenant.slug == "upendo")).one()
         clinic.meeting_base_url = f"{public_url}/join"
-        _keep_sites(router_api_port)
+        _keep_sites(router_api_port, router_token)
     with transaction():
         _keep_something_to_pay()
 
 
-def _keep_sites(router_api_port: int) -> None:
-    """The place whose router is the simulator's: made once, its port told at every start."""
+def _keep_sites(router_api_port: int, router_token: str) -> None:
+    """The place whose router is the simulator's: made once, its port and its token told at every start."""
     mawingu = db.session.scalars(select(Tenant).where(Tenant.slug == "mawingu")).one()
     cafe = db.session.scalars(select(Site).where(Site.tenant_id == mawingu.id, Site.name == CAFE)).one_or_none()
     given = {"address": "127.0.0.1", "apiPort": router_api_port, "apiTls": False, "loginHosts": ["127.0.0.1"]}
     if cafe is None:
         given |= {"name": CAFE, "kind": "routeros", "identity": ROUTER["identity"]}
         given |= {"apiUsername": ROUTER["apiUsername"], "apiPassword": ROUTER["apiPassword"]}
-        sites.create(mawingu.id, given, actor="demo")
+        cafe = sites.create(mawingu.id, given, actor="demo")
     elif cafe.closed_at is None:
         sites.change(cafe, given, actor="demo", is_fresh_signin=True)
+    cafe.token = router_token
 
 
 def _create() -> None:

@@ -24,6 +24,7 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     refuse_taken(HOST, port)
     refuse_taken(HOST, simulator_port, option="--simulator-port")
     from portal.demo.data import ORGANISATIONS, ROUTER, load
+    from portal.kernel.db import new_token
     from portal.processes import serve
     from portal.processes.fork import run_in_fork
     from portal.processes.web_server import serve_wsgi
@@ -33,7 +34,11 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     data.mkdir(parents=True, exist_ok=True)
     web_url, simulator_url = (serve.local_url(HOST, at) for at in (port, simulator_port))
     smtp_port, router_api_port = _free_port(), _free_port()
-    router = ROUTER | {"portalUrl": f"{web_url}/hotspot/mawingu/", "apiPort": router_api_port}
+    token = new_token()  # by which the router is told from others when it says that it is there
+    router = ROUTER | {
+        "portalUrl": f"{web_url}/hotspot/mawingu/", "apiPort": router_api_port,
+        "heartbeatUrl": f"{web_url}/routers/{token}/heartbeat",
+    }  # fmt: skip
     redis = serve.use_data(data)
     environment = {
         "PORTAL_ENV": "development",
@@ -53,7 +58,10 @@ def run(*, port: int, simulator_port: int, data: Path) -> int:
     if redis is not None:
         redis.wait_until_free()
     app = serve.preload()
-    if run_in_fork(partial(serve.prepare, app, partial(load, simulator_url, router_api_port)), name="prepare") != 0:
+    if (
+        run_in_fork(partial(serve.prepare, app, partial(load, simulator_url, router_api_port, token)), name="prepare")
+        != 0
+    ):
         return 1
     serve.warm_up(app)
     simulator = Process(

@@ -84,7 +84,12 @@ def create_simulator(
             "settle": settlements.settle_job,
             "router_look": fleet.look_job,
         },
-        at_once={"sms_post": sms.post_job, "hand_payment": hand_payments.pay_job, "router_account": fleet.account_job},
+        at_once={
+            "sms_post": sms.post_job,
+            "hand_payment": hand_payments.pay_job,
+            "router_account": fleet.account_job,
+            "router_heartbeat": fleet.heartbeat_job,
+        },
     )
     simulator = Simulator(
         store, callback_sender, certificates.open_certificate(data_dir), public_url.rstrip("/"), fleet

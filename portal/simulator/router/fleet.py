@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from portal.kernel.errors import NotFound
 from portal.simulator.engine.store import Store
+from portal.simulator.router import heartbeat
 from portal.simulator.router.api_server import ApiServer, tls_context
 from portal.simulator.router.hotspot import Hotspot
 from portal.simulator.router.machine import Machine, RouterSpec
@@ -94,6 +95,7 @@ class Fleet:
             made = Router(replace(spec, api_port=api.port), hotspot, api, orders)
             self._routers[spec.name] = made
             hotspot.look_again()
+            heartbeat.begin(machine)
             return made
 
     def all(self) -> list[Router]:
@@ -119,6 +121,12 @@ class Fleet:
         router = self._routers.get(str(payload["router"]))
         if router is not None:
             router.hotspot.look()
+
+    def heartbeat_job(self, _store: Store, payload: dict[str, Any]) -> None:
+        """A router says that it is there."""
+        router = self._routers.get(str(payload["router"]))
+        if router is not None:
+            heartbeat.beat(router.machine)
 
     def account_job(self, _store: Store, payload: dict[str, Any]) -> None:
         """What a router owes its RADIUS server."""

@@ -34,7 +34,8 @@ class RouterSpec:
 
     name: in its addresses. ssid: what its Wi-Fi is called. portal_url: where its login page sends a phone; empty: it
     shows a form of its own. radius_address: empty where it does not ask a RADIUS server. source_address: its own in the
-    management network, from which it asks and at which its ports listen.
+    management network, from which it asks and at which its ports listen. heartbeat_url: where it says each minute that
+    it is there, as the script of a site has it; empty: nowhere.
     """
 
     name: str
@@ -51,6 +52,7 @@ class RouterSpec:
     radius_port: int = 1812
     radius_secret: str = ""
     coa_port: int = 0
+    heartbeat_url: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "RouterSpec":
@@ -60,6 +62,7 @@ class RouterSpec:
             "sourceAddress": "source_address", "apiPort": "api_port", "apiUsername": "api_username",
             "apiPassword": "api_password", "apiUsesTls": "api_uses_tls", "radiusAddress": "radius_address",
             "radiusPort": "radius_port", "radiusSecret": "radius_secret", "coaPort": "coa_port",
+            "heartbeatUrl": "heartbeat_url",
         }  # fmt: skip
         if unknown := set(given) - set(known):
             raise Refused(f"A router has no {', '.join(sorted(unknown))}.", code="invalid_router")
@@ -213,6 +216,11 @@ class Machine:
                         "UPDATE router_faults SET times = times - 1 WHERE router = ? AND name = ?", self.name, name
                     )
             return row
+
+    def has_fault(self, name: str) -> bool:
+        """Whether the fault is set; it is not used up by that."""
+        found = self.store.one("SELECT 1 FROM router_faults WHERE router = ? AND name = ?", self.name, name)
+        return found is not None
 
     def furnish(self) -> None:
         """What a router has before anybody sets it up, and what its specification says of it, at every start."""
