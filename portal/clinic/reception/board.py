@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from sqlalchemy import Select, Subquery, case, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import selectinload
 
 from portal.clinic.models import Appointment, Clinician, Invoice
@@ -154,19 +154,27 @@ def _last_pushes(payment_ids: list[int]) -> dict[int, Push]:
         Push.id,
         func.row_number().over(partition_by=Push.payment_id, order_by=(tells.desc(), Push.id.desc())).label("place"),
     ).where(Push.payment_id.in_(payment_ids))
-    first: Subquery = ranked.subquery()
-    found = select(Push).join(first, (first.c.id == Push.id) & (first.c.place == 1))
-    return {one.payment_id: one for one in db.session.scalars(found)} if payment_ids else {}
+    first = ranked.subquery()
+    ids = db.session.scalars(select(first.c.id).where(first.c.place == 1)).all() if payment_ids else ()
+    found = db.session.scalars(select(Push).where(Push.id.in_(ids))) if ids else ()
+    return {one.payment_id: one for one in found}
 
 
 def _money_of(payment_ids: list[int]) -> dict[int, list[Transaction]]:
     """{payment: what paid it, oldest first}"""
-    paid = select(Allocation.payment_id, Transaction).join(Transaction, Transaction.id == Allocation.transaction_id)
-    paid = paid.where(Allocation.payment_id.in_(payment_ids), Allocation.taken_back_at.is_(None))
+    if not payment_ids:
+        return {}
+    paid = select(Allocation.payment_id, Allocation.transaction_id).where(
+        Allocation.payment_id.in_(payment_ids),
+        Allocation.taken_back_at.is_(None),
+        Allocation.transaction_id.is_not(None),
+    )
+    given = db.session.execute(paid.order_by(Allocation.id)).all()
+    known = select(Transaction).where(Transaction.id.in_([row.transaction_id for row in given]))
+    money = {one.id: one for one in db.session.scalars(known)} if given else {}
     found: dict[int, list[Transaction]] = {}
-    if payment_ids:
-        for payment_id, one in db.session.execute(paid.order_by(Allocation.id)):
-            found.setdefault(payment_id, []).append(one)
+    for row in given:
+        found.setdefault(row.payment_id, []).append(money[row.transaction_id])
     return found
 
 
