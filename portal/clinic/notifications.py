@@ -220,6 +220,7 @@ def _tell_patient(
     expires_at: datetime | None = None,
     method: str = "",
     has_notice: bool = True,
+    notice_url: str = "",
     **values: Text,
 ) -> bool:
     """By SMS, e-mail and inside the product; whether any of it was new. method: of the calendar file that it brings."""
@@ -236,7 +237,7 @@ def _tell_patient(
     if to.address:
         told.append(tell.by_letter(tenant.id, key, _letter(appointment, event, to, text, method), **about))
     if has_notice:
-        told.append(_notice(appointment, key, text, to.locale))
+        told.append(_notice(appointment, key, text, to.locale, url=notice_url))
     return any(told)
 
 
@@ -327,7 +328,8 @@ def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> Non
         else ""
     )
     amount = format_kes(invoice.payment.deposit_due_cents or invoice.payment.due_cents)
-    _tell_patient(appointment, "approved", amount=amount, url=pay_url, by_hand=by_hand)
+    notice_url = f"/pay/{invoice.payment.token}"
+    _tell_patient(appointment, "approved", notice_url=notice_url, amount=amount, url=pay_url, by_hand=by_hand)
 
 
 def declined(appointment: Appointment, *, why: str = "") -> None:
@@ -406,7 +408,7 @@ def failed(appointment: Appointment, payment: Payment, push_id: int, *, why: Tex
     """
     values: dict[str, Text] = {"amount": format_kes(payment.due_cents), "why": why, "url": pay_url}
     until = clock.now() + FAILURE_IS_NEWS_FOR
-    _tell_patient(appointment, "failed", key="", expires_at=until, method="", has_notice=False, **values)
+    _tell_patient(appointment, "failed", key="", expires_at=until, method="", has_notice=False, notice_url="", **values)
     to = contact_of(appointment.patient, appointment.tenant)
     text = said("failed", **_values(appointment) | values)
     key = f"appointment/{appointment.id}/failed/{push_id}"

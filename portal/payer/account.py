@@ -82,6 +82,12 @@ def around() -> dict[str, Any]:
     return {"bell": notices.bell(_whose()), **urls}
 
 
+def _clinic() -> Tenant | None:
+    """Theirs, where there is one alone."""
+    clinics = {one.tenant_id for one in g.patients}
+    return db.session.get_one(Tenant, clinics.pop()) if len(clinics) == 1 else None
+
+
 def _whose() -> notices.Whose:
     return notices.of_patients([one.id for one in g.patients])
 
@@ -94,6 +100,7 @@ def list_notices() -> ResponseReturnValue:
         items=notices.latest(_whose()),
         read_url=url_for("account.put_away"),
         back_url=url_for("account.home"),
+        tenant=_clinic(),
     )
 
 
