@@ -9,6 +9,7 @@ from flask import current_app, url_for
 from sqlalchemy import func, select
 
 from portal.clinic import appointments, invoices, people, services
+from portal.clinic.billing import price_list
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.clinic.timetable import SlotTaken
 from portal.gateways import c2b_registration, settings
@@ -60,6 +61,12 @@ ROUTER = {
     "apiPassword": "mawingu-router",
 }
 CAFE = "Mawingu café"
+PRICES = (  # kind, name, KES
+    ("consultation", "Consultation", 1_500),
+    ("lab", "Laboratory", 850),
+    ("medication", "Pharmacy", 200),
+    ("other", "Dressing", 150),
+)
 SERVICES = (  # name, KES, minutes, kinds, whether a clinician decides on each booking, whose
     ("Consultation", 1_500, 30, ("onsite", "virtual"), True, ("General practice", "Paediatrics")),
     ("Follow-up visit", 800, 20, ("onsite", "virtual"), False, ("General practice",)),
@@ -230,9 +237,13 @@ def _keep_something_to_pay() -> None:
         .where(Invoice.tenant_id == clinic.id, Invoice.patient_id.is_(None), Payment.state == PaymentState.OPEN)
     )
     if not db.session.scalar(bills):
-        lines = [
-            {"kind": "lab", "description": "Laboratory", "amount": 850},
-            {"kind": "medication", "description": "Pharmacy", "amount": 400},
+        listed = {one.name: one.uid for one in price_list.items(clinic.id)}
+        for kind, name, price in PRICES:
+            if name not in listed:
+                listed[name] = price_list.add(clinic.id, kind=kind, name=name, price=price, actor="demo").uid
+        lines: list[dict[str, Any]] = [
+            {"priceItemId": listed["Laboratory"]},
+            {"priceItemId": listed["Pharmacy"], "quantity": 2},
         ]
         invoices.issue(clinic, lines=lines, payer={"name": "Brian Mwangi", "phone": "0722000333"}, actor="demo")
 

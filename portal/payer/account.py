@@ -21,14 +21,17 @@ from wtforms.validators import InputRequired, Length
 from portal.clinic import patient_access, people
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.fulfilment import receipt_of
+from portal.gateways import client_factory
 from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
+from portal.kernel.errors import NotFound
 from portal.notifications import notices, quiet
 from portal.payer import patient_sign_in
 from portal.payments.models import Payment
 from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 from portal.users.permissions import Forbidden
+from portal.web import statements
 from portal.web.links import door_url
 from portal.web.signin import ask_to_sign_in, keep_session
 
@@ -90,6 +93,36 @@ def _clinic() -> Tenant | None:
 
 def _whose() -> notices.Whose:
     return notices.of_patients([one.id for one in g.patients])
+
+
+@bp.get("/statement")
+def statement() -> ResponseReturnValue:
+    """What was charged, paid and sent back, of each of these people."""
+    return render_template(
+        "accounts/statement.html",
+        shown=[
+            {
+                "name": people.name_of(one),
+                "statement": _statement(one),
+                "csv_url": url_for("account.statement_csv", patient=one.uid),
+            }
+            for one in g.patients
+        ],
+        back_url=url_for("account.home"),
+    )
+
+
+def _statement(one: Patient) -> statements.Shown:
+    return statements.of_patient(one, environment=client_factory.environment_of(one.tenant_id, "clinic"))
+
+
+@bp.get("/statement.csv")
+def statement_csv() -> ResponseReturnValue:
+    """The same lines of one of them as a file."""
+    for one in g.patients:
+        if one.uid == request.args.get("patient"):
+            return statements.csv(_statement(one))
+    raise NotFound(_("There is no such patient here."))
 
 
 @bp.get("/notices")

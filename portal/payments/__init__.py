@@ -24,6 +24,7 @@ Decided: what fits exactly is settled and delivered in sets (`processing.sets`),
 (`processing.callbacks`). Both decide by the same functions and leave the same rows behind.
 Decided: money that goes straight to its home is one journal and one line of the history (`booking.told_of_straight`,
 which pages read as the steps it tells of). Who told of it first stands in the transaction; later ones are witnesses.
+Decided: what need not be paid any more makes the amount smaller (`reductions`); no money is booked for it.
 Decided: money that pays more than is due stays in suspense with a reason, instead of becoming credit by itself: a
 person decides whether it is credit, a refund, or another invoice.
 """

@@ -174,12 +174,14 @@ def _page(one: Patient, form: PatientForm) -> ResponseReturnValue:
                 "amount_cents": bill.payment.amount_cents,
                 "due_cents": 0 if bill.voided_at else bill.payment.due_cents,
                 "status": invoices.status_of(bill),
-                "url": url_for("staff.attempt", token=bill.payment.token),
+                "url": url_for("staff.invoice", number=bill.number),
             }
             for bill in db.session.scalars(owed.limit(MOST_SHOWN))
         ],
         guardian_url=url_for("staff.set_guardian", uid=one.uid),
         family_url=url_for("staff.add_to_family", uid=one.uid),
+        statement_url=url_for("staff.statement", uid=one.uid),
+        bill_url=url_for("staff.new_invoice", patient=one.uid),
         back_url=url_for("staff.patients"),
     )
     return page, 422 if form.errors or form.form_errors else 200

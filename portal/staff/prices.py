@@ -1,11 +1,11 @@
-"""The price list, and the terms of billing: what a discount may be without a second person, the PIN on receipts."""
+"""The price list, and what a discount may be without a second person."""
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from wtforms import SelectChoice, SelectField, StringField
-from wtforms.validators import InputRequired, Length, Optional
+from wtforms.validators import InputRequired, Length
 
 from portal.clinic.billing import price_list, terms
 from portal.kernel import money
@@ -34,7 +34,6 @@ class TermsForm(StaffForm):
         _l("Discounts up to this many KES of one invoice need no second person"),
         [InputRequired(_l("Enter the amount, or 0."))],
     )
-    tax_pin = StringField(_l("KRA PIN, printed on receipts (optional)"), [Optional(), Length(max=20)])
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -53,7 +52,7 @@ def list_prices() -> ResponseReturnValue:
 
 def _terms_form() -> TermsForm:
     limit = money.kes(g.tenant.discount_approval_above_cents)
-    return TermsForm(formdata=None, limit=str(limit), tax_pin=g.tenant.tax_pin)
+    return TermsForm(formdata=None, limit=str(limit))
 
 
 def _page(form: PriceForm, terms_form: TermsForm, status_code: int = 200) -> ResponseReturnValue:
@@ -124,13 +123,13 @@ def withdraw(uid: str) -> ResponseReturnValue:
 
 @needs(MANAGE_CLINIC)
 def change_terms() -> ResponseReturnValue:
-    """The limit of discounts, and the PIN on receipts."""
+    """The limit of discounts."""
     form = TermsForm()
     if not form.validate_on_submit():
         return _page(PriceForm(formdata=None), form, 422)
     try:
         with transaction():
-            terms.change(g.tenant.id, limit=form.limit.data, tax_pin=form.tax_pin.data or "", actor=actor())
+            terms.change(g.tenant.id, limit=form.limit.data, actor=actor())
     except Refused as error:
         form.form_errors.append(said(error.message))
         return _page(PriceForm(formdata=None), form, 422)

@@ -13,8 +13,8 @@ from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments.models import Refund
 from portal.tenants.models import Tenant
-from tests.clinic.test_billing import credit_note, issued
 from tests.support.appointments import book
+from tests.support.billing import credit_note, issued
 from tests.support.daraja import receipt
 from tests.support.product import Product
 from tests.support.refunds import paid_by_hand, with_initiator

@@ -1,7 +1,5 @@
 """What holds for all of a clinic's invoices."""
 
-import re
-
 from portal.audit import chain
 from portal.kernel import money
 from portal.kernel.db import db
@@ -12,17 +10,10 @@ from portal.tenants.models import Tenant
 MOST_DISCOUNT_CENTS = 1_000_000 * money.CENTS
 
 
-def change(tenant_id: int, *, limit: object, tax_pin: str, actor: str) -> None:
-    """limit: KES that discounts of one invoice may sum to without a second person. tax_pin: KRA's, or "".
-
-    The caller commits. Raises Refused.
-    """
+def change(tenant_id: int, *, limit: object, actor: str) -> None:
+    """limit: KES that discounts of one invoice may sum to without a second person. The caller commits."""
     limit_cents = money.cents(limit)
     if not 0 <= limit_cents <= MOST_DISCOUNT_CENTS:
         raise Refused(_("The limit is from 0 to 1,000,000."))
-    pin = tax_pin.strip().upper()
-    if pin and not re.fullmatch(r"[AP][0-9]{9}[A-Z]", pin):
-        raise Refused(_("A KRA PIN is a letter, nine digits and a letter, such as P051234567X."))
-    tenant = db.session.get_one(Tenant, tenant_id)
-    tenant.discount_approval_above_cents, tenant.tax_pin = limit_cents, pin
+    db.session.get_one(Tenant, tenant_id).discount_approval_above_cents = limit_cents
     chain.record(tenant_id, "tenant", tenant_id, "billing_terms", actor=actor, details={"limit_cents": limit_cents})
