@@ -96,11 +96,26 @@ def walled(line: PppoeLine, gateway: Gateway | None, *, missing_cents: int) -> N
     _say(line, f"line/{line.id}/walled/{int((line.paid_until or line.created_at).timestamp())}", sentence)
 
 
-def _say(line: PppoeLine, key: str, sentence: Text) -> None:
+def given_back(line: PppoeLine, key: str, *, began_at: datetime, ended_at: datetime) -> bool:
+    """An outage's time was added to what is paid; whether a number was there to tell. The caller commits."""
+    if line.paid_until is None:
+        return False
+    sentence = _(
+        "%(business)s: the internet was down from %(begin)s to %(end)s. That time is given back: paid until %(until)s.",
+        business=_business(line),
+        begin=f"{clock.nairobi(began_at):%H:%M}",
+        end=f"{clock.nairobi(ended_at):%H:%M}",
+        until=_shown(line.paid_until),
+    )
+    return _say(line, key, sentence)
+
+
+def _say(line: PppoeLine, key: str, sentence: Text) -> bool:
     msisdn = personal.open_phone(line.customer.phone_sealed, line.tenant_id)
-    if msisdn:
-        expires_at = clock.now() + TOO_LATE
-        tell.by_sms(line.tenant_id, key, msisdn=msisdn, text=sentence, locale=line.locale, expires_at=expires_at)
+    if not msisdn:
+        return False
+    expires_at = clock.now() + TOO_LATE
+    return tell.by_sms(line.tenant_id, key, msisdn=msisdn, text=sentence, locale=line.locale, expires_at=expires_at)
 
 
 def _business(line: PppoeLine) -> str:

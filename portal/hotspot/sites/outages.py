@@ -15,7 +15,8 @@ from sqlalchemy import case, func, or_, select, update
 from portal.audit import chain
 from portal.hotspot import access, notifications
 from portal.hotspot.models import AccessGrant, AccessSession, Site
-from portal.hotspot.pppoe import periods
+from portal.hotspot.pppoe import periods, telling
+from portal.hotspot.pppoe.models import PppoeLine
 from portal.hotspot.sites.models import TO_GIVE_BACK, GivenBack, Outage
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction, upsert_nothing
@@ -191,8 +192,11 @@ def _tell(outage: Outage, leader_id: int) -> bool:
     assert outage.ended_at is not None  # noqa: S101 - the caller looked
     leader = db.session.get_one(AccessGrant, leader_id)
     purchase = leader.purchase if leader.purchase_id is not None else None
+    key = f"outage/{outage.id}/{leader_id}"
     if purchase is None:
-        return False
+        line = db.session.scalars(select(PppoeLine).where(PppoeLine.grant_id == leader_id)).one_or_none()
+        ends = {"began_at": outage.started_at, "ended_at": outage.ended_at}
+        return line is not None and telling.given_back(line, key, **ends)
     msisdn = personal.open_phone(purchase.payment.phone_sealed, outage.tenant_id)
     if msisdn is None:
         return False
@@ -205,7 +209,6 @@ def _tell(outage: Outage, leader_id: int) -> bool:
         end=f"{clock.nairobi(outage.ended_at):%H:%M}",
         until=f"{clock.nairobi(until):%d/%m %H:%M}",
     )
-    key = f"outage/{outage.id}/{leader_id}"
     return tell.by_sms(
         outage.tenant_id, key, msisdn=msisdn, text=sentence, locale=purchase.locale, expires_at=until,
         is_test=purchase.payment.environment == "sandbox",

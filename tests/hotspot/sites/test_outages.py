@@ -21,7 +21,7 @@ from portal.outbox import write
 from portal.outbox.models import OutboxItem
 from tests.support.clock import later
 from tests.support.hotspot import prompt_sent
-from tests.support.lines import line_of, standing, typed_at_the_paybill
+from tests.support.lines import line_of, messages_to, standing, typed_at_the_paybill
 from tests.support.product import Product
 from tests.support.sessions import pass_of, site_of, stay_of
 
@@ -147,6 +147,12 @@ def test_a_line_has_it_back_too_and_what_is_paid_behind_moves(product: Product) 
     with product.inside():
         first, second = periods.that_run(line.id, after=clock.now())
         assert first.ends_at == second.starts_at and second.ends_at == after.paid_until
+    (said,) = [text for text in messages_to(product, line) if "was down" in text]
+    until = f"{clock.nairobi(after.paid_until):%d/%m %H:%M}"
+    assert f"That time is given back: paid until {until}." in said
+    with product.inside():
+        outages.give_back()
+    assert len([text for text in messages_to(product, line) if "was down" in text]) == 1
 
 
 def test_who_was_elsewhere_had_left_or_was_closed_has_nothing_back(product: Product) -> None:
