@@ -102,14 +102,14 @@ def test_what_is_done_all_day_costs_the_same_after_years_of_business(either_prod
 
 
 def test_the_desk_of_a_clinic_costs_the_same_after_many_full_days(either_product: Product) -> None:
-    """Board, polls, claims, a clinician's day and week, the queue and the free times, 3 and 60 days behind them."""
+    """Board, polls, claims, a clinician's day and week, the queue and the free times, 5 and 120 days behind them."""
     product = either_product
     with product.app.app_context():
         kind = db.engine.dialect.name
-    busy = clinic.clinic_with(product, 3, per_day=10)
+    busy = clinic.clinic_with(product, 5, per_day=20)
     few = _costs(product, busy, clinic.OPERATIONS)
     with product.app.app_context():
-        clinic.fill(first=4, last=60, per_day=10)
+        clinic.fill(first=6, last=120, per_day=20)
     many = _costs(product, busy, clinic.OPERATIONS)
     grown = {name: (few[name], many[name]) for name in few if many[name] > AT_MOST * few[name] + BESIDE[kind]}
     assert grown == {}
