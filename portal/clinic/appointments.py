@@ -70,6 +70,7 @@ def book(
     Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`. overlap_why: why staff
     book it beside another one; it takes no time of its own then. Raises SlotTaken where the clinician is not free.
     """
+    _refuse_who_left(clinician)
     appointment = Appointment(
         tenant_id=tenant.id,
         patient_id=patient.id,
@@ -95,6 +96,11 @@ def book(
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
     notifications.transaction(appointment)
     return appointment
+
+
+def _refuse_who_left(clinician: Clinician) -> None:
+    if clinician.left_at is not None:
+        raise Conflict(_("%(name)s works here no more. Choose somebody else.", name=clinician.name), code="has_left")
 
 
 def place_of(tenant: Tenant, branch: Branch | None) -> str:
@@ -224,8 +230,10 @@ def cancel(
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
 
 
-def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> None:
-    """Move it to another time of the same clinician; its money stays on it, the patient is told.
+def reschedule(
+    appointment: Appointment, starts_at: datetime, *, clinician: Clinician | None = None, actor: str
+) -> None:
+    """Move it to another time; its money stays on it, the patient is told. clinician: None for the same one.
 
     The caller commits, then enqueues OUTBOX. Raises Conflict where it is over, and SlotTaken.
     """
@@ -233,12 +241,13 @@ def reschedule(appointment: Appointment, starts_at: datetime, *, actor: str) -> 
     appointment = db.session.scalars(locked.execution_options(populate_existing=True)).one()
     if appointment.status not in MOVABLE:
         raise Conflict(f"This appointment is {appointment.status.replace('_', ' ')}; it cannot be moved.")
-    old = appointment.starts_at
-    if old == starts_at:
+    old, clinician = appointment.starts_at, clinician or appointment.clinician
+    if old == starts_at and clinician.id == appointment.clinician_id:
         return
+    _refuse_who_left(clinician)
     timetable.release(appointment)
-    appointment.starts_at = starts_at
-    there = timetable.branch_at(appointment.clinician, starts_at)
+    appointment.starts_at, appointment.clinician_id = starts_at, clinician.id
+    there = timetable.branch_at(clinician, starts_at)
     if appointment.kind == "onsite" and there is not None and there.id != appointment.branch_id:
         appointment.branch_id, appointment.place = there.id, place_of(appointment.tenant, there)
     db.session.flush()
@@ -461,6 +470,20 @@ def between(tenant_id: int, start: datetime, end: datetime) -> list[Appointment]
         Appointment.tenant_id == tenant_id, Appointment.starts_at >= start, Appointment.starts_at < end
     )
     return list(db.session.scalars(mine.order_by(Appointment.starts_at, Appointment.id)))
+
+
+def of_who_left(tenant_id: int, clinician_id: int | None = None, rows: int = 200) -> list[Appointment]:
+    """Visits ahead with clinicians who work here no more, the next first: to be moved or cancelled."""
+    theirs = select(Appointment).join(Clinician, Clinician.id == Appointment.clinician_id)
+    theirs = theirs.where(
+        Clinician.tenant_id == tenant_id,
+        Clinician.left_at.is_not(None),
+        Appointment.starts_at >= clock.now(),
+        Appointment.status.in_(MOVABLE),
+    )
+    if clinician_id is not None:
+        theirs = theirs.where(Appointment.clinician_id == clinician_id)
+    return list(db.session.scalars(theirs.order_by(Appointment.starts_at, Appointment.id).limit(rows)))
 
 
 def states_between(tenant_id: int, start: datetime, end: datetime) -> list[tuple[int, str]]:

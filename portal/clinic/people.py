@@ -10,7 +10,7 @@ from portal.audit import chain
 from portal.clinic.models import Clinician, Patient, PatientWord
 from portal.kernel import clock, personal
 from portal.kernel.db import db
-from portal.kernel.errors import NotFound, Refused, Text
+from portal.kernel.errors import Conflict, NotFound, Refused, Text
 from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
 from portal.users.models import Membership
@@ -255,6 +255,23 @@ def sign_in_as(clinician: Clinician, user_id: int | None, *, actor: str) -> None
             raise Refused(_("Another clinician has this sign-in already."))
     clinician.user_id = user_id
     chain.record(clinician.tenant_id, "clinician", clinician.id, "sign_in_set", actor=actor, new=str(user_id or ""))
+
+
+def leave(person: Clinician, *, actor: str) -> None:
+    """They work here no more: nothing is booked with them; what is booked stays, for staff to move (`visits_left`).
+
+    The caller commits. Raises Conflict where they left already.
+    """
+    if person.left_at is not None:
+        raise Conflict(_("This clinician has left already."))
+    person.left_at = clock.now()
+    chain.record(person.tenant_id, "clinician", person.id, "left", actor=actor)
+
+
+def come_back(person: Clinician, *, actor: str) -> None:
+    """They work here again. The caller commits."""
+    person.left_at = None
+    chain.record(person.tenant_id, "clinician", person.id, "came_back", actor=actor)
 
 
 def clinicians(tenant_id: int) -> list[Clinician]:

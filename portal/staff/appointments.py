@@ -31,7 +31,7 @@ def register_routes(bp: Blueprint) -> None:
 @needs(SEE_CLINIC, looks_at="appointments")
 def list_appointments() -> ResponseReturnValue:
     """The newest appointments; those that wait come with their buttons."""
-    may_approve = permissions.allows(g.role, APPROVE_APPOINTMENTS)
+    may_approve, may_work = (permissions.allows(g.role, one) for one in (APPROVE_APPOINTMENTS, WORK_CLINIC))
     found = appointments.latest(g.tenant.id, before_id=read_id("cursor"))
     rows = []
     for one in found:
@@ -39,6 +39,10 @@ def list_appointments() -> ResponseReturnValue:
         rows.append(
             row_of(one)
             | {
+                "url": url_for("staff.appointment_change", uid=one.uid) if may_work else None,
+                "start_url": url_for("staff.appointment_start", uid=one.uid)
+                if is_now(one) and one.status == "confirmed" and may_work
+                else None,
                 "messages_url": url_for("staff.visit_messages", uid=one.uid),
                 "approve_url": url_for("staff.approve", uid=one.uid) if waits else None,
                 "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
@@ -47,7 +51,8 @@ def list_appointments() -> ResponseReturnValue:
             }
         )
     next_url = url_for("staff.appointments", cursor=found[-1].id) if len(found) == appointments.PAGE_ROWS else None
-    return render_template("staff/appointments.html", appointments=rows, next_url=next_url)
+    new_url = url_for("staff.appointment_new") if may_work else None
+    return render_template("staff/appointments.html", appointments=rows, next_url=next_url, new_url=new_url)
 
 
 @needs(APPROVE_APPOINTMENTS)

@@ -12,16 +12,17 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from portal.clinic import people, services, timetable
-from portal.clinic.models import Clinician
-from portal.kernel import clock, money
+from portal.clinic import appointments, people, services, timetable
+from portal.clinic.models import Appointment, Clinician
+from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
+from portal.kernel.phone import for_people
 from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users import team
-from portal.users.permissions import MANAGE_CLINIC
+from portal.users.permissions import MANAGE_CLINIC, SEE_CLINIC
 from portal.web.language import said
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -140,6 +141,8 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours", hours)
     bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours_set", set_hours, methods=["POST"])
     bp.add_url_rule("/timetable/clinicians/<uid>/sign-in", "clinician_sign_in", sign_in_as, methods=["POST"])
+    bp.add_url_rule("/timetable/clinicians/<uid>/left", "clinician_left", left, methods=["POST"])
+    bp.add_url_rule("/timetable/left", "visits_left", visits_left)
     bp.add_url_rule("/timetable/clinicians/<uid>/leave", "clinician_leave", add_leave, methods=["POST"])
 
 
@@ -252,6 +255,7 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         leaves=services.leaves_of(clinician),
         hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid),
         leave_url=url_for("staff.clinician_leave", uid=clinician.uid),
+        left_url=url_for("staff.clinician_left", uid=clinician.uid) if clinician.left_at is None else None,
         back_url=url_for("staff.timetable"),
         sign_in_url=url_for("staff.clinician_sign_in", uid=clinician.uid),
         who_may_sign_in=_who_may_sign_in(),
@@ -299,6 +303,49 @@ def sign_in_as(uid: str) -> ResponseReturnValue:
 def _who_may_sign_in() -> list[dict[str, Any]]:
     treating = [one for one in team.members(g.tenant.id) if one.role == "clinician" and one.deactivated_at is None]
     return [{"id": one.user_id, "name": one.user.name} for one in treating]
+
+
+@needs(MANAGE_CLINIC)
+def left(uid: str) -> ResponseReturnValue:
+    """They work here no more; whom they were to see is listed, to be moved or cancelled."""
+
+    def work() -> str:
+        mine = people.clinician(g.tenant.id, uid)
+        people.leave(mine, actor=actor())
+        db.session.flush()
+        ahead = len(appointments.of_who_left(g.tenant.id, mine.id))
+        if ahead:
+            return _(
+                "%(name)s takes no bookings any more. %(count)s visits are ahead: move or cancel them.",
+                name=mine.name,
+                count=ahead,
+            )
+        return _("%(name)s takes no bookings any more. No visits are ahead.", name=mine.name)
+
+    return buttons.do(work, then=url_for("staff.visits_left"))
+
+
+@needs(SEE_CLINIC, looks_at="appointments")
+def visits_left() -> ResponseReturnValue:
+    """Visits ahead with clinicians who work here no more."""
+    rows = [
+        {
+            "starts_at": one.starts_at,
+            "patient": people.name_of(one.patient),
+            "phone": as_shown_to_staff(one),
+            "clinician": one.clinician.name,
+            "status": one.status,
+            "url": url_for("staff.appointment_change", uid=one.uid),
+        }
+        for one in appointments.of_who_left(g.tenant.id)
+    ]
+    return render_template("staff/visits_left.html", rows=rows, back_url=url_for("staff.appointments"))
+
+
+def as_shown_to_staff(one: Appointment) -> str:
+    """The patient's phone, to be called."""
+    msisdn = personal.open_phone(one.patient.phone_sealed, one.tenant_id)
+    return for_people(msisdn) if msisdn else ""
 
 
 @needs(MANAGE_CLINIC)
