@@ -20,7 +20,7 @@ from portal.clinic import appointments, people, policies, series, services, time
 from portal.clinic.models import Appointment, Clinician, Patient, Service
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import transaction
-from portal.kernel.errors import Refused
+from portal.kernel.errors import NotFound, Refused
 from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
@@ -149,9 +149,12 @@ def _days(service: Service, first: date, kind: str, *, clinician: Clinician | No
 
 
 def _chosen(value: str) -> tuple[Clinician, datetime]:
-    """Whom and when a button stands for. Raises Refused, NotFound."""
+    """Whom and when a button stands for. Raises Refused."""
     uid, _bar, at = value.partition("|")
-    return people.clinician(g.tenant.id, uid), appointments.read_start(at)
+    try:
+        return people.clinician(g.tenant.id, uid), appointments.read_start(at)
+    except NotFound:
+        raise Refused(_("Choose a time.")) from None
 
 
 def _book(form: DeskForm) -> list[Appointment]:
