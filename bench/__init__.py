@@ -4,6 +4,7 @@ What is measured:
     ingest   callbacks a second through the real door, against a bare Flask view with one durable insert
     poll     unchanged status polls a second, against a bare Flask view with one indexed select
     captive  the captive portal's first page a second and in bytes, against a bare page of what is on sale
+    telling  from a visit's payment to the patient's mail and the clinician's bell, while pulls and statements run
     latency  from the callback to the payer's page that shows it, in the real `portal demo`
     burst    a minute of callbacks at full speed, until every one is settled and delivered; then the books
     settle   one worker settling and delivering what was kept, against bare inserts of the rows that it writes

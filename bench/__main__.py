@@ -5,7 +5,21 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import burst, chaos, clinic, demo, first_run, flat, peer, radius, reconcile, report, settle, throughput
+from bench import (
+    burst,
+    chaos,
+    clinic,
+    demo,
+    first_run,
+    flat,
+    peer,
+    radius,
+    reconcile,
+    report,
+    settle,
+    telling,
+    throughput,
+)
 from bench.report import Section
 
 BURST_S, SHORT_BURST_S, QUICK_BURST_S = 60, 10, 5  # alone; in turns with a peer; while developing
@@ -26,6 +40,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], list[Section]]] = {
     "latency": lambda given: demo.measure(["latency"], quick=given.quick),
     "burst": lambda given: [burst.measure(seconds=_burst_s(given, BURST_S), kinds=_kinds(given))],
     "settle": lambda given: [settle.measure(quick=given.quick, kinds=_kinds(given))],
+    "telling": lambda given: [telling.measure(quick=given.quick)],
     "memory": lambda given: demo.measure(["memory"], quick=given.quick),
     "reconcile": lambda given: [reconcile.measure(quick=given.quick)],
     "flat": lambda given: [flat.measure(quick=given.quick, kinds=_kinds(given))],

@@ -63,7 +63,7 @@ LINES = Job(
     "portal.hotspot.pppoe.keeping.keep",
     ("portal.payments.models.TO_SPEND", "portal.hotspot.pppoe.models.TO_LOOK_AT"),
 )
-OUTBOX = Job("outbox", OUTSIDE, "portal.outbox.deliver.deliver_due", ("portal.outbox.models.TO_CARRY",))
+OUTBOX = Job("outbox", OUTSIDE, "portal.outbox.deliver.deliver_orders", ("portal.outbox.models.TO_CARRY",))
 QUERIES = Job("queries", OUTSIDE, "portal.payments.processing.jobs.ask_mpesa", ("portal.payments.models.TO_QUERY",))
 REQUESTS = Job(
     "requests",

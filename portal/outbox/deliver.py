@@ -1,5 +1,7 @@
 """Carrying out what the outbox holds: claimed, done outside any transaction, recorded."""
 
+import time
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from rq.utils import import_attribute
@@ -21,14 +23,18 @@ CARRIERS = {
     "kick": "portal.hotspot.passes.devices.carry_kick",
     "sms": "portal.notifications.channels.send_sms",
 }
+MESSAGES, LOOK_EVERY_S = ("email", "sms"), 0.5
 RETRY_AFTER_S = (5, 30, 120, 600, 3_600, 21_600)
 TOO_LATE, UNDELIVERED = "Too late to be of use.", "failed"
 LEASE = timedelta(seconds=90)  # longer than any carrier's timeouts: a killed worker's item comes up again
 
 
-def deliver_due() -> None:
-    """Carry out everything that is due, one at a time. What cannot even be written down comes up again by its lease."""
-    while not queue.is_leaving() and (item_id := _claim()):
+def deliver_due(kinds: Collection[str] = ()) -> None:
+    """Carry out what is due of these kinds (of all where none is named), one at a time.
+
+    What cannot even be written down comes up again by its lease.
+    """
+    while not queue.is_leaving() and (item_id := _claim(kinds)):
         try:
             deliver(item_id)
         except Exception as error:
@@ -36,10 +42,34 @@ def deliver_due() -> None:
             logger.error("outbox_item_left", item=item_id, error=repr(error)[:300])
 
 
-def _claim() -> int | None:
+def deliver_orders() -> None:
+    """Carry out all but messages, which have carriers of their own beside that worker."""
+    deliver_due([kind for kind in CARRIERS if kind not in MESSAGES])
+
+
+def deliver_messages(kind: str, is_over: Callable[[], bool]) -> None:
+    """Carry the messages of one kind until it is over, looking every LOOK_EVERY_S: a thread's work.
+
+    Decided: e-mail and SMS have a thread each, beside the jobs: a pull, a sweep of routers or a gateway that hangs for
+    minutes keeps no receipt from anybody.
+    """
+    while not is_over():
+        try:
+            if TO_CARRY.has_work():
+                deliver_due([kind])
+        except Exception as error:  # the database may be away: it is looked for again
+            logger.error("messages_not_carried", kind=kind, error=repr(error)[:300])
+        finally:
+            db.session.remove()
+        time.sleep(LOOK_EVERY_S)
+
+
+def _claim(kinds: Collection[str] = ()) -> int | None:
     now = clock.now()
     with transaction():
         due = select(OutboxItem.id, OutboxItem.next_at).where(TO_CARRY.is_due)
+        if kinds:
+            due = due.where(OutboxItem.kind.in_(kinds))
         row = db.session.execute(due.order_by(OutboxItem.next_at).limit(1).with_for_update(skip_locked=True)).first()
         if row is None:
             return None

@@ -1,6 +1,8 @@
 """The worker: RQ jobs, each in its own application context, hence with its own database session."""
 
 import gc
+import threading
+import time
 from typing import Any
 
 from flask import Flask
@@ -11,9 +13,11 @@ from rq.serializers import JSONSerializer
 from portal.kernel import queue
 from portal.kernel.db import db
 from portal.operations import health
+from portal.outbox import deliver
 
 BUSY_S = 180  # how long one job may keep a worker from saying so: longer than a session of sending
 COLLECT_AFTER = 20_000, 10, 10  # new objects: a set makes thousands and keeps them; 700 would walk them all each time
+LAST_MESSAGE_S = 5  # a message in the air is brought to its end: else it would be sent again
 IDLE_S = 45  # how long an idle worker sleeps before it says that it is alive; its maintenance runs between
 
 
@@ -55,4 +59,23 @@ def work(app: Flask, names: list[str]) -> None:
     AppWorker.app = app
     worker = AppWorker(queues, connection=client, serializer=JSONSerializer, worker_ttl=IDLE_S, maintenance_interval=30)
     worker._say_alive(health.SEEN_WITHIN_S)
+    over = threading.Event()
+    carriers = _carriers_of_messages(app, over) if queue.OUTSIDE in names else []
     worker.work(logging_level="WARNING")
+    over.set()
+    until = time.monotonic() + LAST_MESSAGE_S
+    for thread in carriers:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+def _carriers_of_messages(app: Flask, over: threading.Event) -> list[threading.Thread]:
+    """A thread for each kind of message, beside the jobs of the worker that waits on others."""
+
+    def carry(kind: str) -> None:
+        with app.app_context():
+            deliver.deliver_messages(kind, lambda: over.is_set() or queue.is_leaving())
+
+    threads = [threading.Thread(target=carry, args=(kind,), name=kind, daemon=True) for kind in deliver.MESSAGES]
+    for thread in threads:
+        thread.start()
+    return threads

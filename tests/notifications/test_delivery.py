@@ -1,6 +1,7 @@
 """Messages: carried by a real mail server and an SMS provider's wire format, once, and kept while these are away."""
 
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +18,9 @@ from portal.outbox import deliver
 from portal.outbox.carriers import Carried
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
-from portal.processes import scheduler
+from portal.processes import scheduler, worker
 from tests.support.application import config_for
-from tests.support.clock import later
+from tests.support.clock import later, wait_until
 from tests.support.daraja import new_phone, receipt
 from tests.support.product import Product, closed_product, opened_product
 from tests.support.services.certificates import make_certificate
@@ -381,3 +382,35 @@ def test_a_message_that_cannot_be_opened_is_given_up_in_its_time_and_stops_no_ot
     (state, why), other = states(product)
     assert state == "dead" and "not in the ring" in why and other == ("done", "")
     assert carrier.brought == ["email/k2"]
+
+
+def test_mail_goes_while_the_sms_gateway_hangs_and_the_worker_is_busy(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that took ten seconds to say nothing held up every receipt behind its messages."""
+    hangs, over, mailed = threading.Event(), threading.Event(), threading.Event()
+
+    def carry(_config: object, key: str, _payload: object) -> Carried:
+        if key.startswith("sms/"):
+            assert hangs.wait(30)
+        else:
+            mailed.set()
+        return Carried("id-1")
+
+    monkeypatch.setattr(deliver, "import_attribute", lambda _name: carry)
+    monkeypatch.setattr(deliver, "LOOK_EVERY_S", 0.01)
+    with product.app.app_context(), transaction():
+        tell.by_sms(1, "k1", msisdn="254712345678", text="Paid", locale="en")
+        tell.by_email(1, "k2", address="a@example.com", subject="Paid", text="Paid", locale="en")
+    threads = worker._carriers_of_messages(product.app, over)
+    try:
+        assert mailed.wait(10), "while the SMS hangs"
+        with product.inside():
+            deliver.deliver_orders()  # the worker's own job takes no message
+        hangs.set()
+        wait_until(lambda: {state for state, _error in states(product)} == {"done"})
+    finally:
+        hangs.set()
+        over.set()
+        for thread in threads:
+            thread.join(10)
