@@ -4,7 +4,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.support.daraja import new_phone
+from tests.support.billing import credit_note, discount, issued, priced
+from tests.support.daraja import new_phone, receipt
 from tests.support.journeys import (
     ask_for,
     buy,
@@ -16,6 +17,7 @@ from tests.support.journeys import (
     visit,
 )
 from tests.support.product import Product
+from tests.support.refunds import paid_by_hand
 from tests.support.sessions import site_of, stay_of
 
 
@@ -141,6 +143,35 @@ def test_staff_pages_have_no_barrier(open_product, phones, page_at, no_problems)
     page.get_by_role("button", name="Save").click()
     found += faults_of(page, "gateway with a mistake")
     assert found == []
+
+
+def test_what_is_billed_has_no_barrier(open_product, page_at, no_problems):
+    """Price list, an invoice with a discount that waits and one that is paid, receipts, statement and figures."""
+    number = issued(open_product, 2_000)
+    priced(open_product)
+    discount(open_product, number, 700)
+    discount(open_product, number, 100)
+    paid = issued(open_product, 600)
+    paid_by_hand(open_product, 600, paid, receipt(1))
+    credit_note(open_product, paid, 100)
+    patient = open_product.api("brian").post("/api/patients", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    page = page_at(360)
+    sign_in(page, open_product, "amina")
+    paths = {
+        "price list": "/staff/prices",
+        "invoices with a discount to approve": "/staff/invoices",
+        "new invoice from the list": "/staff/invoices/new",
+        "invoice with a discount": f"/staff/invoices/{number}",
+        "paid invoice": f"/staff/invoices/{paid}",
+        "receipt on A5": f"/staff/invoices/{paid}/receipt?paper=a5",
+        "receipt on a roll": f"/staff/invoices/{paid}/receipt?paper=58",
+        "statement": f"/staff/patients/{patient}/statement",
+        "figures": "/staff/figures",
+    }
+    found = look_at(page, open_product, paths)
+    page.goto(f"{open_product.url}/staff/invoices/{paid}/receipt")
+    page.goto(page.get_attribute(".verify a", "href"))
+    assert faults_of(page, "verification") + found == []
 
 
 def test_what_sells_has_no_barrier(open_product, page_at, no_problems):

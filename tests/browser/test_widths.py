@@ -78,7 +78,8 @@ def busy_clinic(product: Product) -> dict[str, str]:
         "gateways": "/staff/gateways", "gateway": f"/staff/gateways/{gateway}", "new gateway": "/staff/gateways/new",
         "stuck": "/staff/stuck", "people": "/staff/people", "real money": f"/staff/gateways/{gateway}/money",
         "money": f"/staff/payments/{money}", "money by hand": f"/staff/payments/{by_hand}",
-        "invoice": f"/staff/attempts/{token}", "refund": f"/staff/refunds/of/{paid}",
+        "invoice": f"/staff/invoices/{number}", "price list": "/staff/prices", "figures": "/staff/figures",
+        "invoice's history": f"/staff/attempts/{token}", "statement": f"/staff/patients/{patient}/statement", "refund": f"/staff/refunds/of/{paid}",
     }  # fmt: skip
 
 

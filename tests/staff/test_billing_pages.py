@@ -7,6 +7,7 @@ import pytest
 
 from portal.clinic.billing import price_list
 from portal.clinic.models import Invoice, Patient
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
@@ -15,7 +16,7 @@ from portal.users import credentials
 from tests.support.billing import credit_note, discount, issued, wallet
 from tests.support.daraja import receipt
 from tests.support.product import Product
-from tests.support.refunds import paid_by_hand, with_initiator
+from tests.support.refunds import paid_by_hand, refund_asked, with_initiator
 from tests.support.visitors import PASSWORD, csrf_of
 
 
@@ -216,6 +217,27 @@ def test_a_statement_comes_to_what_is_due(product: Product) -> None:
     table = product.browser_of("brian").get(f"/staff/patients/{uid}/statement.csv").text.splitlines()
     assert table[0] == "time,invoice,what,reference,amount,still_due" and table[-1].endswith(",300")
     assert len(table) == 1 + 3 + 1 + 1 + 2 + 1
+
+
+def test_what_went_back_without_a_credit_note_leaves_nothing_due_on_the_statement(product: Product) -> None:
+    """As after a cancelled visit; and what is sent back by a credit note stands there once."""
+    with_initiator(product)
+    brian = product.api("brian")
+    uid = brian.post("/api/patients", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    lines = [{"kind": "lab", "description": "x", "amount": 1_000}]
+    for n in (1, 2):
+        made = brian.post("/api/invoices", {"patientId": uid, "lines": lines}).json
+        paid_by_hand(product, 1_000, made["number"], receipt(n))
+        if n == 1:
+            refund_asked(product, made["paymentId"], 40_000)
+        else:
+            credit_note(product, made["number"], 300, "refund")
+    with product.app.app_context(), transaction():
+        db.session.query(Refund).update({"state": "done", "ended_at": clock.now()})
+    lines = product.browser_of("brian").get(f"/staff/patients/{uid}/statement.csv").text.splitlines()[1:]
+    told = [line.split(",")[2] for line in lines]
+    assert told.count("Taken off: sent back") == 1 and told.count("Credit note") == 1 and told.count("Sent back") == 2
+    assert lines[-1].endswith(",0"), lines
 
 
 def test_the_price_list_is_kept_on_a_page_and_no_made_invoice_changes(product: Product) -> None:
