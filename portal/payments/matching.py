@@ -216,7 +216,7 @@ def _one_slip_away(homeless: list[Transaction]) -> dict[int, list[Payment]]:
         Payment.reference.in_(set().union(*meant.values())),
         Payment.state == PaymentState.OPEN,
     )
-    open_ones = db.session.scalars(named.order_by(Payment.id.desc())).all()
+    open_ones = sorted(db.session.scalars(named), key=lambda one: -one.id)  # in order, SQLite would read them all
     return {
         money.id: [
             one

@@ -38,6 +38,12 @@ LISTS = {
     "portal.clinic.models.TO_OFFER": "ix_waiting_wishes_offer",
     "portal.payments.models.TO_LOOK_AT": "ix_payments_to_look_at",
     "portal.audit.models.TO_CHAIN": "ix_audit_entries_unchained",
+    "portal.clinic.meetings.models.TO_MAKE": "ix_meetings_due",
+    "portal.clinic.meetings.models.TO_CHECK": "ix_meeting_settings_check",
+    "portal.clinic.models.TO_REMIND": "ix_appointments_remind",
+    "portal.payments.models.TO_TELL": "ix_stk_pushes_to_tell",
+    "portal.notifications.models.REPLY_DUE": "ix_incoming_sms_due",
+    "portal.notifications.models.REPORT_DUE": "ix_sms_reports_due",
 }
 
 FOR_A_PERSON = {

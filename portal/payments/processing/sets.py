@@ -33,6 +33,7 @@ from portal.audit import chain
 from portal.audit.models import AuditEntry
 from portal.gateways import messages
 from portal.gateways.models import Gateway
+from portal.gateways.settings import ENVIRONMENTS
 from portal.kernel import bulk, clock, personal, vault
 from portal.kernel.db import db, transaction
 from portal.ledger.models import Journal, Line
@@ -124,13 +125,13 @@ _MONEY = select(
 )  # fmt: skip
 _MONEY_OF_RECEIPTS = _MONEY.where(
     bulk.among(Transaction.tenant_id, "tenants"),
-    bulk.among(Transaction.environment, "environments"),
+    Transaction.environment.in_(ENVIRONMENTS),  # of three lists at once SQLite expects too much to use its index
     bulk.among(Transaction.receipt, "receipts"),
 )
 _MONEY_OF_PUSHES = _MONEY.where(bulk.among(Transaction.push_id, "pushes"))
 _CLAIMED = select(SmsSubmission.tenant_id, SmsSubmission.environment, SmsSubmission.receipt).where(
     bulk.among(SmsSubmission.tenant_id, "tenants"),
-    bulk.among(SmsSubmission.environment, "environments"),
+    SmsSubmission.environment.in_(ENVIRONMENTS),
     bulk.among(SmsSubmission.receipt, "receipts"),
 )
 
@@ -291,18 +292,16 @@ class _Set:
     def _read_money(self, words: Sequence[_Word]) -> None:
         receipts = {word.receipt for word in words if word.receipt}
         tenants = {gateway.tenant_id for gateway in self.gateways.values()}
-        environments = {gateway.environment for gateway in self.gateways.values()}
         found: list[Thing] = []
         if receipts:
-            of_tenants = {"tenants": tenants, "environments": environments}
-            found += self._rows(_MONEY_OF_RECEIPTS, receipts=receipts, **of_tenants)
+            found += self._rows(_MONEY_OF_RECEIPTS, receipts=receipts, tenants=tenants)
         if self.pushes:
             found += self._rows(_MONEY_OF_PUSHES, pushes=self.pushes.keys())
         for money in {one.id: one for one in found}.values():
             self._remember(money)
         by_hand = {word.receipt for word in words if word.row.kind == "c2b" and word.receipt}
         if by_hand:
-            queued = self._rows(_CLAIMED, tenants=tenants, environments=environments, receipts=by_hand)
+            queued = self._rows(_CLAIMED, tenants=tenants, receipts=by_hand)
             self.claimed = {(one.tenant_id, one.environment, one.receipt) for one in queued}
 
     def _remember(self, money: Thing) -> None:
