@@ -288,3 +288,8 @@ def clinicians(tenant_id: int) -> list[Clinician]:
 def name_of(person: Patient) -> str:
     """The patient's name, for staff and for the patient."""
     return personal.open_text(person.name_sealed, person.tenant_id) or "Anonymised patient"
+
+
+def remind_at(clinician: Clinician, msisdn: str | None) -> None:
+    """Where this clinician is reminded of visits; None: nowhere. The caller commits."""
+    clinician.phone_sealed = personal.seal_phone(msisdn, clinician.tenant_id) if msisdn else None

@@ -23,6 +23,7 @@ from portal.staff.guard import actor, needs
 from portal.staff.kept_forms import StaffForm
 from portal.users import team
 from portal.users.permissions import MANAGE_CLINIC, SEE_CLINIC
+from portal.web.fields import PhoneField
 from portal.web.language import said
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -123,6 +124,9 @@ class HoursForm(StaffForm):
     sat = StringField(_l("Saturday"), [Length(max=100)])
     sun = StringField(_l("Sunday"), [Length(max=100)])
     works_holidays = BooleanField(_l("Works on public holidays too"))
+    reminder_phone = PhoneField(
+        _l("Own phone"), [Optional()], description=_l("Reminded by SMS an hour before each visit. Nobody else sees it.")
+    )
 
 
 class LeaveForm(StaffForm):
@@ -242,7 +246,9 @@ def hours(uid: str) -> ResponseReturnValue:
     kept: dict[str, Any] = {
         name: services.hours_shown(week.get((clinician.id, day), [])) for day, name in enumerate(WEEKDAYS)
     }
-    form = HoursForm(formdata=None, data=kept | {"works_holidays": clinician.works_holidays})
+    msisdn = personal.open_phone(clinician.phone_sealed, g.tenant.id)
+    kept |= {"works_holidays": clinician.works_holidays, "reminder_phone": for_people(msisdn) if msisdn else ""}
+    form = HoursForm(formdata=None, data=kept)
     return _hours_page(clinician, form, LeaveForm(formdata=None))
 
 
@@ -274,11 +280,13 @@ def set_hours(uid: str) -> ResponseReturnValue:
             week += [(day, begin, end) for begin, end in services.read_hours(form[name].data)]
         except Refused as error:
             form[name].errors = [said(error.message)]
-    if form.errors:
+    if not form.reminder_phone.validate(form) or form.errors:
         return _hours_page(clinician, form, LeaveForm(formdata=None), 422)
     try:
         with transaction():
             clinician = people.clinician(g.tenant.id, uid)
+            if form.reminder_phone.name in request.form:
+                people.remind_at(clinician, form.reminder_phone.msisdn if form.reminder_phone.data else None)
             services.set_hours(clinician, week, actor=actor())
             clinician.works_holidays = bool(form.works_holidays.data)
     except Refused as error:

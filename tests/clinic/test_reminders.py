@@ -16,6 +16,7 @@ from tests.support.clock import later
 from tests.support.product import Product
 from tests.support.telling import confirmed, letters, phone_of, remind, starts_of, states, told
 from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 
 def reminders_of(product: Product) -> list[str]:
@@ -191,3 +192,17 @@ def test_an_answer_is_asked_for_only_where_it_finds_its_way_back(product: Produc
     later(24 * 3_600 + 60)
     remind(product)
     assert reminders_of(product)[0].endswith(". Reply 1 to confirm, 2 to cancel. Moi Avenue 1")
+
+
+def test_a_clinicians_own_phone_is_set_on_their_page(product: Product) -> None:
+    with product.inside():
+        uid = db.session.query(Clinician).filter_by(tenant_id=1).one().uid
+    browser, url = product.browser_of("amina"), f"/staff/timetable/clinicians/{uid}"
+    token = csrf_of(browser, url)
+    assert browser.post(url, data={"csrf_token": token, "reminder_phone": "0722 000"}).status_code == 422
+    for typed, kept in (("0722 000 009", "254722000009"), (None, "254722000009"), ("", None)):
+        form = {"csrf_token": token} | ({"reminder_phone": typed} if typed is not None else {})
+        assert browser.post(url, data=form).status_code == 303
+        with product.inside():
+            assert personal.open_phone(db.session.query(Clinician).filter_by(uid=uid).one().phone_sealed, 1) == kept
+        assert ('value="0722 000 009"' in browser.get(url).text) is (kept is not None)
