@@ -16,6 +16,8 @@ SUBJECTS = {
     "invoice": _l("Invoice"),
     "refund": _l("Refund"),
     "appointment": _l("Appointment"),
+    "queue_ticket": _l("Number"),
+    "shift": _l("Shift"),
 }
 ACTIONS = {
     "access_ended": _l("access ended"),
@@ -29,6 +31,8 @@ ACTIONS = {
     "allocated": _l("placed"),
     "amount_differs": _l("amount differs"),
     "approved": _l("approved"),
+    "arrival_undone": _l("not here after all"),
+    "arrived": _l("is here"),
     "asks_less": _l("asks for less"),
     "booked": _l("booked"),
     "callback_refused": _l("answer refused"),
@@ -40,6 +44,7 @@ ACTIONS = {
     "discount_asked": _l("discount asked for"),
     "discount_given": _l("discount given"),
     "discount_refused": _l("discount refused"),
+    "explained": _l("difference explained"),
     "issued": _l("issued"),
     "made_credit": _l("kept as credit"),
     "merged": _l("merged"),
@@ -76,6 +81,9 @@ STATES = {
     "closed": _l("closed"),
     "confirmed": _l("confirmed"),
     "pending_approval": _l("pending approval"),
+    "started": _l("begun"),
+    "completed": _l("completed"),
+    "no_show": _l("did not come"),
 }
 ACTORS = {
     "command line": _l("command line"),

@@ -380,6 +380,21 @@ def test_a_visit_of_the_last_minute_before_midnight_is_of_that_day_in_nairobi(pr
     assert f"row-{uid}" in brian.get(f"/staff/board?day={now.date()}").text
 
 
+@pytest.mark.parametrize("words", ["achieng", "OTIENO dr", "1,500", "inv", "#1"])
+def test_a_row_is_found_by_what_it_says_and_polls_go_on(product: Product, words: str) -> None:
+    uid, other = visit(product), visit(product, price=70, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1)))
+    brian = product.browser_of("brian")
+    press(brian, f"/staff/board/visits/{uid}/arrive")
+    page = brian.get("/staff/board", query_string={"q": words}).text
+    assert f'id="row-{uid}"' in page
+    assert "Nothing on this day says that" in brian.get("/staff/board?q=nobody").text
+    assert f'id="row-{other}"' not in brian.get("/staff/board?q=1500").text
+    with product.app.app_context(), transaction():
+        arrivals.arrive(db.session.query(Appointment).filter_by(uid=other).one(), actor="test")
+    live = brian.get("/staff/board/live", query_string={"q": "1500", "seen": seen_of(page)}, headers=HTMX)
+    assert live.status_code == 200 and f'id="row-{other}"' not in live.text
+
+
 @pytest.mark.parametrize("day", ["tomorrow", "2026-02-31", "9999-12-31", "0001-01-01", "🙂"])
 def test_a_day_that_is_none_shows_today(product: Product, day: str) -> None:
     uid = visit(product)

@@ -25,7 +25,7 @@ from portal.staff import audit_words, buttons, today
 from portal.staff.guard import actor, needs
 from portal.staff.reception import rows
 from portal.staff.reception.rows import Seen, may
-from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, SEE_CLINIC, WORK_CLINIC
+from portal.users.permissions import PLACE_MONEY, RECORD_MANUAL, SEE_CLINIC, SEE_MONEY, WORK_CLINIC
 
 STRIP_ROWS, SUGGESTIONS = 12, 2
 ONE_DAY = timedelta(days=1)
@@ -78,14 +78,21 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
     def on(day: date, place: Branch | None = branch) -> str:
         return url_for("staff.board", day=None if day == now else day, branch=place.uid if place else None)
 
+    words = request.args.get("q", "")[:60]
+    place = branch.uid if branch else None
     return {
-        "rows": rows.shown(found),
+        "rows": [one for one in rows.shown(found) if rows.says(one, words)],
         "sums": board.sums(found),
         "seen": str(seen),
-        "poll_url": url_for("staff.board_live", day=view.first, branch=branch.uid if branch else None),
+        "words": words,
+        "place": place,
+        "poll_url": url_for("staff.board_live", day=view.first, branch=place, q=words or None),
+        "elsewhere_url": url_for("staff.payments", q=words) if words and may(SEE_MONEY) else None,
         "day": view.first,
         "is_today": view.first == now,
-        "days": {"before": on(view.first - ONE_DAY), "after": on(view.first + ONE_DAY), "now": on(now)},
+        "days": {
+            "before": on(view.first - ONE_DAY), "after": on(view.first + ONE_DAY), "now": on(now), "same": on(view.first),
+        },
         "places": [{"name": one.name, "url": on(view.first, one), "is_here": one is branch} for one in places],
         "everywhere_url": on(view.first, None) if branch else None,
         "shift": shifts.of(g.tenant.id, current_user.id),

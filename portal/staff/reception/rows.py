@@ -107,6 +107,18 @@ def shown(found: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def says(row: dict[str, Any], words: str) -> bool:
+    """Whether what was looked for stands in this row: a name, an invoice, an M-Pesa code, an amount, a number."""
+    visit = row["visit"] or {}
+    ticket = visit.get("ticket") or {}
+    told = (
+        row["patient"], row["number"], row["receipt"] or "", visit.get("clinician", ""),
+        str(row["money"]["due_cents"] // money.CENTS), f"#{ticket.get('number', '')}",
+    )  # fmt: skip
+    said = " ".join(told).casefold()
+    return all(one in said for one in words.casefold().replace(",", "").split())
+
+
 def _change(found: Sequence[Row]) -> dict[str, int]:
     """{row: what is to be handed back} for a moment after cash was taken, by who is signed in: it stands in the row
     however often that changes meanwhile.
