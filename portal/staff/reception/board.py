@@ -91,7 +91,10 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
         "day": view.first,
         "is_today": view.first == now,
         "days": {
-            "before": on(view.first - ONE_DAY), "after": on(view.first + ONE_DAY), "now": on(now), "same": on(view.first),
+            "before": on(view.first - ONE_DAY),
+            "after": on(view.first + ONE_DAY),
+            "now": on(now),
+            "same": on(view.first),
         },
         "places": [{"name": one.name, "url": on(view.first, one), "is_here": one is branch} for one in places],
         "everywhere_url": on(view.first, None) if branch else None,
