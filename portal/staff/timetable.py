@@ -12,7 +12,7 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from portal.clinic import appointments, people, services, timetable
+from portal.clinic import appointments, branches, people, services, timetable, waiting
 from portal.clinic.models import Appointment, Clinician
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
@@ -158,6 +158,7 @@ def overview() -> ResponseReturnValue:
 
 def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValue:
     weeks = services.weeks_of(g.tenant.id)
+    named = {one.id: one.name for one in services.offered(g.tenant.id)}
     page = render_template(
         "staff/timetable.html",
         services=[
@@ -167,6 +168,7 @@ def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValu
                 "minutes": one.duration_minutes,
                 "by": [who.name for who in timetable.offering(one)],
                 "withdraw_url": url_for("staff.service_withdraw", uid=one.uid),
+                "prices_url": url_for("staff.service_prices", uid=one.uid),
             }
             for one in services.offered(g.tenant.id)
         ],
@@ -182,6 +184,19 @@ def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValu
         weekdays=_("Mon Tue Wed Thu Fri Sat Sun").split(),
         form=form,
         new_url=url_for("staff.service_new"),
+        places_url=url_for("staff.branches"),
+        left_url=url_for("staff.visits_left"),
+        left_count=len(appointments.of_who_left(g.tenant.id)),
+        waiting=[
+            {
+                "service": named.get(one.service_id, "–"),
+                "first": one.first_day,
+                "last": one.last_day,
+                "name": personal.open_text(one.name_sealed, one.tenant_id) or "",
+                "is_offered": one.state == "offered",
+            }
+            for one in waiting.of_tenant(g.tenant.id)
+        ],
         add_url=url_for("staff.clinician_add"),
     )
     return page, status_code
@@ -242,10 +257,8 @@ def add_clinician() -> ResponseReturnValue:
 def hours(uid: str) -> ResponseReturnValue:
     """One clinician's week and leave."""
     clinician = people.clinician(g.tenant.id, uid)
-    week = services.weeks_of(g.tenant.id)
-    kept: dict[str, Any] = {
-        name: services.hours_shown(week.get((clinician.id, day), [])) for day, name in enumerate(WEEKDAYS)
-    }
+    week = services.week_at(clinician, branches.of_uid(g.tenant.id, request.args.get("place")))
+    kept: dict[str, Any] = {name: services.hours_shown(week.get(day, [])) for day, name in enumerate(WEEKDAYS)}
     msisdn = personal.open_phone(clinician.phone_sealed, g.tenant.id)
     kept |= {"works_holidays": clinician.works_holidays, "reminder_phone": for_people(msisdn) if msisdn else ""}
     form = HoursForm(formdata=None, data=kept)
@@ -259,7 +272,15 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         form=form,
         leave=leave,
         leaves=services.leaves_of(clinician),
-        hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid),
+        hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid, place=request.args.get("place") or None),
+        places=[
+            {
+                "name": one.name if one else _("No place in particular"),
+                "url": url_for("staff.clinician_hours", uid=clinician.uid, place=one.uid if one else None),
+                "is_on": (one.uid if one else "") == request.args.get("place", ""),
+            }
+            for one in (None, *branches.of_tenant(g.tenant.id))
+        ],
         leave_url=url_for("staff.clinician_leave", uid=clinician.uid),
         left_url=url_for("staff.clinician_left", uid=clinician.uid) if clinician.left_at is None else None,
         back_url=url_for("staff.timetable"),
@@ -287,7 +308,8 @@ def set_hours(uid: str) -> ResponseReturnValue:
             clinician = people.clinician(g.tenant.id, uid)
             if form.reminder_phone.name in request.form:
                 people.remind_at(clinician, form.reminder_phone.msisdn if form.reminder_phone.data else None)
-            services.set_hours(clinician, week, actor=actor())
+            branch = branches.of_uid(g.tenant.id, request.args.get("place"))
+            services.set_hours(clinician, week, branch=branch, actor=actor())
             clinician.works_holidays = bool(form.works_holidays.data)
     except Refused as error:
         form.form_errors.append(said(error.message))

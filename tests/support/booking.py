@@ -4,7 +4,7 @@ import re
 from datetime import date, timedelta
 from typing import Any
 
-from portal.clinic import services
+from portal.clinic import branches, services
 from portal.clinic.models import Clinician
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -29,6 +29,13 @@ def offer(product: Product, slug: str = "mlima", **changes: Any) -> str:
             tenant_id, services.Offer("Consultation", 150_000, 30, **terms), by=everybody, actor="test"
         )
         return made.uid
+
+
+def place_of(product: Product, slug: str = "mlima", name: str = "Westlands") -> str:
+    """A place of the clinic; its id."""
+    tenant_id = product.tenant_id(slug)
+    with product.app.app_context(), transaction():
+        return branches.add(tenant_id, name=name, address="Ring Road 4", actor="test").uid
 
 
 def slots(product: Product, service: str, day: date | None = None, **query: Any) -> Any:

@@ -158,6 +158,16 @@ A         POST   /staff/timetable/clinicians/<uid>
 A         POST   /staff/timetable/clinicians/<uid>/leave
 A         POST   /staff/timetable/clinicians/<uid>/left
 ARC       GET    /staff/timetable/left
+A         GET    /staff/places
+A         GET    /staff/places/new
+A         POST   /staff/places/new
+A         GET    /staff/places/<uid>
+A         POST   /staff/places/<uid>
+A         POST   /staff/places/<uid>/close
+A         POST   /staff/places/closed
+A         POST   /staff/places/closed/remove
+A         GET    /staff/timetable/services/<uid>/prices
+A         POST   /staff/timetable/services/<uid>/prices
 A         GET    /staff/timetable/services/new
 A         POST   /staff/timetable/services/new
 A         POST   /staff/timetable/services/<uid>/withdraw

@@ -40,7 +40,7 @@ from portal.users.tokens import new_api_key
 from portal.web import assets, security, start_push
 from portal.web.limits import limiter
 from tests.support.application import closed, config_for, opened
-from tests.support.booking import offer
+from tests.support.booking import offer, place_of
 from tests.support.daraja import c2b_body, new_phone, receipt, stk_body
 from tests.support.lines import line_of
 from tests.support.product import Product
@@ -62,6 +62,7 @@ NAMES_OF = {
     ("appointments", "uid"): "appointment",
     ("bookings", "uid"): "booking",
     ("services", "uid"): "service",
+    ("places", "uid"): "place",
     ("clinicians", "uid"): "own_clinician",
     ("patients", "uid"): "patient",
     ("status", "appointment_id"): "appointment",
@@ -161,7 +162,7 @@ def things_of(product: Product) -> dict[str, str]:
         "package": product.package(), "customer": customer, "gateway": amina.get("/api/payment-gateways").json["items"][0]["id"],
         "manual": brian.post("/api/payments/manual", by_hand).json["id"],
         "transaction": brian.get(f"/api/transactions?receipt={receipt(2)}").json["items"][0]["id"],
-        "service": offer(product), "own_clinician": amina.get("/api/clinicians").json["items"][0]["id"],
+        "service": offer(product), "place": place_of(product), "own_clinician": amina.get("/api/clinicians").json["items"][0]["id"],
         "site": site, "site_file": "login.html", "rehearsal": rehearsed(product, site), "session": stay_of(product, site),
         "appointment": approved(product, brian.post("/api/appointments", booking).json["id"]),
         **rows_of(product, token),

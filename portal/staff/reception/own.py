@@ -107,8 +107,8 @@ def live() -> ResponseReturnValue:
 def hours() -> ResponseReturnValue:
     """When I work, and when I am away."""
     mine = _me()
-    week = services.weeks_of(g.tenant.id)
-    kept: dict[str, Any] = {name: services.hours_shown(week.get((mine.id, at), [])) for at, name in enumerate(WEEKDAYS)}
+    week = services.week_at(mine, None)
+    kept: dict[str, Any] = {name: services.hours_shown(week.get(at, [])) for at, name in enumerate(WEEKDAYS)}
     form = HoursForm(formdata=None, data=kept | {"works_holidays": mine.works_holidays})
     return _hours_page(mine, form, LeaveForm(formdata=None))
 
