@@ -17,7 +17,6 @@ from portal.web.downloads import csv_file
 from portal.web.receipts import channel_word
 
 DAYS = (7, 30, 90)
-COLUMNS = ("what", "name", "received", "billed", "due", "visits", "missed", "cancelled", "mean_wait_minutes")
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -76,10 +75,10 @@ def figures_csv() -> ResponseReturnValue:
     """The same sums as a file: one line a day, clinician, service and branch."""
     _days, found = _asked()
     parts = (
-        ("day", {str(at): one for at, one in found.by_day.items()}),
-        ("clinician", found.by_clinician),
-        ("service", found.by_service),
-        ("branch", found.by_branch),
+        (_("Day"), {str(at): one for at, one in found.by_day.items()}),
+        (_("Clinician"), found.by_clinician),
+        (_("Service"), found.by_service),
+        (_("Branch"), found.by_branch),
     )
     rows = [
         (
@@ -89,4 +88,8 @@ def figures_csv() -> ResponseReturnValue:
         for what, sums in parts
         for name, one in sums.items()
     ]  # fmt: skip
-    return csv_file(COLUMNS, rows, name="figures.csv")
+    heads = (
+        _("What"), _("Name"), _("Received in KES"), _("Billed in KES"), _("Still due in KES"), _("Visits"),
+        _("Did not come"), _("Cancelled"), _("Mean wait in minutes"),
+    )  # fmt: skip
+    return csv_file(heads, rows, name="figures.csv")

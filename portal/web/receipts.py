@@ -92,10 +92,12 @@ def reductions(invoice: Invoice) -> list[dict[str, Any]]:
     """Discounts that hold and credit notes, as they stand below the lines."""
     given = [one for one in discounts.of_invoice(invoice.id) if one.status == discounts.APPROVED]
     less = [{"what": _("Discount"), "amount_cents": one.amount_cents} for one in given]
-    noted = credit_notes.of_invoice(invoice.id)
-    return less + [
-        {"what": _("Credit note %(number)s", number=one.number), "amount_cents": one.amount_cents} for one in noted
+    less += [
+        {"what": _("Credit note %(number)s", number=one.number), "amount_cents": one.amount_cents}
+        for one in credit_notes.of_invoice(invoice.id)
     ]
+    off_cents = receipts.taken_off_cents(invoice)
+    return less + ([{"what": _("Given back by the clinic's terms"), "amount_cents": off_cents}] if off_cents else [])
 
 
 def _served_by(invoice: Invoice, parts: list[Received]) -> str:

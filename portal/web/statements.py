@@ -13,8 +13,6 @@ from portal.payments.wallets import wallets
 from portal.web.downloads import csv_file
 from portal.web.receipts import channel_word
 
-COLUMNS = ("time", "invoice", "what", "reference", "amount", "still_due")
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -70,7 +68,7 @@ def _what(one: statements.Entry) -> str:
         "charged": _("Invoice"),
         "discount": _("Discount"),
         "credit_note": _("Credit note"),
-        "taken_off": _("Taken off: sent back"),
+        "taken_off": _("Taken off: given back"),
         "void": _("Void"),
         "sent_back": _("Sent back"),
     }
@@ -90,4 +88,5 @@ def csv(found: Shown) -> Response:
         )
         for one in found.rows
     )
-    return csv_file(COLUMNS, rows, name="statement.csv")
+    heads = (_("Time"), _("Invoice"), _("What"), _("Reference"), _("Amount in KES"), _("Still due in KES"))
+    return csv_file(heads, rows, name="statement.csv")

@@ -159,8 +159,12 @@ def test_the_page_shows_them_and_the_file_cannot_be_run(product: Product) -> Non
     assert re.search(r"Received</dt><dd><span class=\"money \">KES 500", page) and "10 min" in page
     assert page.count("<svg viewBox") >= 3 and "By clinician" in page
     lines = product.browser_of("amina").get("/staff/figures.csv").text.splitlines()
-    assert lines[0] == "what,name,received,billed,due,visits,missed,cancelled,mean_wait_minutes"
-    assert "clinician,'=Kamau,500,500,0,1,0,0,10" in lines
+    assert lines[0] == (
+        "What,Name,Received in KES,Billed in KES,Still due in KES,Visits,Did not come,Cancelled,Mean wait in minutes"
+    )
+    assert "Clinician,'=Kamau,500,500,0,1,0,0,10" in lines
+    swahili = product.browser_of("amina").get("/staff/figures.csv?lang=sw").text.splitlines()
+    assert "Mhudumu,'=Kamau,500,500,0,1,0,0,10" in swahili
     assert product.browser_of("brian").get("/staff/figures").status_code == 403
     with product.inside():
         assert db.session.query(Patient).count() > 0

@@ -1,17 +1,21 @@
 """Invoices at the desk: found, made with several lines, discounted, credited, printed, sent; and the patient's statement."""
 
+import csv
 import re
 from typing import Any
 
 import pytest
 
+from portal.clinic import invoices
 from portal.clinic.billing import price_list
 from portal.clinic.models import Invoice, Patient
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments import giving_back
 from portal.payments.models import Refund
+from portal.payments.wallets import wallets
 from portal.users import credentials
 from tests.support.billing import credit_note, discount, issued, wallet
 from tests.support.daraja import receipt
@@ -215,7 +219,7 @@ def test_a_statement_comes_to_what_is_due(product: Product) -> None:
     ]  # fmt: skip
     assert wallet(product) == 300
     table = product.browser_of("brian").get(f"/staff/patients/{uid}/statement.csv").text.splitlines()
-    assert table[0] == "time,invoice,what,reference,amount,still_due" and table[-1].endswith(",300")
+    assert table[0] == "Time,Invoice,What,Reference,Amount in KES,Still due in KES" and table[-1].endswith(",300")
     assert len(table) == 1 + 3 + 1 + 1 + 2 + 1
 
 
@@ -236,8 +240,32 @@ def test_what_went_back_without_a_credit_note_leaves_nothing_due_on_the_statemen
         db.session.query(Refund).update({"state": "done", "ended_at": clock.now()})
     lines = product.browser_of("brian").get(f"/staff/patients/{uid}/statement.csv").text.splitlines()[1:]
     told = [line.split(",")[2] for line in lines]
-    assert told.count("Taken off: sent back") == 1 and told.count("Credit note") == 1 and told.count("Sent back") == 2
+    assert told.count("Taken off: given back") == 1 and told.count("Credit note") == 1 and told.count("Sent back") == 2
     assert lines[-1].endswith(",0"), lines
+
+
+def test_what_the_clinics_terms_gave_back_as_credit_leaves_nothing_due_on_statement_and_receipt(
+    product: Product,
+) -> None:
+    """A cancelled visit of which a part is kept: no credit note stands for the rest."""
+    brian = product.api("brian")
+    uid = brian.post("/api/patients", {"name": "Asha", "phone": "0712345678"}).json["id"]
+    lines = [{"kind": "lab", "description": "x", "amount": 1_000}]
+    number = brian.post("/api/invoices", {"patientId": uid, "lines": lines}).json["number"]
+    paid_by_hand(product, 1_000, number, receipt(1))
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        payment = invoices.by_number(tenant_id, number).payment
+        owner = wallets.customer_of_phone(tenant_id, "254712345678")
+        giving_back.give_back(
+            payment.id, kept_cents=25_000, as_credit_of=owner.id, key="k", why="x", user_id=None, actor="t"
+        )
+    rows = list(csv.reader(product.browser_of("brian").get(f"/staff/patients/{uid}/statement.csv").text.splitlines()))[
+        1:
+    ]
+    assert sorted(int(row[4]) for row in rows) == [-750, -250, 1_000] and rows[-1][5] == "0", rows
+    shown = product.browser_of("brian").get(f"/staff/invoices/{number}/receipt").text
+    assert "KES 750" in shown and "KES 250" in shown and wallet(product) == 750
 
 
 def test_the_price_list_is_kept_on_a_page_and_no_made_invoice_changes(product: Product) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from portal.audit import chain
+from portal.clinic.billing import credit_notes, discounts
 from portal.clinic.billing.discounts import read_reason
 from portal.clinic.models import Invoice
 from portal.kernel import clock, personal
@@ -106,6 +107,17 @@ def sent_back(payment: Payment) -> list[tuple[int, str | None, datetime]]:
     of_it = [one for one in refunds.of_payment(payment.id) if one.payment_id == payment.id]
     done = [one for one in of_it if one.state == RefundState.DONE]
     return [(one.amount_cents, one.receipt, one.ended_at or one.created_at) for one in done]
+
+
+def taken_off_cents(invoice: Invoice) -> int:
+    """How much less than its lines the invoice asks for, beside discounts and credit notes: given back by policy."""
+    charged_cents = sum(line.amount_cents for line in invoice.lines)
+    given = [one for one in discounts.of_invoice(invoice.id) if one.status == discounts.APPROVED]
+    noted_cents = sum(
+        one.less_due_cents if one.money_back == credit_notes.REFUND else one.amount_cents
+        for one in credit_notes.of_invoice(invoice.id)
+    )
+    return charged_cents - sum(one.amount_cents for one in given) - noted_cents - invoice.payment.amount_cents
 
 
 def add_note(invoice: Invoice, text: str, *, who: str, actor: str) -> None:

@@ -1,7 +1,7 @@
 """A patient's statement: what was charged, taken off, paid and sent back, day by day, and what is still due.
 
-Decided: what went back without a credit note, as after a cancelled visit, stands twice: sent back, and taken off what
-was charged. So charged less taken off less paid plus sent back is what is due, always; a property test holds it.
+Decided: what went back without a credit note, as after a cancelled visit, is taken off what was charged, and stands
+once more where M-Pesa sent it back. So all entries together are what is due, less what is on its way back.
 """
 
 from collections.abc import Iterable
@@ -80,5 +80,7 @@ def _entries(invoice: Invoice) -> Iterable[Entry]:
         yield Entry(invoice.voided_at or payment.created_at, "void", number, off_cents - charged_cents)
         return
     noted_back = sum(one.amount_cents - one.less_due_cents for one in noted if one.money_back == credit_notes.REFUND)
-    if (without_note := sum(cents for cents, _receipt, _at in sent) - noted_back) > 0:
-        yield Entry(max(at for _cents, _receipt, at in sent), "taken_off", number, -without_note)
+    without_note = max(0, sum(cents for cents, _receipt, _at in sent) - noted_back)
+    if off_cents := without_note + receipts.taken_off_cents(invoice):
+        last = max((at for _cents, _receipt, at in sent), default=payment.paid_at or invoice.created_at)
+        yield Entry(last, "taken_off", number, -off_cents)
