@@ -79,7 +79,7 @@ def test_who_is_online_is_listed_live_searched_and_ended(product: Product) -> No
     for words in ("aa-bb-cc-dd-ee-01", "skl1abcd23"):
         found = browser.get("/staff/sessions", query_string={"q": words}).text
         assert "SKL1ABCD23" in found and "OTHER" not in found, words
-    poll = page.text.split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
+    poll = "/staff/sessions" + page.text.split('hx-get="/staff/sessions')[1].split('"')[0].replace("&amp;", "&")
     assert browser.get(poll, headers={"HX-Request": "true"}).status_code == 204
     answer = browser.post(
         f"/staff/sessions/{first}/disconnect", data={"csrf_token": csrf_of(browser, "/staff/sessions")}
