@@ -164,7 +164,7 @@ def test_the_page_shows_them_and_the_file_cannot_be_run(product: Product) -> Non
     )
     assert "Clinician,'=Kamau,500,500,0,1,0,0,10" in lines
     swahili = product.browser_of("amina").get("/staff/figures.csv?lang=sw").text.splitlines()
-    assert "Mhudumu,'=Kamau,500,500,0,1,0,0,10" in swahili
+    assert "Mhudumu wa afya,'=Kamau,500,500,0,1,0,0,10" in swahili
     assert product.browser_of("brian").get("/staff/figures").status_code == 403
     with product.inside():
         assert db.session.query(Patient).count() > 0
