@@ -104,6 +104,19 @@ def test_a_poll_brings_the_rows_that_changed_and_nothing_where_none_did(product:
     assert all(f'id="row-{one}"' in whole for one in (uid, other, third)) and 'id="visits"' in whole
 
 
+def test_a_number_is_called_in_the_row_after_any_poll_or_answer(product: Product) -> None:
+    uid, brian = visit(product), product.browser_of("brian")
+    seen = seen_of(brian.get("/staff/board").text)
+    answered = press(brian, f"/staff/board/visits/{uid}/arrive").text
+    polled = brian.get(f"/staff/board/live?seen={seen}", headers=HTMX).text
+    for text in (answered, polled):
+        assert 'name="page" value="board"' in row_of(text, uid) and 'name="page" value=""' not in text
+    path = re.search(r'action="(/staff/queue/\w+/call)"', row_of(polled, uid))
+    assert path is not None
+    called = press(brian, path.group(1))
+    assert f'id="row-{uid}"' in called.text and "Call again" in called.text
+
+
 def test_a_phone_is_asked_in_the_row_and_its_answer_shows_there(product: Product) -> None:
     uid = visit(product)
     token, brian = token_of(product, uid), product.browser_of("brian")
@@ -169,6 +182,14 @@ def test_without_javascript_the_board_comes_back_at_its_row(product: Product) ->
     answer = press(brian, f"/staff/board/visits/{uid}/arrive", htmx=False)
     assert answer.status_code == 303 and answer.headers["Location"].endswith(f"/staff/board#row-{uid}")
     assert "Here. Number 1." in brian.get("/staff/board").text
+
+
+def test_without_javascript_what_is_refused_comes_back_in_its_row_as_it_was_typed(product: Product) -> None:
+    token, brian = token_of(product, visit(product)), product.browser_of("brian")
+    words = "UKA77 is the code, I think 🙂"
+    answer = press(brian, f"/staff/board/pay/{token}/message", htmx=False, words=words)
+    assert answer.status_code == 422 and "<h1>Reception" in answer.text
+    assert words in answer.text and "ten letters and digits" in answer.text
 
 
 # --- money that arrived by itself

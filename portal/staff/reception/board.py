@@ -52,7 +52,7 @@ def _view() -> tuple[View, Branch | None]:
     wanted = request.args.get("branch", "")
     mine = select(Branch).where(Branch.tenant_id == g.tenant.id, Branch.uid == wanted)
     branch = db.session.scalars(mine).one_or_none() if wanted else None
-    return View(g.tenant.id, read_day(request.args.get("day", "")), branch_id=branch.id if branch else None), branch
+    return View(g.tenant.id, read_day(request.values.get("day", "")), branch_id=branch.id if branch else None), branch
 
 
 def branches(tenant_id: int) -> list[Branch]:
@@ -84,6 +84,7 @@ def _shown(view: View, branch: Branch | None, seen: Seen) -> dict[str, Any]:
         "rows": [one for one in rows.shown(found) if rows.says(one, words)],
         "sums": board.sums(found),
         "seen": str(seen),
+        "page": "board",
         "words": words,
         "place": place,
         "poll_url": url_for("staff.board_live", day=view.first, branch=place, q=words or None),

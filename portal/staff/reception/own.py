@@ -45,7 +45,7 @@ def _me() -> Clinician:
 
 
 def _view(page: str) -> View:
-    first = read_day(request.args.get("day", ""))
+    first = read_day(request.values.get("day", ""))
     if page == "week":
         first -= timedelta(days=first.weekday())
     return View(g.tenant.id, first, days=WEEK_DAYS if page == "week" else 1, clinician_id=_me().id)

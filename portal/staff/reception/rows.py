@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from flask import flash, g, redirect, render_template, request, url_for
+from flask import current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -102,8 +102,12 @@ def shown(found: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows for their template, with what may be done in each by who is signed in."""
     undo, change = _undoable(found), _change(found)
     has_shift = shifts.of(g.tenant.id, current_user.id) is not None
+    refused = g.get("refused", {})
     return [
-        _shown(one, undo.get(one.key), has_shift=has_shift) | {"change_cents": change.get(one.key, 0)} for one in found
+        _shown(one, undo.get(one.key), has_shift=has_shift)
+        | {"change_cents": change.get(one.key, 0)}
+        | refused.get(one.key, {"problem": "", "typed": {}})
+        for one in found
     ]
 
 
@@ -319,29 +323,36 @@ def do(find: Callable[[], Row], work: Callable[[], Done], *, ring: queue.Job | N
         if ring is not None:
             queue.enqueue(ring)
     row = find()
+    if problem:
+        g.refused = {row.key: {"problem": problem, "typed": request.form}}
     if "HX-Request" in request.headers:
         seen = Seen.read(request.form.get("seen", "")).with_row(row)
         page = render_template(
             "staff/reception/_answer.html",
             row=shown([row])[0],
-            problem=problem,
             sentence=done.sentence,
-            typed=request.form if problem else {},
             seen=str(seen),
+            page=request.form.get("page", ""),
+            day=request.form.get("day", ""),
         )
         return page, 422 if problem else 200
+    if problem:  # without JavaScript the whole page comes back, with what was typed in its row
+        whole: Any = current_app.view_functions[_page()]()
+        return whole, 422
     if done.sentence:
         flash(done.sentence, "success")
     if done.change_cents:
         flash(money.format_kes(done.change_cents), "change")
-    if problem:
-        flash(problem, "danger")
     return redirect(_back_to(row), 303)
 
 
+def _page() -> str:
+    """The page that the form stood on."""
+    return {"day": "staff.own_day", "week": "staff.own_week"}.get(request.form.get("page", ""), "staff.board")
+
+
 def _back_to(row: Row) -> str:
-    """The page that the form stood on, at its row, which is open where something was refused."""
-    endpoint = {"day": "staff.own_day", "week": "staff.own_week"}.get(request.form.get("page", ""), "staff.board")
+    """The same, at its row."""
     day = request.form.get("day", "")[:10]
     is_day = len(day) == 10 and day.replace("-", "").isdecimal()
-    return url_for(endpoint, day=day if is_day else None, _anchor=f"row-{row.key}")
+    return url_for(_page(), day=day if is_day else None, _anchor=f"row-{row.key}")
