@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
 from portal.audit import chain
@@ -221,6 +221,21 @@ def status_of(invoice: Invoice) -> str:
 def payer_name(invoice: Invoice) -> str:
     """The payer's name, for staff."""
     return personal.open_text(invoice.payer_name_sealed, invoice.tenant_id) or "Anonymised"
+
+
+def forget_payer(patient: Patient, *, actor: str) -> int:
+    """Erase who this person is from their invoices: name, phone, the words they are found by, notes; how many.
+
+    Numbers, amounts, receipts and the books stay. For whoever erases the patient; what the payments' own rows know of a
+    phone is theirs to erase. The caller commits.
+    """
+    mine = select(Invoice.id).where(Invoice.patient_id == patient.id)
+    db.session.execute(delete(InvoiceWord).where(InvoiceWord.invoice_id.in_(mine)))
+    gone = dict.fromkeys(("payer_name_sealed", "payer_phone_sealed", "payer_phone_hash", "notes_sealed"))
+    ids = db.session.scalars(update(Invoice).where(Invoice.patient_id == patient.id).values(gone).returning(Invoice.id))
+    forgotten = len(ids.all())
+    chain.record(patient.tenant_id, "patient", patient.id, "invoices_forgot", actor=actor)
+    return forgotten
 
 
 def latest(tenant_id: int, limit: int = PAGE_ROWS, before_id: int | None = None) -> list[Invoice]:

@@ -91,6 +91,26 @@ def test_a_walk_in_who_is_a_patient_here_by_phone_and_name_has_it_on_the_stateme
     assert "INV10019" in theirs and "INV10019" not in others
 
 
+def test_who_is_forgotten_is_found_by_nothing_and_the_money_stays(product: Product) -> None:
+    brian = product.api("brian")
+    uid = brian.post("/api/patients", {"name": "Achieng Otieno", "phone": "0712345678"}).json["id"]
+    lines = [{"kind": "lab", "description": "x", "amount": 500}]
+    number = brian.post("/api/invoices", {"patientId": uid, "lines": lines}).json["number"]
+    paid_by_hand(product, 500, number, receipt(1))
+    other = issued(product, 600)
+    with product.app.app_context(), transaction():
+        person = db.session.query(Patient).filter_by(uid=uid).one()
+        assert invoices.forget_payer(person, actor="test") == 1
+        person.phone_hash = None
+    browser = product.browser_of("brian")
+    for words in ("otieno", "0712345678"):
+        page = browser.get("/staff/invoices", query_string={"q": words}).text
+        assert re.findall(r'class="mono" href="/staff/invoices/(\w+)"', page) == [other]
+    shown = browser.get(f"/staff/invoices/{number}").text
+    assert "Anonymised" in shown and "Achieng" not in shown and receipt(1) in shown
+    assert brian.get(f"/api/invoices/{number}").json["status"] == "paid" and product.books() == []
+
+
 @pytest.mark.parametrize("words", ["INV10019", "10019", "0712345678", "otieno", "Achieng OTIENO", receipt(1)])
 def test_an_invoice_is_found_by_number_phone_name_and_receipt(product: Product, words: str) -> None:
     number = issued(product, 500)
