@@ -134,6 +134,7 @@ def list_notices() -> ResponseReturnValue:
         read_url=url_for("account.put_away"),
         back_url=url_for("account.home"),
         tenant=_clinic(),
+        test_mode=any(client_factory.environment_of(one.tenant_id) == "sandbox" for one in g.patients),
     )
 
 

@@ -173,7 +173,7 @@ def test_the_patients_bell_shows_their_own_and_their_childs_alone(product: Produ
     assert answer.status_code == 200
     patient_page = product.browser_of("otieno")
     page = patient_page.get("/account/notices").text
-    assert "is cancelled. Your money is with the clinic" in page
+    assert "is cancelled. Your money is with the clinic" in page and "TEST MODE" in page
     last = re.search(r'name="last" value="(\d+)"', page)
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)
     assert last is not None and token is not None
