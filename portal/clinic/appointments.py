@@ -354,13 +354,20 @@ def _refuse_late_change(appointment: Appointment) -> None:
         raise Conflict(_("It is too late to change this visit here. Please call the clinic."), code="too_late")
 
 
-def cancel_by_patient(appointment: Appointment) -> None:
+def cancel_by_patient(appointment: Appointment, *, accepts_cents: int = 0) -> None:
     """The patient cannot come. The caller commits, then enqueues OUTBOX, REQUESTS and WITHDRAW.
 
-    Raises Conflict when too late. What a late one costs the terms say.
+    accepts_cents: what they were shown that the clinic keeps. Raises Conflict when too late, and where it keeps more.
     """
     if not patient_may_cancel(appointment):
         _refuse_late_change(appointment)
+    _lock_money(appointment)
+    kept_cents = policies.share_now(appointment).kept_cents
+    if kept_cents > accepts_cents:
+        raise Conflict(
+            _("It is late now: the clinic keeps %(kept)s if you cancel.", kept=money.format_kes(kept_cents)),
+            code="too_late",
+        )
     cancel(appointment, why="The patient cancelled.", by=policies.PATIENT, actor="patient")
     notifications.cancelled_by_patient(appointment)
 

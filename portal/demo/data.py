@@ -195,7 +195,7 @@ def _offer_services(clinic: Tenant) -> None:
     for position, (name, price, minutes, kinds, needs_approval, titles) in enumerate(SERVICES):
         offer = services.Offer(
             name, price * money.CENTS, minutes, kinds=kinds, step_minutes=minutes, needs_approval=needs_approval,
-            position=position,
+            position=position, late_keeps_percent=50,
         )  # fmt: skip
         services.create(clinic.id, offer, by=[by_name[title] for title in titles], actor="demo")
 

@@ -211,7 +211,11 @@ def book(slug: str, service_uid: str) -> ResponseReturnValue:
 
 def _shown_cents() -> int | None:
     """The price that stood on the page which this form was on; None where none did."""
-    shown = request.form.get("price", "")
+    return _cents_in("price")
+
+
+def _cents_in(name: str) -> int | None:
+    shown = request.form.get(name, "")
     return int(shown) if shown.isascii() and shown.isdecimal() and len(shown) < 15 else None
 
 
@@ -352,7 +356,7 @@ def cancel(token: str) -> ResponseReturnValue:
     """The patient cannot come."""
     try:
         with transaction():
-            appointments.cancel_by_patient(_visit(token))
+            appointments.cancel_by_patient(_visit(token), accepts_cents=_cents_in("kept") or 0)
     except Refused as error:
         return _visit_page(_visit(token), problem=said(error.message), status_code=error.status)
     queue.enqueue(queue.OUTBOX)

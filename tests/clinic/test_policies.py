@@ -196,7 +196,11 @@ def test_a_late_cancellation_on_the_page_says_what_it_costs_first(product: Produ
     hours_before(product, one, 3)
     page = product.client().get(f"/visit/{one['token']}").text
     assert "the clinic keeps KES 750; KES 750 comes back to you" in page and "Choose another time" not in page
-    assert product.client().post(f"/visit/{one['token']}/cancel").status_code == 303
+    unseen = product.client().post(f"/visit/{one['token']}/cancel")
+    assert unseen.status_code == 409 and "the clinic keeps KES 750 if you cancel" in unseen.text
+    assert refunds_of(product) == [] and seen(product, one["id"])["status"] == "confirmed"
+    assert 'name="kept" value="75000"' in page
+    assert product.client().post(f"/visit/{one['token']}/cancel", data={"kept": "75000"}).status_code == 303
     assert refunds_of(product) == [(75_000, "approved")]
     assert any("KES 750 goes back to the phone that paid." in text for text in texts(product))
 
@@ -312,7 +316,7 @@ def test_of_two_who_cancel_at_once_one_gives_the_money_back(either_product: Prod
     answers = together(
         product,
         by_desk("brian", "cancel"), by_desk("wanjiru", "cancel"), by_desk("wanjiru", "no-show"),
-        lambda: product.client().post(f"/visit/{one['token']}/cancel").status_code,
+        lambda: product.client().post(f"/visit/{one['token']}/cancel", data={"kept": "75000"}).status_code,
     )  # fmt: skip
     assert sorted(answers)[1:] == [409, 409, 409] and sorted(answers)[0] in (200, 303), answers
     assert wallet(product) == 75_000 and product.books() == []
