@@ -47,7 +47,9 @@ def list_appointments() -> ResponseReturnValue:
                 "approve_url": url_for("staff.approve", uid=one.uid) if waits else None,
                 "decline_url": url_for("staff.decline", uid=one.uid) if waits else None,
                 "complete_url": url_for("staff.complete", uid=one.uid) if is_now(one) else None,
-                "no_show_url": url_for("staff.no_show", uid=one.uid) if is_now(one) else None,
+                "no_show_url": url_for("staff.no_show", uid=one.uid)
+                if is_now(one) and one.status == "confirmed"
+                else None,
             }
         )
     next_url = url_for("staff.appointments", cursor=found[-1].id) if len(found) == appointments.PAGE_ROWS else None

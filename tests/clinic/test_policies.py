@@ -448,6 +448,10 @@ def test_a_visit_is_started_then_completed(product: Product) -> None:
     begun = product.api("wanjiru").post(f"/api/appointments/{one['id']}/start")
     assert (begun.status_code, begun.json["status"]) == (200, "started")
     assert product.api("wanjiru").post(f"/api/appointments/{one['id']}/no-show").status_code == 409
+    hours_before(product, one, 0)
+    page = product.browser_of("wanjiru").get("/staff/appointments").text
+    assert f"/staff/appointments/{one['id']}/complete" in page
+    assert f"/staff/appointments/{one['id']}/no-show" not in page
     done = product.api("wanjiru").post(f"/api/appointments/{one['id']}/complete")
     assert (done.status_code, done.json["status"]) == (200, "completed")
     with product.inside():
