@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from portal.api.guard import Fields, Router, body, body_if_any, principal, read_cursor, text_of
 from portal.api.schemas import contract, page_of
-from portal.clinic import appointments, invoices, people, policies
+from portal.clinic import appointments, invoices, notifications, people, policies
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.kernel import clock, money, personal, queue
 from portal.kernel.db import db, transaction
@@ -17,7 +17,7 @@ from portal.kernel.errors import Refused
 from portal.payments import status
 from portal.tenants.models import Tenant
 from portal.users.permissions import APPROVE_APPOINTMENTS, SEE_CLINIC, WORK_CLINIC
-from portal.web.links import pay_url
+from portal.web.links import pay_url, visit_url
 
 PAGE_ROWS = 50
 
@@ -178,6 +178,7 @@ def book() -> ResponseReturnValue:
             overlap_why=text_of(given, "overlapReason", required=False)[:200],
             actor=principal().actor,
         )
+        notifications.asked_for(booked, visit_url=visit_url(booked))
         answer = appointment_to_json(booked)
     queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 201

@@ -605,6 +605,7 @@ PARAMETERS: dict[str, Schema] = {
     "customerId": TEXT | {"description": "Or the account number."},
     "serviceId": TEXT,
     "clinicianId": TEXT | {"description": "One clinician; else whoever is free."},
+    "branchId": TEXT | {"description": "One place of the clinic; else all of them."},
     "kind": words("onsite", "virtual"),
     "cursor": TEXT | {"description": "The `nextCursor` of the page before."},
     "tenant": TEXT | {"description": "The business's short name."},

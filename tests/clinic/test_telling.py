@@ -336,3 +336,11 @@ def test_what_is_rolled_back_is_heard_of_by_nobody(product: Product) -> None:
         with transaction():
             pass
     assert said == ["outside", "kept"]
+
+
+@pytest.mark.property(2)
+def test_who_is_booked_by_the_clinic_is_told_where_the_visit_is_seen_and_changed(product: Product) -> None:
+    book(product)
+    for kind in ("sms", "email"):
+        [text] = told(product, kind, "/asked_for")
+        assert "Mlima House will answer you about " in text and "http://127.0.0.1:1/visit/" in text

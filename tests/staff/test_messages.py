@@ -74,7 +74,7 @@ def test_a_visits_messages_show_delivery_and_cost(product: Product) -> None:
     visit = confirmed(product)
     unreached(product, visit["id"])
     page = product.browser_of("wanjiru").get(f"/staff/appointments/{visit['id']}/messages").text
-    assert "SMS cost so far: KES 0.80" in page and "Not reached" in page and "4 messages" in page
+    assert "SMS cost so far: KES 0.80" in page and "Not reached" in page and "6 messages" in page
     assert (
         f"/staff/appointments/{visit['id']}/messages" in product.browser_of("wanjiru").get("/staff/appointments").text
     )
