@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, g, has_request_context, request
 from flask.json.provider import DefaultJSONProvider
-from flask_babel import Babel, get_locale
+from flask_babel import Babel, get_locale, lazy_gettext
 from werkzeug.exceptions import HTTPException
 
 from portal.kernel.errors import Sentence, Text
@@ -23,7 +23,7 @@ def said(text: Text) -> str:
 def set_up(app: Flask) -> None:
     """Choose each request's language, carry it from link to link, and say sentences in templates and JSON."""
     Babel(app, locale_selector=locale, default_translation_directories=str(ROOT / "translations"))
-    app.jinja_env.globals.update(lang_url=lang_url)
+    app.jinja_env.globals.update(lang_url=lang_url, _l=lazy_gettext)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
     app.url_defaults(_keep_language)
     app.jinja_env.finalize = _finalized

@@ -401,3 +401,11 @@ def test_templates_and_json_say_a_sentence_in_the_readers_language(product: Prod
             assert jsonify(message=[wrong_pin]).json == {"message": [words]}
     with pytest.raises(TypeError), product.app.test_request_context("/"):
         jsonify(message=object())
+
+
+def test_a_state_is_said_in_the_language_of_whoever_reads_it_and_not_of_the_first(product: Product) -> None:
+    with product.app.test_request_context("/?lang=en"):
+        chip = product.app.jinja_env.from_string('{% from "_macros/chips.html" import chip %}{{ chip("paid") }}')
+        assert "Paid" in chip.render()
+    with product.app.test_request_context("/?lang=sw"):
+        assert "Imelipwa" in chip.render() and "Paid" not in chip.render()
