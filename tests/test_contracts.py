@@ -25,7 +25,7 @@ def contracts() -> dict[str, dict[str, Any]]:
 def below_the_views() -> set[str]:
     """Every package and module of the product that stands under the views, from the contract of the floors."""
     floors = contracts()["Imports only point down"]["layers"]
-    under = floors[floors.index("portal.fulfilment") :]
+    under = floors[floors.index("portal.welcome") :]
     return {room for floor in under for room in floor.split(" | ")} - {"portal.web"}
 
 

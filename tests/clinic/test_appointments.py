@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.clinic.models import Clinician
 from portal.gateways.models import Gateway
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -18,8 +17,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment
 from portal.payments.refunds import refunds
-from portal.users.models import User
-from tests.support.appointments import book
+from tests.support.appointments import book, is_wanjirus
 from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.product import Product
 from tests.support.visitors import csrf_of
@@ -55,14 +53,6 @@ def test_whatever_is_booked_waits_for_approval_and_cannot_be_paid(product: Produ
         json=c2b_body(receipt=receipt(1), amount=price, account=booked["invoiceNumber"]),
     )
     assert asked.json["ResultCode"] == "C2B00012"
-
-
-def is_wanjirus(product: Product) -> None:
-    """The clinician signs in as Wanjiru."""
-    tenant_id = product.tenant_id()
-    with product.app.app_context(), transaction():
-        user = db.session.query(User).filter_by(email="wanjiru@mlima.test").one()
-        db.session.query(Clinician).filter_by(tenant_id=tenant_id).update({"user_id": user.id})
 
 
 @pytest.mark.property(2)

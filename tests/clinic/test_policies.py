@@ -158,7 +158,7 @@ def test_less_than_the_deposit_confirms_nothing(product: Product) -> None:
 
 @pytest.mark.parametrize(("deposit", "price"), [("1500", "1500"), ("2000", "1500"), ("0", "1500")])
 def test_a_deposit_is_less_than_the_price(product: Product, deposit: str, price: str) -> None:
-    from tests.staff.test_timetable import SERVICE, post
+    from tests.support.practice import SERVICE, post
 
     refused = post(product, "/staff/timetable/services/new", **SERVICE | {"price": price, "deposit": deposit})
     assert refused.status_code == 422

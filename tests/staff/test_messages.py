@@ -10,7 +10,7 @@ from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.notifications import wording
 from portal.outbox.models import OutboxItem
-from tests.clinic.test_appointments import is_wanjirus
+from tests.support.appointments import is_wanjirus
 from tests.support.daraja import receipt
 from tests.support.product import Product
 from tests.support.telling import confirmed, letters, phone_of, told

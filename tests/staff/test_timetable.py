@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,19 +11,11 @@ from portal.clinic import services
 from portal.kernel import clock
 from portal.kernel.errors import Refused
 from tests.support.booking import booked, offer, starts
+from tests.support.practice import SERVICE, post
 from tests.support.product import Product
 from tests.support.visitors import csrf_of
 
 EVERY_DAY = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "8-13, 14-17:30")
-SERVICE = {
-    "name": "Dressing", "price": "500", "duration": "30", "kinds": "onsite", "buffer": "0", "notice": "0", "hold": "24",
-    "cancel": "24",
-}  # fmt: skip
-
-
-def post(product: Product, path: str, who: str = "amina", **form: Any) -> Any:
-    browser = product.browser_of(who)
-    return browser.post(path, data=form | {"csrf_token": csrf_of(browser, "/staff/timetable")})
 
 
 def hours_path(product: Product) -> str:

@@ -4,7 +4,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from portal.clinic.models import Clinician
 from portal.kernel import clock
+from portal.kernel.db import db, transaction
+from portal.users.models import User
 from tests.support.daraja import new_phone
 from tests.support.product import Product
 
@@ -28,3 +31,11 @@ def book(product: Product, kind: str = "virtual", price: Any = 1_500, **changes:
         "price": price,
     }
     return api.post("/api/appointments", json=body | changes)
+
+
+def is_wanjirus(product: Product) -> None:
+    """The clinician signs in as Wanjiru."""
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        user = db.session.query(User).filter_by(email="wanjiru@mlima.test").one()
+        db.session.query(Clinician).filter_by(tenant_id=tenant_id).update({"user_id": user.id})
