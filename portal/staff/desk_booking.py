@@ -243,8 +243,8 @@ def move(uid: str) -> ResponseReturnValue:
     """Its money goes with it; the patient is told."""
 
     def work() -> str:
-        clinician, starts_at = _chosen(request.form.get("slot", ""))
         one = appointments.get_by_uid(g.tenant.id, uid)
+        clinician, starts_at = _chosen(request.form.get("slot", ""))
         appointments.reschedule(one, starts_at, clinician=clinician, actor=actor())
         return _("Moved. The patient has been told.")
 
