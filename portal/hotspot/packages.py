@@ -8,7 +8,7 @@ and how it is shown (group, order, hidden) changes in place.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 
 from portal.audit import chain
 from portal.hotspot.models import Package, PackageSite, Site
@@ -19,22 +19,38 @@ from portal.kernel.errors import NotFound, Refused
 from portal.kernel.errors import Sentence as _
 
 
-def on_sale(tenant_id: int, service: str = "hotspot", *, site_id: int | None = None) -> list[Package]:
+def on_sale(
+    tenant_id: int, service: str = "hotspot", *, site_id: int | None = None, hidden_uid: str = ""
+) -> list[Package]:
     """The packages that are offered to everybody: not hidden, not free; as they are ordered, then cheapest first.
 
     site_id: those that are valid there; None: where the customer is, is not known.
+    hidden_uid: one that is offered though it is hidden, to who was given its address.
     """
     mine = select(Package).where(
         Package.tenant_id == tenant_id,
         Package.service == service,
         Package.withdrawn_at.is_(None),
-        Package.is_hidden.is_(False),
+        or_(Package.is_hidden.is_(False), Package.uid == hidden_uid),
         Package.is_trial.is_(False),
     )
     if site_id is not None:
-        of_package = exists().where(PackageSite.package_id == Package.id)
-        mine = mine.where(~of_package | of_package.where(PackageSite.site_id == site_id))
+        mine = mine.where(_is_valid_at(site_id))
     return list(db.session.scalars(mine.order_by(Package.position, Package.price_cents, Package.id)))
+
+
+def _is_valid_at(site_id: int) -> ColumnElement[bool]:
+    of_package = exists().where(PackageSite.package_id == Package.id)
+    return ~of_package | of_package.where(PackageSite.site_id == site_id)
+
+
+def refuse_elsewhere(package: Package, site_id: int | None) -> None:
+    """Raises Refused where this package is not valid at the site of its customer. None: that is not known."""
+    if site_id is None:
+        return
+    valid = select(Package.id).where(Package.id == package.id, _is_valid_at(site_id))
+    if db.session.scalar(valid) is None:
+        raise Refused(_("This package is not valid at this place."), code="not_valid_here")
 
 
 def every(tenant_id: int, service: str | None = None) -> list[Package]:
@@ -52,17 +68,23 @@ def for_counter(tenant_id: int) -> list[Package]:
     return list(db.session.scalars(sold.order_by(Package.position, Package.price_cents, Package.id)))
 
 
-def for_sale(tenant_id: int, uid: str) -> Package:
-    """One package that can be bought, hidden or not. Raises NotFound."""
+def for_sale(tenant_id: int, uid: str, *, site_id: int | None = None) -> Package:
+    """One package that can be bought, hidden or not. Raises NotFound, and Refused where it is not valid at this site.
+
+    site_id: where the customer is, if that is known.
+    """
     package = _own(tenant_id, uid)
     if package is None or package.service != "hotspot" or package.is_trial:
         raise NotFound(_("This package is not for sale here. Choose another one."), code="unknown_package")
+    refuse_elsewhere(package, site_id)
     return package
 
 
-def trial(tenant_id: int) -> Package | None:
-    """The free trial that is offered, if one is: the newest."""
+def trial(tenant_id: int, *, site_id: int | None = None) -> Package | None:
+    """The free trial that is offered at this site, if one is: the newest. None: where the customer is, is not known."""
     offered = select(Package).where(Package.tenant_id == tenant_id, Package.is_trial, Package.withdrawn_at.is_(None))
+    if site_id is not None:
+        offered = offered.where(_is_valid_at(site_id))
     return db.session.scalars(offered.order_by(Package.id.desc()).limit(1)).one_or_none()
 
 

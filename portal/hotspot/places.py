@@ -77,10 +77,9 @@ def place(bid: Bid, *, now: datetime | None = None, lasts: timedelta | None = No
     if bid.package.is_addon and (running := _with_cap(own)):
         return _added(running, own, now)
     if same := [one for one in own if one.package_id == bid.package.id]:
-        return _behind_pass(same[-1], here, lasts)
+        return _behind_pass(same[-1], here, lasts, now)
     if bid.switches_now and own:
-        waits = {one.id: lasts for one in own}
-        return Place(SWITCHES, now, now + lasts, None, bid.mac, waits, until)
+        return Place(SWITCHES, now, now + lasts, None, bid.mac, _waits_for_switch(own, here, lasts, now), until)
     used_up = used_up_passes([one for one in here if one.starts_at <= now])
     begins = max([now, *(one.expires_at for one in here if one.leader_id not in used_up)])
     return Place(QUEUES if begins > now else OPENS, begins, begins + lasts, None, bid.mac, runs_until=until)
@@ -135,7 +134,7 @@ def place_again(opened: AccessGrant, *, left: timedelta, now: datetime) -> Place
     if opened.package.is_addon and (sold := [one for one in mates if not one.package.is_addon]):
         return _added(sold[0], mates, now)
     if mates:
-        return _behind_pass(mates[-1], here, left)
+        return _behind_pass(mates[-1], here, left, now)
     begins = max([now, *(one.expires_at for one in here)])
     return Place(QUEUES if begins > now else OPENS, begins, begins + left, opened.leader_id, opened.mac)
 
@@ -147,11 +146,37 @@ def _added(to: AccessGrant, own: Sequence[AccessGrant], now: datetime) -> Place:
     return Place(ADDS, begins, ends, to.leader_id, to.mac, runs_until=ends)
 
 
-def _behind_pass(last: AccessGrant, here: Sequence[AccessGrant], lasts: timedelta) -> Place:
+def _behind_pass(last: AccessGrant, here: Sequence[AccessGrant], lasts: timedelta, now: datetime) -> Place:
     """At the end of the pass of `last`, where what waits behind it makes room."""
     begins = max(one.expires_at for one in here if one.leader_id == last.leader_id)
-    waits = {one.id: lasts for one in here if one.starts_at >= begins and one.leader_id != last.leader_id}
+    others = [one for one in here if one.leader_id != last.leader_id]
+    waits = {one.id: lasts for one in _waiting_passes(others, behind=begins, now=now)}
     return Place(EXTENDS, begins, begins + lasts, last.leader_id, last.mac, waits, begins)
+
+
+def _waits_for_switch(
+    own: Sequence[AccessGrant], here: Sequence[AccessGrant], lasts: timedelta, now: datetime
+) -> dict[int, timedelta]:
+    """How much later each begins: what is paused, and as much later all that waits behind it, strangers' too.
+
+    Where nothing of the payer's own has begun, nothing is paused: what waits makes room only as far as it must.
+    """
+    has_begun = {one.leader_id for one in own if one.starts_at <= now}
+    moved = {one.id: one for one in _waiting_passes(here, behind=now, now=now)}
+    moved |= {one.id: one for one in own if one.leader_id in has_begun}
+    first = min((one.starts_at for one in moved.values()), default=now)
+    longer = lasts if has_begun else max(timedelta(), now + lasts - first)
+    return dict.fromkeys(moved, longer) if longer else {}
+
+
+def _waiting_passes(grants: Sequence[AccessGrant], *, behind: datetime, now: datetime) -> list[AccessGrant]:
+    """Of these the passes, each whole, that have not begun and go on behind this instant.
+
+    Whole: a part that waits longer than the part before it would leave a gap in what was paid for.
+    """
+    begun = {one.leader_id for one in grants if one.starts_at <= now}
+    later = {one.leader_id for one in grants if one.starts_at >= behind} - begun
+    return [one for one in grants if one.leader_id in later]
 
 
 def _with_cap(own: Sequence[AccessGrant]) -> AccessGrant | None:

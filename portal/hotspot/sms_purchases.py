@@ -43,21 +43,23 @@ class Message:
     package: Package
 
 
-def read(tenant: Tenant, gateway: Gateway, text: str, *, package_uid: str) -> Message:
+def read(tenant: Tenant, gateway: Gateway, text: str, *, package_uid: str, site_id: int | None = None) -> Message:
     """The message, read for the package of this id, or for the dearest that its money covers where none is named.
 
-    Raises NotFound where the package is not for sale; Refused where the message is none, or states too little.
+    site_id: where its payer is, if that is known. Raises NotFound where the package is not for sale; Refused where it
+    is not valid there, or the message is none, or states too little.
     """
-    package = packages.for_sale(tenant.id, package_uid) if package_uid else _covered(tenant, text)
+    named = packages.for_sale(tenant.id, package_uid, site_id=site_id) if package_uid else None
+    package = named or _covered(tenant, text, site_id)
     least_cents = min((one.price_cents for one in packages.on_sale(tenant.id)), default=package.price_cents)
     stated = verification.read(tenant, gateway, text, price_cents=package.price_cents, least_cents=least_cents)
     return Message(text, stated, package)
 
 
-def _covered(tenant: Tenant, text: str) -> Package:
+def _covered(tenant: Tenant, text: str, site_id: int | None) -> Package:
     """The dearest package that the message's money covers; the cheapest where it covers none, to be told its price."""
     stated = verification.stated_in(text)
-    on_sale = sorted(packages.on_sale(tenant.id), key=lambda one: one.price_cents)
+    on_sale = sorted(packages.on_sale(tenant.id, site_id=site_id), key=lambda one: one.price_cents)
     if not on_sale:
         raise NotFound(_("This package is not for sale here."))
     covered = [one for one in on_sale if stated is not None and one.price_cents <= stated.amount_cents]

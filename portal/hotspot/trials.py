@@ -33,13 +33,15 @@ def send_code(tenant: Tenant, msisdn: str, *, locale: str) -> None:
     write.put(tenant.id, "sms", f"sms/trial/{new_uid()}", tell.sms_payload(msisdn, render(text, locale)))
 
 
-def begin(tenant: Tenant, msisdn: str, code: str, *, mac: str = "", browser_hash: str = "") -> AccessGrant | None:
+def begin(
+    tenant: Tenant, msisdn: str, code: str, *, mac: str = "", browser_hash: str = "", site_id: int | None = None
+) -> AccessGrant | None:
     """The trial of this phone, where these are its figures; None where they are not. The caller commits either way.
 
     Raises NotFound where no trial is offered, Refused where the phone has had its own. Two at once meet at the code's
     row, which is held until the commit.
     """
-    package = packages.trial(tenant.id)
+    package = packages.trial(tenant.id, site_id=site_id)
     if package is None:
         raise NotFound(_("There is no free trial here at the moment."), code="no_trial")
     if not phone_codes.redeem(tenant.id, PURPOSE, msisdn, code):

@@ -18,22 +18,23 @@ def buy(
     """Examine a pasted message and use its money, in one transaction; what it paid is delivered at once.
 
     package_uid: empty for the dearest package that the message's money covers. site_id: where its device stands, as far
-    as its router told. Raises NotFound for an unknown one,
-    CoolDown after many messages that opened nothing.
+    as its router told. Raises NotFound for an unknown one, CoolDown after many messages that opened nothing.
     """
     refuse_guessers("message", tenant.id, device.mac, msisdn or "", site_id=site_id)
     tenant_id = tenant.id
-    outcome = _bought(tenant, package_uid, text, device, msisdn)
+    outcome = _bought(tenant, package_uid, text, device, msisdn, site_id)
     if outcome.token is None:
         wrong_guess("message", tenant_id, device.mac, msisdn or "", site_id=site_id)
     return outcome
 
 
-def _bought(tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None) -> Outcome:
+def _bought(
+    tenant: Tenant, package_uid: str, text: str, device: Device, msisdn: str | None, site_id: int | None
+) -> Outcome:
     gateway = client_factory.choose(tenant.id, "hotspot")
     network_hash = personal.network_hash(network(), tenant.id)
     try:
-        message = sms_purchases.read(tenant, gateway, text, package_uid=package_uid)
+        message = sms_purchases.read(tenant, gateway, text, package_uid=package_uid, site_id=site_id)
     except NotFound:
         raise
     except Refused as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portal import fulfilment
@@ -152,6 +152,24 @@ def test_switching_pauses_nothing_of_a_strangers(product: Product, time: Time) -
     mine = buy(product)
     theirs = buy(product, "1 hour", phone=OTHER_PHONE, switches_now=True)
     assert theirs.starts_at == T0 + days(1) and now_of(product, mine) == mine
+
+
+def test_what_waits_behind_the_paused_waits_as_much_longer_a_strangers_too(product: Product, time: Time) -> None:
+    paused, neighbours = buy(product, "1 day"), buy(product, "1 day", phone=OTHER_PHONE)
+    buy(product, "1 hour", switches_now=True)
+    assert now_of(product, paused).expires_at == T0 + hours(25)
+    assert now_of(product, neighbours).starts_at == T0 + hours(25)
+    assert now_of(product, neighbours).expires_at == T0 + hours(49)
+
+
+def test_switching_delays_nothing_that_waits_where_nothing_is_paused(product: Product, time: Time) -> None:
+    buy(product, "1 day", phone=OTHER_PHONE)
+    waiting = buy(product, "1 day")
+    assert buy(product, "1 hour", switches_now=True).starts_at == T0
+    assert now_of(product, waiting).starts_at == T0 + days(1)
+    time.pass_by(hours(23.5))
+    buy(product, "1 hour", phone=PHONE, switches_now=True)
+    assert now_of(product, waiting).starts_at == T0 + hours(24.5)
 
 
 def test_refunding_what_was_switched_to_gives_the_paused_its_time_at_once(product: Product, time: Time) -> None:
@@ -512,6 +530,13 @@ DEEDS = st.lists(
     ),
     max_size=8,
 )
+SWITCHED_BEFORE_A_STRANGERS = [
+    ("buy", "1 day", PHONE, MAC, 0),
+    ("buy", "1 day", OTHER_PHONE, MAC, 0),
+    ("buy", "1 day", OTHER_PHONE, MAC, 0),
+    ("switch", "1 hour", PHONE, MAC, 0),
+    ("buy", "1 day", PHONE, MAC, 0),
+]
 
 
 def test_no_payment_moves_an_end_nearer_and_nobody_gains_or_loses_a_second(product: Product, time: Time) -> None:
@@ -519,6 +544,7 @@ def test_no_payment_moves_an_end_nearer_and_nobody_gains_or_loses_a_second(produ
     product.begin_again()
 
     @given(deeds=DEEDS)
+    @example(deeds=SWITCHED_BEFORE_A_STRANGERS)
     def holds(deeds: list[tuple[str, str, str, str, int]]) -> None:
         product.begin_again()
         time.at = T0

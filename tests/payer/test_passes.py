@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from portal.hotspot.access import chap_response
-from portal.hotspot.models import AccessGrant, AccessSession, DeviceSignIn, Package, Site
+from portal.hotspot.models import AccessGrant, AccessSession, DeviceSignIn, Package, PackageSite, Site
 from portal.hotspot.passes import devices, lost_codes, standing
 from portal.hotspot.purchases import safe_login_url
 from portal.hotspot.routers.models import RouterState
@@ -22,6 +22,7 @@ from portal.kernel.errors import CoolDown
 from portal.outbox.deliver import deliver_due
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments.models import Payment
 from portal.web import assets
 from tests.support.clock import later
 from tests.support.daraja import receipt
@@ -360,6 +361,57 @@ def test_a_vouchers_qr_code_opens_its_door_filled_in(product: Product) -> None:
     assert 'value="ABC234XYZ"' in opened.text and f'name="mac" value="{MAC}"' in opened.text
 
 
+# --- at which site
+
+
+def limit_to_market(product: Product, name: str = "1 day") -> str:
+    """The package is for the site "market" alone; there is a "yard" too. Its public id."""
+    market_id, _uid = site(product, name="market")
+    site(product)
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        package = db.session.query(Package).filter_by(tenant_id=tenant_id, name=name).one()
+        db.session.add(PackageSite(tenant_id=tenant_id, package_id=package.id, site_id=market_id))
+        return package.uid
+
+
+AT_YARD, AT_MARKET = {"identity": "yard"}, {"identity": "market"}
+
+
+def test_a_vouchers_time_begins_at_a_site_where_its_package_is_valid_and_nowhere_else(product: Product) -> None:
+    limit_to_market(product)
+    code = voucher(product)
+    refused = product.client().post("/hotspot/mlima/code", data=ROUTER | AT_YARD | {"code": code})
+    assert refused.status_code == 422 and "This package is not valid at this place." in refused.text
+    with product.inside():
+        assert db.session.query(Voucher.state).filter_by(code=code).scalar() == "made"
+        assert db.session.query(AccessGrant).count() == 0
+    assert product.client().post("/hotspot/mlima/code", data=ROUTER | AT_MARKET | {"code": code}).status_code == 200
+
+
+def test_where_a_package_is_not_valid_it_is_neither_shown_nor_sold(product: Product) -> None:
+    package_uid = limit_to_market(product)
+    for at, is_there in ((AT_YARD, False), (AT_MARKET, True), ({"identity": "nobody knows"}, True)):
+        for page in ("", "paid"):
+            shown = product.client().get(f"/hotspot/mlima/{page}", query_string=ROUTER | at)
+            assert (package_uid in shown.text) is is_there, (page, at)
+    for ways in ({"phone": LOCAL}, {"by_hand": "1"}):
+        asked = product.client().post("/hotspot/mlima/", data=ROUTER | AT_YARD | {"package": package_uid} | ways)
+        assert asked.status_code == 422 and "This package is not valid at this place." in asked.text
+    with product.inside():
+        assert db.session.query(Payment).count() == 0
+    asked = product.client().post("/hotspot/mlima/", data=ROUTER | AT_MARKET | {"package": package_uid, "phone": LOCAL})
+    assert asked.status_code == 303
+
+
+def test_a_hidden_package_is_shown_to_who_was_given_its_address_alone(product: Product) -> None:
+    package_uid = product.package("1 day")
+    give(product, is_hidden=True)
+    assert package_uid not in portal(product)
+    shown = product.client().get("/hotspot/mlima/", query_string=ROUTER | {"package": package_uid}).text
+    assert f'value="{package_uid}"' in shown and "1 hour" in shown
+
+
 # --- a free trial
 
 
@@ -376,6 +428,20 @@ def offer_trial(product: Product) -> None:
         db.session.add(
             Package(tenant_id=tenant_id, name="Taste", price_cents=0, duration_s=1_800, lifetime_s=1_800, is_trial=True)
         )
+
+
+def test_a_free_trial_is_offered_at_its_own_sites_alone(product: Product) -> None:
+    offer_trial(product)
+    limit_to_market(product, "Taste")
+    for at, is_there in ((AT_YARD, False), (AT_MARKET, True)):
+        page = product.client().get("/hotspot/mlima/", query_string=ROUTER | at).text
+        assert ("Try it free" in page) is is_there, at
+    product.client().post("/hotspot/mlima/trial", data=ROUTER | AT_MARKET | {"phone": LOCAL})
+    form = ROUTER | AT_YARD | {"phone": LOCAL, "code": code_in(product)}
+    refused = product.client().post("/hotspot/mlima/trial/start", data=form)
+    assert refused.status_code == 404 and "There is no free trial here at the moment." in refused.text
+    with product.inside():
+        assert db.session.query(AccessGrant).count() == 0
 
 
 def test_a_free_trial_is_for_a_phone_that_is_there_once_whatever_its_mac(product: Product) -> None:

@@ -37,7 +37,7 @@ def begin(tenant: Tenant, site: Site, *, mac: str, network: str) -> Payment:
     gateway = gateway_of(tenant)
     if gateway is None:
         raise Conflict(_("A rehearsal needs a gateway for test money. Real money has none."))
-    on_sale = sorted(packages.on_sale(tenant.id), key=lambda one: one.price_cents)
+    on_sale = sorted(packages.on_sale(tenant.id, site_id=site.id), key=lambda one: one.price_cents)
     if not on_sale:
         raise Conflict(_("Put a package on sale first: the rehearsal buys the cheapest."))
     device = Device(mac=purchases.normalise_mac(mac), nas_address=site.address, nas_identity=IDENTITY)

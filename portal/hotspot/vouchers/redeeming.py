@@ -1,6 +1,6 @@
 """A code becomes a pass: once, whoever comes at the same moment."""
 
-from portal.hotspot import access
+from portal.hotspot import access, packages
 from portal.hotspot.models import AccessGrant
 from portal.hotspot.places import Bid
 from portal.hotspot.vouchers import batches
@@ -17,13 +17,17 @@ class Used(Refused):
     code = "voucher_over"
 
 
-def redeem(tenant_id: int, typed: str, *, mac: str = "", browser_hash: str = "") -> AccessGrant:
+def redeem(
+    tenant_id: int, typed: str, *, mac: str = "", browser_hash: str = "", site_id: int | None = None
+) -> AccessGrant:
     """The access that this code opens: made now, from now on, or found again. The caller commits.
 
-    Raises NotFound for no code of ours, which is a guess to be counted, and Used where it is void, expired or over.
+    site_id: where its holder is, if that is known. Raises NotFound for no code of ours, which is a guess to be counted,
+    Used where it is void, expired or over, and Refused where its package is not valid: its time begins elsewhere.
     """
     voucher = batches.get(tenant_id, typed)
     if voucher.state in REDEEMABLE and voucher.expires_at > clock.now():
+        packages.refuse_elsewhere(voucher.package, site_id)
         if move(voucher, VoucherState.REDEEMED, redeemed_at=clock.now()):
             bid = Bid(tenant_id, voucher.package, mac=mac, browser_hash=browser_hash)
             return access.issue(

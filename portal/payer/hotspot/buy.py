@@ -38,14 +38,15 @@ def buy(slug: str) -> ResponseReturnValue:
         return shown(tenant, form, 422)
     try:
         gateway = client_factory.choose(tenant.id, "hotspot")
-        package = packages.for_sale(tenant.id, form.package.data)
+        told = carried()
+        package = packages.for_sale(tenant.id, form.package.data, site_id=site_id_of(tenant, told))
         with transaction():
             begun = purchases.buy(
                 tenant,
                 gateway,
                 package,
                 msisdn=form.phone.msisdn,
-                device=device_of(tenant, carried()),
+                device=device_of(tenant, told),
                 network=network(),
                 idempotency_key=form.idempotency_key.data or None,
                 wish=Wish(switches_now=form.starts_now.data, gift_msisdn=form.gift_phone.msisdn or None),
@@ -79,7 +80,7 @@ def _by_hand(tenant: Tenant) -> ResponseReturnValue:
         site_id = site_id_of(tenant, told)
         refuse_guessers("by_hand", tenant.id, site_id=site_id)  # each makes a row, so each is counted
         gateway = client_factory.choose(tenant.id, "hotspot")
-        package = packages.for_sale(tenant.id, form.package.data or "")
+        package = packages.for_sale(tenant.id, form.package.data or "", site_id=site_id)
         wrong_guess("by_hand", tenant.id, site_id=site_id)
         with transaction():
             device = device_of(tenant, told)

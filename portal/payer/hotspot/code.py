@@ -59,7 +59,10 @@ def redeem(slug: str) -> ResponseReturnValue:
     if form.password.data in ("", None, form.code.data):
         try:
             with transaction():
-                opened_id = vouchers.redeem(tenant_id, code, mac=device.mac, browser_hash=device.browser_hash).id
+                opened = vouchers.redeem(
+                    tenant_id, code, mac=device.mac, browser_hash=device.browser_hash, site_id=site_id
+                )
+                opened_id = opened.id
             queue.enqueue(queue.OUTBOX)
             return let_in(find.by_slug(slug), db.session.get_one(AccessGrant, opened_id), form)
         except NotFound:

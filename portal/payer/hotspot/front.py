@@ -21,7 +21,7 @@ from portal.kernel.money import format_kes
 from portal.kernel.phone import for_screens
 from portal.payer.forms import BuyForm, NumberForm
 from portal.payer.hotspot import passes
-from portal.payer.hotspot.device import bp, carried, device_login, is_test, mac_of, router_error
+from portal.payer.hotspot.device import bp, carried, device_login, is_test, mac_of, router_error, site_id_of
 from portal.payments import status
 from portal.payments.sms import submissions
 from portal.payments.states import PaymentState
@@ -48,7 +48,8 @@ def shown(
     told = carried()
     g.page_path = url_for("hotspot.portal", slug=tenant.slug)
     asked_for = form.package.data or request.args.get("package", "")
-    on_sale = [one for one in packages.on_sale(tenant.id) if not one.is_trial and _is_shown(one, asked_for)]
+    site_id = site_id_of(tenant, told)
+    on_sale = packages.on_sale(tenant.id, site_id=site_id, hidden_uid=asked_for)
     form.package.data = asked_for or (on_sale[0].uid if on_sale else None)
     returning = _returning(tenant, told)
     page = render_template(
@@ -64,7 +65,7 @@ def shown(
         doors=doors(tenant, told),
         returning=returning,
         trial_url=url_for("hotspot.trial_page", slug=tenant.slug, **told)
-        if returning is None and packages.trial(tenant.id)
+        if returning is None and packages.trial(tenant.id, site_id=site_id)
         else None,
         by_hand=by_hand(tenant),
         retry_in_s=retry_in_s,
@@ -91,11 +92,6 @@ def _places(tenant: Tenant, on_sale: list[Package], told: dict[str, Any]) -> dic
 def _hour(at: datetime) -> str:
     local = clock.nairobi(at)
     return f"{local:%H:%M}" if local.date() == clock.nairobi(clock.now()).date() else f"{local:%d/%m %H:%M}"
-
-
-def _is_shown(package: Package, asked_for: str) -> bool:
-    """A hidden package is for who was given its address."""
-    return not package.is_hidden or package.uid == asked_for
 
 
 def _grouped(on_sale: list[Package]) -> list[dict[str, Any]]:

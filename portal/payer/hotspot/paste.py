@@ -19,8 +19,7 @@ def _paste_form(tenant: Tenant, *, is_new: bool = False) -> PasteForm:
     form = PasteForm(formdata=None) if is_new else PasteForm()
     form.package.choices = [("", _("What my payment covers"))] + [
         (one.uid, f"{one.name}, {format_kes(one.price_cents)}")
-        for one in packages.on_sale(tenant.id)
-        if not one.is_trial and not one.is_hidden
+        for one in packages.on_sale(tenant.id, site_id=site_id_of(tenant, carried()))
     ]
     return form
 

@@ -38,7 +38,7 @@ def trial(slug: str) -> ResponseReturnValue:
     try:
         refuse_guessers("trial", tenant.id, form.phone.msisdn, site_id=site_id)
         wrong_guess("trial", tenant.id, form.phone.msisdn, site_id=site_id)  # each is counted: each costs a message
-        if packages.trial(tenant.id) is not None:
+        if packages.trial(tenant.id, site_id=site_id) is not None:
             count_code(form.phone.msisdn)
             with transaction():
                 trials.send_code(tenant, form.phone.msisdn, locale=str(get_locale() or "en"))
@@ -63,7 +63,7 @@ def start_trial(slug: str) -> ResponseReturnValue:
     msisdn, tenant_id = number.phone.msisdn, tenant.id
     try:
         refuse_guessers("phone_code", tenant_id, msisdn, site_id=site_id)
-        grant_id = _begun(tenant, msisdn, code.code.data or "", device.mac, device.browser_hash)
+        grant_id = _begun(tenant, msisdn, code.code.data or "", device.mac, device.browser_hash, site_id)
     except Refused as error:
         code.form_errors.append(said(error.message))
         tell_wait(error)
@@ -76,12 +76,12 @@ def start_trial(slug: str) -> ResponseReturnValue:
     return redirect(passes.url_of(find.by_slug(slug), db.session.get_one(AccessGrant, grant_id), told), 303)
 
 
-def _begun(tenant: Tenant, msisdn: str, code: str, mac: str, browser_hash: str) -> int | None:
+def _begun(tenant: Tenant, msisdn: str, code: str, mac: str, browser_hash: str, site_id: int | None) -> int | None:
     """The trial's id; None where the figures are wrong, whose try is counted all the same."""
     over: Refused | None = None
     with transaction():
         try:
-            grant = trials.begin(tenant, msisdn, code, mac=mac, browser_hash=browser_hash)
+            grant = trials.begin(tenant, msisdn, code, mac=mac, browser_hash=browser_hash, site_id=site_id)
         except Refused as error:  # the figures are used up by it
             over, grant = error, None
         if grant is not None:
@@ -99,7 +99,7 @@ def _shown(
     page = render_template(
         "hotspot/trial.html",
         tenant=tenant,
-        package=packages.trial(tenant.id),
+        package=packages.trial(tenant.id, site_id=site_id_of(tenant, told)),
         form=form,
         code=code,
         carried=told,

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import event
 
 from portal.gateways.models import Gateway
-from portal.hotspot.models import Package
+from portal.hotspot.models import Package, PackageSite, Site
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.payments import daraja_requests, transaction_status
-from portal.payments.models import MpesaRequest, SmsSubmission, Transaction
+from portal.payments.models import MpesaRequest, Payment, SmsSubmission, Transaction
 from portal.payments.sms import verification
 from portal.payments.sms.parser import parse_sms
 from portal.tenants.models import Tenant
@@ -325,9 +325,26 @@ def test_i_have_paid_takes_the_dearest_package_that_the_money_covers(product: Pr
     assert answer.status_code == 303, answer.text
     token = answer.location.split("/wait/")[1].split("?")[0]
     with product.inside():
-        from portal.payments.models import Payment
-
         assert db.session.query(Payment.title).filter_by(token=token).scalar() == name
+
+
+def test_i_have_paid_takes_none_that_is_not_valid_where_the_payer_is(product: Product) -> None:
+    """The dearest package, of one day, is for another site: the money buys the hour that is valid here."""
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        market, yard = (Site(tenant_id=tenant_id, name=name, kind="voucher") for name in ("market", "yard"))
+        db.session.add_all([market, yard])
+        package = db.session.query(Package).filter_by(tenant_id=tenant_id, name="1 day").one()
+        db.session.flush()
+        db.session.add(PackageSite(tenant_id=tenant_id, package_id=package.id, site_id=market.id))
+        package_uid = package.uid
+    arrive(product, amount=50)
+    given = {"sms_text": by_paybill(receipt(1), amount=50), "identity": "yard"}
+    named = product.client().post("/hotspot/mlima/paid", data=given | {"package": package_uid})
+    assert named.status_code == 422
+    assert product.client().post("/hotspot/mlima/paid", data=given).status_code == 303
+    with product.inside():
+        assert db.session.query(Payment.title).scalar() == "1 hour"
 
 
 def test_money_that_covers_no_package_is_told_the_price(product: Product) -> None:
