@@ -315,8 +315,13 @@ def asked_for(appointment: Appointment, *, visit_url: str) -> None:
 
 
 def decided(appointment: Appointment) -> None:
-    """Nobody reads any more that it waits for approval."""
-    notices.settle(appointment.tenant_id, f"appointment/{appointment.id}/booked/clinician")
+    """Nobody reads any more that it waits for approval; of what was approved as it was booked the clinician is told."""
+    key = f"appointment/{appointment.id}/booked/clinician"
+    notices.settle(appointment.tenant_id, key)
+    was_unsent = write.withdraw(appointment.tenant_id, [f"email/{key}"], why="It was decided before.")
+    if was_unsent and appointment.status == "approved":
+        text = _("A new appointment: %(when)s.", when=when(appointment))
+        _tell_clinician(appointment, "booked_for_them", text, is_mailed=True)
 
 
 def approved(appointment: Appointment, invoice: Invoice, *, pay_url: str) -> None:

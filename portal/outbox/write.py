@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import CursorResult, update
 
 from portal.kernel import clock, vault
 from portal.kernel.db import db, upsert_nothing
@@ -34,12 +34,13 @@ def put_otherwise(item: OutboxItem) -> bool:
     return put(item.tenant_id, instead["kind"], key, instead["payload"], expires_at=item.expires_at)
 
 
-def withdraw(tenant_id: int, keys: Sequence[str], *, why: str) -> None:
-    """Do none of these any more, unless it was done already. The caller commits."""
+def withdraw(tenant_id: int, keys: Sequence[str], *, why: str) -> int:
+    """Do none of these any more, unless it was done already; how many were still to do. The caller commits."""
     waiting = update(OutboxItem).where(
         OutboxItem.tenant_id == tenant_id, OutboxItem.key.in_(keys), OutboxItem.state == OutboxState.NEW
     )
-    db.session.execute(waiting.values(state=OutboxState.SKIPPED, last_error=why[:300]))
+    done: CursorResult[Any] = db.session.execute(waiting.values(state=OutboxState.SKIPPED, last_error=why[:300]))  # type: ignore[assignment]
+    return done.rowcount
 
 
 def columns_of(

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from icalendar import Calendar, Event
@@ -98,6 +98,9 @@ def push(token: str) -> ResponseReturnValue:
     form = PayForm(_filled_in(payment))
     if not form.validate():
         return _page(payment, form, 422)
+    if request.form.get("part") == "deposit" and payment.allocated_cents and not payment.deposit_due_cents:
+        form.form_errors.append(_("The deposit is paid already. Below is what is still due."))
+        return _page(payment, form, 409)
     try:
         with transaction():
             pushes.request_push(
@@ -156,7 +159,18 @@ def poll(token: str) -> ResponseReturnValue:
             queries.expedite(payment_id)
         return "", 204
     payment = db.session.get_one(Payment, payment_id)
-    return render_template("payments/_status.html", view=view.payment_view(payment), tenant=payment.tenant)
+    shown = view.payment_view(payment)
+    answer = make_response(render_template("payments/_status.html", view=shown, tenant=payment.tenant))
+    if shown["word"] == "ready" and shown["paid_cents"] and not _is_of_row(request.args.get("v", ""), version):
+        answer.headers["HX-Refresh"] = (
+            "true"  # a part came: the form below, which is no part of this, asks for the rest
+        )
+    return answer
+
+
+def _is_of_row(known: str, version: str) -> bool:
+    """Whether a page that polls with `known` has what the row says now, and only hints are new."""
+    return known.partition("-")[0] == version.partition("-")[0]
 
 
 @bp.get("/<token>/receipt")

@@ -81,12 +81,20 @@ def standing(payment: Payment) -> Standing:
     if payment.paid_at and (gone := _gone_since(payment, push)):
         return _taken_back(status, gone, push)
     if push is None or push.state == State.SUCCEEDED:
-        headline = _("Part paid") if payment.allocated_cents else _("Ready to pay")
-        sentence = _("A part has arrived. Pay the rest to finish.") if payment.allocated_cents else ""
+        headline, sentence = _open_words(payment)
         return Standing(status, "ready", headline, sentence, "", push.result_code if push else None, None, True, push)
     if push.state in (State.DECLINED, State.CANCELLED):
         return _not_paid(status, push)
     return _under_way(status, push)
+
+
+def _open_words(payment: Payment) -> tuple[Text, Text]:
+    """Headline and sentence of what nobody is being asked for now."""
+    if not payment.allocated_cents:
+        return _("Ready to pay"), ""
+    if payment.enough_cents and not payment.deposit_due_cents:
+        return _("The deposit is paid"), _("That is enough for now. The rest can be paid here, now or later.")
+    return _("Part paid"), _("A part has arrived. Pay the rest to finish.")
 
 
 def _gone_since(payment: Payment, push: Push | None) -> Transaction | None:

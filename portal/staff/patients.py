@@ -13,10 +13,12 @@ from wtforms.validators import InputRequired, Length, Optional
 
 from portal.clinic import invoices, people
 from portal.clinic.models import Appointment, Invoice, Patient
+from portal.gateways import client_factory
 from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
 from portal.kernel.phone import for_screens
+from portal.payments.wallets import wallets
 from portal.staff import buttons
 from portal.staff.guard import actor, needs, read_id
 from portal.staff.kept_forms import StaffForm
@@ -178,6 +180,7 @@ def _page(one: Patient, form: PatientForm) -> ResponseReturnValue:
             }
             for bill in db.session.scalars(owed.limit(MOST_SHOWN))
         ],
+        credit=_credit(one),
         guardian_url=url_for("staff.set_guardian", uid=one.uid),
         family_url=url_for("staff.add_to_family", uid=one.uid),
         statement_url=url_for("staff.statement", uid=one.uid),
@@ -185,6 +188,16 @@ def _page(one: Patient, form: PatientForm) -> ResponseReturnValue:
         back_url=url_for("staff.patients"),
     )
     return page, 422 if form.errors or form.form_errors else 200
+
+
+def _credit(one: Patient) -> dict[str, Any] | None:
+    """What the clinic keeps for this patient's phone, and where it is used; None where that is nothing."""
+    msisdn = personal.open_phone(one.phone_sealed, one.tenant_id)
+    customer = wallets.find_by_phone(one.tenant_id, msisdn) if msisdn else None
+    if customer is None:
+        return None
+    kept_cents = wallets.balance_cents(customer, client_factory.environment_of(one.tenant_id))
+    return {"cents": kept_cents, "url": url_for("staff.customers", q=customer.account_number)} if kept_cents > 0 else None
 
 
 @needs(WORK_CLINIC)

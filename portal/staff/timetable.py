@@ -1,9 +1,10 @@
 """What the clinic offers, who gives it and when they work: for whoever runs the practice."""
 
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -25,6 +26,7 @@ from portal.users import team
 from portal.users.permissions import MANAGE_CLINIC, SEE_CLINIC
 from portal.web.fields import PhoneField
 from portal.web.language import said
+from portal.web.links import public_url
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS_HINT = _l("Such as 8-13, 14-17:30; empty: does not work.")
@@ -183,6 +185,7 @@ def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValu
         ],
         weekdays=_("Mon Tue Wed Thu Fri Sat Sun").split(),
         form=form,
+        patients_url=f"{public_url()}/clinic/{g.tenant.slug}/",
         new_url=url_for("staff.service_new"),
         places_url=url_for("staff.branches"),
         left_url=url_for("staff.visits_left"),
@@ -271,7 +274,7 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         clinician=clinician,
         form=form,
         leave=leave,
-        leaves=services.leaves_of(clinician),
+        leaves=leaves_shown(clinician),
         hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid, place=request.args.get("place") or None),
         places=[
             {
@@ -288,6 +291,28 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         who_may_sign_in=_who_may_sign_in(),
     )
     return page, status_code
+
+
+def leaves_shown(clinician: Clinician) -> list[dict[str, Any]]:
+    """Leave that is not over yet, by its first and last day."""
+    return [
+        {
+            "id": one.id,
+            "first": clock.nairobi(one.starts_at).date(),
+            "last": clock.nairobi(one.ends_at - timedelta(seconds=1)).date(),
+        }
+        for one in services.leaves_of(clinician)
+    ]
+
+
+def end_leave(find: Callable[[], Clinician], *, then: str) -> ResponseReturnValue:
+    """What the button beside a leave does: they work in these days after all."""
+
+    def work() -> str:
+        services.end_leave(find(), request.form.get("end"), actor=actor())
+        return _("Taken back. These days can be booked again.")
+
+    return buttons.do(work, then=then)
 
 
 @needs(MANAGE_CLINIC)
@@ -314,6 +339,7 @@ def set_hours(uid: str) -> ResponseReturnValue:
     except Refused as error:
         form.form_errors.append(said(error.message))
         return _hours_page(people.clinician(g.tenant.id, uid), form, LeaveForm(formdata=None), error.status)
+    flash(_("Written down."), "success")
     return redirect(url_for("staff.timetable"), 303)
 
 
@@ -381,6 +407,9 @@ def as_shown_to_staff(one: Appointment) -> str:
 @needs(MANAGE_CLINIC)
 def add_leave(uid: str) -> ResponseReturnValue:
     """Days away; who is booked on them is said, since the patients must be called."""
+    if "end" in request.form:
+        back = url_for("staff.clinician_hours", uid=uid)
+        return end_leave(lambda: people.clinician(g.tenant.id, uid), then=back)
     form = LeaveForm()
     clinician = people.clinician(g.tenant.id, uid)
     if not form.validate() or form.first.data is None or form.last.data is None:

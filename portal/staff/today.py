@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
 from flask_login import current_user
 from sqlalchemy import ColumnElement, func, select
 
-from portal.clinic import appointments, people
+from portal.clinic import appointments, people, services
 from portal.clinic.models import Appointment
 from portal.fulfilment import receipt_of
 from portal.gateways import client_factory, settings
@@ -23,7 +24,7 @@ from portal.payments.states import PaymentState
 from portal.staff.guard import needs, read_row_id
 from portal.tenants.models import Tenant
 from portal.users import permissions
-from portal.users.permissions import REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
+from portal.users.permissions import MANAGE_CLINIC, REQUEST_PAYMENT, SEE_MONEY, WORK_CLINIC
 
 LIVE_ROWS, NEW_FOR = 12, timedelta(seconds=60)
 
@@ -37,7 +38,22 @@ def register_routes(bp: Blueprint) -> None:
 @needs(SEE_MONEY, looks_at="today")
 def today() -> ResponseReturnValue:
     """What a receptionist keeps open all day."""
-    return render_template("staff/today.html", **_shown(_version(g.tenant)))
+    return render_template("staff/today.html", first_steps=_first_steps(), **_shown(_version(g.tenant)))
+
+
+def _first_steps() -> list[dict[str, Any]]:
+    """What a new clinic still needs before anybody can book, for who may do it; nothing once all is there."""
+    if not g.tenant.is_clinic or not permissions.allows(g.role, MANAGE_CLINIC):
+        return []
+    steps = [
+        (_("Say where the clinic is"), "staff.business", bool(g.tenant.address)),
+        (_("Choose how you are paid"), "staff.gateways", bool(settings.of_tenant(g.tenant.id))),
+        (_("Add who treats, and their hours"), "staff.timetable", bool(services.weeks_of(g.tenant.id))),
+        (_("Offer a service"), "staff.service_new", bool(services.offered(g.tenant.id))),
+    ]
+    if all(is_done for *_names, is_done in steps):
+        return []
+    return [{"label": label, "url": url_for(endpoint), "is_done": is_done} for label, endpoint, is_done in steps]
 
 
 def _shown(version: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is paid when, and what comes back: deposit, cancellation, no-show, and money that came too late (wishes 30, 31)."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -131,6 +132,24 @@ def test_the_deposit_confirms_and_the_rest_stays_due_on_the_same_invoice(product
     now = seen(product, one["id"])
     assert (now["status"], now["amountDue"]) == ("confirmed", 0)
     assert product.books() == []
+
+
+def test_the_page_says_that_the_deposit_is_paid_and_asks_for_it_no_more(product: Product) -> None:
+    one = visit(product, deposit_cents=50_000)
+    client, path = product.client(), f"/pay/{one['paymentId']}"
+    stale = client.get(f"{path}/status?v=0-0-0")
+    assert "HX-Refresh" not in stale.headers
+    paid_by_hand(product, one["invoiceNumber"], 500, 1)
+    page = client.get(path).text
+    assert "The deposit is paid" in page and "Part paid" not in page and "Pay the deposit" not in page
+    polled = client.get(f"{path}/status?v=0-0-0")
+    assert polled.headers["HX-Refresh"] == "true", "the form below still asks for the deposit"
+    known = re.search(r"/status\?v=([\w-]+)", page)[1].split("-")[0]  # type: ignore[index]
+    assert "HX-Refresh" not in client.get(f"{path}/status?v={known}-2-2").headers, "what is typed there is not lost"
+    again = client.post(path, data={"phone": PHONE, "part": "deposit"})
+    assert again.status_code == 409 and "The deposit is paid already" in again.text
+    with product.inside():
+        assert db.session.query(Payment).filter_by(token=one["paymentId"]).one().pushes == []
 
 
 def test_the_prompt_asks_for_the_deposit_and_its_callback_confirms(product: Product) -> None:

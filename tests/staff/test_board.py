@@ -49,6 +49,13 @@ def token_of(product: Product, uid: str) -> str:
         return found.invoice.payment.token
 
 
+def number_of(product: Product, uid: str) -> str:
+    with product.inside():
+        invoice = db.session.query(Appointment).filter_by(uid=uid).one().invoice
+        assert invoice is not None
+        return str(invoice.number)
+
+
 def press(browser: FlaskClient, path: str, *, htmx: bool = True, **form: Any) -> Any:
     """Press a button of a row."""
     data = form | {"csrf_token": csrf_of(browser, "/staff/board"), "page": "board"}
@@ -86,6 +93,19 @@ def test_the_day_is_one_list_with_what_is_owed_and_who_has_come(product: Product
     answer = press(brian, f"/staff/board/visits/{uid}/arrive")
     assert answer.status_code == 200 and "Here since 12:00" in answer.text and "No. 1" in answer.text
     assert "1 visit · 1 here" in brian.get("/staff/board").text
+
+
+def test_who_comes_early_can_be_seen_early(product: Product) -> None:
+    uid = visit(product, startsAt=clock.rfc3339(clock.now() + timedelta(hours=3)))
+    paid_by_hand = c2b_body(receipt=receipt(1), amount=1500, account=number_of(product, uid))
+    product.client().post(f"{product.hook()}/c2b/confirmation", json=paid_by_hand)
+    product.settle()
+    brian = product.browser_of("brian")
+    assert f"{uid}/start" not in brian.get("/staff/board").text
+    press(brian, f"/staff/board/visits/{uid}/arrive")
+    assert f"{uid}/start" in brian.get("/staff/board").text
+    begun = press(brian, f"/staff/board/visits/{uid}/start").text
+    assert "With the clinician" in begun and f"{uid}/start" not in begun and 'name="page" value="board"' in begun
 
 
 def test_a_poll_brings_the_rows_that_changed_and_nothing_where_none_did(product: Product) -> None:
@@ -653,6 +673,16 @@ def test_the_week_is_monday_to_sunday_in_nairobi(product: Product) -> None:
     after = visit(product, startsAt=(monday + timedelta(days=7)).isoformat())
     page = product.browser_of("wanjiru").get("/staff/own/week").text
     assert f"row-{first}" in page and f"row-{last}" in page and f"row-{after}" not in page
+
+
+def test_a_clinician_sets_their_own_hours_and_phone_and_nobodys_sign_in(product: Product) -> None:
+    make_clinician(product)
+    wanjiru, path = product.browser_of("wanjiru"), "/staff/own/hours"
+    assert "Signs in as" not in wanjiru.get(path).text
+    form = {"mon": "8-13", "reminder_phone": "0712 000 444", "csrf_token": csrf_of(wanjiru, path)}
+    assert wanjiru.post(path, data=form).status_code == 303
+    page = wanjiru.get(path).text
+    assert 'value="8:00-13:00"' in page and "0712 000 444" in page
 
 
 def test_who_is_no_clinician_has_no_day_of_their_own(product: Product) -> None:

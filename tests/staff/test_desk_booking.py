@@ -11,7 +11,10 @@ from portal.clinic import people, services, timetable
 from portal.clinic.models import Appointment, Clinician, Patient, Service
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
 from portal.payments.models import Refund
+from portal.users.models import User
 from tests.support.booking import booked, offer, starts
 from tests.support.daraja import receipt
 from tests.support.product import Product
@@ -52,6 +55,21 @@ def test_a_caller_is_booked_in_three_actions(product: Product) -> None:
         assert (one.status, one.price_cents, people.name_of(one.patient)) == ("approved", 150_000, "Achieng Otieno")
         assert f"{clock.nairobi(one.starts_at):%H:%M}" == "09:30"
     assert "Achieng Otieno" in browser.get("/staff/appointments").text
+
+
+def test_of_what_the_desk_books_the_clinician_is_told_that_it_is_booked(product: Product) -> None:
+    """They were told that it waits for their approval, of a visit that was approved as it was booked."""
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        user = db.session.query(User).filter_by(email="wanjiru@mlima.test").one()
+        db.session.query(Clinician).filter_by(tenant_id=tenant_id).update({"user_id": user.id})
+    service = offer(product)
+    ask(product, service, slot=free(ask(product, service).text)[0])
+    with product.inside():
+        letters = db.session.query(OutboxItem).filter(OutboxItem.key.endswith("/clinician")).all()
+        told = [payload_of(one)["text"] for one in letters if one.kind == "email" and one.state == "new"]
+    assert len(told) == 1 and "A new appointment: " in told[0]
+    assert "waits for your approval" not in product.browser_of("wanjiru").get("/staff/").text
 
 
 def test_who_is_known_by_phone_is_chosen_and_not_made_again(product: Product) -> None:

@@ -77,6 +77,29 @@ def test_leave_tells_who_is_booked_and_offers_no_time(product: Product) -> None:
     assert starts(product, service, day) == [] and starts(product, service, day + timedelta(days=1)) != []
 
 
+def test_leave_is_shown_by_its_days_and_taken_back(product: Product) -> None:
+    service, path = offer(product), f"{hours_path(product)}/leave"
+    day = clock.nairobi(clock.now()).date() + timedelta(days=1)
+    post(product, path, first=f"{day}", last=f"{day}")
+    page = product.browser_of("amina").get(hours_path(product)).text
+    assert f"{day:%A} {day.day} {day:%b}</span>" in page and starts(product, service, day) == []
+    leave = re.search(r'name="end" value="(\d+)"', page)[1]  # type: ignore[index]
+    assert post(product, path, end="999999").status_code == 404
+    assert post(product, path, end=leave).status_code == 303
+    assert starts(product, service, day) != []
+    assert 'name="end"' not in product.browser_of("amina").get(hours_path(product)).text
+
+
+def test_a_new_clinic_is_told_what_is_missing_before_patients_can_book(product: Product) -> None:
+    today = product.browser_of("amina").get("/staff/").text
+    assert "Before patients can book" in today and "/staff/timetable/services/new" in today
+    assert "Before patients can book" not in product.browser_of("brian").get("/staff/").text
+    offer(product)
+    post(product, "/staff/business", name="Mlima Clinic", address="Moi Avenue 1", locale="en", colour="#0b5d4b")
+    assert "Before patients can book" not in product.browser_of("amina").get("/staff/").text
+    assert f"{product.app.config['PORTAL'].public_url}/clinic/mlima/" in product.browser_of("amina").get("/staff/timetable").text
+
+
 def test_a_withdrawn_service_is_offered_no_more_and_what_is_booked_stays(product: Product) -> None:
     service = offer(product)
     made = booked(product, service, starts(product, service)[0])

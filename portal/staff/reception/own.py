@@ -8,19 +8,20 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from portal.clinic import services
+from portal.clinic import people, services
 from portal.clinic.models import Clinician
 from portal.clinic.reception import board
 from portal.clinic.reception.board import View
-from portal.kernel import clock
+from portal.kernel import clock, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import NotFound, Refused
+from portal.kernel.phone import for_people
 from portal.staff import buttons
 from portal.staff.guard import actor, needs
 from portal.staff.reception import rows
 from portal.staff.reception.board import read_day
 from portal.staff.reception.rows import Seen
-from portal.staff.timetable import WEEKDAYS, HoursForm, LeaveForm
+from portal.staff.timetable import WEEKDAYS, HoursForm, LeaveForm, end_leave, leaves_shown
 from portal.users.permissions import SEE_CLINIC, WORK_CLINIC
 from portal.web.language import said
 
@@ -109,7 +110,9 @@ def hours() -> ResponseReturnValue:
     mine = _me()
     week = services.week_at(mine, None)
     kept: dict[str, Any] = {name: services.hours_shown(week.get(at, [])) for at, name in enumerate(WEEKDAYS)}
-    form = HoursForm(formdata=None, data=kept | {"works_holidays": mine.works_holidays})
+    msisdn = personal.open_phone(mine.phone_sealed, g.tenant.id)
+    kept |= {"works_holidays": mine.works_holidays, "reminder_phone": for_people(msisdn) if msisdn else ""}
+    form = HoursForm(formdata=None, data=kept)
     return _hours_page(mine, form, LeaveForm(formdata=None))
 
 
@@ -119,7 +122,7 @@ def _hours_page(mine: Clinician, form: HoursForm, leave: LeaveForm, status_code:
         clinician=mine,
         form=form,
         leave=leave,
-        leaves=services.leaves_of(mine),
+        leaves=leaves_shown(mine),
         hours_url=url_for("staff.own_hours_set"),
         leave_url=url_for("staff.own_leave"),
         back_url=url_for("staff.own_day"),
@@ -137,11 +140,13 @@ def set_hours() -> ResponseReturnValue:
             wanted += [(at, begin, end) for begin, end in services.read_hours(form[name].data)]
         except Refused as error:
             form[name].errors = [said(error.message)]
-    if form.errors:
+    if not form.reminder_phone.validate(form) or form.errors:
         return _hours_page(mine, form, LeaveForm(formdata=None), 422)
     try:
         with transaction():
             mine = _me()
+            if form.reminder_phone.name in request.form:
+                people.remind_at(mine, form.reminder_phone.msisdn if form.reminder_phone.data else None)
             services.set_hours(mine, wanted, actor=actor())
             mine.works_holidays = bool(form.works_holidays.data)
     except Refused as error:
@@ -154,6 +159,8 @@ def set_hours() -> ResponseReturnValue:
 @needs(WORK_CLINIC)
 def add_leave() -> ResponseReturnValue:
     """Days away; who is booked on them is said, since the patients must be called."""
+    if "end" in request.form:
+        return end_leave(_me, then=url_for("staff.own_hours"))
     form, mine = LeaveForm(), _me()
     if not form.validate() or form.first.data is None or form.last.data is None:
         return _hours_page(mine, HoursForm(formdata=None), form, 422)

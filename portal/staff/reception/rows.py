@@ -255,7 +255,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         "undo_arrival_url": at("undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)),
         "approve_url": at("approve", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
         "decline_url": at("decline", APPROVE_APPOINTMENTS, when=visit.status == "pending_approval"),
-        "start_url": at("start", WORK_CLINIC, when=is_now(visit) and is_in),
+        "start_url": at("start", WORK_CLINIC, when=_may_begin(visit)),
         "complete_url": at("complete", WORK_CLINIC, when=has_begun or (is_now(visit) and is_in)),
         "no_show_url": at("no_show", WORK_CLINIC, when=is_now(visit) and visit.arrived_at is None),
         "undo_url": at("undo", WORK_CLINIC, when=appointments.may_undo(visit)),
@@ -263,6 +263,12 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         if visit.kind == "virtual" and visit.status in ("confirmed", "started")
         else None,
     }
+
+
+def _may_begin(visit: Appointment) -> bool:
+    """Whether the visit can begin: its patient is here, early or not; online, when its time comes."""
+    is_in = visit.arrived_at is not None or (visit.kind == "virtual" and is_now(visit))
+    return visit.status == "confirmed" and is_in
 
 
 def _undoable(found: Sequence[Row]) -> dict[str, dict[str, str]]:
