@@ -197,7 +197,9 @@ def _credit(one: Patient) -> dict[str, Any] | None:
     if customer is None:
         return None
     kept_cents = wallets.balance_cents(customer, client_factory.environment_of(one.tenant_id))
-    return {"cents": kept_cents, "url": url_for("staff.customers", q=customer.account_number)} if kept_cents > 0 else None
+    return (
+        {"cents": kept_cents, "url": url_for("staff.customers", q=customer.account_number)} if kept_cents > 0 else None
+    )
 
 
 @needs(WORK_CLINIC)

@@ -97,7 +97,10 @@ def test_a_new_clinic_is_told_what_is_missing_before_patients_can_book(product: 
     offer(product)
     post(product, "/staff/business", name="Mlima Clinic", address="Moi Avenue 1", locale="en", colour="#0b5d4b")
     assert "Before patients can book" not in product.browser_of("amina").get("/staff/").text
-    assert f"{product.app.config['PORTAL'].public_url}/clinic/mlima/" in product.browser_of("amina").get("/staff/timetable").text
+    assert (
+        f"{product.app.config['PORTAL'].public_url}/clinic/mlima/"
+        in product.browser_of("amina").get("/staff/timetable").text
+    )
 
 
 def test_a_withdrawn_service_is_offered_no_more_and_what_is_booked_stays(product: Product) -> None:
