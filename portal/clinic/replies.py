@@ -4,6 +4,9 @@ Which visit somebody answers about is found by the number that was reminded (`Vi
 the number was asked about; 2 is for one alone: with several ahead the answer asks for a call, since the wrong one must
 not go. Where it is too late to cancel freely nothing is cancelled, and the desk learns that nobody will come.
 What is neither goes to the desk: a person asked something.
+Decided: 1 and 2 stand alone, or beside a courtesy. "No problem, I will be there" cancels nothing: a person reads it.
+Decided: an answer of ours goes to a number once a day for each visit, whatever it sends: two machines that answer each
+other, or somebody who sends 1 all day, cost the clinic one message.
 """
 
 import json
@@ -25,6 +28,7 @@ from portal.payments.models import Customer
 from portal.tenants.models import Tenant
 
 YES, NO = {"1", "yes", "y", "ndiyo", "ndio", "ok"}, {"2", "no", "hapana"}
+COURTESIES = {"please", "thanks", "thank", "you", "sorry", "tafadhali", "asante", "sana", "samahani", "pole"}
 STOP, START = {"stop", "stopall", "unsubscribe", "acha"}, {"start", "anza"}
 ANSWER_IS_NEWS_FOR, ASK_AGAIN, GIVE_UP_AFTER = timedelta(hours=1), timedelta(minutes=1), timedelta(hours=1)
 TENANTS_AT_ONCE = 500
@@ -64,14 +68,15 @@ def _answer(message_id: int) -> None:
     if message.look_at is None:
         return
     said = json.loads(personal.open_text(message.body_sealed, NOBODYS) or "{}")
-    msisdn, words = said["from"], said["text"].split()
-    word = words[0].strip(".,!\"'").casefold() if words else ""
+    msisdn, words = said["from"], [one.strip(".,!\"'").casefold() for one in said["text"].split()]
+    word = words[0] if words else ""
     if word in STOP | START:
         outcome = _hush(msisdn, is_quiet=word in STOP)
     else:
         asked = _asked(msisdn)
         message.tenant_id = asked[0].tenant_id if asked else None
-        outcome = _reply(asked, message, msisdn, word, said["text"]) if asked else "nobody's"
+        is_plain = set(words[1:]) <= COURTESIES | {""}
+        outcome = _reply(asked, message, msisdn, word if is_plain else "", said["text"]) if asked else "nobody's"
     message.outcome, message.look_at, message.body_sealed = outcome, None, None
 
 
@@ -93,7 +98,7 @@ def _reply(asked: list[Appointment], message: IncomingSms, msisdn: str, word: st
     if word in YES:
         for visit in asked:
             visit.attending_at = clock.now()
-        _say(first, message, msisdn, _("Thank you. %(clinic)s expects you on %(when)s.", clinic=clinic.name, when=when))
+        _say(first, "comes", msisdn, _("Thank you. %(clinic)s expects you on %(when)s.", clinic=clinic.name, when=when))
         return "comes"
     if word not in NO:
         told = _("SMS from %(phone)s: %(text)s", phone=phone.for_people(msisdn), text=text[:200])
@@ -104,7 +109,7 @@ def _reply(asked: list[Appointment], message: IncomingSms, msisdn: str, word: st
             "You have %(count)s visits ahead, so none was cancelled. Please call %(clinic)s %(phone)s.",
             count=len(asked), clinic=clinic.name, phone=clinic.help_phone,
         )  # fmt: skip
-        _say(first, message, msisdn, sentence)
+        _say(first, "several", msisdn, sentence)
         return "several"
     try:
         with db.session.begin_nested():
@@ -122,16 +127,18 @@ def _stays_away(visit: Appointment, message: IncomingSms, msisdn: str) -> str:
         "Thank you for telling us. It is too late to cancel by SMS; about your money please call %(clinic)s %(phone)s.",
         clinic=tenant.name, phone=tenant.help_phone,
     )  # fmt: skip
-    _say(visit, message, msisdn, sentence)
+    _say(visit, "stays away", msisdn, sentence)
     told = _("The patient of %(when)s answered that nobody will come. It was too late to cancel by SMS.", when=when)
     notifications.tell_desk(tenant, f"sms/{message.id}", told, url="/staff/appointments")
     return "stays away"
 
 
-def _say(visit: Appointment, message: IncomingSms, msisdn: str, text: Text) -> None:
+def _say(visit: Appointment, outcome: str, msisdn: str, text: Text) -> None:
+    whose = personal.prompt_key("replies", msisdn)[:12]
+    key = f"reply/{visit.id}/{outcome}/{whose}/{clock.nairobi(clock.now()).date()}"
     to = notifications.contact_of(visit.patient, visit.tenant)
     tell.by_sms(
-        visit.tenant_id, f"reply/{message.id}", msisdn=msisdn, text=text, locale=to.locale,
+        visit.tenant_id, key, msisdn=msisdn, text=text, locale=to.locale,
         expires_at=clock.now() + ANSWER_IS_NEWS_FOR,
     )  # fmt: skip
 

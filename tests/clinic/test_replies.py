@@ -143,6 +143,37 @@ def test_what_is_neither_is_read_at_the_desk_with_the_number(asking: Product) ->
     assert outcomes(asking) == ["for the desk"] and told(asking, "sms", "/reply/") == [], "no robot answers a robot"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["No problem, I will be there", "2 minutes late, please wait", "Hapana shida, nitakuja", "1 or 2 of us may come"],
+)
+def test_a_sentence_that_begins_like_an_answer_is_read_by_a_person(asking: Product, text: str) -> None:
+    """Such a sentence took away the visit of somebody who was on the way."""
+    uid, phone = reminded(asking)
+    change(asking, uid, cancel_hours=2)
+    sends(asking, phone, text)
+    visit = of(asking, uid)
+    assert visit.status == "confirmed" and visit.attending_at is None
+    assert outcomes(asking) == ["for the desk"] and desk_reads(asking)[0].endswith(f": {text}")
+
+
+@pytest.mark.parametrize("text", ["2 please", "Hapana, samahani.", "No, thank you!"])
+def test_a_courtesy_beside_an_answer_changes_nothing_about_it(asking: Product, text: str) -> None:
+    uid, phone = reminded(asking)
+    change(asking, uid, cancel_hours=2)
+    sends(asking, phone, text)
+    assert of(asking, uid).status == "cancelled"
+
+
+@pytest.mark.parametrize("text", ["1", "2"])
+def test_who_sends_the_same_all_day_costs_the_clinic_one_message(asking: Product, text: str) -> None:
+    """A machine that says OK to every message would be answered for ever."""
+    _uid, phone = reminded(asking)
+    for at in range(5):
+        sends(asking, phone, text, f"m-{at}")
+    assert len(told(asking, "sms", "/reply/")) == 1 and len(outcomes(asking)) == 5
+
+
 def test_a_post_that_the_provider_repeats_counts_once(asking: Product) -> None:
     uid, phone = reminded(asking)
     for _again in range(3):

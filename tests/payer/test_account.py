@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import event
 
 from portal.clinic.models import Patient, PatientSignIn
 from portal.kernel import clock
@@ -31,9 +32,10 @@ def asked(browser: FlaskClient, address: str) -> Any:
 
 
 def messages(product: Product) -> list[tuple[str, str]]:
-    """(to, text) of the codes that were sent."""
+    """(to, text) of the codes that are sent; one that was over when it was written reaches nobody."""
     with product.inside():
-        sent = db.session.query(OutboxItem).filter_by(about="sign_in").order_by(OutboxItem.id)
+        sent = db.session.query(OutboxItem).filter(OutboxItem.about == "sign_in", OutboxItem.expires_at > clock.now())
+        sent = sent.order_by(OutboxItem.id)
         return [(str(payload_of(one)["to"]), str(payload_of(one)["text"])) for one in sent]
 
 
@@ -69,6 +71,29 @@ def test_an_unknown_address_reads_the_same_and_is_sent_nothing(product: Product)
         page = browser.get(answer.headers["Location"]).text
         pages.append(re.sub(r'name="csrf_token" value="[^"]*"|carried=[^"&]*|/sign-in/[^"?]*', "", page))
     assert pages[0] == pages[1] and len(messages(product)) == 1
+
+
+@pytest.mark.parametrize(("known", "unknown"), [("0712 000 333", "0712 999 999"), ("achieng@example.com", "a@b.co.ke")])
+def test_an_unknown_address_costs_the_same_work_so_that_time_tells_nothing(
+    product: Product, known: str, unknown: str
+) -> None:
+    """Six tries each: the last is one too many, and that must not show either."""
+    patient(product)
+    written: list[list[str]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            written[-1].append(statement)
+
+    with product.app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    for address in (known, unknown) * 6:
+        written.append([])
+        assert asked(product.client(), address).status_code == 303
+    event.remove(engine, "before_cursor_execute", note)
+    assert written[0] and all(one == written[0] for one in written)
+    assert len(messages(product)) == 5 and unknown not in str(messages(product))
 
 
 def test_a_link_in_an_email_opens_with_its_code_and_a_press_is_needed(product: Product) -> None:
