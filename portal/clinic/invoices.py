@@ -206,10 +206,13 @@ def withdraw(invoice: Invoice, *, why: str, actor: str) -> None:
 
 
 def status_of(invoice: Invoice) -> str:
-    """unpaid, part_paid, paid, partially_refunded, refunded, waived, credited or void."""
-    if invoice.voided_at:
-        return "void"
+    """unpaid, part_paid, paid, partially_refunded, refunded, waived, credited or void.
+
+    Void as well: what can no longer be paid and was not, as of a visit that was cancelled.
+    """
     payment = invoice.payment
+    if invoice.voided_at or (payment.state == PaymentState.CLOSED and not payment.allocated_cents):
+        return "void"
     if payment.amount_cents == 0:
         noted = select(CreditNote.id).where(CreditNote.invoice_id == invoice.id).limit(1)
         return "waived" if db.session.scalar(noted) is None else "credited"

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from flask import Blueprint, g, render_template, url_for
+from flask import Blueprint, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -73,7 +73,8 @@ def decline(uid: str) -> ResponseReturnValue:
     """Decline: the patient is told."""
 
     def work() -> str:
-        appointments.decline(appointments.get_by_uid(g.tenant.id, uid), why="", actor=actor())
+        why = request.form.get("why", "").replace("\0", "")[:200]
+        appointments.decline(appointments.get_by_uid(g.tenant.id, uid), why=why, actor=actor())
         return _("Declined. The patient has been told.")
 
     return buttons.do(work, then=url_for("staff.appointments"), ring=queue.OUTBOX)

@@ -115,7 +115,7 @@ def _row(one: Invoice) -> dict[str, Any]:
         "created_at": one.created_at,
         "status": STATUS_CHIPS.get(status, status),
         "amount_cents": one.payment.amount_cents,
-        "due_cents": 0 if one.voided_at else one.payment.due_cents,
+        "due_cents": 0 if status == "void" else one.payment.due_cents,
         "url": url_for("staff.invoice", number=one.number),
         "pay_url": url_for("pay.show", token=one.payment.token),
     }
@@ -215,7 +215,7 @@ def show(number: str) -> ResponseReturnValue:
             "created_at": one.created_at,
             "status": STATUS_CHIPS.get(status, status),
             "amount_cents": payment.amount_cents,
-            "due_cents": 0 if one.voided_at else payment.due_cents,
+            "due_cents": 0 if status == "void" else payment.due_cents,
             "prints": one.prints,
             "history_url": url_for("staff.attempt", token=payment.token)
             if permissions.allows(g.role, permissions.SEE_MONEY)

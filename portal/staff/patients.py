@@ -174,7 +174,7 @@ def _page(one: Patient, form: PatientForm) -> ResponseReturnValue:
             {
                 "number": bill.number,
                 "amount_cents": bill.payment.amount_cents,
-                "due_cents": 0 if bill.voided_at else bill.payment.due_cents,
+                "due_cents": 0 if invoices.status_of(bill) == "void" else bill.payment.due_cents,
                 "status": invoices.status_of(bill),
                 "url": url_for("staff.invoice", number=bill.number),
             }

@@ -91,7 +91,7 @@ def row_of(one: Appointment) -> dict[str, Any]:
         "clinician": one.clinician.name,
         "kind": one.kind,
         "status": one.status,
-        "due_cents": payment.due_cents if payment else 0,
+        "due_cents": payment.due_cents if payment and payment.state != PaymentState.CLOSED else 0,
         "part_paid": bool(payment and payment.allocated_cents),
         "paid": is_paid,
         "receipt": receipt_of(payment) if payment and is_paid else None,

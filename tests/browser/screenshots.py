@@ -55,6 +55,8 @@ def take_all(browser: Browser, web: str, phones: Phones, folder: Path) -> None:
 
     _go_online(browser, phones, folder)
 
+    _at_the_clinic(browser, web, folder)
+
     customer.goto(_open_invoice(customer, web))
     customer.fill("#phone", local(f"{first}01"))
     customer.locator("#phone").blur()
@@ -64,6 +66,23 @@ def take_all(browser: Browser, web: str, phones: Phones, folder: Path) -> None:
     counter.wait_for_selector("#live .fresh")
     counter.reload()
     _take(counter, folder / "counter.png")
+
+
+def _at_the_clinic(browser: Browser, web: str, folder: Path) -> None:
+    """Free times on a patient's phone, and the reception's day, somebody of which is here."""
+    patient = _page(browser, PHONE)
+    patient.goto(f"{web}/clinic/upendo/")
+    patient.locator("a.offer", has_text="Consultation").click()
+    _take(patient, folder / "book-a-visit.png")
+    desk = _page(browser, DESK)
+    _sign_in(desk, web)
+    desk.goto(f"{web}/staff/board")
+    here = desk.get_by_role("button", name="Here")
+    if here.count():
+        here.first.click()
+        desk.wait_for_selector(".visit.here")
+        desk.reload()
+    _take(desk, folder / "reception.png")
 
 
 def _go_online(browser: Browser, phones: Phones, folder: Path) -> None:

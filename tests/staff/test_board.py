@@ -14,6 +14,8 @@ from portal.clinic.reception.models import QueueTicket
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
+from portal.outbox.models import OutboxItem
+from portal.outbox.write import payload_of
 from portal.payments import manual, placing
 from portal.payments.models import Payment, Push, Transaction
 from tests.support.clock import later
@@ -106,6 +108,21 @@ def test_who_comes_early_can_be_seen_early(product: Product) -> None:
     assert f"{uid}/start" in brian.get("/staff/board").text
     begun = press(brian, f"/staff/board/visits/{uid}/start").text
     assert "With the clinician" in begun and f"{uid}/start" not in begun and 'name="page" value="board"' in begun
+
+
+def test_who_declines_says_why_on_either_page_and_the_patient_reads_it(product: Product) -> None:
+    first, second = (
+        visit(product, approved=False),
+        visit(product, approved=False, startsAt=clock.rfc3339(clock.now() + timedelta(hours=1))),
+    )
+    doctor = product.browser_of("wanjiru")
+    assert 'name="why"' in row_of(doctor.get("/staff/board").text, first)
+    assert doctor.get("/staff/appointments").text.count('name="why"') == 2
+    press(doctor, f"/staff/board/visits/{first}/decline", why="We are closed then")
+    press(doctor, f"/staff/appointments/{second}/decline", htmx=False, why="The doctor travels")
+    with product.inside():
+        told = [payload_of(one)["text"] for one in db.session.query(OutboxItem) if one.key.endswith("/declined")]
+    assert "We are closed then." in told[0] and "The doctor travels." in told[1]
 
 
 def test_a_poll_brings_the_rows_that_changed_and_nothing_where_none_did(product: Product) -> None:
@@ -524,9 +541,6 @@ def test_a_number_is_sent_to_a_phone_once_with_the_address_of_its_page(product: 
     for _twice in range(2):
         form = {"phone": "0722000111", "csrf_token": csrf_of(brian, "/staff/queue")}
         assert brian.post(path, data=form).status_code == 303
-    from portal.outbox.models import OutboxItem
-    from portal.outbox.write import payload_of
-
     with product.inside():
         sent = [payload_of(one) for one in db.session.query(OutboxItem) if one.key.startswith("sms/queue/")]
     assert len(sent) == 1 and sent[0]["to"] == "254722000111"
