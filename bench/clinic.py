@@ -97,6 +97,16 @@ class _Days:
     def _is_paid(ago: int, nth: int) -> bool:
         return ago > 0 or (ago == 0 and nth % 2 == 0)
 
+    @staticmethod
+    def _is_off(ago: int, nth: int) -> bool:
+        """One visit of five was cancelled, and its money has gone back."""
+        return ago > 0 and nth % 5 == 0
+
+    def _status(self, ago: int, nth: int) -> str:
+        if ago > 0:
+            return "cancelled" if self._is_off(ago, nth) else "completed"
+        return "confirmed" if self._is_paid(ago, nth) else "approved"
+
     def _own(self, row_id: int, ago: int, nth: int) -> dict[str, Any]:
         return {"id": row_id, "tenant_id": self.tenant_id, "created_at": self._at(ago, nth) - timedelta(days=4)}
 
@@ -105,6 +115,7 @@ class _Days:
         return self._own(row_id, ago, nth) | {
             "token": new_token(), "environment": "sandbox", "purpose": "clinic", "reference": f"V{row_id}",
             "gateway_id": self.gateway_id, "amount_cents": 150_000, "allocated_cents": 150_000 if is_paid else 0,
+            "refunded_cents": 150_000 if self._is_off(ago, nth) else 0,
             "state": "paid" if is_paid else "open", "paid_at": at if is_paid else None,
             "fulfilled_at": at if is_paid else None,
         }  # fmt: skip
@@ -116,12 +127,12 @@ class _Days:
         }  # fmt: skip
 
     def _visit(self, row_id: int, ago: int, nth: int) -> dict[str, Any]:
-        at, is_paid = self._at(ago, nth), self._is_paid(ago, nth)
+        at = self._at(ago, nth)
         return self._own(row_id, ago, nth) | {
             "uid": new_uid(), "patient_id": self.patients[row_id % len(self.patients)],
             "clinician_id": self.clinicians[nth % len(self.clinicians)], "kind": "onsite", "starts_at": at,
             "duration_minutes": MINUTES, "price_cents": 150_000,
-            "status": "completed" if ago > 0 else "confirmed" if is_paid else "approved",
+            "status": self._status(ago, nth),
             "join_token": new_token(), "token": new_token(), "invoice_number": f"V{row_id}", "invoice_id": row_id,
             "arrived_at": at if ago > 0 else None, "started_at": at if ago > 0 else None,
             "ended_at": at if ago > 0 else None,
@@ -243,6 +254,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("the board asks, nothing changed", _looks("/staff/board/live", htmx=True, expected=204)),
     Operation("the board asks, somebody came", _arrives),
     Operation("whose money it is", _homeless),
+    Operation("what people must decide", _looks("/staff/unmatched")),
     Operation("a clinician's day", _looks("/staff/own/day", "wanjiru")),
     Operation("a clinician's week", _looks("/staff/own/week", "wanjiru")),
     Operation("the queue", _looks("/staff/queue")),

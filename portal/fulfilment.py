@@ -348,6 +348,8 @@ def _withdraw(payment: Payment) -> list[tuple[str, str]]:
     """What this payment bought ends, unless it is paid (again). A confirmed appointment stays: staff see it unpaid."""
     payment.withdraw_at = None
     _tell_refunds(payment)
+    if (visit := _appointment_of(payment)) is not None:
+        appointments.look_at_money(visit)
     is_sent_back = payment.refunded_cents >= payment.amount_cents
     if payment.state == PaymentState.PAID and not is_sent_back:
         return []

@@ -2200,6 +2200,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("kept_cents", sa.BigInteger(), nullable=True),
+        sa.Column("owes_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -2218,16 +2219,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_appointments_token")),
         sa.UniqueConstraint("uid", name=op.f("uq_appointments_uid")),
     )
+    op.create_index("ix_appointments_clinician_day", "appointments", ["clinician_id", "starts_at"], unique=False)
+    op.create_index("ix_appointments_day", "appointments", ["tenant_id", "starts_at"], unique=False)
     op.create_index(
-        "ix_appointments_cancelled",
+        "ix_appointments_owes",
         "appointments",
         ["tenant_id", "id"],
         unique=False,
-        sqlite_where=sa.text("status IN ('cancelled', 'no_show')"),
-        postgresql_where=sa.text("status IN ('cancelled', 'no_show')"),
+        sqlite_where=sa.text("owes_since IS NOT NULL"),
+        postgresql_where=sa.text("owes_since IS NOT NULL"),
     )
-    op.create_index("ix_appointments_clinician_day", "appointments", ["clinician_id", "starts_at"], unique=False)
-    op.create_index("ix_appointments_day", "appointments", ["tenant_id", "starts_at"], unique=False)
     op.create_index(op.f("ix_appointments_patient_id"), "appointments", ["patient_id"], unique=False)
     op.create_index(
         "ix_appointments_release",

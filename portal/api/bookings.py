@@ -154,6 +154,6 @@ def confirm(uid: str) -> ResponseReturnValue:
         booked = bookings.confirm(
             tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url, price_cents=price_cents
         )
-        answer = {"appointmentId": booked.uid, "status": booked.status, "token": booked.token}
+        answer = {"appointmentId": booked.uid, "status": booked.public_status, "token": booked.token}
     queue.enqueue(queue.OUTBOX)
     return jsonify(answer), 201

@@ -69,7 +69,8 @@ def appointment_to_json(one: Appointment) -> dict[str, Any]:
     is_over = one.status in ("cancelled", "declined")
     return {
         "id": one.uid,
-        "status": one.status,
+        "status": one.public_status,
+        "startedAt": clock.rfc3339(one.started_at) if one.started_at else None,
         "kind": one.kind,
         "startsAt": clock.rfc3339(one.starts_at),
         "durationMinutes": one.duration_minutes,

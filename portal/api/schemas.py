@@ -36,9 +36,7 @@ def words(*allowed: str) -> Schema:
     return {"enum": list(allowed)}
 
 
-_VISIT_STATES = words(
-    "pending_approval", "approved", "confirmed", "started", "completed", "no_show", "cancelled", "declined"
-)
+_VISIT_STATES = words("pending_approval", "approved", "confirmed", "completed", "no_show", "cancelled", "declined")
 
 
 def maybe(schema: Schema) -> Schema:
@@ -533,6 +531,7 @@ COMPONENTS: dict[str, Schema] = {
     "Appointment": thing(
         id=TEXT,
         status=_VISIT_STATES,
+        startedAt=maybe(TIME) | {"description": "When it began; a visit that is under way is still `confirmed`."},
         kind=words("virtual", "onsite"),
         startsAt=TIME,
         durationMinutes={"type": "integer"},

@@ -13,7 +13,7 @@ must not lose the time that the prompt is for.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, literal_column, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import CursorResult
 
 from portal.audit import chain
@@ -228,6 +228,7 @@ def cancel(
     notifications.cancelled(appointment, money_told=policies.told(given))
     if appointment.invoice is not None and lock_payment(appointment.invoice.payment_id).state == PaymentState.OPEN:
         invoices.withdraw(appointment.invoice, why="The appointment was cancelled.", actor=actor)
+    look_at_money(appointment)
 
 
 def reschedule(
@@ -271,7 +272,8 @@ def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) ->
 
     Raises SlotTaken where somebody has that time. Its money is the caller's to place (`late`).
     """
-    _move(appointment, "approved", actor=actor, why="Its money came.", released_at=None, pay_by=None, kept_cents=None)
+    _move(appointment, "approved", actor=actor, why="Its money came.", released_at=None, pay_by=None, kept_cents=None,
+          owes_since=None)  # fmt: skip
     appointment.starts_at = starts_at
     if appointment.invoice is not None:
         appointment.invoice.voided_at = None
@@ -311,7 +313,8 @@ def undo(appointment: Appointment, *, actor: str) -> None:
     if appointment.status == "completed" and appointment.started_at is not None:
         _move(appointment, "started", actor=actor, why="Undone.", ended_at=None)
     else:
-        _move(appointment, "confirmed", actor=actor, why="Undone.", started_at=None, ended_at=None, kept_cents=None)
+        _move(appointment, "confirmed", actor=actor, why="Undone.", started_at=None, ended_at=None, kept_cents=None,
+              owes_since=None)  # fmt: skip
 
 
 def complete(appointment: Appointment, *, actor: str) -> None:
@@ -329,6 +332,7 @@ def no_show(appointment: Appointment, *, actor: str, user_id: int | None = None)
     given = policies.settle(appointment, by=policies.NO_SHOW, user_id=user_id, actor=actor)
     if money_told := policies.told(given):
         notifications.missed(appointment, money_told=money_told)
+    look_at_money(appointment)
 
 
 def by_token(token: str) -> Appointment | None:
@@ -433,8 +437,7 @@ def cancelled_with_money(
         .join(Payment, Payment.id == Invoice.payment_id)
         .where(
             Appointment.tenant_id == tenant_id,
-            literal_column("appointments.status IN ('cancelled', 'no_show')"),  # spelt as the index has it
-            or_(Appointment.status == "cancelled", Appointment.kept_cents.is_not(None)),
+            Appointment.owes_since.is_not(None),  # as the index has it
             Payment.state == PaymentState.PAID,
             Payment.refunded_cents + func.coalesce(Appointment.kept_cents, 0) < Payment.amount_cents,
         )
@@ -443,6 +446,25 @@ def cancelled_with_money(
         kept = kept.where(Appointment.id > after_id)
     found = [(one, payment) for one, payment in db.session.execute(kept.order_by(Appointment.id).limit(rows + 1))]
     return found[:rows], found[rows - 1][0].id if len(found) > rows else None
+
+
+def look_at_money(appointment: Appointment) -> None:
+    """Note whether money is still here of a visit that is off. The caller commits, holding its payment's lock.
+
+    To be called whenever it was called off, and whenever its money went: then the list of those who are owed
+    something (`cancelled_with_money`) holds no others, however many were cancelled before.
+    """
+    is_off = appointment.status == "cancelled" or (
+        appointment.status == "no_show" and appointment.kept_cents is not None
+    )
+    payment = lock_payment(appointment.invoice.payment_id) if is_off and appointment.invoice else None
+    is_here = (
+        payment is not None
+        and payment.state == PaymentState.PAID
+        and payment.refunded_cents + (appointment.kept_cents or 0) < payment.amount_cents
+    )
+    appointment.owes_since = (appointment.owes_since or clock.now()) if is_here else None
+    db.session.flush()
 
 
 def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None, public_url: str) -> None:

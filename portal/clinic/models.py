@@ -333,7 +333,7 @@ class CreditNote(TenantOwned, Model):
     invoice: Mapped[Invoice] = relationship()
 
 
-_CANCELLED = text("status IN ('cancelled', 'no_show')")
+_OWES = text("owes_since IS NOT NULL")
 TO_RELEASE = Due("appointments", "pay_by", ("status = 'approved'", "pay_by IS NOT NULL"))
 TO_REMIND = Due("appointments", "remind_at", ("status = 'confirmed'", "remind_at IS NOT NULL"))
 TO_OFFER = Due("waiting_wishes", "look_at", ("state = 'waiting'", "look_at IS NOT NULL"))
@@ -349,13 +349,14 @@ class Appointment(TenantOwned, Model):
     remind_at: when the next reminder is due. attending_at: the patient answered that they come. calendar_sequence: of
     the calendar file, one more at each change. released_at: it was not paid in time, and its time went to others.
     kept_cents: what the clinic keeps of its money by those terms, once it was cancelled or missed; None: staff decide.
+    owes_since: since when it is off while money of its payer is still here; None once that has gone back.
     arrived_at, started_at, ended_at: what the desk and the clinician saw.
     """
 
     __tablename__ = "appointments"
     __table_args__ = (
         Index("ix_appointments_day", "tenant_id", "starts_at"),
-        Index("ix_appointments_cancelled", "tenant_id", "id", sqlite_where=_CANCELLED, postgresql_where=_CANCELLED),
+        Index("ix_appointments_owes", "tenant_id", "id", sqlite_where=_OWES, postgresql_where=_OWES),
         TO_RELEASE.index("ix_appointments_release"),
         TO_REMIND.index("ix_appointments_remind"),
         Index("ix_appointments_clinician_day", "clinician_id", "starts_at"),
@@ -396,6 +397,7 @@ class Appointment(TenantOwned, Model):
     ended_at: Mapped[datetime | None]
     released_at: Mapped[datetime | None]
     kept_cents: Mapped[int | None] = mapped_column(BigInteger)
+    owes_since: Mapped[datetime | None]
     service: Mapped[Service | None] = relationship()
     patient: Mapped[Patient] = relationship()
     clinician: Mapped[Clinician] = relationship()
@@ -406,6 +408,11 @@ class Appointment(TenantOwned, Model):
     @property
     def ends_at(self) -> datetime:
         return self.starts_at + timedelta(minutes=self.duration_minutes)
+
+    @property
+    def public_status(self) -> str:
+        """The word that API and events have for it: one under way is `confirmed` there, with its `started_at`."""
+        return "confirmed" if self.status == "started" else self.status
 
 
 class VisitQuestion(TenantOwned, Model, is_paged=False):

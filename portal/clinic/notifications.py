@@ -292,7 +292,7 @@ def channels_of(appointment: Appointment) -> list[str]:
 
 def _live(appointment: Appointment, event: str, **facts: Any) -> None:
     live.tell(
-        channels_of(appointment), event, appointmentId=appointment.uid, status=appointment.status,
+        channels_of(appointment), event, appointmentId=appointment.uid, status=appointment.public_status,
         startsAt=clock.rfc3339(appointment.starts_at), **facts,
     )  # fmt: skip
 

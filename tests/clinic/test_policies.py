@@ -1,7 +1,7 @@
 """What is paid when, and what comes back: deposit, cancellation, no-show, and money that came too late (wishes 30, 31)."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -463,9 +463,12 @@ def test_a_visit_is_started_then_completed(product: Product) -> None:
     one = visit(product)
     refused = product.api("wanjiru").post(f"/api/appointments/{one['id']}/start")
     assert refused.status_code == 409, "not paid"
+    assert one["startedAt"] is None
     pay(product, one["paymentId"])
     begun = product.api("wanjiru").post(f"/api/appointments/{one['id']}/start")
-    assert (begun.status_code, begun.json["status"]) == (200, "started")
+    assert (begun.status_code, begun.json["status"]) == (200, "confirmed"), "the contract has seven words"
+    assert datetime.fromisoformat(begun.json["startedAt"]).tzinfo is not None
+    assert seen(product, one["id"])["startedAt"] == begun.json["startedAt"]
     assert product.api("wanjiru").post(f"/api/appointments/{one['id']}/no-show").status_code == 409
     hours_before(product, one, 0)
     page = product.browser_of("wanjiru").get("/staff/appointments").text
