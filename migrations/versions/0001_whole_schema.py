@@ -275,10 +275,12 @@ def open_vouchers_at_routers() -> None:
 OTHERS_ON_PASS = """
     (SELECT count(DISTINCT s.mac) FROM access_sessions s CROSS JOIN radius_clock k
         WHERE s.grant_id = NEW.leader_id AND s.tenant_id = NEW.tenant_id AND s.stopped_at IS NULL
-        AND s.updated_at > k.silent_before AND s.mac <> NEW.mac)
+        AND s.updated_at > k.silent_before AND s.mac <> NEW.mac AND NOT EXISTS (SELECT 1 FROM device_holds w
+            WHERE w.leader_id = s.grant_id AND w.mac = s.mac AND w.given_up_at >= s.started_at))
     + (SELECT count(*) FROM device_holds h CROSS JOIN radius_clock k
         WHERE h.leader_id = NEW.leader_id AND h.tenant_id = NEW.tenant_id AND h.held_at > k.held_since
-        AND h.mac <> NEW.mac AND NOT EXISTS (SELECT 1 FROM access_sessions s
+        AND (h.given_up_at IS NULL OR h.given_up_at < h.held_at) AND h.mac <> NEW.mac
+        AND NOT EXISTS (SELECT 1 FROM access_sessions s
             WHERE s.grant_id = h.leader_id AND s.mac = h.mac AND (s.created_at >= h.held_at
                 OR (s.stopped_at IS NULL AND s.updated_at > k.silent_before))))
 """
@@ -1879,6 +1881,7 @@ def upgrade() -> None:
         sa.Column("mac", sa.String(length=17), nullable=False),
         sa.Column("places", sa.Integer(), nullable=False),
         sa.Column("held_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("given_up_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tenant_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

@@ -26,6 +26,7 @@ _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 PASSWORD_LENGTH = 8
 SIGN_IN_FOR = timedelta(seconds=60)
+_NO_LIMIT = 32_767
 
 
 def _random(letters: str, length: int) -> str:
@@ -275,15 +276,32 @@ def move(opened: AccessGrant, mac: str, *, actor: str) -> bool:
     for one in {one.id: one for one in [opened, *own]}.values():
         one.mac, one.provision_at = mac, now
     give_up_place(opened, old)
+    has_place(opened, mac)
     record(opened, "access_moved", actor=actor, old=old or None, new=mac)
     db.session.flush()
     return True
 
 
 def give_up_place(opened: AccessGrant, mac: str) -> None:
-    """A place that RADIUS just gave to this device of its pass is free for another. The caller commits."""
-    held = delete(DeviceHold).where(DeviceHold.leader_id == (opened.leader_id or opened.id), DeviceHold.mac == mac)
-    db.session.execute(held)
+    """The place of this device of its pass is free for another at RADIUS, though it may still be online.
+
+    The caller commits.
+    """
+    if not mac:
+        return
+    now = clock.now()
+    place: dict[str, Any] = {"leader_id": opened.leader_id or opened.id, "mac": mac}
+    unheld = upsert_nothing(
+        DeviceHold, unique=list(place), tenant_id=opened.tenant_id, places=_NO_LIMIT, held_at=now, **place
+    )
+    db.session.execute(unheld)
+    db.session.execute(update(DeviceHold).filter_by(**place).values(given_up_at=now))
+
+
+def has_place(opened: AccessGrant, mac: str) -> None:
+    """A stay of this device of its pass takes a place, though it gave one up before. The caller commits."""
+    mine = update(DeviceHold).where(DeviceHold.leader_id == (opened.leader_id or opened.id), DeviceHold.mac == mac)
+    db.session.execute(mine.values(given_up_at=None))
 
 
 def take_turn_of(opened: AccessGrant) -> None:

@@ -333,7 +333,8 @@ class DeviceHold(TenantOwned, Model, is_paged=False):
 
     FreeRADIUS writes the row, and a trigger lets it pass only while fewer than `places` other devices of the pass are
     online or hold one: of those that come at the same instant, as many get in as there are places. held_at: it counts
-    for seconds from then on, or until a stay is told of.
+    for seconds from then on, or until a stay is told of. given_up_at: when its pass moved on to another device; the
+    stay that it had then takes no place, for its router tells of that one's end late or never.
     """
 
     __tablename__ = "device_holds"
@@ -343,6 +344,7 @@ class DeviceHold(TenantOwned, Model, is_paged=False):
     mac: Mapped[str] = mapped_column(String(17))
     places: Mapped[int]
     held_at: Mapped[datetime]
+    given_up_at: Mapped[datetime | None]
 
 
 TO_BRING_ABOUT = Due("provisionings", "next_at", ("next_at IS NOT NULL",))

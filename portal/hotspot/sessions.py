@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, false, func, or_, select, update
 
 from portal.hotspot import access
 from portal.hotspot.models import AccessGrant, AccessSession, DeviceHold, Package, SignInRefusal, Site
@@ -19,6 +19,7 @@ from portal.kernel.db import db, transaction
 
 SILENT_AFTER = timedelta(minutes=15)  # three missed interim updates, as the view radius_clock has it
 REFUSALS_KEPT_FOR = timedelta(days=2)
+GIVEN_UP_KEPT_FOR = timedelta(days=7)  # a stay may go on for long at a router that cannot be told to end it
 SILENT = "Silent"  # the cause that is no router's word: a packet from it takes it back
 BATCH_ROWS, MOST_BATCHES = 500, 20
 
@@ -178,7 +179,8 @@ def forget_refusals() -> None:
     names, and places that devices held until their stay was told of."""
     now = clock.now()
     _forget(SignInRefusal, SignInRefusal.window_at < now - REFUSALS_KEPT_FOR)
-    _forget(DeviceHold, DeviceHold.held_at < now - SILENT_AFTER)
+    is_given_up = DeviceHold.given_up_at > now - GIVEN_UP_KEPT_FOR
+    _forget(DeviceHold, (DeviceHold.held_at < now - SILENT_AFTER) & ~func.coalesce(is_given_up, false()))
 
 
 def _forget(model: type[SignInRefusal] | type[DeviceHold], is_old: ColumnElement[bool]) -> None:

@@ -187,6 +187,7 @@ def _place(grant: AccessGrant, leader_id: int, mac: str, *, how: str, name: str 
         )
     )
     db.session.flush()
+    access.has_place(grant, mac)
 
 
 def _remember_browser(grant: AccessGrant, leader_id: int, mac: str, browser_hash: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from portal.hotspot.access import move
 from portal.hotspot.models import AccessGrant, DeviceSignIn, SignInRefusal
+from portal.hotspot.passes import devices
 from portal.hotspot.passes.models import PassDevice
 from portal.hotspot.vouchers import batches
 from portal.hotspot.vouchers.models import Voucher
@@ -671,3 +672,15 @@ def test_moved_to_another_device_its_place_is_free_at_once(hotspots: Hotspots) -
     with hotspots.product.app.app_context(), transaction():
         assert move(db.session.get_one(AccessGrant, sold.id), "AA:BB:CC:DD:23:02", actor="test")
     assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:02").code == "Access-Accept"
+
+
+def test_moved_while_it_is_online_its_place_is_free_at_once(hotspots: Hotspots) -> None:
+    """The router tells of the old device's end only after its answer to the new one, or never."""
+    sold = hotspots.sold(mac="AA:BB:CC:DD:23:11")
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:11").code == "Access-Accept"
+    hotspots.account(sold, "Start", "MV1", mac="AA:BB:CC:DD:23:11")
+    with hotspots.product.app.app_context(), transaction():
+        devices.take_place(db.session.get_one(AccessGrant, sold.id), "AA:BB:CC:DD:23:12")
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:12").code == "Access-Accept"
+    hotspots.account(sold, "Start", "MV2", mac="AA:BB:CC:DD:23:12")
+    assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:11").code == REJECTED, "and the old one's is gone"
