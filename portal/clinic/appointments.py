@@ -71,6 +71,8 @@ def book(
     book it beside another one; it takes no time of its own then. Raises SlotTaken where the clinician is not free.
     """
     _refuse_who_left(clinician)
+    if overlap_why:
+        _refuse_twice(patient, clinician, starts_at)
     appointment = Appointment(
         tenant_id=tenant.id,
         patient_id=patient.id,
@@ -101,6 +103,17 @@ def book(
 def _refuse_who_left(clinician: Clinician) -> None:
     if clinician.left_at is not None:
         raise Conflict(_("%(name)s works here no more. Choose somebody else.", name=clinician.name), code="has_left")
+
+
+def _refuse_twice(patient: Patient, clinician: Clinician, starts_at: datetime) -> None:
+    """What takes no time of its own is kept from being booked twice by nothing else."""
+    db.session.execute(select(Patient.id).where(Patient.id == patient.id).with_for_update())
+    same = select(Appointment.id).where(
+        Appointment.patient_id == patient.id, Appointment.clinician_id == clinician.id,
+        Appointment.starts_at == starts_at, Appointment.status.not_in(("cancelled", "declined")),
+    )  # fmt: skip
+    if db.session.scalar(same.limit(1)) is not None:
+        raise Conflict(_("This patient has this visit already."), code="booked_already")
 
 
 def place_of(tenant: Tenant, branch: Branch | None) -> str:

@@ -14,7 +14,7 @@ from portal.clinic.models import Appointment, CreditNote, Invoice, InvoiceLine, 
 from portal.gateways import client_factory
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
-from portal.kernel.db import db
+from portal.kernel.db import db, new_uid
 from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 from portal.kernel.phone import normalise_msisdn
@@ -67,11 +67,13 @@ def issue(
     payer: Mapping[str, Any] | None = None,
     number: str | None = None,
     branch_id: int | None = None,
+    uid: str | None = None,
     actor: str,
 ) -> Invoice:
     """A new invoice with something to pay. The caller commits. Raises Refused with every field at fault.
 
-    lines: as `billing.lines.check` reads them. payer: {name, phone} where there is no patient.
+    lines: as `billing.lines.check` reads them. payer: {name, phone} where there is no patient. uid: 24 hexadecimal
+    digits of the form that makes it, which makes one.
     """
     checked = billed.check(tenant.id, lines)
     total_cents = sum(line["amount_cents"] for line in checked)
@@ -90,6 +92,7 @@ def issue(
     invoice = Invoice(
         tenant_id=tenant.id,
         number=number,
+        uid=uid or new_uid(),
         patient_id=patient.id if patient else None,
         payer_name_sealed=personal.seal_text(name, tenant.id),
         payer_phone_sealed=payment.phone_sealed,

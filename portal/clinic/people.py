@@ -81,6 +81,28 @@ def register(
     return patient
 
 
+def add_ward(guardian: Patient, *, name: object, consent_by: str, actor: str) -> Patient:
+    """Somebody for whom this patient books and pays; who is there by this name already is nobody new.
+
+    The caller commits. Raises Refused for no name, and for more than a phone's people can be.
+    """
+    locked = (
+        select(Patient).where(Patient.id == guardian.id).with_for_update().execution_options(populate_existing=True)
+    )
+    guardian = db.session.scalars(locked).one()
+    if guardian.guardian_id is not None:
+        raise Refused(_("A guardian has no guardian of their own. Choose another person."))
+    wards, called = wards_of([guardian]), " ".join(str(name or "").split()).casefold()
+    if (known := next((one for one in wards if name_of(one).casefold() == called), None)) is not None:
+        return known
+    if len(wards) >= MOST_OF_PHONE:
+        raise Refused(_("One person books and pays for at most %(count)s others.", count=MOST_OF_PHONE))
+    return register(
+        guardian.tenant_id, name=name, phone=personal.open_phone(guardian.phone_sealed, guardian.tenant_id),
+        guardian=guardian, consent_by=consent_by, locale=guardian.locale, actor=actor,
+    )  # fmt: skip
+
+
 def _columns(details: Details, tenant_id: int) -> dict[str, str | None]:
     return {
         "name_sealed": personal.seal_text(details.name, tenant_id),

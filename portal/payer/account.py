@@ -22,9 +22,9 @@ from portal.clinic import patient_access, people
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.fulfilment import receipt_of
 from portal.gateways import client_factory
-from portal.kernel import clock, personal
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import NotFound
+from portal.kernel.errors import NotFound, Refused
 from portal.notifications import notices, quiet
 from portal.payer import patient_sign_in
 from portal.payments.models import Payment
@@ -32,6 +32,7 @@ from portal.payments.states import PaymentState
 from portal.tenants.models import Tenant
 from portal.users.permissions import Forbidden
 from portal.web import statements
+from portal.web.language import said
 from portal.web.links import door_url
 from portal.web.signin import ask_to_sign_in, keep_session
 
@@ -231,14 +232,13 @@ def add_member() -> ResponseReturnValue:
     if guardian is None:
         raise Forbidden(_("Ask the clinic to add somebody."))
     if form.validate_on_submit():
-        with transaction():
-            guardian = db.session.get_one(Patient, guardian.id)
-            msisdn = personal.open_phone(guardian.phone_sealed, guardian.tenant_id)
-            people.register(
-                guardian.tenant_id, name=form.name.data, phone=msisdn, guardian=guardian, consent_by="page",
-                locale=guardian.locale, actor="patient",
-            )  # fmt: skip
-        flash(_("Added. You can book for them now."), "success")
+        try:
+            with transaction():
+                people.add_ward(guardian, name=form.name.data, consent_by="page", actor="patient")
+        except Refused as error:
+            flash(said(error.message), "danger")
+        else:
+            flash(_("Added. You can book for them now."), "success")
     else:
         flash(" ".join(str(error) for errors in form.errors.values() for error in errors), "danger")
     return redirect(url_for("account.home"), 303)

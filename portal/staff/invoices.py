@@ -1,5 +1,6 @@
 """Invoices: found, made for somebody who walked in, and each with what was paid, taken off, sent back and noted."""
 
+import json
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -7,19 +8,21 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from wtforms import HiddenField, IntegerField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal.clinic import appointments, invoices, people
 from portal.clinic.billing import credit_notes, discounts, price_list, receipts, search
-from portal.clinic.models import Discount, Invoice
-from portal.kernel import money, queue
-from portal.kernel.db import transaction
+from portal.clinic.models import Discount, Invoice, Patient
+from portal.kernel import money, queue, vault
+from portal.kernel.db import db, new_uid, transaction
 from portal.kernel.errors import Refused
 from portal.payments.refunds import refunds
 from portal.payments.states import PaymentState
 from portal.staff import buttons
-from portal.staff.guard import actor, needs, read_id
+from portal.staff.guard import actor, needs, read_id, read_row_id
 from portal.staff.kept_forms import StaffForm
 from portal.staff.refunds import STATES as REFUND_STATES
 from portal.users import permissions, team
@@ -50,6 +53,7 @@ class WalkInForm(StaffForm):
     name = StringField(_l("Payer's name"), [InputRequired(_l("Enter the payer's name.")), Length(max=80)])
     phone = PhoneField(_l("M-Pesa number (optional)"), [Optional()])
     patient = HiddenField()
+    idempotency_key = HiddenField(default=new_uid, validators=[Length(max=80)])
 
 
 def _named(name: str, row: int) -> str:
@@ -137,9 +141,9 @@ def new_invoice() -> ResponseReturnValue:
     if person is not None and request.method == "GET":
         form.name.data = people.name_of(person)
     if form.validate_on_submit():
+        uid = _uid_of_form(form)
         try:
-            with transaction():
-                number = _issue(form, person)
+            number = _made_before(uid) or _issue(form, person, uid)
         except Refused as error:
             _blame(form, error)
         else:
@@ -163,7 +167,32 @@ def _fields_of(form: WalkInForm, row: int) -> dict[str, Any]:
     return fields | {"is_used": is_used or any(field.errors for field in fields.values())}
 
 
-def _issue(form: WalkInForm, person: Any) -> str:
+def _uid_of_form(form: WalkInForm) -> str:
+    """Of the invoice that this form makes: sent twice as it is, it is one; changed after a step back, it is another."""
+    if not form.idempotency_key.data:
+        return new_uid()
+    told = sorted((name, value) for name, value in request.form.items(multi=True) if name != "csrf_token")
+    typed = json.dumps([told, current_user.id, g.tenant.id])
+    return vault.lookup(typed, context="walk-in")[:24]
+
+
+def _made_before(uid: str) -> str | None:
+    return db.session.scalar(select(Invoice.number).where(Invoice.tenant_id == g.tenant.id, Invoice.uid == uid))
+
+
+def _issue(form: WalkInForm, person: Patient | None, uid: str) -> str:
+    """Its number; that of the same form, where it was sent twice and the other was quicker."""
+    person_uid = person.uid if person else None
+    try:
+        with transaction():
+            return _issued(form, people.patient(g.tenant.id, person_uid) if person_uid else None, uid)
+    except IntegrityError:
+        if number := _made_before(uid):
+            return number
+        raise
+
+
+def _issued(form: WalkInForm, person: Patient | None, uid: str) -> str:
     lines = []
     for row in range(ROWS):
         fields = {name: form[_named(name, row)].data for name in _of_row}
@@ -176,7 +205,7 @@ def _issue(form: WalkInForm, person: Any) -> str:
     form.used_rows = [line["row"] for line in lines]
     payer = {"name": form.name.data, "phone": form.phone.msisdn}
     patient = person or search.patient_called(g.tenant.id, name=form.name.data or "", msisdn=form.phone.msisdn)
-    made = invoices.issue(g.tenant, lines=lines, patient=patient, payer=payer, actor=actor())
+    made = invoices.issue(g.tenant, lines=lines, patient=patient, payer=payer, uid=uid, actor=actor())
     return made.number
 
 
@@ -244,6 +273,7 @@ def show(number: str) -> ResponseReturnValue:
         notes=[*receipts.notes_of(one), *_payment_notes(one)],
         can=_may(one),
         acts=_acts(one),
+        discounts_seen=len(asked),
         discount_limit_cents=g.tenant.discount_approval_above_cents,
         form_key=f"{one.uid}-{len(noted)}",
     )
@@ -330,12 +360,14 @@ def note(number: str) -> ResponseReturnValue:
 def discount(number: str) -> ResponseReturnValue:
     """Less to pay, or nothing: at once up to the limit, else when a manager approves it."""
     tenant_id, by, user_id = g.tenant.id, actor(), current_user.id
-    amount, why = request.form.get("amount", ""), request.form.get("reason", "")
+    amount, why, seen = (request.form.get(name, "") for name in ("amount", "reason", "seen"))
 
     def work() -> str:
         one = invoices.by_number(tenant_id, number)
         amount_cents = one.payment.due_cents if request.form.get("whole") else money.payable_cents(amount)
-        asked = discounts.ask(one, amount_cents=amount_cents, why=why, user_id=user_id, actor=by)
+        asked = discounts.ask(
+            one, amount_cents=amount_cents, why=why, user_id=user_id, actor=by, seen=read_row_id(seen)
+        )
         if asked.status == discounts.REQUESTED:
             return _("A manager must approve a discount of this size.")
         return _("%(amount)s are taken off.", amount=money.format_kes(asked.amount_cents))

@@ -231,11 +231,7 @@ def add_to_family(uid: str) -> ResponseReturnValue:
 
     def work() -> str:
         one = people.patient(g.tenant.id, uid)
-        if one.guardian_id is not None:
-            raise Refused(_("A guardian has no guardian of their own. Choose another person."))
-        msisdn = personal.open_phone(one.phone_sealed, one.tenant_id)
-        name = request.form.get("name", "")
-        people.register(g.tenant.id, name=name, phone=msisdn, guardian=one, consent_by="desk", actor=actor())
+        people.add_ward(one, name=request.form.get("name", ""), consent_by="desk", actor=actor())
         return _("Added to the family.")
 
     return buttons.do(work, then=url_for("staff.patient", uid=uid))

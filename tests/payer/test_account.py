@@ -209,3 +209,15 @@ def test_a_number_that_changed_hands_at_the_desk_shows_nothing_more(product: Pro
     }
     assert desk.post(f"/staff/patients/{uid}", data=form).status_code == 303
     assert browser.get("/account/").status_code == 302
+
+
+def test_a_child_who_is_added_twice_is_one_and_one_patient_does_not_fill_the_clinics_list(product: Product) -> None:
+    patient(product)
+    browser = signed_in(product)
+    token = csrf_of(browser, "/account/")
+    for name in ("Baby", " baby ", *(f"Child {at}" for at in range(25))):
+        answer = browser.post("/account/people", data={"name": name, "csrf_token": token})
+        assert answer.status_code == 303
+    assert "at most 20 others" in browser.get("/account/").text
+    with product.inside():
+        assert db.session.query(Patient).filter(Patient.guardian_id.is_not(None)).count() == 20

@@ -16,8 +16,9 @@ from portal.outbox.write import payload_of
 from portal.payments import giving_back
 from portal.payments.models import Refund
 from portal.payments.wallets import wallets
+from portal.tenants.models import Tenant
 from portal.users import credentials
-from tests.support.billing import credit_note, discount, issued, wallet
+from tests.support.billing import credit_note, discount, issued, looked_up, wallet
 from tests.support.daraja import receipt
 from tests.support.product import Product
 from tests.support.refunds import paid_by_hand, refund_asked, with_initiator
@@ -52,6 +53,46 @@ def test_a_walk_in_gets_several_lines_in_one_form(product: Product) -> None:
         ("Blood count", 2, 900), ("Dressing", 1, 150), ("Late line", 1, 50),
     ]  # fmt: skip
     assert made["amountDue"] == 1_100
+
+
+def test_a_walk_in_that_is_sent_twice_is_one_invoice_and_another_one_after_a_step_back(either_product: Product) -> None:
+    desk = either_product.browser_of("brian")
+    page = desk.get("/staff/invoices/new").text
+    found = re.search(r'name="idempotency_key"[^>]*value="([0-9a-f]{24})"', page)
+    assert found is not None
+    form = {
+        "csrf_token": csrf_of(desk, "/staff/invoices/new"), "idempotency_key": found.group(1), "name": "Achieng",
+        "description": "Dressing", "amount": "150",
+    }  # fmt: skip
+    made = [desk.post("/staff/invoices/new", data=form).headers["Location"] for _press in range(2)]
+    assert made == ["/staff/invoices/INV10019"] * 2
+    other = desk.post("/staff/invoices/new", data=form | {"name": "Baraka"}).headers["Location"]
+    assert other not in made
+    with either_product.inside():
+        assert db.session.query(Invoice).count() == 2
+
+
+def test_a_discount_that_is_sent_twice_is_one_and_two_at_the_desk_see_each_others(product: Product) -> None:
+    number = issued(product, 1_000)
+    limit(product, 1_000)
+    brian, amina = product.browser_of("brian"), product.browser_of("amina")
+    page = f"/staff/invoices/{number}"
+    seen = re.search(r'name="seen" value="(\d+)"', brian.get(page).text)
+    assert seen is not None
+    form = {"amount": "200", "reason": "Hardship", "seen": seen.group(1)}
+    for _press in range(2):
+        brian.post(f"{page}/discount", data=form | {"csrf_token": csrf_of(brian, page)})
+    assert looked_up(product, number)["amountDue"] == 800
+    told = amina.post(f"{page}/discount", data=form | {"csrf_token": csrf_of(amina, page)}, follow_redirects=True).text
+    assert "taken off this invoice meanwhile" in told and looked_up(product, number)["amountDue"] == 800
+    brian.post(f"{page}/discount", data=form | {"csrf_token": csrf_of(brian, page), "seen": "1"})
+    assert looked_up(product, number)["amountDue"] == 600, "meant a second time"
+
+
+def limit(product: Product, shillings: int) -> None:
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        db.session.get_one(Tenant, tenant_id).discount_approval_above_cents = shillings * 100
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,19 @@ def test_beside_another_visit_only_with_a_reason(product: Product) -> None:
         assert first.starts_at == second.starts_at and second.overlap_why == "An emergency"
 
 
+def test_a_visit_beside_another_that_is_sent_twice_is_one(product: Product) -> None:
+    """It takes no time of its own, so nothing else keeps a second press from booking it again."""
+    service = offer(product)
+    slot = free(ask(product, service).text)[0]
+    uid, _bar, at = slot.partition("|")
+    form = {"at": at[:16], "clinician": uid, "overlap_why": "An emergency"}
+    assert ask(product, service, **form).status_code == 303
+    again = ask(product, service, **form)
+    assert again.status_code == 409 and "has this visit already" in again.text
+    with product.inside():
+        assert len(visits(product)) == 1
+
+
 def test_eight_weeks_in_one_go_or_a_list_of_what_is_not_free(product: Product) -> None:
     service = offer(product)
     page = ask(product, service).text

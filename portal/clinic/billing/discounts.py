@@ -20,13 +20,23 @@ REQUESTED, APPROVED, REFUSED = "requested", "approved", "refused"
 LONGEST_REASON, SHOWN = 200, 50
 
 
-def ask(invoice: Invoice, *, amount_cents: int, why: str, user_id: int, actor: str) -> Discount:
+def ask(
+    invoice: Invoice, *, amount_cents: int, why: str, user_id: int, actor: str, seen: int | None = None
+) -> Discount:
     """Less to pay by this much: at once up to the clinic's limit, else when another person approves it.
 
-    The caller commits, then enqueues PAID. Raises Refused for more than is due or no reason, Conflict as `ask_less`.
+    seen: how many of them stood on the page; the same form sent twice is one discount, and none is given beside one
+    that nobody saw. The caller commits, then enqueues PAID. Raises Refused for more than is due or no reason, Conflict
+    as `ask_less` and where somebody else was quicker.
     """
     why = read_reason(why)
     payment = lock_payment(invoice.payment_id)
+    given = of_invoice(invoice.id) if seen is not None else []
+    if seen is not None and len(given) > seen:
+        last = given[-1]
+        if (last.requested_by, last.amount_cents, last.why) == (user_id, amount_cents, why):
+            return last
+        raise Conflict(_("Something was taken off this invoice meanwhile. Look at it, then send this again."))
     _refuse_void(invoice)
     tenant = db.session.get_one(Tenant, invoice.tenant_id)
     before = select(func.coalesce(func.sum(Discount.amount_cents), 0))
