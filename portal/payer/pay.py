@@ -162,9 +162,8 @@ def poll(token: str) -> ResponseReturnValue:
     shown = view.payment_view(payment)
     answer = make_response(render_template("payments/_status.html", view=shown, tenant=payment.tenant))
     if shown["word"] == "ready" and shown["paid_cents"] and not _is_of_row(request.args.get("v", ""), version):
-        answer.headers["HX-Refresh"] = (
-            "true"  # a part came: the form below, which is no part of this, asks for the rest
-        )
+        # a part came: the form below, which is no part of this, asks for the rest
+        answer.headers["HX-Refresh"] = "true"
     return answer
 
 
