@@ -3,6 +3,7 @@
 Every user name of a pass opens the whole pass: it begins with its first grant and ends with its last, and what its
 packages allow adds up. What was used under its other names, or at other sites, is taken off what this router may give.
 A cap of each day in East Africa is told as what is left of it today; at midnight the router is told anew.
+Of a line (PPPoE) counts what was used since its period began; at its cap it is walled, as RADIUS has it.
 """
 
 from collections import defaultdict
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from portal.hotspot.models import AccessGrant, AccessSession, Package, Provisioning
+from portal.hotspot.pppoe.models import LinePeriod, PppoeLine
 from portal.hotspot.routers.interface import Wanted
 from portal.hotspot.sessions import bytes_today, midnight
 from portal.kernel import clock
@@ -32,12 +34,14 @@ class Pass:
     """A chain of grants with one leader. grants: its rows, oldest first, with their packages' terms.
 
     used: (site, user name) -> (seconds online, bytes both ways). used_today: bytes both ways, today in East Africa.
+    counts_anew_at: when the next period of a line begins, which is paid already.
     """
 
     leader_id: int
     grants: list[Any] = field(default_factory=list)
     used: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
     used_today: int = 0
+    counts_anew_at: datetime | None = None
 
     @property
     def terms(self) -> Any:
@@ -112,7 +116,8 @@ class Pass:
 
     def told_anew_at(self, now: datetime) -> datetime | None:
         """When a router has to be told of it again though nothing changed: at midnight, where a day has its cap."""
-        return None if self.terms.daily_cap_bytes is None else midnight(now) + timedelta(days=1)
+        at_midnight = None if self.terms.daily_cap_bytes is None else midnight(now) + timedelta(days=1)
+        return min((at for at in (at_midnight, self.counts_anew_at) if at is not None), default=None)
 
     def wanted(self, row: Any, *, site_id: int, version: int, now: datetime | None = None) -> Wanted:
         """This grant of it as a site's router is to know it."""
@@ -134,7 +139,7 @@ class Pass:
             data_bytes=None if throttles else self._data_left(row, site_id, sum(used for _seconds, used in elsewhere)),
             version=version,
             service=terms.service,
-            is_walled=self.is_line and not self.is_on(now or clock.now()),
+            is_walled=self.is_line and (self.is_used_up or self.is_used_up_today or not self.is_on(now or clock.now())),
         )
 
     def _data_left(self, row: Any, site_id: int, elsewhere: int) -> int | None:
@@ -168,18 +173,32 @@ def read(leader_ids: Iterable[int]) -> dict[int, Pass]:
     for row in db.session.execute(rows.where(AccessGrant.leader_id.in_(wanted)).order_by(AccessGrant.id)):
         found.setdefault(row.leader_id, Pass(row.leader_id)).grants.append(row)
     capped = [one.leader_id for one in found.values() if any(_is_metered(grant) for grant in one.grants)]
-    if capped:
-        for row in db.session.execute(_used(capped, clock.now())):
+    of_lines = [one for one in capped if found[one].is_line]
+    now = clock.now()
+    statements = [
+        _used(ids, now, is_line=ids is of_lines) for ids in (of_lines, sorted({*capped} - {*of_lines})) if ids
+    ]
+    for statement in statements:
+        for row in db.session.execute(statement):
             found[row.grant_id].used[(row.site_id, row.username)] = (int(row.seconds), int(row.bytes))
             found[row.grant_id].used_today += int(row.today)
+    if of_lines:
+        for grant_id, begins in db.session.execute(_next_periods(of_lines, now)):
+            found[grant_id].counts_anew_at = begins
     return found
+
+
+def _next_periods(grant_ids: Sequence[int], now: datetime) -> Any:
+    to_come = select(PppoeLine.grant_id, func.min(LinePeriod.starts_at)).join(LinePeriod)
+    to_come = to_come.where(PppoeLine.grant_id.in_(grant_ids), LinePeriod.starts_at > now)
+    return to_come.where(LinePeriod.withdrawn_at.is_(None)).group_by(PppoeLine.grant_id)
 
 
 def _is_metered(grant: Any) -> bool:
     return any(cap is not None for cap in (grant.data_cap_bytes, grant.online_s, grant.daily_cap_bytes))
 
 
-def _used(leader_ids: Sequence[int], now: datetime) -> Any:
+def _used(leader_ids: Sequence[int], now: datetime, *, is_line: bool) -> Any:
     used = select(
         AccessSession.grant_id,
         AccessSession.site_id,
@@ -188,6 +207,11 @@ def _used(leader_ids: Sequence[int], now: datetime) -> Any:
         func.sum(AccessSession.bytes_in + AccessSession.bytes_out).label("bytes"),
         func.sum(bytes_today(now)).label("today"),
     )
+    if is_line:  # of the period that runs
+        period = select(func.max(LinePeriod.starts_at)).join(PppoeLine, PppoeLine.id == LinePeriod.line_id)
+        period = period.where(PppoeLine.grant_id == AccessSession.grant_id, LinePeriod.starts_at <= now)
+        begun = period.where(LinePeriod.withdrawn_at.is_(None)).correlate(AccessSession).scalar_subquery()
+        used = used.where(or_(begun.is_(None), AccessSession.started_at >= begun))
     return used.where(AccessSession.grant_id.in_(leader_ids)).group_by(
         AccessSession.grant_id, AccessSession.site_id, AccessSession.username
     )

@@ -155,16 +155,17 @@ def _at_cap(site: Site, used: Mapping[int, int]) -> list[int]:
     """
     reached = []
     for leader_id, one in passes.read(used).items():
-        if has_slowed(one, used[leader_id]) or one.is_used_up or one.is_used_up_today:
+        is_over = (one.is_used_up or one.is_used_up_today) and not one.is_line  # which goes on behind the wall
+        if is_over or has_reached(one, used[leader_id]):
             reached += [grant.id for grant in one.grants]
     return reached
 
 
-def has_slowed(one: passes.Pass, since_last: int) -> bool:
-    """Whether it reached a cap with its last so many bytes and goes on, slower."""
+def has_reached(one: passes.Pass, since_last: int) -> bool:
+    """Whether it reached a cap with its last so many bytes and goes on, slower or behind the wall."""
     total = sum(count for _seconds, count in one.used.values())
     pairs = ((one.data_cap_bytes, total), (one.terms.daily_cap_bytes, one.used_today))
-    return one.terms.at_cap == "throttle" and any(
+    return (one.is_line or one.terms.at_cap == "throttle") and any(
         cap is not None and used >= cap > used - since_last for cap, used in pairs
     )
 

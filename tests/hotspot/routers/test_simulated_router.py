@@ -131,6 +131,41 @@ def test_a_line_is_told_to_its_own_site_alone_and_again_where_its_router_lost_it
     assert row_of(product, secret_grant(product, line), shop).wanted == "off"
 
 
+@pytest.mark.parametrize(
+    ("terms", "at_cap"),
+    [({"at_cap": "stop"}, "mlango expired"), ({"at_cap": "throttle", "throttled_rate": "1M/1M"}, "mlango ppp 1M/1M")],
+)
+def test_a_line_at_its_cap_is_walled_or_slowed_until_its_next_period(
+    product: Product, cafe: Cafe, terms: dict[str, str], at_cap: str
+) -> None:
+    shop, line = _lines_of_a_router(product, cafe)
+    with product.app.app_context(), transaction():
+        db.session.get_one(PppoeLine, line.id).package.data_cap_bytes = 1_000
+        for name, value in terms.items():
+            setattr(db.session.get_one(PppoeLine, line.id).package, name, value)
+    typed_at_the_paybill(product, 1, 2_000, line.account)
+    product.work()
+    reconciled(product)
+    assert _line_at(cafe)["profile"] == "mlango ppp 5M/10M"
+    later(seconds=61)
+    with product.app.app_context(), transaction():
+        grant = db.session.get_one(PppoeLine, line.id).grant
+        db.session.add(
+            AccessSession(
+                tenant_id=grant.tenant_id, uid="used", accounting_id="used", site_id=shop, grant_id=grant.id,
+                username=grant.username, started_at=clock.now(), updated_at=clock.now(), stopped_at=clock.now(),
+                online_s=60, bytes_in=400, bytes_out=600,
+            )
+        )  # fmt: skip
+        grant.provision_at = clock.now()
+    reconciled(product)
+    assert _line_at(cafe)["profile"] == at_cap
+    later(days=30)
+    product.work()
+    reconciled(product)
+    assert _line_at(cafe)["profile"] == "mlango ppp 5M/10M", "each period has its own"
+
+
 def secret_grant(product: Product, line: MadeLine) -> int:
     with product.inside():
         return int(db.session.get_one(PppoeLine, line.id).grant_id)
