@@ -186,8 +186,9 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
 def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of: Any) -> Invoice:
     """Approve: the invoice is issued and the patient told how to pay. The caller commits, then enqueues OUTBOX.
 
-    pay_url_of: payment -> the address where it is paid.
+    pay_url_of: payment -> the address where it is paid. Raises Conflict where its clinician works here no more.
     """
+    _refuse_who_left(appointment.clinician)
     invoice = _invoice(tenant, appointment, actor=actor)
     if appointment.service is not None:
         held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
@@ -260,13 +261,8 @@ def reschedule(
         return
     _refuse_who_left(clinician)
     timetable.release(appointment)
-    appointment.starts_at, appointment.clinician_id = starts_at, clinician.id
-    there = timetable.branch_at(clinician, starts_at)
-    if appointment.kind == "onsite" and there is not None and there.id != appointment.branch_id:
-        appointment.branch_id, appointment.place = there.id, place_of(appointment.tenant, there)
-    db.session.flush()
-    if not appointment.overlap_why:
-        timetable.occupy(appointment)
+    _put_at(appointment, starts_at, clinician)
+    timetable.occupy(appointment)
     chain.record(
         appointment.tenant_id,
         "appointment",
@@ -280,6 +276,15 @@ def reschedule(
     notifications.rescheduled(appointment)
 
 
+def _put_at(appointment: Appointment, starts_at: datetime, clinician: Clinician) -> None:
+    """It begins then, where this clinician works then. A reason to be beside another visit was for its old time."""
+    appointment.starts_at, appointment.clinician_id, appointment.overlap_why = starts_at, clinician.id, ""
+    there = timetable.branch_at(clinician, starts_at)
+    if appointment.kind == "onsite" and there is not None and there.id != appointment.branch_id:
+        appointment.branch_id, appointment.place = there.id, place_of(appointment.tenant, there)
+    db.session.flush()
+
+
 def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) -> None:
     """A cancelled visit whose money came after all is approved again, at a time that it takes. The caller commits.
 
@@ -287,7 +292,8 @@ def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) ->
     """
     _move(appointment, "approved", actor=actor, why="Its money came.", released_at=None, pay_by=None, kept_cents=None,
           owes_since=None)  # fmt: skip
-    appointment.starts_at = starts_at
+    if appointment.starts_at != starts_at:
+        _put_at(appointment, starts_at, appointment.clinician)
     if appointment.invoice is not None:
         appointment.invoice.voided_at = None
     db.session.flush()
@@ -310,9 +316,10 @@ def may_undo(appointment: Appointment) -> bool:
 
 
 def _was_given_back(appointment: Appointment) -> bool:
-    """Whether some of its money may have left it: by its terms the clinic did not keep all."""
-    price_cents = appointment.invoice.payment.amount_cents if appointment.invoice else 0
-    return appointment.kept_cents is not None and appointment.kept_cents < price_cents
+    """Whether some of its money may have left it, or is not asked for any more: the clinic kept less than the bill."""
+    if appointment.kept_cents is None or appointment.invoice is None:
+        return False
+    return appointment.kept_cents < invoices.billed_cents(appointment.invoice)
 
 
 def undo(appointment: Appointment, *, actor: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 
-from portal.clinic import appointments, notifications, people, timetable
+from portal.clinic import appointments, notifications, people, services, timetable
 from portal.clinic.models import Appointment, Booking, Branch, Clinician, Patient, Service
 from portal.kernel import clock, personal, vault
 from portal.kernel.db import db
@@ -162,7 +162,7 @@ def confirm(
         return db.session.get_one(Appointment, booking.appointment_id)
     if booking.expires_at < clock.now():
         raise Conflict(_("This code is over. Book again to get a new one."), code="code_over")
-    service = db.session.get_one(Service, booking.service_id)
+    service = services.for_booking(tenant.id, db.session.get_one(Service, booking.service_id).uid)
     clinician = db.session.get_one(Clinician, booking.clinician_id) if booking.clinician_id else None
     shown_cents = booking.price_cents if price_cents is None else price_cents
     branch = db.session.get_one(Branch, booking.branch_id) if booking.branch_id else None

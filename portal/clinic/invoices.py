@@ -3,14 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from portal.audit import chain
 from portal.clinic import people
 from portal.clinic.billing import lines as billed
 from portal.clinic.billing import numbers
-from portal.clinic.models import Appointment, CreditNote, Invoice, InvoiceLine, InvoiceWord, Patient
+from portal.clinic.models import Appointment, CreditNote, Discount, Invoice, InvoiceLine, InvoiceWord, Patient
 from portal.gateways import client_factory
 from portal.gateways.models import Gateway
 from portal.kernel import clock, personal
@@ -222,6 +222,15 @@ def status_of(invoice: Invoice) -> str:
     if payment.state == PaymentState.PAID:
         return status.status_word(payment, None)
     return "part_paid" if payment.allocated_cents else "unpaid"
+
+
+def billed_cents(invoice: Invoice) -> int:
+    """What its documents ask for, whatever became of its payment: lines, less discounts and credit notes."""
+    given = select(func.coalesce(func.sum(Discount.amount_cents), 0))
+    given = given.where(Discount.invoice_id == invoice.id, Discount.status == "approved")
+    noted = select(func.coalesce(func.sum(CreditNote.amount_cents), 0)).where(CreditNote.invoice_id == invoice.id)
+    less = int(db.session.scalar(given) or 0) + int(db.session.scalar(noted) or 0)
+    return sum(line.amount_cents for line in invoice.lines) - less
 
 
 def payer_name(invoice: Invoice) -> str:

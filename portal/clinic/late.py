@@ -51,7 +51,7 @@ def held_cents(appointment: Appointment) -> int:
 
 def _is_enough(appointment: Appointment, held: int) -> bool:
     payment = appointment.invoice.payment if appointment.invoice else None
-    return payment is not None and held >= (payment.enough_cents or payment.amount_cents)
+    return payment is not None and held >= min(payment.enough_cents or payment.amount_cents, payment.amount_cents)
 
 
 def may_choose(appointment: Appointment) -> bool:
@@ -68,7 +68,8 @@ def came(appointment: Appointment, *, visit_url: str) -> None:
     if not held:
         return
     is_to_come = appointment.released_at is not None and appointment.starts_at > clock.now()
-    if is_to_come and appointment.clinician.left_at is None and _is_enough(appointment, held):
+    is_there = appointment.clinician.left_at is None and not timetable.is_away(appointment)
+    if is_to_come and is_there and _is_enough(appointment, held):
         try:
             with db.session.begin_nested():
                 _stand_again(appointment, appointment.starts_at, actor="late money")

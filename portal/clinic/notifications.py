@@ -129,6 +129,7 @@ EVENTS = {
 }
 ONCE = ("asked_for", "approved", "confirmed")  # pointless once the visit is off
 CHANGING = ("moved", "remind_day", "remind_hour")  # told anew after each change
+AGAIN = ("confirmed", "cancelled")  # told anew where a visit stands again, for money that came late
 
 
 def names_of(event: str) -> frozenset[str]:
@@ -208,8 +209,11 @@ def entry_of(appointment: Appointment) -> calendar.Entry:
 
 
 def _key(appointment: Appointment, event: str) -> str:
-    changes = f"/{appointment.calendar_sequence}" if event in CHANGING else ""
-    return f"appointment/{appointment.id}/{event}{changes}"
+    return f"appointment/{appointment.id}/{event}{_change(appointment.calendar_sequence, event)}"
+
+
+def _change(sequence: int, event: str) -> str:
+    return f"/{sequence}" if event in CHANGING or (event in AGAIN and sequence) else ""
 
 
 def _tell_patient(
@@ -299,8 +303,13 @@ def _live(appointment: Appointment, event: str, **facts: Any) -> None:
 
 def _drop(appointment: Appointment, events: tuple[str, ...], why: str) -> None:
     """What was not sent yet is not sent any more."""
-    keys = [f"{channel}/{_key(appointment, event)}" for channel in ("sms", "email") for event in events]
-    write.withdraw(appointment.tenant_id, keys, why=why)
+    keys = {
+        f"{channel}/appointment/{appointment.id}/{event}{_change(sequence, event)}"
+        for channel in ("sms", "email")
+        for event in events
+        for sequence in range(appointment.calendar_sequence + 1)
+    }
+    write.withdraw(appointment.tenant_id, sorted(keys), why=why)
 
 
 def transaction(appointment: Appointment) -> None:
@@ -352,7 +361,8 @@ def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
     """
     _drop(appointment, ("approved",), "It is paid.")
     _tell_patient(appointment, "confirmed", method=calendar.REQUEST, receipt=receipt or _("to follow"))
-    _tell_clinician(appointment, "confirmed", _("Paid and confirmed: %(when)s.", when=when(appointment)))
+    again = f"confirmed{_change(appointment.calendar_sequence, 'confirmed')}"
+    _tell_clinician(appointment, again, _("Paid and confirmed: %(when)s.", when=when(appointment)))
     _live(appointment, live.CONFIRMED, receipt=receipt)
     appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now())
 
@@ -433,11 +443,12 @@ def cancelled(appointment: Appointment, *, money_told: Text = "") -> None:
 
     money_told: of money that goes back by the clinic's terms; who has paid without any learns that the clinic has it.
     """
+    key = _key(appointment, "cancelled")
     _off(appointment, "It was cancelled.")
     money = money_told
     if not money_told and appointment.invoice is not None and appointment.invoice.payment.allocated_cents:
         money = _("Your money is with the clinic, which will send it back or give you another time.")
-    _tell_patient(appointment, "cancelled", method=_cancel_method(appointment), money=money)
+    _tell_patient(appointment, "cancelled", key=key, method=_cancel_method(appointment), money=money)
     _live(appointment, live.CANCELLED)
 
 

@@ -70,7 +70,7 @@ def settle(appointment: Appointment, *, by: str, user_id: int | None, actor: str
         payment.id,
         kept_cents=divided.kept_cents,
         as_credit_of=_wallet_of(appointment) if appointment.money_back == "credit" else None,
-        key=f"appointment/{appointment.id}",
+        key=f"appointment/{appointment.id}/{payment.version}",  # it may stand again for late money, and be off again
         why="The clinic's cancellation policy.",
         user_id=user_id,
         actor=actor,

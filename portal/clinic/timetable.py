@@ -137,7 +137,7 @@ def free_slots(
     begin, end = _midnight(first), _midnight(last + timedelta(days=1))
     ids = [one.id for one in people]
     hours = _hours(ids)
-    taken = _taken(ids, begin, end)
+    taken = _taken(ids, begin, end + timedelta(minutes=service.buffer_minutes))  # which reaches past midnight
     away = _away(ids, begin, end)
     prices, places = prices_of(service), _Places(service.tenant_id, first, last)
     earliest = now + timedelta(minutes=service.notice_minutes) if not by_staff else now - timedelta(minutes=5)
@@ -280,6 +280,15 @@ def _away(clinician_ids: list[int], begin: datetime, end: datetime) -> dict[int,
     for one in db.session.scalars(theirs):
         found.setdefault(one.clinician_id, []).append((one.starts_at, one.ends_at))
     return found
+
+
+def is_away(appointment: Appointment) -> bool:
+    """Whether its clinician is on leave at its time, or its place is closed on that day."""
+    day = clock.nairobi(appointment.starts_at).date()
+    if not _Places(appointment.tenant_id, day, day).is_open(appointment.branch_id, day):
+        return True
+    away = _away([appointment.clinician_id], appointment.starts_at, appointment.ends_at)
+    return bool(away)
 
 
 def _is_away(starts_at: datetime, service: Service, away: Sequence[tuple[datetime, datetime]]) -> bool:

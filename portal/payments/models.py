@@ -143,7 +143,8 @@ class Payment(TenantOwned, Model):
     @property
     def deposit_due_cents(self) -> int:
         """What is still to come before that is enough which a deposit is; 0 where none is asked for, or it is here."""
-        return max(0, (self.enough_cents or 0) - self.allocated_cents) if self.state == PaymentState.OPEN else 0
+        is_due = self.state == PaymentState.OPEN and self.enough_cents is not None
+        return max(0, min(self.enough_cents or 0, self.amount_cents) - self.allocated_cents) if is_due else 0
 
     @property
     def is_sandbox(self) -> bool:

@@ -246,6 +246,52 @@ def test_a_moved_visit_takes_its_new_time_and_gives_the_old_one_back(product: Pr
     assert first in starts(product, service) and second not in starts(product, service)
 
 
+def test_a_visit_beside_another_one_takes_the_time_that_it_is_moved_to(product: Product) -> None:
+    """The reason was for its first time: two people in the next one would need another."""
+    service = offer(product, needs_approval=False)
+    free = starts(product, service)
+    booked(product, service, free[0])
+    with product.app.app_context(), transaction():
+        first = db.session.query(Appointment).one()
+        beside = appointments.book(
+            first.tenant, patient=first.patient, clinician=first.clinician, kind="onsite",
+            starts_at=first.starts_at + timedelta(minutes=10), duration_minutes=30, price_cents=100,
+            service=first.service, overlap_why="An emergency", actor="test",
+        )  # fmt: skip
+        appointments.reschedule(beside, first.starts_at + timedelta(hours=1), actor="test")
+        assert beside.overlap_why == ""
+    assert free[2] not in starts(product, service) and free[3] in starts(product, service)
+
+
+def test_who_works_here_no_more_is_booked_with_by_no_approval(product: Product) -> None:
+    service = offer(product)
+    made = booked(product, service, starts(product, service)[0])
+    with product.app.app_context(), transaction():
+        db.session.query(Appointment).one().clinician.left_at = clock.now()
+    refused = product.api("amina").post(f"/api/appointments/{made['appointmentId']}/approve")
+    assert (refused.status_code, refused.json["error"]) == (409, "has_left")
+
+
+def test_a_code_books_no_service_that_was_withdrawn_meanwhile(product: Product) -> None:
+    service = offer(product)
+    begun = begin(product, service, starts(product, service)[0])
+    with product.app.app_context(), transaction():
+        services.withdraw(db.session.query(Service).one(), actor="test")
+    refused = confirm(product, begun.json["bookingId"], code_sent(product))
+    assert (refused.status_code, refused.json["error"]) == (404, "unknown_service")
+
+
+def test_what_a_visit_keeps_free_behind_it_reaches_past_midnight(product: Product) -> None:
+    service = offer(product, needs_approval=False, buffer_minutes=15)
+    with product.app.app_context(), transaction():
+        for one in db.session.query(Clinician):
+            services.set_hours(one, [(day, 0, 1_440) for day in range(7)], actor="test")
+    day = clock.nairobi(clock.now()).date() + timedelta(days=3)
+    assert starts(product, service, day)[-1] == f"{day}T23:30:00+03:00"
+    booked(product, service, starts(product, service, day + timedelta(days=1))[0])
+    assert starts(product, service, day)[-1] == f"{day}T23:00:00+03:00"
+
+
 def test_a_paid_visit_that_is_moved_stays_paid(product: Product) -> None:
     service = offer(product, needs_approval=False)
     first, second = starts(product, service)[:2]

@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.clinic import appointments, policies
-from portal.clinic.models import Appointment, Patient
+from portal.clinic import appointments, policies, services
+from portal.clinic.models import Appointment, Branch, Patient, WorkingHours
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.kernel.errors import Conflict
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.wallets import wallets
 from portal.users.models import User
-from tests.support.booking import booked, offer, starts
+from tests.support.billing import decided, discount
+from tests.support.booking import booked, offer, place_of, starts
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
 from tests.support.product import Product
@@ -280,6 +282,46 @@ def test_a_deposit_that_is_kept_leaves_nothing_due(product: Product) -> None:
     assert refunds_of(product) == [] and product.books() == []
 
 
+@pytest.mark.parametrize(
+    ("terms", "paid"),
+    [
+        ({"money_back": "credit", "late_keeps_percent": 50}, 1500),
+        ({"deposit_cents": 50_000, "late_keeps_percent": 100}, 500),
+        ({"deposit_cents": 50_000, "late_keeps_percent": 60}, 500),
+    ],
+)
+def test_a_no_show_whose_money_was_divided_is_not_undone(product: Product, terms: dict[str, Any], paid: int) -> None:
+    """It would stand again as paid in full, with a part in a wallet, on its way back, or asked for no more."""
+    one = visit(product, **terms)
+    paid_by_hand(product, one["invoiceNumber"], paid, 1)
+    hours_before(product, one, -1)
+    assert product.api("brian").post(f"/api/appointments/{one['id']}/no-show").status_code == 200
+    with product.app.app_context(), transaction(), pytest.raises(Conflict, match="can no longer be taken back"):
+        appointments.undo(db.session.query(Appointment).one(), actor="test")
+    assert seen(product, one["id"])["status"] == "no_show"
+
+
+def test_a_no_show_of_which_all_was_kept_is_undone_also_after_a_discount(product: Product) -> None:
+    one = visit(product, late_keeps_percent=100)
+    discount(product, one["invoiceNumber"], 100)
+    paid_by_hand(product, one["invoiceNumber"], 1400, 1)
+    hours_before(product, one, -1)
+    assert product.api("brian").post(f"/api/appointments/{one['id']}/no-show").status_code == 200
+    with product.app.app_context(), transaction():
+        appointments.undo(db.session.query(Appointment).one(), actor="test")
+    assert seen(product, one["id"])["status"] == "confirmed"
+
+
+def test_a_deposit_is_never_more_than_what_a_discount_left(product: Product) -> None:
+    one = visit(product, deposit_cents=50_000)
+    asked = discount(product, one["invoiceNumber"], 1200)
+    decided(product, asked, "amina")
+    page = product.client().get(f"/pay/{one['paymentId']}").text
+    assert "Pay all KES 300 now" in page and "Pay the deposit of KES 500" not in page
+    with product.inside():
+        assert db.session.query(Payment).filter_by(token=one["paymentId"]).one().deposit_due_cents == 30_000
+
+
 def test_a_deposit_of_which_a_part_is_kept_gives_back_the_rest(product: Product) -> None:
     one = visit(product, deposit_cents=50_000, late_keeps_percent=60)
     paid_by_hand(product, one["invoiceNumber"], 500, 1)
@@ -411,6 +453,55 @@ def test_late_money_goes_back_where_its_payer_asks_for_it_once(product: Product)
     free = times(product, one["service"])[4]
     assert product.client().post(f"/visit/{one['token']}/take", data={"at": free}).status_code == 409
     assert refunds_of(product) == [(150_000, "approved")]
+    assert product.books() == []
+
+
+def test_late_money_finds_no_visit_in_the_clinicians_leave(product: Product) -> None:
+    """Who went on leave was told that nobody is booked in it."""
+    one = gone(product)
+    with product.app.app_context(), transaction():
+        released = db.session.query(Appointment).one()
+        begin = released.starts_at - timedelta(hours=1)
+        services.add_leave(released.clinician, begin, begin + timedelta(hours=3), actor="test")
+    paid_by_hand(product, one["invoiceNumber"], 1500, 1)
+    assert seen(product, one["id"])["status"] == "cancelled"
+    assert "KES 1,500 of yours is here" in product.client().get(f"/visit/{one['token']}").text
+
+
+def test_another_time_for_late_money_is_where_the_clinician_works_then(product: Product) -> None:
+    place_of(product, name="Westlands"), place_of(product, name="Karen")
+    service = offer(product, needs_approval=False, hold_minutes=30)
+    day = clock.nairobi(clock.now()).date() + timedelta(days=3)
+    with product.app.app_context(), transaction():
+        places = {one.name: one.id for one in db.session.query(Branch)}
+        for hours in db.session.query(WorkingHours):
+            hours.branch_id = places["Westlands" if hours.weekday == day.weekday() else "Karen"]
+    made = booked(product, service, times(product, service)[2], phone=PHONE)
+    one = seen(product, made["appointmentId"])
+    later(31 * 60)
+    run_deadline(product)
+    booked(product, service, times(product, service)[2], phone="0722000999")
+    paid_by_hand(product, one["invoiceNumber"], 1500, 1)
+    next_day = starts(product, service, day + timedelta(days=1))[0]
+    assert product.client().post(f"/visit/{made['token']}/take", data={"at": next_day}).status_code == 303
+    product.settle()
+    now = seen(product, one["id"])
+    assert (now["status"], now["place"]) == ("confirmed", "Karen, Ring Road 4")
+
+
+def test_a_visit_that_stood_again_and_is_off_again_gives_its_money_back_again_and_says_so(product: Product) -> None:
+    one = visit(product, deposit_cents=50_000)
+    paid_by_hand(product, one["invoiceNumber"], 500, 1)
+    assert cancel(product, one).status_code == 200
+    paid_by_hand(product, one["invoiceNumber"], 500, 2)
+    free = times(product, one["service"])[4]
+    assert product.client().post(f"/visit/{one['token']}/take", data={"at": free}).status_code == 303
+    product.settle()
+    assert cancel(product, one).status_code == 200
+    assert refunds_of(product) == [(50_000, "approved"), (50_000, "approved")]
+    said = texts(product)
+    assert sum("KES 500 goes back to the phone that paid." in text for text in said) == 2
+    assert sum("is confirmed" in text for text in said) == 2
     assert product.books() == []
 
 
