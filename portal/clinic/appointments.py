@@ -96,7 +96,7 @@ def book(
     if not overlap_why:
         timetable.occupy(appointment)
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
-    notifications.transaction(appointment)
+    notifications.booked(appointment)
     return appointment
 
 
@@ -496,6 +496,8 @@ def confirm(tenant: Tenant, appointment: Appointment, *, receipt: str | None, pu
         link = meetings.want(tenant, appointment, public_url=public_url) if appointment.kind == "virtual" else None
         _move(appointment, "confirmed", actor="fulfilment", confirmed_at=clock.now(), meeting_url=link)
         notifications.confirmed(appointment, receipt=receipt)
+    elif appointment.status in ("confirmed", "started", "completed") and appointment.deposit_cents is not None:
+        notifications.paid_rest(appointment, receipt=receipt)
 
 
 def of_invoice(invoice_id: int) -> Appointment | None:

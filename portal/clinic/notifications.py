@@ -72,6 +72,12 @@ EVENTS = {
         _("Paid, M-Pesa receipt %(receipt)s. Your appointment on %(when)s is confirmed: %(where)s"),
         frozenset({"when"}),
     ),
+    "paid_rest": Event(
+        _("The rest is paid"),
+        _("Your payment"),
+        _("Paid in full, M-Pesa receipt %(receipt)s. %(clinic)s expects you on %(when)s: %(where)s"),
+        frozenset({"receipt"}),
+    ),
     "failed": Event(
         _("The payment failed"),
         _("Your payment did not go through"),
@@ -312,7 +318,7 @@ def _drop(appointment: Appointment, events: tuple[str, ...], why: str) -> None:
     write.withdraw(appointment.tenant_id, sorted(keys), why=why)
 
 
-def transaction(appointment: Appointment) -> None:
+def booked(appointment: Appointment) -> None:
     """The clinician has something to approve (property 2)."""
     text = _("A new appointment waits for your approval: %(when)s.", when=when(appointment))
     _tell_clinician(appointment, "booked", text, is_mailed=True)
@@ -365,6 +371,12 @@ def confirmed(appointment: Appointment, *, receipt: str | None) -> None:
     _tell_clinician(appointment, again, _("Paid and confirmed: %(when)s.", when=when(appointment)))
     _live(appointment, live.CONFIRMED, receipt=receipt)
     appointment.remind_at = next_reminder(appointment.starts_at, after=clock.now())
+
+
+def paid_rest(appointment: Appointment, *, receipt: str | None) -> None:
+    """The rest of a visit that its deposit confirmed is here: a receipt for the patient."""
+    until = clock.now() + timedelta(days=1)  # also after the visit, when it is paid at the desk
+    _tell_patient(appointment, "paid_rest", expires_at=until, receipt=receipt or _("to follow"))
 
 
 REMINDERS = {"remind_day": timedelta(hours=24), "remind_hour": timedelta(hours=1)}

@@ -173,6 +173,11 @@ def test_meetings() -> ResponseReturnValue:
     def work() -> str:
         if error := settings.check(g.tenant.id):
             raise Conflict(_("It does not work yet. %(error)s", error=error))
+        chosen = settings.of(g.tenant)
+        if chosen.provider == "simple" and not chosen.base_url:
+            return _("Nobody is asked: patients wait at our door, and the clinician pastes a link for each visit.")
+        if chosen.provider not in settings.ASKED:
+            return _("The settings are in order. Nobody was asked: open a visit's room to see it.")
         return _("It works: the provider knows us.")
 
     return buttons.do_outside(work, then=url_for("staff.meetings"))

@@ -134,6 +134,11 @@ def test_the_deposit_confirms_and_the_rest_stays_due_on_the_same_invoice(product
     now = seen(product, one["id"])
     assert (now["status"], now["amountDue"]) == ("confirmed", 0)
     assert product.books() == []
+    with product.inside():
+        told = [
+            payload_of(item)["text"] for item in db.session.query(OutboxItem).filter_by(kind="sms", about="appointment")
+        ]
+    assert len([text for text in told if f"Paid in full, M-Pesa receipt {receipt(2)}" in text]) == 1
 
 
 def test_the_page_says_that_the_deposit_is_paid_and_asks_for_it_no_more(product: Product) -> None:
