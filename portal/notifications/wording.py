@@ -87,8 +87,14 @@ def chosen(tenant_id: int, event: str, channel: str, locale: str, ours: Words) -
     return Words(subject, filled(own.text, values, locale))
 
 
-def check(channel: str, subject: str, text: str, *, known: Collection[str], needed: Collection[str]) -> None:
-    """Raises Refused, naming each field, unless these words can be sent. needed: without them the message is no use."""
+def check(
+    channel: str, subject: str, text: str, *, known: Collection[str], needed: Collection[str], shown: str = ""
+) -> None:
+    """Raises Refused, naming each field, unless these words can be sent. needed: without them the message is no use.
+
+    shown: the same filled in, which is what is paid for: a short {name} may stand for a long one, and many times.
+    """
+    parts = max(parts_of(text), parts_of(shown))
     faults: dict[str, Text] = {}
     strange = sorted(names_in(text + subject) - set(known))
     missing = sorted(set(needed) - names_in(text))
@@ -101,9 +107,9 @@ def check(channel: str, subject: str, text: str, *, known: Collection[str], need
         faults["text"] = _("The message must have {%(name)s}: without it nobody can act on it.", name=missing[0])
     elif len(text) > LONGEST_TEXT:
         faults["text"] = _("At most %(count)s characters.", count=LONGEST_TEXT)
-    elif channel == "sms" and parts_of(text) > MOST_PARTS:
+    elif channel == "sms" and parts > MOST_PARTS:
         faults["text"] = _("A text message this long is sent as %(parts)s messages; at most %(most)s.",
-                           parts=parts_of(text), most=MOST_PARTS)  # fmt: skip
+                           parts=parts, most=MOST_PARTS)  # fmt: skip
     if len(subject) > LONGEST_SUBJECT or "\n" in subject or "\r" in subject:
         faults["subject"] = _("One line of at most %(count)s characters.", count=LONGEST_SUBJECT)
     if faults:

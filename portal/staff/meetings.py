@@ -190,6 +190,11 @@ def _door(uid: str) -> Door:
     return doors.of(visit)
 
 
+def _may_host(door: Door) -> bool:
+    """Whether this visit is theirs: a colleague's sign-in opens no session of another's patient under their name."""
+    return g.role != "clinician" or door.appointment.clinician.user_id in (None, current_user.id)
+
+
 @needs(SEE_CLINIC)
 def meeting(uid: str) -> ResponseReturnValue:
     """One visit's room: the way in as host, who waits, what the provider said."""
@@ -216,7 +221,7 @@ def _room(uid: str) -> dict[str, Any]:
         "waits": waits and door.knocks and door.state == "ready",
         "is_made": bool(door.leads_to),
         "looks": looks,
-        "may_host": g.role in HOSTS,
+        "may_host": g.role in HOSTS and _may_host(door),
         "link": one.meeting_url or "",
         "room_url": url_for("staff.meeting_room", uid=uid),
         "admit_url": url_for("staff.admit", uid=uid),
@@ -232,6 +237,8 @@ def meeting_room(uid: str) -> ResponseReturnValue:
     """Into the room as host. Only who treats: what is said there is between them and the patient."""
     if g.role not in HOSTS and not current_user.is_platform_admin:
         raise Forbidden(_("Only a clinician goes into the session."))
+    if not _may_host(_door(uid)):
+        raise Forbidden(_("Only who treats this patient goes into the session. Move the visit first to take it over."))
     with transaction():
         doors.host_is_in(_door(uid))
     url = doors.address_of_host(_door(uid))

@@ -220,7 +220,8 @@ def save() -> ResponseReturnValue:
         return buttons.do(drop, then=url_for("staff.words"))
     try:
         known = notifications.names_of(which.event)
-        wording.check(which.channel, subject, text, known=known, needed=which.what.needed)
+        shown = wording.filled(text, _sample(), which.locale)
+        wording.check(which.channel, subject, text, known=known, needed=which.what.needed, shown=shown)
     except Refused as error:
         return _page(which, subject=subject, text=text, error=error)
     if do == "look":

@@ -1,5 +1,6 @@
 """Patients as the desk knows them: found by phone or name, written down, changed; families and their guardians."""
 
+import json
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -7,16 +8,16 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
-from wtforms import BooleanField, SelectField, StringField
+from wtforms import BooleanField, HiddenField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.clinic import invoices, people
 from portal.clinic.models import Appointment, Invoice, Patient
 from portal.gateways import client_factory
-from portal.kernel import personal
+from portal.kernel import personal, vault
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import Refused
+from portal.kernel.errors import Conflict, Refused
 from portal.kernel.phone import for_screens
 from portal.payments.wallets import wallets
 from portal.staff import buttons
@@ -46,6 +47,7 @@ class PatientForm(StaffForm):
     agreed = BooleanField(
         _l("Agreed to the clinic keeping these data"), description=_l("Asked at the desk; it is written down when.")
     )
+    seen = HiddenField()
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -131,11 +133,17 @@ def patient(uid: str) -> ResponseReturnValue:
             flash(_("Saved."), "success")
             return redirect(url_for("staff.patient", uid=uid), 303)
     elif request.method == "GET":
-        form = PatientForm(data=_details(one))
+        form = PatientForm(data=_details(one) | {"seen": _version(one)})
     return _page(people.patient(g.tenant.id, uid), form)
 
 
 def _save(one: Patient, form: PatientForm) -> None:
+    """Raises Conflict where somebody saved other details since this page was made: theirs are not written over."""
+    db.session.refresh(one, with_for_update=True)
+    if form.seen.data and form.seen.data != _version(one):
+        form.seen.data = _version(one)
+        told = ", ".join(str(value) for name, value in _details(one).items() if name in ("name", "phone", "email"))
+        raise Conflict(_("Somebody changed this meanwhile: %(told)s. Look at it, then save again.", told=told))
     people.change(
         one,
         name=form.name.data,
@@ -146,6 +154,10 @@ def _save(one: Patient, form: PatientForm) -> None:
     )
     if bool(form.agreed.data) != (one.consented_at is not None):
         people.consent(one, by="desk" if form.agreed.data else "", actor=actor())
+
+
+def _version(one: Patient) -> str:
+    return vault.digest(json.dumps(_details(one)))[:16]
 
 
 def _details(one: Patient) -> dict[str, Any]:

@@ -19,14 +19,15 @@ from portal.clinic.meetings.models import Meeting, MeetingSettings
 from portal.clinic.meetings.providers import wire
 from portal.clinic.models import Appointment
 from portal.kernel import clock, vault
-from portal.kernel.db import db
+from portal.kernel.db import db, transaction
 from portal.notifications.models import Notice
 from portal.tenants.models import Tenant
-from tests.support.appointments import book
+from portal.users import credentials
+from tests.support.appointments import book, is_wanjirus
 from tests.support.daraja import receipt
 from tests.support.meetings import JITSI, meets_by
 from tests.support.product import Product
-from tests.support.visitors import csrf_of
+from tests.support.visitors import PASSWORD, csrf_of
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -526,6 +527,17 @@ def test_who_treats_goes_in_as_host_and_the_desk_does_not(product: Product) -> N
     until_the_door_opens(product, uid)
     assert product.browser_of("brian").get(f"/staff/appointments/{uid}/meeting/room").status_code == 403
     assert product.browser_of("chege").get(f"/staff/appointments/{uid}/meeting/room").status_code in (403, 404)
+    is_wanjirus(product)
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        colleague = credentials.add_user(email="kamau@mlima.test", name="Kamau", password=PASSWORD)
+        credentials.add_role(colleague, tenant_id, "clinician")
+    page = f"/staff/appointments/{uid}/meeting"
+    kamau = product.browser_of("kamau")
+    refused = kamau.get(f"{page}/room")
+    assert refused.status_code == 403 and "Only who treats this patient" in refused.text
+    assert f"{page}/room" not in kamau.get(page).text
+    assert product.browser_of("wanjiru").get(f"{page}/room").status_code == 302
 
 
 # ---- the settings

@@ -10,6 +10,7 @@ from portal.kernel import personal
 from portal.kernel.db import db, transaction
 from portal.notifications import wording
 from portal.outbox.models import OutboxItem
+from portal.tenants.models import Tenant
 from tests.support.appointments import is_wanjirus
 from tests.support.daraja import receipt
 from tests.support.product import Product
@@ -111,9 +112,9 @@ def wording_of(product: Product) -> list[str]:
         ("approved", "Pay {amount} now", "must have {url}"),
         ("approved", "Pay {amount}: {url} {diagnosis}", "no {diagnosis}"),
         ("approved", "", "Write the message"),
-        ("approved", "Pay {amount}: {url} " + "é" * 700, "is sent as 5 messages"),
+        ("approved", "Pay {amount}: {url} " + "é" * 700, "is sent as 6 messages"),
         ("approved", "Pay {amount}: {url} " + "x" * 1_000, "At most 1000 characters"),
-        ("approved", "Pay {amount}: {url} " + "مرحبا" * 60, "is sent as 5 messages"),
+        ("approved", "Pay {amount}: {url} " + "مرحبا" * 60, "is sent as 6 messages"),
     ],
 )
 def test_words_that_could_not_be_sent_are_refused_and_stay_in_the_form(
@@ -123,6 +124,15 @@ def test_words_that_could_not_be_sent_are_refused_and_stay_in_the_form(
     assert answer.status_code == 422 and says in answer.text
     assert text in answer.text, "nothing typed is lost"
     assert wording_of(product) == []
+
+
+def test_short_names_that_stand_for_long_words_are_counted_as_they_are_sent(product: Product) -> None:
+    """Sixty {clinic} fit the limit as they are typed, and each message would have been paid as eighteen."""
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        db.session.get_one(Tenant, tenant_id).name = "Mlima Family Practice and Diagnostic Centre"
+    answer = press(product, "amina", words_of("confirmed"), text="{clinic}" * 60 + " {when} {receipt}", do="save")
+    assert answer.status_code == 422 and "is sent as 18 messages; at most 4" in answer.text
 
 
 def test_markup_in_words_is_text(product: Product) -> None:

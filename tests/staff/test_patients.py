@@ -1,11 +1,14 @@
 """Patients at the desk: found by phone or name, written down once, changed without losing what was typed."""
 
+import re
 from typing import Any
 
 import pytest
 
+from portal.clinic import people
 from portal.clinic.models import Clinician, Patient
 from portal.clinic.people import name_of
+from portal.kernel import personal
 from portal.kernel.db import db
 from portal.tenants.models import Tenant
 from portal.users.models import User
@@ -83,6 +86,27 @@ def test_a_guardian_is_nobodys_ward(product: Product) -> None:
     assert "A guardian has no guardian of their own" in guards(mother, "Baby")
     with product.inside():
         assert db.session.query(Patient).filter(Patient.guardian_id.is_not(None)).count() == 1
+
+
+def test_two_at_the_desk_do_not_write_over_each_other(either_product: Product) -> None:
+    product = either_product
+    path = saved(product).headers["Location"]
+    brian, amina = product.browser_of("brian"), product.browser_of("amina")
+    seen = re.search(r'name="seen"[^>]*value="([^"]+)"', brian.get(path).text)
+    assert seen is not None
+    form = {"name": "Achieng Otieno", "phone": "0712000333", "email": "", "language": "", "seen": seen.group(1)}
+    theirs = form | {"phone": "0712000999", "csrf_token": csrf_of(amina, path)}
+    assert amina.post(path, data=theirs).status_code == 303
+    ours = form | {"name": "Achieng O. Otieno", "csrf_token": csrf_of(brian, path)}
+    refused = brian.post(path, data=ours)
+    assert refused.status_code == 422 and "254712000999" in refused.text and "Achieng O. Otieno" in refused.text
+    newer = re.search(r'name="seen"[^>]*value="([^"]+)"', refused.text)
+    assert newer is not None
+    assert brian.post(path, data=ours | {"phone": "0712000999", "seen": newer.group(1)}).status_code == 303
+    with product.inside():
+        one = db.session.query(Patient).order_by(Patient.id.desc()).first()
+        assert one is not None and people.name_of(one) == "Achieng O. Otieno"
+        assert personal.open_phone(one.phone_sealed, one.tenant_id) == "254712000999"
 
 
 def test_a_business_says_who_it_is(product: Product) -> None:
