@@ -63,7 +63,7 @@ def give_back(
         return GivenBack()
     into_wallets = min(back, _of_wallets(payment))
     if into_wallets:
-        _to_wallets(payment, into_wallets, kept_cents, actor=actor)
+        _to_wallets(payment, into_wallets, actor=actor)
     by_money = back - into_wallets
     refunded = credited = 0
     if by_money and as_credit_of is not None:
@@ -74,18 +74,10 @@ def give_back(
     return GivenBack(refunded, credited + into_wallets, by_money - refunded - credited)
 
 
-def _to_wallets(payment: Payment, back_cents: int, kept_cents: int, *, actor: str) -> None:
-    """Put back what wallets paid; what is kept beyond the other money is paid from them once more."""
-    paid = [(one.customer_id or 0, one.amount_cents) for one in _wallet_shares(payment)]
-    again = sum(cents for _customer, cents in paid) - back_cents
-    wallets.put_back(payment.id, actor=actor)
+def _to_wallets(payment: Payment, back_cents: int, *, actor: str) -> None:
+    """Put back so much of what wallets paid. What is kept stays paid: it is asked of no wallet a second time."""
+    wallets.put_back(payment.id, actor=actor, most_cents=back_cents)
     touch(payment.id, withdraw_at=None)  # who cancels it has ended what it bought
-    for customer_id, cents in paid:
-        if part := min(again, cents):
-            touch(payment.id, amount_cents=Payment.allocated_cents + part)
-            again -= wallets.pay(payment.id, customer_id, actor=actor)
-            if again:
-                change_state(lock_payment(payment.id), PaymentState.OPEN)
 
 
 def _to_credit(payment: Payment, cents: int, customer_id: int, *, actor: str) -> int:

@@ -15,6 +15,7 @@ from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
+from portal.payments import manual
 from portal.payments.models import Payment, Refund, Transaction
 from portal.payments.wallets import wallets
 from portal.users.models import User
@@ -264,6 +265,28 @@ def test_what_was_paid_from_credit_is_credit_again_though_the_rest_goes_by_mpesa
     assert cancel(product, second, by="patient").status_code == 200
     assert wallet(product) == 75_000 and refunds_of(product) == []
     assert product.books() == []
+
+
+def test_a_wallet_below_nothing_keeps_no_visit_from_being_called_off(product: Product) -> None:
+    """The cash that filled it was voided after it was spent; what the clinic keeps is paid already."""
+    one = visit(product, late_keeps_percent=50)
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        customer = wallets.customer_of_phone(tenant_id, "254712345678", name="Achieng")
+        cash = manual.for_wallet(customer, manual.Taken(150_000, "cash", "test", None)).uid
+        invoice = db.session.query(Appointment).one().invoice
+        assert invoice is not None
+        wallets.pay(invoice.payment_id, customer.id, actor="test")
+    product.settle()
+    with product.app.app_context(), transaction():
+        manual.void(tenant_id, [cash], why="Never came.", actor="test")
+    assert wallet(product) == -150_000
+    hours_before(product, one, 2)
+    assert cancel(product, one, by="patient").status_code == 200
+    assert wallet(product) == -75_000 and product.books() == []
+    with product.inside():
+        payment = db.session.query(Payment).filter_by(token=one["paymentId"]).one()
+        assert (payment.state, payment.amount_cents, payment.allocated_cents) == ("paid", 75_000, 75_000)
 
 
 def test_a_no_show_is_settled_once(product: Product) -> None:

@@ -202,11 +202,11 @@ def pay(payment_id: int, customer_id: int, *, actor: str) -> int:
     return given
 
 
-def put_back(payment_id: int, *, actor: str, customer_id: int | None = None) -> int:
+def put_back(payment_id: int, *, actor: str, customer_id: int | None = None, most_cents: int | None = None) -> int:
     """Undo what wallets paid here: it is their owners' money again, and due again; cents put back.
 
-    customer_id: only what this customer's wallet paid. What was delivered for it is withdrawn afterwards, by query
-    (`withdraw_at`). The caller commits, then enqueues WITHDRAW.
+    customer_id: only what this customer's wallet paid. most_cents: no more than this; None: all. What was delivered for
+    it is withdrawn afterwards, by query (`withdraw_at`). The caller commits, then enqueues WITHDRAW.
     """
     payment = lock_payment(payment_id)
     paid = select(Allocation).where(
@@ -217,7 +217,14 @@ def put_back(payment_id: int, *, actor: str, customer_id: int | None = None) -> 
     put = 0
     for given in db.session.scalars(paid.order_by(Allocation.customer_id)).all():
         customer, amount_cents = lock_customer(given.customer_id or 0), given.amount_cents
-        given.taken_back_at = clock.now()
+        if most_cents is not None:
+            amount_cents = min(amount_cents, most_cents - put)
+        if not amount_cents:
+            break
+        if amount_cents < given.amount_cents:
+            given.amount_cents -= amount_cents
+        else:
+            given.taken_back_at = clock.now()
         post.post(
             payment.tenant_id,
             payment.environment,
