@@ -68,7 +68,7 @@ def book(
     """A new appointment, pending approval; the clinician is told. The caller commits, then enqueues OUTBOX.
 
     Its values come through `read_kind`, `read_start`, `read_minutes` and `money.payable_cents`. overlap_why: why staff
-    book it beside another one; it takes no time of its own then. Raises SlotTaken where the clinician is not free.
+    book it beside another one, whose time it stays. Raises SlotTaken where the clinician is not free.
     """
     _refuse_who_left(clinician)
     if overlap_why:
@@ -93,11 +93,23 @@ def book(
     )
     db.session.add(appointment)
     db.session.flush()
-    if not overlap_why:
-        timetable.occupy(appointment)
+    _take_time(appointment)
     chain.record(tenant.id, "appointment", appointment.id, "booked", actor=actor, new="pending_approval")
     notifications.booked(appointment)
     return appointment
+
+
+def _take_time(appointment: Appointment) -> None:
+    """Take its time; only what stands beside another visit for a reason, and finds the time taken, goes without."""
+    if not appointment.overlap_why:
+        timetable.occupy(appointment)
+        return
+    try:
+        with db.session.begin_nested():
+            timetable.occupy(appointment)
+    except timetable.SlotTaken:
+        return
+    appointment.overlap_why = ""
 
 
 def _refuse_who_left(clinician: Clinician) -> None:
@@ -297,8 +309,7 @@ def stand_again(appointment: Appointment, starts_at: datetime, *, actor: str) ->
     if appointment.invoice is not None:
         appointment.invoice.voided_at = None
     db.session.flush()
-    if not appointment.overlap_why:
-        timetable.occupy(appointment)
+    _take_time(appointment)
 
 
 def start(appointment: Appointment, *, actor: str) -> None:

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from portal.clinic import invoices
 from portal.clinic.billing import credit_notes, discounts, price_list
 from portal.clinic.models import CreditNote, Discount
+from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, Refused
-from portal.payments.models import Payment, Refund
+from portal.payments import reductions
+from portal.payments.models import Payment, Refund, Transaction
+from portal.payments.payment import lock_payment
+from portal.payments.wallets import wallets
 from tests.support.appointments import book
 from tests.support.billing import PAYER, credit_note, decided, discount, issued, looked_up, priced, user_id, wallet
 from tests.support.daraja import receipt
@@ -124,6 +128,8 @@ def test_a_credit_note_on_what_was_paid_becomes_the_payers_credit_once(product: 
     number = issued(product)
     paid_by_hand(product, 1_000, number, receipt(1))
     assert [credit_note(product, number, 300, key="form-1") for _n in range(2)] == ["CN10019", "CN10019"]
+    with pytest.raises(Conflict, match="sent for something else"):
+        credit_note(product, number, 301, key="form-1")
     found = looked_up(product, number)
     assert (found["amount"], found["amountDue"], found["status"]) == (700, 0, "paid")
     assert wallet(product) == 300 and product.books() == []
@@ -160,6 +166,17 @@ def test_a_credit_note_by_m_pesa_is_a_refund_like_any_other(product: Product) ->
     assert wallet(product) == 600 and product.books() == []
 
 
+def test_what_m_pesa_did_not_send_back_may_still_become_credit(product: Product) -> None:
+    with_initiator(product)
+    number = issued(product)
+    paid_by_hand(product, 1_000, number, receipt(1))
+    credit_note(product, number, 400, "refund")
+    with product.app.app_context(), transaction():
+        db.session.query(Refund).one().state = "failed"
+    credit_note(product, number, 1_000, "credit")
+    assert wallet(product) == 1_000 and product.books() == []
+
+
 def test_what_credit_paid_is_in_that_wallet_again(product: Product) -> None:
     brian = product.api("brian")
     uid = brian.post("/api/customers", {"name": "Asha", "phone": "0722000111"}).json["id"]
@@ -169,6 +186,42 @@ def test_what_credit_paid_is_in_that_wallet_again(product: Product) -> None:
     paid_by_hand(product, 350, number, receipt(1))
     credit_note(product, number, 300)
     assert wallet(product, "254722000111") == 250 and wallet(product) == 50 and product.books() == []
+
+
+@pytest.mark.parametrize("doubt", [{"receipt": None}, {"contradicted_at": clock.now()}])
+def test_money_that_m_pesa_has_not_confirmed_becomes_nobodys_credit(product: Product, doubt: dict[str, Any]) -> None:
+    number = issued(product)
+    paid_by_hand(product, 1_000, number, receipt(1))
+    with product.app.app_context(), transaction():
+        db.session.query(Transaction).update(doubt)
+    with pytest.raises(Conflict, match="has not confirmed this payment yet"):
+        credit_note(product, number, 300)
+    assert wallet(product) == 0 and looked_up(product, number)["amount"] == 1_000
+
+
+def test_of_money_that_is_in_anothers_wallet_in_part_the_rest_becomes_nobody_elses_credit(product: Product) -> None:
+    number = issued(product)
+    paid_by_hand(product, 1_500, number, receipt(1))
+    tenant_id = product.tenant_id()
+    with product.app.app_context(), transaction():
+        asha = wallets.customer_of_phone(tenant_id, "254722000111", name="Asha")
+        wallets.credit(db.session.query(Transaction).one(), asha, actor="test")
+    with pytest.raises(Conflict, match="in another wallet already"):
+        credit_note(product, number, 300)
+    assert (wallet(product), wallet(product, "254722000111")) == (0, 500) and product.books() == []
+
+
+def test_no_more_becomes_credit_than_was_paid(product: Product) -> None:
+    number = issued(product)
+    paid_by_hand(product, 400, number, receipt(1))
+    tenant_id = product.tenant_id()
+    with product.app.app_context():
+        with pytest.raises(Refused, match="At most KES 400 can go back"), transaction():
+            payment = lock_payment(invoices.by_number(tenant_id, number).payment_id)
+            payer = wallets.customer_of_phone(tenant_id, "254712345678")
+            reductions.make_credit(payment, 40_100, payer, key="x", actor="test")
+        db.session.remove()
+    assert wallet(product) == 0 and product.books() == []
 
 
 def test_an_invoice_that_a_visit_waits_for_is_not_voided_but_another_unpaid_one_is(product: Product) -> None:
@@ -185,6 +238,31 @@ def test_an_invoice_that_a_visit_waits_for_is_not_voided_but_another_unpaid_one_
     assert looked_up(product, other)["status"] == "void"
     with pytest.raises(Conflict, match="void"):
         discount(product, other, 5)
+    with pytest.raises(Conflict, match="is void"):
+        credit_note(product, other, 5)
+    in_part = issued(product)
+    paid_by_hand(product, 400, in_part, receipt(1))
+    with product.app.app_context():
+        with pytest.raises(Conflict, match="has money on it"), transaction():
+            invoices.void(invoices.by_number(tenant_id, in_part), why="x", actor="test")
+        db.session.remove()
+    assert looked_up(product, in_part)["status"] == "part_paid"
+
+
+def test_what_a_wallet_paid_on_an_invoice_that_is_voided_is_in_it_again(product: Product) -> None:
+    brian, tenant_id = product.api("brian"), product.tenant_id()
+    uid = brian.post("/api/customers", {"name": "Asha", "phone": "0722000111"}).json["id"]
+    brian.post("/api/payments/manual", {"channel": "cash", "customerId": uid, "amount": 250})
+    number = issued(product, 600)
+    brian.post(f"/api/customers/{uid}/pay", {"reference": number})
+    assert wallet(product, "254722000111") == 0
+    with product.app.app_context():
+        with transaction():
+            invoices.void(invoices.by_number(tenant_id, number), why="Wrong", actor="test")
+        with pytest.raises(Conflict, match="is void"), transaction():
+            invoices.void(invoices.by_number(tenant_id, number), why="Again", actor="test")
+        db.session.remove()
+    assert wallet(product, "254722000111") == 250 and product.books() == []
 
 
 def quietly(work: Callable[[], Any]) -> Callable[[], bool]:

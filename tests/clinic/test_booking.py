@@ -222,6 +222,15 @@ def test_staff_cannot_book_a_taken_time_but_with_a_reason(product: Product) -> N
     assert behind.status_code == 201, "what overlaps with a reason takes no time of its own"
 
 
+def test_a_reason_to_be_beside_another_visit_leaves_no_free_time_to_others(product: Product) -> None:
+    """Where nobody is at that time, it is taken like any other: else somebody books it, and two people come."""
+    service = offer(product)
+    when = starts(product, service)[4]
+    made = book_by_staff(product, startsAt=when, durationMinutes=30, overlapReason="An emergency")
+    assert made.status_code == 201 and when not in starts(product, service)
+    assert begin(product, service, when).status_code == 409
+
+
 @pytest.mark.parametrize("ending", ["decline", "cancel"])
 def test_a_visit_that_ends_gives_its_time_back(product: Product, ending: str) -> None:
     service = offer(product)
@@ -327,6 +336,14 @@ def test_an_approved_visit_that_is_not_paid_in_time_gives_its_time_to_others(eit
     with product.inside():
         told = [payload_of(one)["text"] for one in db.session.query(OutboxItem).filter_by(about="appointment")]
     assert any("not paid in time" in text for text in told)
+
+
+def test_a_time_is_held_for_its_payer_until_the_visit_begins_and_no_longer(product: Product) -> None:
+    service = offer(product, needs_approval=False, hold_minutes=10 * 24 * 60)
+    made = booked(product, service, starts(product, service)[4])
+    with product.inside():
+        one = db.session.query(Appointment).filter_by(uid=made["appointmentId"]).one()
+        assert one.pay_by == one.starts_at
 
 
 def test_a_visit_whose_payment_was_closed_keeps_no_time_from_others(product: Product) -> None:

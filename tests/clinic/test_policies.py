@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.clinic import appointments, policies, services
+from portal.clinic import appointments, invoices, people, policies, services
 from portal.clinic.models import Appointment, Branch, Patient, WorkingHours
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
@@ -293,6 +293,8 @@ def test_a_no_show_is_settled_once(product: Product) -> None:
     one = visit(product, late_keeps_percent=80)
     pay(product, one["paymentId"])
     hours_before(product, one, -1)
+    late = product.client().post(f"/visit/{one['token']}/cancel", data={"kept": "150000"})
+    assert late.status_code == 409 and "too late" in late.text, "who did not come has not cancelled"
     assert product.api("brian").post(f"/api/appointments/{one['id']}/no-show").status_code == 200
     assert product.api("brian").post(f"/api/appointments/{one['id']}/no-show").status_code == 409
     assert refunds_of(product) == [(30_000, "approved")]
@@ -446,7 +448,60 @@ def test_late_money_whose_time_is_free_still_is_the_visit_again(either_product: 
     product.settle()
     now = seen(product, one["id"])
     assert (now["status"], now["amountDue"], now["startsAt"]) == ("confirmed", 0, one["startsAt"])
+    assert product.api("brian").get(f"/api/invoices/{one['invoiceNumber']}").json["status"] == "paid"
     assert product.books() == []
+
+
+@pytest.mark.parametrize("why", ["its time is over", "its clinician has left"])
+def test_late_money_brings_back_no_visit_that_cannot_take_place(product: Product, why: str) -> None:
+    one = gone(product)
+    if why == "its time is over":
+        hours_before(product, one, -1)
+    else:
+        with product.app.app_context(), transaction():
+            people.leave(db.session.query(Appointment).one().clinician, actor="test")
+    paid_by_hand(product, one["invoiceNumber"], 1500, 1)
+    assert seen(product, one["id"])["status"] == "cancelled"
+    assert "KES 1,500 of yours is here" in product.client().get(f"/visit/{one['token']}").text
+
+
+def test_money_for_another_closed_invoice_is_no_late_money_of_this_visit(product: Product) -> None:
+    """Neither what came for somebody else here, nor at another clinic for an invoice of the same number."""
+    one = gone(product)
+    lines = [{"kind": "lab", "description": "Test", "amount": 1500}]
+    given = {"payer": {"name": "Baraka", "phone": "0722000111"}, "lines": lines}
+    for number, who, slug, shortcode in ((1, "brian", "mlima", "600111"), (2, "chege", "bahari", "600222")):
+        account = product.api(who).post("/api/invoices", given).json["number"]
+        tenant_id = product.tenant_id(slug)
+        with product.app.app_context(), transaction():
+            invoices.void(invoices.by_number(tenant_id, account), why="Wrong", actor="test")
+        assert (account == one["invoiceNumber"]) == (slug == "bahari")
+        body = c2b_body(
+            receipt=receipt(number), amount=1500, account=account, shortcode=shortcode, msisdn="254722000111"
+        )
+        product.client().post(f"{product.hook(slug)}/c2b/confirmation", json=body)
+        product.settle()
+    page = f"/visit/{one['token']}"
+    assert "of yours is here" not in product.client().get(page).text
+    free = times(product, one["service"])[4]
+    assert product.client().post(f"{page}/take", data={"at": free}).status_code == 409
+    assert product.client().post(f"{page}/money-back").status_code == 409
+    assert refunds_of(product) == []
+
+
+def test_a_visit_that_is_taken_up_again_is_settled_again(product: Product) -> None:
+    """What was kept of it when it was cancelled first is no reason to keep what was paid since."""
+    one = visit(product, money_back="credit")
+    paid_by_hand(product, one["invoiceNumber"], 700, 1)
+    assert cancel(product, one).status_code == 200
+    assert wallet(product) == 70_000
+    paid_by_hand(product, one["invoiceNumber"], 1500, 2)
+    free = times(product, one["service"])[4]
+    assert product.client().post(f"/visit/{one['token']}/take", data={"at": free}).status_code == 303
+    product.settle()
+    assert seen(product, one["id"])["status"] == "confirmed"
+    assert cancel(product, one).status_code == 200
+    assert wallet(product) == 220_000 and product.books() == []
 
 
 def test_late_money_whose_time_has_gone_takes_another_time_and_never_the_same(either_product: Product) -> None:
@@ -461,6 +516,8 @@ def test_late_money_whose_time_has_gone_takes_another_time_and_never_the_same(ei
     assert "KES 1,500 of yours is here" in page and "Send my money back" in page
     refused = product.client().post(f"/visit/{one['token']}/take", data={"at": same})
     assert refused.status_code == 409
+    night = same[:11] + "03:00:00+03:00"
+    assert product.client().post(f"/visit/{one['token']}/take", data={"at": night}).status_code == 409
     free = times(product, one["service"])[4]
     assert product.client().post(f"/visit/{one['token']}/take", data={"at": free}).status_code == 303
     product.settle()

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal import fulfilment
 from portal.clinic import appointments, services, timetable, waiting
-from portal.clinic.models import Appointment, Clinician, WaitingWish
+from portal.clinic.models import Appointment, Clinician, Service, WaitingWish
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
@@ -149,6 +149,24 @@ def test_bad_days_and_too_many_wishes_are_told(product: Product) -> None:
     for number in range(3):
         assert join(product, service, day, "0722000001", name=f"Child {number}").status_code == 303
     assert join(product, service, day, "0722000001").status_code == 429
+    assert join(product, service, day, "0722000002").status_code == 303, "another phone's wishes are not counted"
+
+
+def test_what_is_offered_no_more_is_offered_to_nobody_who_waits(product: Product) -> None:
+    service, day, made = full_day(product)
+    join(product, service, day, "0722000001")
+    with product.app.app_context(), transaction():
+        services.withdraw(db.session.query(Service).filter_by(uid=service).one(), actor="test")
+    cancel(product, made[0])
+    offer_what_is_free(product)
+    assert offers(product) == [] and states(product) == ["over"]
+
+
+def test_who_waits_is_listed_to_the_clinic_and_to_no_other(product: Product) -> None:
+    service, day, _made = full_day(product)
+    join(product, service, day, "0722000001")
+    assert "Baraka" in product.browser_of("amina").get("/staff/timetable").text
+    assert "Baraka" not in product.browser_of("chege").get("/staff/timetable").text
 
 
 def test_one_wish_that_cannot_be_offered_holds_up_no_other(product: Product, monkeypatch: Any) -> None:

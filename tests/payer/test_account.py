@@ -135,6 +135,8 @@ def test_a_page_made_for_another_clinic_or_by_another_hand_opens_nothing(product
     page = asked(browser, "0712 000 333").headers["Location"]
     assert browser.get(page.replace("/mlima/", "/bahari/")).status_code == 404
     assert browser.get(page[:-3] + ("aaa" if page[-3:] != "aaa" else "bbb")).status_code == 404
+    clock.move(timedelta(minutes=30, seconds=2))
+    assert browser.get(page).status_code == 404, "its time is over"
 
 
 def test_a_family_shares_a_phone_and_sees_each_other_and_nobody_else(product: Product) -> None:
@@ -143,8 +145,18 @@ def test_a_family_shares_a_phone_and_sees_each_other_and_nobody_else(product: Pr
     other = patient(product, name="Stranger Wafula", phone="254712000444", email="")
     for uid in (mother, child, other):
         book(product, "onsite", patientId=uid)
-    page = signed_in(product).get("/account/").text
+    browser = signed_in(product)
+    page = browser.get("/account/").text
     assert "Achieng" in page and "Otieno Junior" in page and "Wafula" not in page
+    lines = [{"kind": "lab", "description": "x", "amount": 700}]
+    bills = [
+        product.api("brian").post("/api/invoices", {"patientId": uid, "lines": lines}).json["number"]
+        for uid in (mother, child)
+    ]
+    for uid, mine, sibling in ((mother, *bills), (child, *bills[::-1])):
+        statement = browser.get(f"/account/statement.csv?patient={uid}").text
+        assert mine in statement and sibling not in statement
+    assert browser.get(f"/account/statement.csv?patient={other}").status_code == 404
 
 
 def test_a_guardian_sees_whom_they_pay_for_though_the_phone_is_another(product: Product) -> None:

@@ -85,7 +85,9 @@ def test_the_patient_moves_and_cancels_until_the_day_before(product: Product) ->
     browser = product.client()
     visit = book_by_page(product, browser)
     choices = browser.get(f"{visit}?move=1").text
-    at = re.findall(r'name="at" value="([^"]+)"', choices)[5]
+    at = re.findall(r'name="at" value="([^"]+)"', choices)[-1]
+    night = unescape(at)[:11] + "03:00:00+03:00"
+    assert browser.post(f"{visit}/move", data={"at": night}).status_code == 409, "nobody works then"
     assert browser.post(f"{visit}/move", data={"at": unescape(at)}).status_code == 303
     with product.inside():
         moved = db.session.query(Appointment).one()
@@ -107,6 +109,12 @@ def test_too_late_the_patient_is_asked_to_call(product: Product) -> None:
     assert refused.status_code == 409 and "too late" in refused.text
     with product.inside():
         assert db.session.query(Appointment.status).scalar() == "approved"
+
+
+def test_what_the_clinic_has_not_approved_yet_is_withdrawn_at_any_time(product: Product) -> None:
+    offer(product, cancel_hours=100)
+    browser = product.client()
+    assert browser.post(f"{book_by_page(product, browser)}/cancel").status_code == 303
 
 
 @pytest.mark.parametrize("path", ["/visit/nobody", "/clinic/mlima/booking/nobody", "/clinic/nobody/"])

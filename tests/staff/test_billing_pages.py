@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from portal.clinic import invoices
-from portal.clinic.billing import price_list
-from portal.clinic.models import Invoice, Patient
+from portal.clinic.billing import price_list, statements
+from portal.clinic.models import Discount, Invoice, Patient
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
@@ -176,6 +176,15 @@ def test_a_discount_above_the_limit_stands_before_the_manager_until_decided(prod
     assert "Discounts to approve" not in product.browser_of("brian").get("/staff/invoices").text
     amina = product.browser_of("amina")
     (path,) = re.findall(r'action="(/staff/discounts/\w+/approve)"', amina.get("/staff/invoices").text)
+    chege = product.browser_of("chege")
+    theirs = chege.get("/staff/invoices")
+    assert "Discounts to approve" not in theirs.text and number not in theirs.text
+    for foreign in (path, f"/staff/invoices/{number}/discount"):
+        form = {"amount": "100", "reason": "x", "csrf_token": csrf_of(chege, "/staff/invoices")}
+        chege.post(foreign, data=form)
+    with product.inside():
+        assert [one.status for one in db.session.query(Discount)] == ["requested"]
+    assert product.api("brian").get(f"/api/invoices/{number}").json["amountDue"] == 1_000
     said = amina.post(path, data={"csrf_token": csrf_of(amina, "/staff/invoices")}, follow_redirects=True).text
     assert "Approved. It is taken off." in said and "Hardship" in said
     assert product.api("brian").get(f"/api/invoices/{number}").json["amountDue"] == 300
@@ -366,6 +375,9 @@ def test_a_patient_sees_their_own_statement_and_nobody_elses(product: Product) -
     browser = product.client()
     sign_in = {"csrf_token": csrf_of(browser, "/login"), "email": "asha@example.test", "password": PASSWORD}
     browser.post("/login", data=sign_in)
+    with product.inside():
+        person = db.session.query(Patient).filter_by(uid=mine).one()
+        assert statements.of_patient(person, environment="production").entries == (), "test money is no real debt"
     page = browser.get("/account/statement").text
     assert numbers[0] in page and numbers[1] not in page and "KES 700" in page
     assert 'href="/account/statement"' in browser.get("/account/").text

@@ -13,7 +13,7 @@ from portal.clinic.reception import arrivals, queue_tickets, shifts
 from portal.clinic.reception.models import QueueTicket
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
-from portal.kernel.errors import Conflict, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments import manual, placing
@@ -530,6 +530,15 @@ def test_a_number_knows_how_many_are_before_it_and_where_it_is_called(product: P
     assert "It is your turn" in product.client().get(pages[0]).text
     assert "You are next" in product.client().get(pages[1]).text
     assert "1 is before you" in product.client().get(pages[2]).text
+    assert product.client().get(pages[2].replace("mlima", "bahari")).status_code == 404
+    with product.app.app_context():
+        waiting = db.session.query(QueueTicket).filter_by(token=tokens[2]).one()
+        with pytest.raises(NotFound):
+            queue_tickets.get(product.tenant_id("bahari"), waiting.uid)
+        later(24 * 3_600)
+        with pytest.raises(Conflict, match="not of today"):
+            queue_tickets.call(db.session.merge(waiting), room="", actor="test")
+        db.session.remove()
 
 
 def test_a_number_is_sent_to_a_phone_once_with_the_address_of_its_page(product: Product) -> None:
