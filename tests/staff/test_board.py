@@ -501,6 +501,33 @@ def test_two_who_call_the_next_one_call_two(either_product: Product) -> None:
     assert together(product, call) == [None]
 
 
+def test_the_next_one_is_called_once_by_a_button_that_is_pressed_twice(either_product: Product) -> None:
+    """Who was called has just got up, and nobody else comes into the room with them."""
+    tenant_id = either_product.tenant_id()
+    with either_product.app.app_context(), transaction():
+        for _one in range(3):
+            queue_tickets.give(tenant_id, actor="test")
+    brian = either_product.browser_of("brian")
+    page = brian.get("/staff/queue").text
+    first = re.search(r'name="first" value="([0-9a-f]{24})"', page)
+    assert first is not None
+    form = {"room": "1", "first": first.group(1), "csrf_token": csrf_of(brian, "/staff/queue")}
+
+    def called() -> list[int]:
+        with either_product.inside():
+            found = db.session.query(QueueTicket).filter_by(state="called").order_by(QueueTicket.number)
+            return [one.number for one in found]
+
+    together(either_product, *[lambda: brian.post("/staff/queue/next", data=form)] * 2)
+    assert called() == [1]
+    brian.post("/staff/queue/next", data=form | {"room": "2"})
+    assert called() == [1, 2], "another room from the same page"
+    newer = re.search(r'name="first" value="([0-9a-f]{24})"', brian.get("/staff/queue").text)
+    assert newer is not None
+    brian.post("/staff/queue/next", data=form | {"first": newer.group(1)})
+    assert called() == [1, 2, 3]
+
+
 def test_the_screen_shows_numbers_and_rooms_and_never_a_name(product: Product) -> None:
     uid, brian = visit(product), product.browser_of("brian")
     press(brian, f"/staff/board/visits/{uid}/arrive")

@@ -121,8 +121,19 @@ def read_room(given: str) -> str:
     return " ".join(given.replace("\0", "").split())[:LONGEST_ROOM]
 
 
-def call_next(tenant_id: int, desk: str, *, room: str, actor: str) -> QueueTicket | None:
-    """Call who waits longest; None where nobody does. Two who call at once call two. The caller commits."""
+def call_next(tenant_id: int, desk: str, *, room: str, actor: str, first_uid: str = "") -> QueueTicket | None:
+    """Call who waits longest; None where nobody does. Two who call at once call two. The caller commits.
+
+    first_uid: who was the first when the page was made. Called into this very room since, it was pressed twice: that
+    number is given again, and nobody is called past somebody who has just got up.
+    """
+    shown = select(QueueTicket).where(
+        QueueTicket.tenant_id == tenant_id, QueueTicket.uid == first_uid, QueueTicket.desk == desk
+    )
+    shown = shown.with_for_update().execution_options(populate_existing=True)
+    before = db.session.scalars(shown).one_or_none() if first_uid else None
+    if before is not None and before.state == CALLED and before.room == room:
+        return before
     first = (
         select(QueueTicket)
         .where(

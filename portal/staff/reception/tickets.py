@@ -63,6 +63,7 @@ def show() -> ResponseReturnValue:
             }
             for one in tickets
         ],
+        first_uid=next((one.uid for one in tickets if one.state == queue_tickets.WAITING), ""),
         room=session.get("room", ""),
         branch=branch,
         places=branches(g.tenant.id),
@@ -100,11 +101,11 @@ def _room() -> str:
 @needs(WORK_CLINIC)
 def call_next() -> ResponseReturnValue:
     """Call who waits longest into this room."""
-    branch, room = _branch(), _room()
+    branch, room, first_uid = _branch(), _room(), request.form.get("first", "")
     desk = queue_tickets.desk_of(branch.id if branch else None)
 
     def work() -> str:
-        ticket = queue_tickets.call_next(g.tenant.id, desk, room=room, actor=actor())
+        ticket = queue_tickets.call_next(g.tenant.id, desk, room=room, actor=actor(), first_uid=first_uid)
         if ticket is None:
             raise Refused(_("Nobody waits."))
         return _("Number %(number)s is called.", number=ticket.number)
