@@ -149,8 +149,7 @@ def _added(to: AccessGrant, own: Sequence[AccessGrant], now: datetime) -> Place:
 def _behind_pass(last: AccessGrant, here: Sequence[AccessGrant], lasts: timedelta, now: datetime) -> Place:
     """At the end of the pass of `last`, where what waits behind it makes room."""
     begins = max(one.expires_at for one in here if one.leader_id == last.leader_id)
-    others = [one for one in here if one.leader_id != last.leader_id]
-    waits = {one.id: lasts for one in _waiting_passes(others, behind=begins, now=now)}
+    waits = {one.id: lasts for one in _waiting_passes(here, behind=begins, now=now)}
     return Place(EXTENDS, begins, begins + lasts, last.leader_id, last.mac, waits, begins)
 
 
@@ -161,9 +160,8 @@ def _waits_for_switch(
 
     Where nothing of the payer's own has begun, nothing is paused: what waits makes room only as far as it must.
     """
-    has_begun = {one.leader_id for one in own if one.starts_at <= now}
-    moved = {one.id: one for one in _waiting_passes(here, behind=now, now=now)}
-    moved |= {one.id: one for one in own if one.leader_id in has_begun}
+    has_begun = any(one.starts_at <= now for one in own)
+    moved = {one.id: one for one in [*_waiting_passes(here, behind=now, now=now), *own]}
     first = min((one.starts_at for one in moved.values()), default=now)
     longer = lasts if has_begun else max(timedelta(), now + lasts - first)
     return dict.fromkeys(moved, longer) if longer else {}

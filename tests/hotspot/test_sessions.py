@@ -3,8 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import select
+
 from portal.hotspot import sessions
-from portal.hotspot.models import AccessGrant, AccessSession, Package, SignInRefusal, Site
+from portal.hotspot.models import AccessGrant, AccessSession, DeviceHold, Package, SignInRefusal, Site
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from tests.support.product import Product
@@ -55,6 +57,30 @@ def test_refusals_are_let_go_of_after_two_days(either_product: Product) -> None:
         sessions.forget_refusals()
         (left,) = db.session.query(SignInRefusal)
         assert clock.now() - left.window_at < timedelta(days=2)
+        db.session.remove()
+
+
+def test_places_are_forgotten_and_given_up_ones_only_when_no_stay_of_theirs_can_go_on(either_product: Product) -> None:
+    tenant_id = either_product.tenant_id()
+    now = clock.now()
+    with either_product.app.app_context():
+        with transaction():
+            leader_id = _sold(tenant_id).id
+            for mac, held, given_up in (
+                ("HELD", 14, None),
+                ("OLD", 16, None),
+                ("LEFT", 9_000, 9_000),
+                ("GONE", 11_000, 11_000),
+            ):
+                db.session.add(
+                    DeviceHold(
+                        tenant_id=tenant_id, leader_id=leader_id, mac=mac, places=99,
+                        held_at=now - timedelta(minutes=held),
+                        given_up_at=None if given_up is None else now - timedelta(minutes=given_up),
+                    )
+                )  # fmt: skip
+        sessions.forget_refusals()
+        assert sorted(db.session.scalars(select(DeviceHold.mac))) == ["HELD", "LEFT"]
         db.session.remove()
 
 

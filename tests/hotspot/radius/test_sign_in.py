@@ -684,3 +684,7 @@ def test_moved_while_it_is_online_its_place_is_free_at_once(hotspots: Hotspots) 
     assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:12").code == "Access-Accept"
     hotspots.account(sold, "Start", "MV2", mac="AA:BB:CC:DD:23:12")
     assert hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:11").code == REJECTED, "and the old one's is gone"
+    with hotspots.product.app.app_context(), transaction():
+        devices.take_place(db.session.get_one(AccessGrant, sold.id), "AA:BB:CC:DD:23:11")
+    refused = hotspots.sign_in(sold, mac="AA:BB:CC:DD:23:13")
+    assert refused.code == REJECTED, "moved back, the stay that never ended takes the place again"

@@ -437,6 +437,9 @@ def test_who_has_not_the_gateways_key_is_told_nothing_by_authmons_door_and_confi
     assert lodge.token not in path
     star, _line = _authmon(lodge, "view").split(" ")
     assert star == "*" and sold
+    with lodge.product.app.app_context(), transaction():
+        db.session.get_one(Site, lodge.id).closed_at = clock.now()
+    assert _asked(lodge, "view", path=path).status_code == 403, "a site that is closed has no gateway"
 
 
 def test_where_the_agent_runs_its_list_confirms_and_not_who_has_authmons_key(lodge: Lodge) -> None:

@@ -4,7 +4,8 @@ Decided: it asks at the address where phones are sent, with nothing of its own b
 that address carries a key (`key=`), made from the site's token and written into the settings that the site's page
 gives; without it nobody is answered. A phone behind that very gateway sees it in its own address line, so what it opens
 is little: a line names a device by a hash that only its gateway knows and opens nothing elsewhere; and where the agent
-runs, a device counts as let in when the gateway's own list says so, whatever was acknowledged here.
+runs, a device counts as let in when the gateway's own list says so, whatever was acknowledged here. Where authmon runs
+alone, who has the key can take a waiting device's line from it, which then signs in with its code: run the agent.
 A line is `rhid minutes up down upquota downquota custom`, quoted as addresses are; at most four a time.
 """
 
