@@ -2195,6 +2195,7 @@ def upgrade() -> None:
         sa.Column("late_keeps_percent", sa.Integer(), nullable=False),
         sa.Column("money_back", sa.String(length=10), nullable=False),
         sa.Column("deposit_cents", sa.BigInteger(), nullable=True),
+        sa.Column("hold_minutes", sa.Integer(), nullable=True),
         sa.Column("remind_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attending_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("calendar_sequence", sa.Integer(), nullable=False),
@@ -2386,6 +2387,8 @@ def upgrade() -> None:
         sa.Column("locale", sa.String(length=5), nullable=False),
         sa.Column("branch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("price_cents", sa.BigInteger(), nullable=False),
+        sa.Column("shown", sa.String(length=16), nullable=False),
+        sa.Column("wish_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("code_hash", sa.String(length=64), nullable=False),
         sa.Column("wrong_codes", sa.Integer(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
@@ -2398,9 +2401,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["clinician_id"], ["clinicians.id"], name=op.f("fk_bookings_clinician_id")),
         sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_bookings_service_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_bookings_tenant_id")),
+        sa.ForeignKeyConstraint(["wish_id"], ["waiting_wishes.id"], name=op.f("fk_bookings_wish_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bookings")),
         sa.UniqueConstraint("appointment_id", name=op.f("uq_bookings_appointment_id")),
         sa.UniqueConstraint("uid", name=op.f("uq_bookings_uid")),
+        sa.UniqueConstraint("wish_id", name=op.f("uq_bookings_wish_id")),
     )
     op.create_index("ix_bookings_phone", "bookings", ["tenant_id", "phone_hash", "created_at"], unique=False)
     op.create_index("ix_bookings_recent", "bookings", ["tenant_id", "created_at"], unique=False)

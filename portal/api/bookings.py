@@ -43,6 +43,7 @@ def service_to_json(one: Service) -> dict[str, Any]:
         "price": money.kes(one.price_cents),
         "kinds": one.kinds.split(","),
         "deposit": money.kes(one.deposit_cents) if one.deposit_cents else None,
+        "version": services.version_of(one),
         "terms": [said(each) for each in policies.terms(one, price_cents=one.price_cents)],
     }
 
@@ -124,7 +125,8 @@ def begin() -> ResponseReturnValue:
     fields.refuse_wrong("The booking is not complete.")
     clinician = _clinician(tenant, text_of(given, "clinicianId", required=False))
     branch = branches.of_uid(tenant.id, text_of(given, "branchId", required=False))
-    wish = bookings.Wish(service, starts_at, kind, name, msisdn, clinician, branch, price_cents)
+    shown = text_of(given, "version", required=False) or None
+    wish = bookings.Wish(service, starts_at, kind, name, msisdn, clinician, branch, price_cents, shown)
     refuse_guessers("booking", tenant.id)
     wrong_guess("booking", tenant.id)  # with those of the pages: one network cannot use up what a clinic may send
     count_code(msisdn)
@@ -145,6 +147,7 @@ def confirm(uid: str) -> ResponseReturnValue:
     given = body()
     code = text_of(given, "code")
     price_cents = money.payable_cents(given["price"], limit_cents=10**12) if given.get("price") is not None else None
+    shown = text_of(given, "version", required=False) or None
     booking_id = bookings.get(uid).id
     with transaction():
         bookings.count_code(booking_id)
@@ -152,7 +155,7 @@ def confirm(uid: str) -> ResponseReturnValue:
         booking = bookings.get(uid)
         tenant = db.session.get_one(Tenant, booking.tenant_id)
         booked = bookings.confirm(
-            tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url, price_cents=price_cents
+            tenant, booking, code, pay_url_of=pay_url, visit_url_of=visit_url, price_cents=price_cents, shown=shown
         )
         answer = {"appointmentId": booked.uid, "status": booked.public_status, "token": booked.token}
     queue.enqueue(queue.OUTBOX)

@@ -493,6 +493,7 @@ COMPONENTS: dict[str, Schema] = {
         price=KES,
         kinds=many(words("onsite", "virtual")),
         deposit=maybe(KES),
+        version=TEXT | {"description": "Another one whenever its name, length, kinds or terms are changed."},
         terms=many(TEXT) | {"description": "What is paid when, and what comes back of a cancelled or missed visit."},
     ),
     "Slot": thing(
@@ -515,13 +516,15 @@ COMPONENTS: dict[str, Schema] = {
         clinicianId=TEXT,
         branchId=TEXT,
         price=KES | {"description": "As it was shown: where it costs something else now, 409 `price_changed` says so."},
-        optional=("clinicianId", "branchId", "price"),
+        version=TEXT | {"description": "Of the service as it was shown: 409 `service_changed` where it is another."},
+        optional=("clinicianId", "branchId", "price", "version"),
     ),
     "BookingBegun": thing(bookingId=TEXT, expiresAt=TIME, price=KES),
     "BookingCode": thing(
         code=TEXT | {"description": "The six digits of the message."},
         price=KES | {"description": "What it costs now, to agree to it after 409 `price_changed`."},
-        optional=("price",),
+        version=TEXT | {"description": "The service's now, to agree to it after 409 `service_changed`."},
+        optional=("price", "version"),
     ),
     "Booked": thing(
         appointmentId=TEXT,

@@ -137,7 +137,7 @@ def place_of(tenant: Tenant, branch: Branch | None) -> str:
 
 def _terms(service: Service | None) -> dict[str, Any]:
     """The service's terms as they are now: they hold for this visit, whatever becomes of the service."""
-    names = ("cancel_hours", "late_keeps_percent", "money_back", "deposit_cents")
+    names = ("cancel_hours", "late_keeps_percent", "money_back", "deposit_cents", "hold_minutes")
     return {name: getattr(service, name) for name in names} if service is not None else {}
 
 
@@ -202,8 +202,8 @@ def approve(tenant: Tenant, appointment: Appointment, *, actor: str, pay_url_of:
     """
     _refuse_who_left(appointment.clinician)
     invoice = _invoice(tenant, appointment, actor=actor)
-    if appointment.service is not None:
-        held_until = clock.now() + timedelta(minutes=appointment.service.hold_minutes)
+    if appointment.hold_minutes is not None:
+        held_until = clock.now() + timedelta(minutes=appointment.hold_minutes)
         appointment.pay_by = min(held_until, max(appointment.starts_at, clock.now() + SHORTEST_HOLD))
     db.session.flush()
     notifications.approved(appointment, invoice, pay_url=pay_url_of(invoice.payment))

@@ -7,12 +7,12 @@ Decided: who books is known by phone and name together, because families share a
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from sqlalchemy import func, select, update
 
 from portal.clinic import appointments, notifications, people, services, timetable
-from portal.clinic.models import Appointment, Booking, Branch, Clinician, Patient, Service
+from portal.clinic.models import Appointment, Booking, Branch, Clinician, Patient, Service, WaitingWish
 from portal.kernel import clock, personal, vault
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, CoolDown, NotFound, Refused
@@ -29,7 +29,8 @@ WINDOW, OF_PHONE, OF_TENANT = timedelta(hours=1), 5, 300  # codes that are sent
 class Wish:
     """What somebody wants to book. clinician: None for whoever is free; branch: None for any place.
 
-    price_cents: what they were shown; None: they were shown nothing, and learn it from the answer.
+    price_cents, shown: the price and the state of the service (`services.version_of`) that they were shown; None: they
+    were shown nothing, and learn it from the answer.
     """
 
     service: Service
@@ -40,6 +41,16 @@ class Wish:
     clinician: Clinician | None = None
     branch: Branch | None = None
     price_cents: int | None = None
+    shown: str | None = None
+
+
+class ServiceChanged(Conflict):
+    """The service is another now than its patient was shown."""
+
+    code = "service_changed"
+
+    def __init__(self) -> None:
+        super().__init__(_("The clinic changed this service just now. Look at its terms, and send this again."))
 
 
 class PriceChanged(Conflict):
@@ -66,8 +77,11 @@ def read_name(value: object) -> str:
 def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
     """Ask for a time: a code goes to the phone. The caller commits, then enqueues OUTBOX.
 
-    Raises SlotTaken, PriceChanged, and CoolDown where this phone or this clinic was sent too many codes.
+    Raises ServiceChanged, SlotTaken, PriceChanged, and CoolDown where phone or clinic were sent too many codes.
     """
+    version = services.version_of(wish.service)
+    if wish.shown is not None and wish.shown != version:
+        raise ServiceChanged
     slot = timetable.slot_at(
         wish.service, wish.starts_at, kind=wish.kind, clinician=wish.clinician, branch=wish.branch,
         price_cents=wish.price_cents,
@@ -76,7 +90,6 @@ def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
         raise PriceChanged(slot.price_cents)
     phone_hash = personal.phone_hash(wish.msisdn, tenant.id)
     _refuse_too_many(tenant.id, phone_hash)
-    code = f"{secrets.randbelow(1_000_000):06}"
     sealed_name = personal.seal_text(wish.name, tenant.id)
     booking = Booking(
         tenant_id=tenant.id,
@@ -90,15 +103,45 @@ def begin(tenant: Tenant, wish: Wish, *, locale: str) -> Booking:
         locale=locale,
         branch_id=slot.branch.id if slot.branch else None,
         price_cents=slot.price_cents,
+        shown=version,
         code_hash="",
         expires_at=clock.now() + CODE_FOR,
     )
+    _send_code(tenant, booking, wish.msisdn)
+    return booking
+
+
+def begin_waiting(tenant: Tenant, wish: WaitingWish, msisdn: str) -> Booking:
+    """A code goes to the phone of who wants to wait. The caller commits, then enqueues OUTBOX. Raises CoolDown."""
+    _refuse_too_many(tenant.id, wish.phone_hash)
+    booking = Booking(
+        tenant_id=tenant.id,
+        service_id=wish.service_id,
+        clinician_id=wish.clinician_id,
+        kind=wish.kind,
+        starts_at=datetime.combine(wish.first_day, time(), clock.NAIROBI),
+        name_sealed=wish.name_sealed,
+        phone_sealed=wish.phone_sealed,
+        phone_hash=wish.phone_hash,
+        locale=wish.locale,
+        price_cents=db.session.get_one(Service, wish.service_id).price_cents,
+        wish_id=wish.id,
+        code_hash="",
+        expires_at=clock.now() + CODE_FOR,
+    )
+    _send_code(tenant, booking, msisdn)
+    return booking
+
+
+def _send_code(tenant: Tenant, booking: Booking, msisdn: str) -> None:
+    code = f"{secrets.randbelow(1_000_000):06}"
     db.session.add(booking)
     db.session.flush()
     booking.code_hash = _hash_of(booking, code)
     db.session.flush()
-    notifications.code(tenant, booking.id, code, msisdn=wish.msisdn, expires_at=booking.expires_at, locale=locale)
-    return booking
+    notifications.code(
+        tenant, booking.id, code, msisdn=msisdn, expires_at=booking.expires_at, locale=booking.locale
+    )  # fmt: skip
 
 
 def _refuse_too_many(tenant_id: int, phone_hash: str) -> None:
@@ -121,7 +164,7 @@ def _hash_of(booking: Booking, code: str) -> str:
 
 def get(uid: str) -> Booking:
     """What somebody asked for; its id is unguessable. Raises NotFound."""
-    found = db.session.scalars(select(Booking).where(Booking.uid == uid)).one_or_none()
+    found = db.session.scalars(select(Booking).where(Booking.uid == uid, Booking.wish_id.is_(None))).one_or_none()
     if found is None:
         raise NotFound(_("There is no such booking here. Begin again."), code="unknown_booking")
     return found
@@ -146,23 +189,23 @@ def confirm(
     pay_url_of: notifications.PayUrl,
     visit_url_of: notifications.VisitUrl,
     price_cents: int | None = None,
+    shown: str | None = None,
 ) -> Appointment:
     """The phone is proved: take the time. The caller commits, then enqueues OUTBOX. Safe to run twice.
 
-    price_cents: what it costs now, where its patient was told so and agrees. Raises Refused for a wrong code,
-    SlotTaken, PriceChanged where it costs something else than was shown, and Conflict for a code whose time is over.
+    price_cents, shown: what it costs and the service's state now, where its patient was told so and agrees.
+    Raises Refused for a wrong code, SlotTaken, ServiceChanged and PriceChanged where it is not what was shown, and
+    Conflict for a code whose time is over.
     """
     locked = select(Booking).where(Booking.id == booking.id).with_for_update()
     booking = db.session.scalars(locked.execution_options(populate_existing=True)).one()
-    typed = "".join(letter for letter in code if letter.isdigit())
-    if not secrets.compare_digest(_hash_of(booking, typed), booking.code_hash):
-        sentence = _("This code is not right. Type the six digits of the message.")
-        raise Refused(sentence, code="wrong_code", fields={"code": sentence})
+    _refuse_wrong(booking, code)
     if booking.appointment_id is not None:
         return db.session.get_one(Appointment, booking.appointment_id)
-    if booking.expires_at < clock.now():
-        raise Conflict(_("This code is over. Book again to get a new one."), code="code_over")
+    _refuse_over(booking)
     service = services.for_booking(tenant.id, db.session.get_one(Service, booking.service_id).uid)
+    if services.version_of(service) != (shown or booking.shown):
+        raise ServiceChanged
     clinician = db.session.get_one(Clinician, booking.clinician_id) if booking.clinician_id else None
     shown_cents = booking.price_cents if price_cents is None else price_cents
     branch = db.session.get_one(Branch, booking.branch_id) if booking.branch_id else None
@@ -190,6 +233,29 @@ def confirm(
     else:
         notifications.asked_for(appointment, visit_url=visit_url_of(appointment))
     return appointment
+
+
+def of_wish(wish_id: int) -> Booking:
+    """What proves the phone of who wants to wait."""
+    return db.session.scalars(select(Booking).where(Booking.wish_id == wish_id)).one()
+
+
+def prove(booking: Booking, code: str) -> None:
+    """The phone is the one that the code went to. Raises Refused for a wrong code, Conflict for one that is over."""
+    _refuse_wrong(booking, code)
+    _refuse_over(booking)
+
+
+def _refuse_wrong(booking: Booking, code: str) -> None:
+    typed = "".join(letter for letter in code if letter.isdigit())
+    if not secrets.compare_digest(_hash_of(booking, typed), booking.code_hash):
+        sentence = _("This code is not right. Type the six digits of the message.")
+        raise Refused(sentence, code="wrong_code", fields={"code": sentence})
+
+
+def _refuse_over(booking: Booking) -> None:
+    if booking.expires_at < clock.now():
+        raise Conflict(_("This code is over. Book again to get a new one."), code="code_over")
 
 
 def _patient(tenant_id: int, booking: Booking) -> Patient:

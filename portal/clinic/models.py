@@ -345,7 +345,8 @@ class Appointment(TenantOwned, Model):
     token: opens the visit's own page to who booked it. pay_by: an approved one that is not paid by then gives its time
     to others; None: it waits. overlap_why: staff booked it beside another one, and said why.
 
-    cancel_hours, late_keeps_percent, money_back, deposit_cents: the service's terms when it was booked, which hold.
+    cancel_hours, late_keeps_percent, money_back, deposit_cents, hold_minutes: the service's terms when it was booked,
+    which hold.
     remind_at: when the next reminder is due. attending_at: the patient answered that they come. calendar_sequence: of
     the calendar file, one more at each change. released_at: it was not paid in time, and its time went to others.
     kept_cents: what the clinic keeps of its money by those terms, once it was cancelled or missed; None: staff decide.
@@ -389,6 +390,7 @@ class Appointment(TenantOwned, Model):
     late_keeps_percent: Mapped[int] = mapped_column(default=0)
     money_back: Mapped[str] = mapped_column(String(10), default="refund")
     deposit_cents: Mapped[int | None] = mapped_column(BigInteger)
+    hold_minutes: Mapped[int | None]
     remind_at: Mapped[datetime | None]
     attending_at: Mapped[datetime | None]
     calendar_sequence: Mapped[int] = mapped_column(default=0)
@@ -444,7 +446,8 @@ class AppointmentSeries(TenantOwned, Model, is_paged=False):
 class WaitingWish(TenantOwned, Model, is_paged=False):
     """Somebody who would come earlier, or at all: offered what becomes free, one after the other, and paying claims it.
 
-    state: waiting, offered, taken, withdrawn or over. look_at: when a time that became free is to be looked for.
+    state: unproved until the phone is shown to be theirs, then waiting, offered, taken, withdrawn or over. look_at:
+    when a time that became free is to be looked for.
     appointment_id: the visit that is held for them while offered, and theirs once taken. token: of their own page.
     """
 
@@ -485,9 +488,11 @@ class OccupiedTime(TenantOwned, Model, is_paged=False):
 
 
 class Booking(TenantOwned, Model, is_paged=False):
-    """What somebody wants to book, until they show by a code that the phone is theirs. It holds no slot.
+    """What somebody wants to book or to wait for, until they show by a code that the phone is theirs. It holds no slot.
 
-    code_hash: of the six digits that were sent, keyed by the booking's uid. clinician_id: None for whoever is free.
+    wish_id: of who joins the waiting list; None: a visit is booked. shown: which state of the service they were shown
+    (`services.version_of`). code_hash: of the six digits that were sent, keyed by the booking's uid. clinician_id:
+    None for whoever is free.
     appointment_id: what came of it.
     """
 
@@ -508,6 +513,8 @@ class Booking(TenantOwned, Model, is_paged=False):
     locale: Mapped[str] = mapped_column(String(5), default="en")
     branch_id: Mapped[int | None] = mapped_column(ForeignKey("branches.id"))
     price_cents: Mapped[int] = mapped_column(BigInteger)  # as it was shown: what changes meanwhile is shown again
+    shown: Mapped[str] = mapped_column(String(16), default="")
+    wish_id: Mapped[int | None] = mapped_column(ForeignKey("waiting_wishes.id"), unique=True)
     code_hash: Mapped[str] = mapped_column(String(64))
     wrong_codes: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[datetime]

@@ -324,9 +324,12 @@ def booked(appointment: Appointment) -> None:
     _tell_clinician(appointment, "booked", text, is_mailed=True)
 
 
-def asked_for(appointment: Appointment, *, visit_url: str) -> None:
-    """The patient learns that the clinic will answer, and where the visit is seen and changed."""
-    _tell_patient(appointment, "asked_for", url=visit_url)
+def asked_for(appointment: Appointment, *, visit_url: str, when_shown: Text = "") -> None:
+    """The patient learns that the clinic will answer, and where the visit is seen and changed.
+
+    when_shown: of several visits that were booked in one go; else its own beginning.
+    """
+    _tell_patient(appointment, "asked_for", url=visit_url, when=when_shown or when(appointment))
 
 
 def decided(appointment: Appointment) -> None:

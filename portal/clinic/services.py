@@ -1,9 +1,11 @@
 """What a clinic offers, by whom, and when they work."""
 
+import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, select
 
@@ -11,7 +13,7 @@ from portal.audit import chain
 from portal.clinic.models import Appointment, Branch, Clinician, ClinicianService, Leave, Service, WorkingHours
 from portal.kernel import clock
 from portal.kernel.db import db
-from portal.kernel.errors import NotFound, Refused
+from portal.kernel.errors import Conflict, NotFound, Refused
 from portal.kernel.errors import Sentence as _
 
 KINDS = ("onsite", "virtual")
@@ -43,15 +45,7 @@ class Offer:
 
 def create(tenant_id: int, offer: Offer, *, by: Iterable[Clinician], actor: str) -> Service:
     """Offer a service. by: who gives it. The caller commits. Raises Refused."""
-    if not offer.kinds or set(offer.kinds) - set(KINDS):
-        raise Refused("A service is onsite, virtual, or both.", fields={"kinds": "onsite, virtual, or both."})
-    if not 0 <= offer.late_keeps_percent <= 100:
-        raise Refused(_("Between 0 and 100 percent."), fields={"late_keeps": _("Between 0 and 100 percent.")})
-    if offer.deposit_cents is not None and not 0 < offer.deposit_cents < offer.price_cents:
-        sentence = _("A deposit is less than the price; leave it empty where all is paid first.")
-        raise Refused(sentence, fields={"deposit": sentence})
-    columns = asdict(offer) | {"kinds": ",".join(kind for kind in KINDS if kind in offer.kinds)}
-    service = Service(tenant_id=tenant_id, **columns)
+    service = Service(tenant_id=tenant_id, **_columns(offer))
     db.session.add(service)
     db.session.flush()
     give(service, by, actor=actor)
@@ -59,11 +53,67 @@ def create(tenant_id: int, offer: Offer, *, by: Iterable[Clinician], actor: str)
     return service
 
 
+def _columns(offer: Offer) -> dict[str, Any]:
+    if not offer.kinds or set(offer.kinds) - set(KINDS):
+        raise Refused("A service is onsite, virtual, or both.", fields={"kinds": "onsite, virtual, or both."})
+    if not 0 <= offer.late_keeps_percent <= 100:
+        raise Refused(_("Between 0 and 100 percent."), fields={"late_keeps": _("Between 0 and 100 percent.")})
+    if offer.deposit_cents is not None and not 0 < offer.deposit_cents < offer.price_cents:
+        sentence = _("A deposit is less than the price; leave it empty where all is paid first.")
+        raise Refused(sentence, fields={"deposit": sentence})
+    return asdict(offer) | {"kinds": ",".join(kind for kind in KINDS if kind in offer.kinds)}
+
+
+def offer_of(service: Service) -> Offer:
+    """It as it is offered now."""
+    own = {one.name: getattr(service, one.name) for one in fields(Offer)}
+    return Offer(**own | {"kinds": tuple(service.kinds.split(","))})
+
+
+def change(service: Service, offer: Offer, *, by: Iterable[Clinician], seen: str, actor: str) -> None:
+    """Offer it like this from now on. The caller commits. What is booked keeps its time, its price and its terms.
+
+    by: who gives it; they keep their own prices. seen: `state_of` it when it was shown. Raises Refused, and Conflict
+    where somebody else has changed it since.
+    """
+    locked = select(Service).where(Service.id == service.id).with_for_update()
+    service = db.session.scalars(locked.execution_options(populate_existing=True)).one()
+    if state_of(service) != seen:
+        raise Conflict(_("Somebody else changed this service meanwhile. Load it again."), code="changed_meanwhile")
+    new, old = _columns(offer), asdict(offer_of(service)) | {"kinds": service.kinds}
+    for name, value in new.items():
+        setattr(service, name, value)
+    db.session.flush()
+    give(service, by, actor=actor)
+    changed = [name for name in new if new[name] != old[name]]
+    chain.record(service.tenant_id, "service", service.id, "changed", actor=actor, details={"what": changed})
+
+
+def version_of(service: Service) -> str:
+    """Another one whenever what its patients are told before they book is another, beside the price of each time."""
+    told = (
+        service.name, service.kinds, service.duration_minutes, service.needs_approval, service.hold_minutes,
+        service.cancel_hours, service.late_keeps_percent, service.money_back, service.deposit_cents,
+    )  # fmt: skip
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def state_of(service: Service) -> str:
+    """Another one whenever anything of it is another, and who gives it."""
+    given = select(ClinicianService.clinician_id).where(ClinicianService.service_id == service.id)
+    whole = (offer_of(service), sorted(db.session.scalars(given)))
+    return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
+
+
 def give(service: Service, by: Iterable[Clinician], *, actor: str) -> None:
-    """Have these clinicians, and no others, offer it. The caller commits."""
-    db.session.execute(delete(ClinicianService).where(ClinicianService.service_id == service.id))
+    """Have these clinicians, and no others, offer it; who did before keeps their own price. The caller commits."""
+    wanted = {one.id for one in by}
+    mine = ClinicianService.service_id == service.id
+    db.session.execute(delete(ClinicianService).where(mine, ClinicianService.clinician_id.not_in(wanted)))
+    there = set(db.session.scalars(select(ClinicianService.clinician_id).where(mine)))
     db.session.add_all(
-        ClinicianService(tenant_id=service.tenant_id, clinician_id=one.id, service_id=service.id) for one in by
+        ClinicianService(tenant_id=service.tenant_id, clinician_id=one, service_id=service.id)
+        for one in sorted(wanted - there)
     )
     db.session.flush()
 

@@ -5,6 +5,8 @@ An offer is an approved visit with a short time to pay in: it takes the clinicia
 visits (`appointments.release_unpaid`), leaves the list, and the next one is asked.
 Decided: whoever waits longest comes first. What gets free is looked for by a job (`timetable.release` marks who may be
 glad of it), so that cancelling never waits for the list.
+Decided: who joins shows the phone by the code of a booking first; till then they are offered nothing, so that nobody
+has a clinic text somebody else's phone.
 """
 
 from datetime import date, timedelta
@@ -12,7 +14,7 @@ from datetime import date, timedelta
 from sqlalchemy import func, select, update
 
 from portal.audit import chain
-from portal.clinic import appointments, notifications, people, timetable
+from portal.clinic import appointments, bookings, notifications, people, timetable
 from portal.clinic.models import TO_OFFER, Appointment, Clinician, Service, WaitingWish
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
@@ -39,9 +41,10 @@ def join(
     msisdn: str,
     locale: str,
 ) -> WaitingWish:
-    """Wait for a time from the first day to the last one, both on the clinic's clock. The caller commits.
+    """Ask to wait for a time from the first day to the last one, both on the clinic's clock: a code goes to the phone.
 
-    Raises Refused for days that are none, Conflict where these days have free times, and CoolDown for a phone that
+    The caller commits, then enqueues OUTBOX; `prove` is what puts them on the list. Raises Refused for days that are
+    none, Conflict where these days have free times, and CoolDown for a phone that
     waits for too much already.
     """
     today = clock.nairobi(clock.now()).date()
@@ -50,14 +53,7 @@ def join(
     if timetable.free_slots(service, max(first_day, today), last_day, kind=kind, clinician=clinician):
         raise Conflict(_("These days have free times: book one of them."), code="free_now")
     phone_hash = personal.phone_hash(msisdn, tenant.id)
-    same = select(func.count()).where(
-        WaitingWish.tenant_id == tenant.id,
-        WaitingWish.phone_hash == phone_hash,
-        WaitingWish.state.in_(("waiting", "offered")),
-        WaitingWish.last_day >= today,
-    )
-    if (db.session.scalar(same) or 0) >= MOST_OF_PHONE:
-        raise CoolDown(_("This phone waits for several times already. Withdraw one of them first."), retry_after_s=3600)
+    _refuse_too_many(tenant.id, phone_hash)
     wish = WaitingWish(
         tenant_id=tenant.id,
         service_id=service.id,
@@ -69,12 +65,40 @@ def join(
         phone_sealed=personal.seal_phone(msisdn, tenant.id),
         phone_hash=phone_hash,
         locale=locale,
-        look_at=clock.now(),
+        state="unproved",
     )
     db.session.add(wish)
     db.session.flush()
-    chain.record(tenant.id, "waiting_wish", wish.id, "joined", actor="patient")
+    bookings.begin_waiting(tenant, wish, msisdn)
     return wish
+
+
+def _refuse_too_many(tenant_id: int, phone_hash: str) -> None:
+    same = select(func.count()).where(
+        WaitingWish.tenant_id == tenant_id,
+        WaitingWish.phone_hash == phone_hash,
+        WaitingWish.state.in_(("waiting", "offered")),
+        WaitingWish.last_day >= clock.nairobi(clock.now()).date(),
+    )
+    if (db.session.scalar(same) or 0) >= MOST_OF_PHONE:
+        raise CoolDown(_("This phone waits for several times already. Withdraw one of them first."), retry_after_s=3600)
+
+
+def prove(wish: WaitingWish, code: str) -> None:
+    """The phone is theirs: they are on the list. The caller commits, then enqueues WAITING. Safe to run twice.
+
+    The caller has counted the try (`bookings.count_code`). Raises Refused for a wrong code, Conflict for one that is
+    over, and CoolDown as `join` does.
+    """
+    locked = select(WaitingWish).where(WaitingWish.id == wish.id).with_for_update()
+    wish = db.session.scalars(locked.execution_options(populate_existing=True)).one()
+    if wish.state != "unproved":
+        return
+    bookings.prove(bookings.of_wish(wish.id), code)
+    _refuse_too_many(wish.tenant_id, wish.phone_hash)
+    wish.state, wish.look_at = "waiting", clock.now()
+    db.session.flush()
+    chain.record(wish.tenant_id, "waiting_wish", wish.id, "joined", actor="patient")
 
 
 def by_token(token: str) -> WaitingWish:

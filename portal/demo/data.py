@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app, url_for
 from sqlalchemy import func, select
 
-from portal.clinic import appointments, invoices, people, services
+from portal.clinic import appointments, branches, invoices, people, services
 from portal.clinic.billing import price_list
 from portal.clinic.models import Appointment, Clinician, Invoice, Patient
 from portal.clinic.timetable import SlotTaken
@@ -34,6 +34,7 @@ PASSWORD = "mlango-demo"
 SIGN_INS = (
     ("root@mlango.test", "Platform administrator", None, "platform"),
     ("admin@mawingu.test", "Mawingu's administrator", "mawingu", "tenant_admin"),
+    ("seller@mawingu.test", "Seller of Wi-Fi codes", "mawingu", "seller"),
     ("admin@upendo.test", "Upendo's administrator", "upendo", "tenant_admin"),
     ("reception@upendo.test", "Receptionist", "upendo", "receptionist"),
     ("clinician@upendo.test", "Dr Wanjiru Kamau", "upendo", "clinician"),
@@ -67,11 +68,12 @@ PRICES = (  # kind, name, KES
     ("medication", "Pharmacy", 200),
     ("other", "Dressing", 150),
 )
-SERVICES = (  # name, KES, minutes, kinds, whether a clinician decides on each booking, whose
-    ("Consultation", 1_500, 30, ("onsite", "virtual"), True, ("General practice", "Paediatrics")),
-    ("Follow-up visit", 800, 20, ("onsite", "virtual"), False, ("General practice",)),
-    ("Child health visit", 1_000, 30, ("onsite",), False, ("Paediatrics",)),
+SERVICES = (  # name, KES, minutes, kinds, whether a clinician decides on each booking, deposit in KES, whose
+    ("Consultation", 1_500, 30, ("onsite", "virtual"), True, None, ("General practice", "Paediatrics")),
+    ("Follow-up visit", 800, 20, ("onsite", "virtual"), False, None, ("General practice",)),
+    ("Child health visit", 1_000, 30, ("onsite",), False, 300, ("Paediatrics",)),
 )
+BRANCH = ("Westlands", "Ring Road 4, Westlands")
 HOME_PACKAGE, HOME_PHONE, HOME_NAME = ("Home 10 Mbps", 1_500, 30 * 86_400, "5M/10M"), "0722000444", "Wanjiku Mwangi"
 PATIENT_PHONE = "0712345678"
 
@@ -192,10 +194,16 @@ def _offer_services(clinic: Tenant) -> None:
     for one in by_name.values():
         one.works_holidays = True
         services.set_hours(one, [(day, 8 * 60, 18 * 60) for day in range(7)], actor="demo")
-    for position, (name, price, minutes, kinds, needs_approval, titles) in enumerate(SERVICES):
+    place, address = BRANCH
+    westlands = branches.add(clinic.id, name=place, address=address, actor="demo")
+    juma = by_name["Paediatrics"]
+    services.set_hours(juma, [(day, 8 * 60, 13 * 60) for day in range(7)], actor="demo")
+    services.set_hours(juma, [(day, 14 * 60, 18 * 60) for day in range(7)], branch=westlands, actor="demo")
+    for position, (name, price, minutes, kinds, needs_approval, deposit, titles) in enumerate(SERVICES):
         offer = services.Offer(
             name, price * money.CENTS, minutes, kinds=kinds, step_minutes=minutes, needs_approval=needs_approval,
             position=position, late_keeps_percent=50,
+            deposit_cents=deposit * money.CENTS if deposit else None,
         )  # fmt: skip
         services.create(clinic.id, offer, by=[by_name[title] for title in titles], actor="demo")
 

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from portal.clinic import appointments, bookings, branches, late, people, policies, services, timetable, waiting
+from portal.clinic import appointments, bookings, branches, late, people, policies, series, services, timetable, waiting
 from portal.clinic.models import Appointment, Branch, Clinician, Service, WaitingWish
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, personal, queue
@@ -156,7 +156,7 @@ def _details(tenant: Tenant, service: Service, form: BookForm, status_code: int 
             return redirect(url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=kind, gone=1), 303)
         slot = None
     price_cents = slot.price_cents if slot else service.price_cents
-    carried = {"at": at, "kind": kind, "price": str(price_cents)}
+    carried = {"at": at, "kind": kind, "price": str(price_cents), "shown": services.version_of(service)}
     carried |= {"clinician": clinician.uid} if clinician else {}
     carried |= {"branch": branch.uid} if branch else {}
     page = render_template(
@@ -195,6 +195,7 @@ def book(slug: str, service_uid: str) -> ResponseReturnValue:
             _clinician(tenant),
             _branch(tenant),
             _shown_cents(),
+            _shown_version(),
         )
         refuse_guessers("booking", tenant.id)
         wrong_guess("booking", tenant.id)  # each costs the clinic a message: a network's are counted
@@ -214,6 +215,11 @@ def _shown_cents() -> int | None:
     return _cents_in("price")
 
 
+def _shown_version() -> str | None:
+    """Which state of the service stood on that page; None where none did."""
+    return request.form.get("shown", "")[:16] or None
+
+
 def _cents_in(name: str) -> int | None:
     shown = request.form.get(name, "")
     return int(shown) if shown.isascii() and shown.isdecimal() and len(shown) < 15 else None
@@ -226,9 +232,15 @@ def code(slug: str, uid: str) -> ResponseReturnValue:
 
 
 def _code(
-    tenant: Tenant, uid: str, form: BookingCodeForm, status_code: int = 200, *, price_cents: int | None = None
+    tenant: Tenant,
+    uid: str,
+    form: BookingCodeForm,
+    status_code: int = 200,
+    *,
+    price_cents: int | None = None,
+    is_changed: bool = False,
 ) -> ResponseReturnValue:
-    """price_cents: what it costs now, where that is not what was shown before."""
+    """price_cents: what it costs now, where that is not what was shown. is_changed: nor is the service."""
     booking = bookings.get(uid)
     if booking.tenant_id != tenant.id:
         raise NotFound(_("There is no such booking here. Begin again."))
@@ -236,13 +248,16 @@ def _code(
         form.form_errors.append(_("This visit is booked already; its page is in the message that you got."))
     msisdn = personal.open_phone(booking.phone_sealed, tenant.id) or ""
     service = db.session.get_one(Service, booking.service_id)
+    price_cents = price_cents or _shown_cents()
+    shown = services.version_of(service) if is_changed else _shown_version()
     page = render_template(
         "clinic/code.html",
         tenant=tenant,
         service=service,
         starts_at=booking.starts_at,
         price_cents=price_cents or booking.price_cents,
-        carried={"price": str(price_cents)} if price_cents else {},
+        carried=({"price": str(price_cents)} if price_cents else {}) | ({"shown": shown} if shown else {}),
+        terms=[said(one) for one in policies.terms(service, price_cents=price_cents or booking.price_cents)],
         phone=for_screens(msisdn) if msisdn else "",
         form=form,
         times_url=url_for("booking.times", slug=tenant.slug, service_uid=service.uid, kind=booking.kind),
@@ -272,8 +287,12 @@ def confirm(slug: str, uid: str) -> ResponseReturnValue:
                 pay_url_of=pay_url,
                 visit_url_of=visit_url,
                 price_cents=_shown_cents(),
+                shown=_shown_version(),
             )
             token = booked.token
+    except bookings.ServiceChanged as error:
+        form.form_errors.append(said(error.message))
+        return _code(find.by_slug(slug), uid, form, error.status, is_changed=True)
     except bookings.PriceChanged as error:
         form.form_errors.append(said(error.message))
         return _code(find.by_slug(slug), uid, form, error.status, price_cents=error.price_cents)
@@ -324,6 +343,12 @@ def _visit_page(one: Appointment, *, problem: str = "", status_code: int = 200) 
         move_days=_moves(one) if may_change and one.service is not None and "move" in request.args else None,
         move_url=url_for("booking.visit", token=one.token, move=1) if may_change and one.service else None,
         move_action=url_for("booking.move", token=one.token),
+        series=[
+            {"starts_at": each.starts_at, "url": url_for("booking.visit", token=each.token), "is_this": each is one}
+            for each in series.ahead(one)
+        ],
+        series_free=len(series.still_changeable(one)),
+        series_url=url_for("booking.cancel_series", token=one.token),
         change_until=until if (until := policies.change_until(one)) > clock.now() else None,
         again_url=url_for("clinic.front", slug=one.tenant.slug),
         test_mode=bool(payment and payment.is_sandbox),
@@ -362,6 +387,18 @@ def cancel(token: str) -> ResponseReturnValue:
     queue.enqueue(queue.OUTBOX)
     queue.enqueue(queue.WITHDRAW)
     queue.enqueue(queue.REQUESTS)
+    return redirect(url_for("booking.visit", token=token), 303)
+
+
+@bp.post("/visit/<token>/cancel-series")
+def cancel_series(token: str) -> ResponseReturnValue:
+    """None of the visits that may still be changed."""
+    ended = series.cancel_by_patient(_visit(token).token)
+    for job in (queue.OUTBOX, queue.WITHDRAW, queue.REQUESTS):
+        queue.enqueue(job)
+    if not ended.done:
+        problem = _("None of these visits can be cancelled here any more. Please call the clinic.")
+        return _visit_page(_visit(token), problem=problem, status_code=409)
     return redirect(url_for("booking.visit", token=token), 303)
 
 
@@ -439,7 +476,8 @@ def join(slug: str, service_uid: str) -> ResponseReturnValue:
         return _wait_page(tenant, service, form, 422)
     try:
         refuse_guessers("booking", tenant.id)
-        wrong_guess("booking", tenant.id)  # each may cost the clinic a message: a network's are counted
+        wrong_guess("booking", tenant.id)  # each costs the clinic a message: a network's are counted
+        count_code(form.phone.msisdn)
         name = bookings.read_name(form.name.data)
         with transaction():
             wish = waiting.join(
@@ -458,6 +496,7 @@ def join(slug: str, service_uid: str) -> ResponseReturnValue:
         form.form_errors.append(said(error.message))
         tell_wait(error)
         return _wait_page(find.by_slug(slug), services.for_booking(tenant.id, service_uid), form, error.status)
+    queue.enqueue(queue.OUTBOX)
     return redirect(url_for("booking.wish", token=token), 303)
 
 
@@ -467,7 +506,28 @@ def wish(token: str) -> ResponseReturnValue:
     return _wish_page(waiting.by_token(token))
 
 
-def _wish_page(one: WaitingWish, *, problem: str = "", status_code: int = 200) -> ResponseReturnValue:
+@bp.post("/waiting/<token>/prove")
+def prove(token: str) -> ResponseReturnValue:
+    """Show the code: now they are on the list."""
+    form = BookingCodeForm()
+    if not form.validate():
+        return _wish_page(waiting.by_token(token), form=form, status_code=422)
+    try:
+        with transaction():
+            bookings.count_code(bookings.of_wish(waiting.by_token(token).id).id)
+        with transaction():
+            waiting.prove(waiting.by_token(token), form.code.data or "")
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        tell_wait(error)
+        return _wish_page(waiting.by_token(token), form=form, status_code=error.status)
+    queue.enqueue(queue.WAITING)
+    return redirect(url_for("booking.wish", token=token), 303)
+
+
+def _wish_page(
+    one: WaitingWish, *, problem: str = "", form: BookingCodeForm | None = None, status_code: int = 200
+) -> ResponseReturnValue:
     tenant, service = db.session.get_one(Tenant, one.tenant_id), db.session.get_one(Service, one.service_id)
     held = db.session.get(Appointment, one.appointment_id) if one.appointment_id else None
     payment = held.invoice.payment if held is not None and held.invoice is not None else None
@@ -478,6 +538,10 @@ def _wish_page(one: WaitingWish, *, problem: str = "", status_code: int = 200) -
         wish=one,
         visit=held,
         problem=problem,
+        form=form or BookingCodeForm(formdata=None),
+        phone=for_screens(msisdn) if (msisdn := personal.open_phone(one.phone_sealed, tenant.id)) else "",
+        prove_url=url_for("booking.prove", token=one.token) if one.state == "unproved" else None,
+        wait_url=url_for("booking.wait", slug=tenant.slug, service_uid=service.uid, kind=one.kind),
         due_cents=(payment.deposit_due_cents or payment.due_cents) if payment else 0,
         pay_url=url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
         visit_url=url_for("booking.visit", token=held.token) if held else None,

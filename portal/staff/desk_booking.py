@@ -28,7 +28,7 @@ from portal.users import permissions
 from portal.users.permissions import APPROVE_APPOINTMENTS, WORK_CLINIC
 from portal.web.fields import PhoneField
 from portal.web.language import said
-from portal.web.links import pay_url
+from portal.web.links import pay_url, visit_url
 
 DAYS_SHOWN = 7
 
@@ -60,6 +60,7 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/appointments/<uid>/change", "appointment_change", change)
     bp.add_url_rule("/appointments/<uid>/move", "appointment_move", move, methods=["POST"])
     bp.add_url_rule("/appointments/<uid>/cancel", "appointment_cancel", cancel, methods=["POST"])
+    bp.add_url_rule("/appointments/<uid>/cancel-series", "series_cancel", cancel_series, methods=["POST"])
     bp.add_url_rule("/appointments/<uid>/start", "appointment_start", start, methods=["POST"])
 
 
@@ -174,8 +175,10 @@ def _book(form: DeskForm) -> list[Appointment]:
     else:
         booked = [_one(form, service, patient, clinician, starts_at)]
     if permissions.allows(g.role, APPROVE_APPOINTMENTS):
-        for one in booked:
+        for one in booked:  # which tells the patient how to pay: that it was asked for says nothing more
             appointments.approve(tenant, one, actor=actor(), pay_url_of=pay_url)
+    else:
+        series.tell_asked_for(booked, visit_url=visit_url(booked[0]))
     return booked
 
 
@@ -233,6 +236,8 @@ def change(uid: str) -> ResponseReturnValue:
         by_clinic=by_clinic,
         move_url=url_for("staff.appointment_move", uid=uid),
         cancel_url=url_for("staff.appointment_cancel", uid=uid),
+        series_days=[each.starts_at for each in series.ahead(one)],
+        series_url=url_for("staff.series_cancel", uid=uid),
         later_url=url_for("staff.appointment_change", uid=uid) + f"?from={first + timedelta(days=DAYS_SHOWN)}",
         back_url=url_for("staff.appointments"),
     )
@@ -265,6 +270,31 @@ def cancel(uid: str) -> ResponseReturnValue:
     answer = buttons.do(work, then=url_for("staff.appointment_change", uid=uid), ring=queue.OUTBOX)
     queue.enqueue(queue.REQUESTS)
     queue.enqueue(queue.WITHDRAW)
+    return answer
+
+
+@needs(WORK_CLINIC)
+def cancel_series(uid: str) -> ResponseReturnValue:
+    """All that is ahead of a series, each visit by its own terms."""
+    by = policies.PATIENT if request.form.get("by") == policies.PATIENT else policies.CLINIC
+    why = request.form.get("reason", "").replace("\0", "").strip()[:200]
+    tenant_id, who, user_id = g.tenant.id, actor(), current_user.id
+
+    def work() -> str:
+        ended = series.cancel(tenant_id, uid, why=why, by=by, user_id=user_id, actor=who)
+        if ended.left:
+            return _(
+                "%(count)s visits cancelled; %(left)s were changed by somebody else meanwhile: look again.",
+                count=ended.done,
+                left=ended.left,
+            )
+        if not ended.done:
+            raise Refused(_("Nothing of this series is ahead any more."))
+        return _("%(count)s visits cancelled. The patient has been told.", count=ended.done)
+
+    answer = buttons.do_outside(work, then=url_for("staff.appointment_change", uid=uid))
+    for job in (queue.OUTBOX, queue.REQUESTS, queue.WITHDRAW):
+        queue.enqueue(job)
     return answer
 
 

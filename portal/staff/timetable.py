@@ -1,6 +1,7 @@
 """What the clinic offers, who gives it and when they work: for whoever runs the practice."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -8,13 +9,13 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from wtforms import BooleanField, DateField, IntegerField, SelectField, SelectMultipleField, StringField
+from wtforms import BooleanField, DateField, HiddenField, IntegerField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.clinic import appointments, branches, people, services, timetable, waiting
-from portal.clinic.models import Appointment, Clinician
+from portal.clinic.models import Appointment, Clinician, Service
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -86,6 +87,38 @@ class ServiceForm(StaffForm):
         _l("Deposit in KES that confirms a visit"), [Length(max=20)], description=_l("Empty: all of it is paid first.")
     )
 
+    position = IntegerField(
+        _l("Place in the list"),
+        [Optional(), NumberRange(0, 999, _l("From 0 to 999."))],
+        default=0,
+        description=_l("The lowest number is shown first."),
+    )
+    seen = HiddenField(validators=[Length(max=16)])
+
+    @classmethod
+    def of(cls, service: Service) -> "ServiceForm":
+        """The service as it stands, to be changed."""
+        kept = asdict(services.offer_of(service)) | {
+            "price": f"{money.kes(service.price_cents)}",
+            "duration": service.duration_minutes,
+            "kinds": service.kinds,
+            "buffer": service.buffer_minutes,
+            "notice": service.notice_minutes // 60,
+            "hold": max(1, service.hold_minutes // 60),
+            "cancel": service.cancel_hours,
+            "late_keeps": service.late_keeps_percent,
+            "deposit": f"{money.kes(service.deposit_cents)}" if service.deposit_cents else "",
+            "clinicians": [one.uid for one in timetable.offering(service)],
+            "seen": services.state_of(service),
+        }
+        return cls(data=kept)
+
+    def change_of(self, service: Service) -> services.Offer:
+        """What was typed; of what has no field the service keeps its own. Raises Refused."""
+        is_as_long = self.duration.data == service.duration_minutes
+        new = replace(self.offer(), horizon_days=service.horizon_days)
+        return replace(new, step_minutes=service.step_minutes) if is_as_long else new
+
     def offer(self) -> services.Offer:
         """What was typed. Raises Refused."""
         minutes = self.duration.data or 0
@@ -105,6 +138,7 @@ class ServiceForm(StaffForm):
             if (self.deposit.data or "").strip()
             else None,
             needs_approval=bool(self.needs_approval.data),
+            position=self.position.data or 0,
         )
 
 
@@ -142,6 +176,7 @@ def register_routes(bp: Blueprint) -> None:
     bp.add_url_rule("/timetable", "timetable", overview)
     bp.add_url_rule("/timetable/services/new", "service_new", service_form)
     bp.add_url_rule("/timetable/services/new", "service_create", create_service, methods=["POST"])
+    bp.add_url_rule("/timetable/services/<uid>", "service", change_service, methods=["GET", "POST"])
     bp.add_url_rule("/timetable/services/<uid>/withdraw", "service_withdraw", withdraw_service, methods=["POST"])
     bp.add_url_rule("/timetable/clinicians", "clinician_add", add_clinician, methods=["POST"])
     bp.add_url_rule("/timetable/clinicians/<uid>", "clinician_hours", hours)
@@ -169,6 +204,7 @@ def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValu
                 "price_cents": one.price_cents,
                 "minutes": one.duration_minutes,
                 "by": [who.name for who in timetable.offering(one)],
+                "url": url_for("staff.service", uid=one.uid),
                 "withdraw_url": url_for("staff.service_withdraw", uid=one.uid),
                 "prices_url": url_for("staff.service_prices", uid=one.uid),
             }
@@ -211,9 +247,38 @@ def service_form() -> ResponseReturnValue:
     return _service_page(ServiceForm())
 
 
-def _service_page(form: ServiceForm, status_code: int = 200) -> ResponseReturnValue:
+def _service_page(form: ServiceForm, status_code: int = 200, *, service: Service | None = None) -> ResponseReturnValue:
     form.clinicians.choices = [(one.uid, one.name) for one in people.clinicians(g.tenant.id)]
-    return render_template("staff/service_form.html", form=form, back_url=url_for("staff.timetable")), status_code
+    page = render_template(
+        "staff/service_form.html",
+        form=form,
+        service=service,
+        prices_url=url_for("staff.service_prices", uid=service.uid) if service else None,
+        back_url=url_for("staff.timetable"),
+    )
+    return page, status_code
+
+
+@needs(MANAGE_CLINIC)
+def change_service(uid: str) -> ResponseReturnValue:
+    """Another name, length, price or other terms of it; what is booked keeps its own."""
+    service = services.for_booking(g.tenant.id, uid)
+    if request.method == "GET":
+        return _service_page(ServiceForm.of(service), service=service)
+    form = ServiceForm()
+    form.clinicians.choices = [(one.uid, one.name) for one in people.clinicians(g.tenant.id)]
+    if not form.validate():
+        return _service_page(form, 422, service=service)
+    try:
+        with transaction():
+            service = services.for_booking(g.tenant.id, uid)
+            by = [people.clinician(g.tenant.id, one) for one in form.clinicians.data or []]
+            services.change(service, form.change_of(service), by=by, seen=form.seen.data or "", actor=actor())
+    except Refused as error:
+        form.form_errors.append(said(error.message))
+        return _service_page(form, error.status, service=services.for_booking(g.tenant.id, uid))
+    flash(_("Changed. What is booked keeps its own terms."), "success")
+    return redirect(url_for("staff.timetable"), 303)
 
 
 @needs(MANAGE_CLINIC)
@@ -276,14 +341,7 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         leave=leave,
         leaves=leaves_shown(clinician),
         hours_url=url_for("staff.clinician_hours_set", uid=clinician.uid, place=request.args.get("place") or None),
-        places=[
-            {
-                "name": one.name if one else _("No place in particular"),
-                "url": url_for("staff.clinician_hours", uid=clinician.uid, place=one.uid if one else None),
-                "is_on": (one.uid if one else "") == request.args.get("place", ""),
-            }
-            for one in (None, *branches.of_tenant(g.tenant.id))
-        ],
+        places=places_shown("staff.clinician_hours", uid=clinician.uid),
         leave_url=url_for("staff.clinician_leave", uid=clinician.uid),
         left_url=url_for("staff.clinician_left", uid=clinician.uid) if clinician.left_at is None else None,
         back_url=url_for("staff.timetable"),
@@ -291,6 +349,18 @@ def _hours_page(clinician: Clinician, form: HoursForm, leave: LeaveForm, status_
         who_may_sign_in=_who_may_sign_in(),
     )
     return page, status_code
+
+
+def places_shown(endpoint: str, **more: Any) -> list[dict[str, Any]]:
+    """Where hours may be: each place of the clinic, the chosen one (`place` in the address) marked."""
+    return [
+        {
+            "name": one.name if one else _("No place in particular"),
+            "url": url_for(endpoint, place=one.uid if one else None, **more),
+            "is_on": (one.uid if one else "") == request.args.get("place", ""),
+        }
+        for one in (None, *branches.of_tenant(g.tenant.id))
+    ]
 
 
 def leaves_shown(clinician: Clinician) -> list[dict[str, Any]]:

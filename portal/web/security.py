@@ -25,8 +25,7 @@ CSRF_EXEMPT = frozenset(
      "hotspot.start_trial",
      "pay.push", "hooks.stk", "hooks.c2b_validation",
      "booking.book", "booking.confirm", "booking.cancel", "booking.move", "booking.take", "booking.money_back",
-     "booking.join", "booking.withdraw",
-     "clinic.knock",
+     "booking.join", "booking.prove", "booking.cancel_series", "booking.withdraw", "clinic.knock",
      "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation",
      "hooks.result", "hooks.timeout", "routers.heartbeat", "sms.delivery", "sms.incoming_sms",
      "routers.ask"}

@@ -1,17 +1,22 @@
 """Branches with hours and closed days of their own, each clinician's own price, and a price that changes meanwhile."""
 
+import dataclasses
 import re
 from datetime import date, timedelta
 from html import unescape
 from typing import Any
 
-from portal.clinic import branches, people, series, services, timetable
+from portal.clinic import appointments, branches, people, series, services, timetable
 from portal.clinic.models import Appointment, AppointmentSeries, Branch, Clinician, Service
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
+from portal.outbox.models import OutboxItem
 from portal.tenants.models import Tenant
 from tests.support.booking import begin, booked, code_sent, confirm, offer, slots, starts
+from tests.support.practice import SERVICE, post
 from tests.support.product import Product
+from tests.support.threads import together
+from tests.support.visitors import csrf_of
 
 
 def the_day() -> date:
@@ -224,3 +229,129 @@ def test_where_one_week_is_not_free_nothing_is_booked_and_the_week_is_named(prod
     with product.inside():
         assert db.session.query(Appointment).count() == 1 and db.session.query(AppointmentSeries).count() == 0
     assert len(weekly(product, service, when, 4, leaves_out=True)) == 3
+
+
+# --- a whole series cancelled
+
+
+def in_series(product: Product, count: int = 3, **terms: Any) -> list[tuple[str, str]]:
+    """(id, token) of each of some weekly visits, approved."""
+    service = offer(product, **terms)
+    weekly(product, service, starts(product, service, the_day())[4], count)
+    with product.app.app_context(), transaction():
+        tenant = db.session.query(Tenant).filter_by(slug="mlima").one()
+        found = db.session.query(Appointment).order_by(Appointment.starts_at).all()
+        for one in found:
+            appointments.approve(tenant, one, actor="test", pay_url_of=lambda payment: payment.token)
+        return [(one.uid, one.token) for one in found]
+
+
+def statuses(product: Product) -> list[str]:
+    with product.inside():
+        return [one.status for one in db.session.query(Appointment).order_by(Appointment.starts_at)]
+
+
+def test_staff_cancel_all_that_is_ahead_of_a_series(product: Product) -> None:
+    visits = in_series(product)
+    path = f"/staff/appointments/{visits[1][0]}"
+    browser = product.browser_of("brian")
+    page = browser.get(f"{path}/change").text
+    assert "Cancel all 3 visits" in page
+    answer = browser.post(
+        f"{path}/cancel-series", data={"by": "clinic", "csrf_token": csrf_of(browser, "/staff/appointments/new")}
+    )
+    assert "3 visits cancelled" in browser.get(answer.headers["Location"]).text
+    assert statuses(product) == ["cancelled"] * 3
+    answer = browser.post(
+        f"{path}/cancel-series", data={"by": "clinic", "csrf_token": csrf_of(browser, "/staff/appointments/new")}
+    )
+    assert "Nothing of this series is ahead any more" in browser.get(answer.headers["Location"]).text
+
+
+def test_a_patient_cancels_of_a_series_what_may_still_be_changed(product: Product) -> None:
+    visits = in_series(product, cancel_hours=120)
+    token = visits[2][1]
+    page = product.client().get(f"/visit/{token}").text
+    assert "Cancel the 2 that can still be changed" in page, "the first one is too near"
+    assert product.client().post(f"/visit/{token}/cancel-series").status_code == 303
+    assert statuses(product) == ["approved", "cancelled", "cancelled"]
+    assert product.client().post(f"/visit/{visits[0][1]}/cancel-series").status_code == 409
+
+
+def test_of_two_who_cancel_a_series_at_once_each_visit_is_cancelled_by_one(either_product: Product) -> None:
+    product = either_product
+    visits = in_series(product)
+    tenant_id = product.tenant_id()
+
+    def by_staff() -> int:
+        how: dict[str, Any] = {"why": "", "by": "clinic", "user_id": 1, "actor": "user:1"}
+        return series.cancel(tenant_id, visits[0][0], **how).done
+
+    done = together(product, by_staff, by_staff, lambda: series.cancel_by_patient(visits[1][1]).done)
+    assert sum(done) == 3 and statuses(product) == ["cancelled"] * 3
+    with product.inside():
+        told = db.session.query(OutboxItem).filter(OutboxItem.key.like("sms/appointment/%/cancelled")).count()
+        assert told == 3
+
+
+# --- a service that is changed
+
+
+def test_a_service_is_changed_and_what_is_booked_keeps_its_own_terms(product: Product) -> None:
+    service = offer(product, deposit_cents=50_000, late_keeps_percent=20)
+    made = booked(product, service, starts(product, service, the_day())[0])
+    path = f"/staff/timetable/services/{service}"
+    seen = re.search(r'name="seen"[^>]*value="(\w+)"', product.browser_of("amina").get(path).text)[1]  # type: ignore[index]
+    with product.inside():
+        uids = [one.uid for one in db.session.query(Clinician).filter_by(tenant_id=product.tenant_id())]
+    form = SERVICE | {
+        "name": "Longer visit", "price": "2000", "duration": "60", "late_keeps": "100", "deposit": "", "hold": "2",
+        "position": "3", "clinicians": uids, "seen": seen,
+    }  # fmt: skip
+    assert post(product, path, **form).status_code == 303
+    (shown,) = product.client().get("/api/portal/clinic/services?tenant=mlima").json["items"]
+    assert (shown["name"], shown["price"], shown["durationMinutes"], shown["deposit"]) == (
+        "Longer visit",
+        2000,
+        60,
+        None,
+    )
+    refused = post(product, path, **form | {"name": "Lost"})
+    assert refused.status_code == 409 and "Lost" in refused.text, "somebody changed it since that page was made"
+    product.api("brian").post(f"/api/appointments/{made['appointmentId']}/approve")
+    with product.inside():
+        one = db.session.query(Appointment).one()
+        kept = (one.duration_minutes, one.price_cents, one.deposit_cents, one.late_keeps_percent, one.hold_minutes)
+        assert kept == (30, 150_000, 50_000, 20, 1_440)
+        assert one.pay_by is not None and one.pay_by > clock.now() + timedelta(hours=23), "not the new two hours"
+
+
+def test_who_gives_it_keeps_their_own_price_when_it_is_changed(product: Product) -> None:
+    service = offer(product)
+    with product.app.app_context(), transaction():
+        mine = db.session.query(Service).filter_by(uid=service).one()
+        (clinician,) = timetable.offering(mine)
+        services.set_prices(mine, {clinician.id: 200_000}, actor="test")
+        new = dataclasses.replace(services.offer_of(mine), name="Another name")
+        services.change(mine, new, by=[clinician], seen=services.state_of(mine), actor="test")
+        assert timetable.prices_of(mine) == {clinician.id: 200_000}
+
+
+def test_terms_that_changed_while_somebody_books_are_shown_before_it_is_booked(product: Product) -> None:
+    service = offer(product)
+    begun = begin(product, service, starts(product, service, the_day())[0])
+    with product.app.app_context(), transaction():
+        mine = db.session.query(Service).filter_by(uid=service).one()
+        new = dataclasses.replace(services.offer_of(mine), late_keeps_percent=100)
+        services.change(mine, new, by=timetable.offering(mine), seen=services.state_of(mine), actor="test")
+    uid, digits = begun.json["bookingId"], code_sent(product)
+    refused = confirm(product, uid, digits)
+    assert (refused.status_code, refused.json["error"]) == (409, "service_changed")
+    page = product.client().post(f"/clinic/mlima/booking/{uid}", data={"code": digits})
+    assert page.status_code == 409 and "Cancelled later, or missed, nothing comes back." in page.text
+    shown = re.search(r'name="shown" value="(\w+)"', page.text)[1]  # type: ignore[index]
+    assert (
+        product.client().post(f"/clinic/mlima/booking/{uid}", data={"code": digits, "shown": shown}).status_code == 303
+    )
+    with product.inside():
+        assert db.session.query(Appointment).one().late_keeps_percent == 100

@@ -6,12 +6,12 @@ from typing import Any
 
 from portal import fulfilment
 from portal.clinic import appointments, services, timetable, waiting
-from portal.clinic.models import Appointment, Clinician, Service, WaitingWish
+from portal.clinic.models import Appointment, Booking, Clinician, Service, WaitingWish
 from portal.kernel import clock
 from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
-from tests.support.booking import booked, offer, starts
+from tests.support.booking import booked, code_sent, confirm, offer, starts
 from tests.support.clock import later
 from tests.support.daraja import receipt
 from tests.support.product import Product
@@ -33,6 +33,15 @@ def full_day(product: Product, **terms: Any) -> tuple[str, str, list[dict[str, A
 
 def join(product: Product, service: str, day: str, phone: str, name: str = "Baraka", **changes: str) -> Any:
     form = {"name": name, "phone": phone, "first": day, "last": day, "kind": "onsite"} | changes
+    answer = ask(product, service, **form)
+    if answer.status_code == 303:
+        proved = product.client().post(f"{answer.headers['Location']}/prove", data={"code": code_sent(product)})
+        assert proved.status_code == 303, proved.text
+    return answer
+
+
+def ask(product: Product, service: str, **form: str) -> Any:
+    """The form alone: the phone is not shown to be theirs yet."""
     return product.client().post(f"/clinic/mlima/wait/{service}", data=form)
 
 
@@ -198,3 +207,35 @@ def test_a_time_in_the_next_hour_is_offered_to_nobody(product: Product) -> None:
         timetable.release(one)
     offer_what_is_free(product)
     assert [text for _to, text in offers(product) if "09:00" in text] == []
+
+
+def test_a_phone_that_nobody_showed_to_be_theirs_is_offered_nothing(product: Product) -> None:
+    service, day, made = full_day(product)
+    asked = ask(product, service, name="Baraka", phone="0722000001", first=day, last=day, kind="onsite")
+    page = asked.headers["Location"]
+    assert asked.status_code == 303 and "Enter the code" in product.client().get(page).text
+    cancel(product, made[0])
+    offer_what_is_free(product)
+    assert offers(product) == [] and states(product) == ["unproved"]
+    digits = code_sent(product)
+    wrong = product.client().post(f"{page}/prove", data={"code": f"{(int(digits) + 1) % 1_000_000:06}"})
+    assert wrong.status_code == 422 and "This code is not right" in wrong.text and states(product) == ["unproved"]
+    for _again in range(2):
+        assert product.client().post(f"{page}/prove", data={"code": digits}).status_code == 303
+    offer_what_is_free(product)
+    assert len(offers(product)) == 1 and states(product) == ["offered"]
+
+
+def test_a_code_for_the_list_is_tried_five_times_and_books_nothing(product: Product) -> None:
+    service, day, _made = full_day(product)
+    page = ask(product, service, name="Baraka", phone="0722000001", first=day, last=day, kind="onsite").headers[
+        "Location"
+    ]
+    digits = code_sent(product)
+    with product.inside():
+        booking = db.session.query(Booking).filter(Booking.wish_id.is_not(None)).one().uid
+    assert confirm(product, booking, digits).status_code == 404, "a place on the list is no visit"
+    for _wrong in range(5):
+        product.client().post(f"{page}/prove", data={"code": f"{(int(digits) + 1) % 1_000_000:06}"})
+    assert product.client().post(f"{page}/prove", data={"code": digits}).status_code == 409
+    assert states(product) == ["unproved"]

@@ -18,6 +18,7 @@ from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments import manual, placing
 from portal.payments.models import Payment, Push, Transaction
+from tests.support.booking import place_of
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, new_phone, receipt
 from tests.support.product import Product
@@ -797,6 +798,12 @@ def test_a_clinician_sets_their_own_hours_and_leave_and_nobody_elses(product: Pr
     leave = {"first": first, "last": first, "csrf_token": form["csrf_token"]}
     assert wanjiru.post("/staff/own/leave", data=leave).status_code == 303
     assert "Nobody is booked in these days" in wanjiru.get("/staff/own/hours").text
+    place = place_of(product)
+    there = f"/staff/own/hours?place={place}"
+    assert "Westlands" in wanjiru.get("/staff/own/hours").text
+    assert wanjiru.post(there, data=form | dict.fromkeys(week, "14-16")).headers["Location"] == there
+    assert "14:00-16:00" in wanjiru.get(there).text and "9:00-12:00" not in wanjiru.get(there).text
+    assert "9:00-12:00" in wanjiru.get("/staff/own/hours").text, "those at no place in particular stay"
     brian = product.browser_of("brian")
     assert brian.post("/staff/own/hours", data=week | {"csrf_token": csrf_of(brian, "/staff/board")}).status_code == 404
 

@@ -14,6 +14,7 @@ from portal.kernel.db import db, transaction
 from portal.outbox.models import OutboxItem
 from portal.outbox.write import payload_of
 from portal.payments.models import Refund
+from portal.users import permissions
 from portal.users.models import User
 from tests.support.booking import booked, offer, starts
 from tests.support.daraja import receipt
@@ -264,3 +265,23 @@ def test_two_at_the_desk_never_give_one_time_twice(either_product: Product) -> N
         ],
     )
     assert sorted(answers) == [303, 409, 409]
+
+
+@pytest.mark.parametrize("may_approve", [True, False])
+def test_who_is_booked_in_one_go_is_told_once_of_each_visit_or_once_of_all(
+    product: Product, may_approve: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = offer(product)
+    slot = free(ask(product, service).text)[2]
+    if not may_approve:
+        fewer = permissions.OF_ROLE["receptionist"] - {permissions.APPROVE_APPOINTMENTS}
+        monkeypatch.setitem(permissions.OF_ROLE, "receptionist", fewer)
+    assert ask(product, service, slot=slot, weeks="3").status_code == 303
+    with product.inside():
+        sms = db.session.query(OutboxItem).filter_by(kind="sms").order_by(OutboxItem.id)
+        told = [payload_of(one)["text"] for one in sms]
+    if may_approve:
+        assert len(told) == 3 and all("is approved. Pay KES 1,500" in text for text in told)
+    else:
+        (text,) = told
+        assert "will answer you about 3 visits from" in text and "/visit/" in text

@@ -168,6 +168,8 @@ A         POST   /staff/places/closed
 A         POST   /staff/places/closed/remove
 A         GET    /staff/timetable/services/<uid>/prices
 A         POST   /staff/timetable/services/<uid>/prices
+A         GET    /staff/timetable/services/<uid>
+A         POST   /staff/timetable/services/<uid>
 A         GET    /staff/timetable/services/new
 A         POST   /staff/timetable/services/new
 A         POST   /staff/timetable/services/<uid>/withdraw
@@ -178,6 +180,7 @@ ARC       POST   /staff/appointments/new
 ARC       GET    /staff/appointments/<uid>/change
 ARC       POST   /staff/appointments/<uid>/move
 ARC       POST   /staff/appointments/<uid>/cancel
+ARC       POST   /staff/appointments/<uid>/cancel-series
 ARC       POST   /staff/appointments/<uid>/start
 A         GET    /staff/gateways/<uid>
 A         POST   /staff/gateways/<uid>

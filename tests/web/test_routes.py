@@ -625,7 +625,7 @@ def test_mlimas_own_administrator_does_find_each_of_these_things(walked: Product
 # Written by hand: the payers' forms, which carry no authority, and M-Pesa's callbacks, which carry tokens.
 WITHOUT_CSRF = {
     "booking.book", "booking.confirm", "booking.cancel", "booking.move", "booking.take", "booking.money_back",
-     "booking.join", "booking.withdraw",
+     "booking.join", "booking.prove", "booking.cancel_series", "booking.withdraw",
     "clinic.knock",
     "hotspot.act", "hotspot.buy", "hotspot.by_number", "hotspot.connect_device", "hotspot.line", "hotspot.line_pay", "hotspot.lost", "hotspot.rejoin", "hotspot.start_trial", "hotspot.trial", "hotspot.paste", "hotspot.redeem", "pay.push", "hooks.stk", "hooks.c2b_validation",
     "hooks.confirmation", "hooks.legacy_stk", "hooks.legacy_validation", "hooks.legacy_confirmation", "hooks.result",

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from portal.clinic import people, services
+from portal.clinic import branches, people, services
 from portal.clinic.models import Clinician
 from portal.clinic.reception import board
 from portal.clinic.reception.board import View
@@ -21,7 +21,7 @@ from portal.staff.guard import actor, needs
 from portal.staff.reception import rows
 from portal.staff.reception.board import read_day
 from portal.staff.reception.rows import Seen
-from portal.staff.timetable import WEEKDAYS, HoursForm, LeaveForm, end_leave, leaves_shown
+from portal.staff.timetable import WEEKDAYS, HoursForm, LeaveForm, end_leave, leaves_shown, places_shown
 from portal.users.permissions import SEE_CLINIC, WORK_CLINIC
 from portal.web.language import said
 
@@ -108,7 +108,7 @@ def live() -> ResponseReturnValue:
 def hours() -> ResponseReturnValue:
     """When I work, and when I am away."""
     mine = _me()
-    week = services.week_at(mine, None)
+    week = services.week_at(mine, branches.of_uid(g.tenant.id, request.args.get("place")))
     kept: dict[str, Any] = {name: services.hours_shown(week.get(at, [])) for at, name in enumerate(WEEKDAYS)}
     msisdn = personal.open_phone(mine.phone_sealed, g.tenant.id)
     kept |= {"works_holidays": mine.works_holidays, "reminder_phone": for_people(msisdn) if msisdn else ""}
@@ -123,7 +123,8 @@ def _hours_page(mine: Clinician, form: HoursForm, leave: LeaveForm, status_code:
         form=form,
         leave=leave,
         leaves=leaves_shown(mine),
-        hours_url=url_for("staff.own_hours_set"),
+        hours_url=url_for("staff.own_hours_set", place=request.args.get("place") or None),
+        places=places_shown("staff.own_hours"),
         leave_url=url_for("staff.own_leave"),
         back_url=url_for("staff.own_day"),
     )
@@ -147,13 +148,14 @@ def set_hours() -> ResponseReturnValue:
             mine = _me()
             if form.reminder_phone.name in request.form:
                 people.remind_at(mine, form.reminder_phone.msisdn if form.reminder_phone.data else None)
-            services.set_hours(mine, wanted, actor=actor())
+            branch = branches.of_uid(g.tenant.id, request.args.get("place"))
+            services.set_hours(mine, wanted, branch=branch, actor=actor())
             mine.works_holidays = bool(form.works_holidays.data)
     except Refused as error:
         form.form_errors.append(said(error.message))
         return _hours_page(_me(), form, LeaveForm(formdata=None), error.status)
     flash(_("Written down."), "success")
-    return redirect(url_for("staff.own_hours"), 303)
+    return redirect(url_for("staff.own_hours", place=request.args.get("place") or None), 303)
 
 
 @needs(WORK_CLINIC)
