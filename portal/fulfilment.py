@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.engine import Connection
 
 from portal.clinic import appointments, invoices, late, waiting
@@ -49,6 +49,7 @@ from portal.payments.payment import lock_payment, touch
 from portal.payments.processing import jobs
 from portal.payments.processing.jobs import TURN_S, careful_rows, yield_to_writers
 from portal.payments.processing.sets import Delivered, Paid
+from portal.payments.refunds import refunds
 from portal.payments.states import PaymentState, RefundState
 from portal.payments.stk.push_states import FAILED
 
@@ -374,10 +375,12 @@ def _ended(payment: Payment) -> tuple[str, str]:
 
 def _tell_refunds(payment: Payment) -> None:
     """What was sent back, each refund once: live, and to the patient whose visit it was for."""
-    sent = select(Refund).where(
-        Refund.payment_id == payment.id, Refund.state == RefundState.DONE, Refund.told_at.is_(None)
-    )
+    paid = select(Allocation.transaction_id).where(Allocation.payment_id == payment.id)
+    of_it = or_(Refund.payment_id == payment.id, Refund.payment_id.is_(None) & Refund.transaction_id.in_(paid))
+    sent = select(Refund).where(of_it, Refund.state == RefundState.DONE, Refund.told_at.is_(None))
     for refund in db.session.scalars(sent).all():
+        if refund.payment_id is None and refunds.taken_off(refund) != payment.id:
+            continue
         refund.told_at = clock.now()
         facts = _facts_of(payment, refund.receipt) | {"amount": money.kes(refund.amount_cents)}
         live.tell(_channels_of(payment), live.REFUNDED, **facts)

@@ -24,7 +24,7 @@ from tests.support.booking import booked, offer, place_of, starts
 from tests.support.clock import later
 from tests.support.daraja import c2b_body, receipt
 from tests.support.product import Product
-from tests.support.refunds import with_initiator
+from tests.support.refunds import refund_sent, result, result_told, with_initiator
 from tests.support.threads import together
 
 PHONE = "0712345678"
@@ -361,6 +361,21 @@ def test_a_deposit_of_which_a_part_is_kept_gives_back_the_rest(product: Product)
     with product.inside():
         payment = db.session.query(Payment).filter_by(token=one["paymentId"]).one()
         assert (payment.state, payment.due_cents, payment.allocated_cents) == ("paid", 0, 30_000)
+    assert product.books() == []
+
+
+def test_a_deposit_that_went_back_is_told_to_its_payer_once(product: Product) -> None:
+    one = visit(product, deposit_cents=50_000)
+    paid_by_hand(product, one["invoiceNumber"], 500, 1)
+    assert cancel(product, one).status_code == 200
+    with product.inside():
+        refund_id = db.session.query(Refund).one().id
+    token = refund_sent(product, refund_id)
+    for _time in range(2):
+        result_told(product, token, result(TransactionReceipt="UKLBACK001"))
+        product.work()
+    assert refunds_of(product) == [(50_000, "done")]
+    assert sum("sent you KES 500 back by M-Pesa, receipt UKLBACK001" in text for text in texts(product)) == 1
     assert product.books() == []
 
 

@@ -401,7 +401,8 @@ def lock(refund_id: int) -> Refund:
     """The refund, locked after its request, the payments that its money paid, and its transaction, in that order."""
     lock_requests([refund_id])
     refund = db.session.get_one(Refund, refund_id)
-    lock_with_payments(refund.transaction_id, *([refund.payment_id] if refund.payment_id is not None else []))
+    told_of = refund.payment_id or taken_off(refund)
+    lock_with_payments(refund.transaction_id, *([told_of] if told_of is not None else []))
     return db.session.scalars(
         select(Refund).where(Refund.id == refund_id).with_for_update().execution_options(populate_existing=True)
     ).one()
@@ -531,6 +532,17 @@ def done(refund: Refund, *, receipt: str | None, actor: str) -> None:
     elif refund.payment_id is not None:
         refunded = Payment.refunded_cents + refund.amount_cents
         touch(refund.payment_id, refunded_cents=refunded, withdraw_at=clock.now())
+    elif (payment_id := taken_off(refund)) is not None:
+        touch(payment_id, withdraw_at=clock.now())
+
+
+def taken_off(refund: Refund) -> int | None:
+    """The clinic's bill that this money was taken off before it went back, as a deposit is: its payer is told, too."""
+    if refund.payment_id is not None:
+        return None
+    paid = select(Allocation.payment_id).join(Payment, Payment.id == Allocation.payment_id)
+    paid = paid.where(Allocation.transaction_id == refund.transaction_id, Payment.purpose == "clinic")
+    return db.session.scalar(paid.order_by(Allocation.id.desc()).limit(1))
 
 
 def _count_again(refund: Refund, booked: Transaction) -> None:
