@@ -259,6 +259,8 @@ def test_what_was_paid_from_credit_is_credit_again_though_the_rest_goes_by_mpesa
         customer = wallets.find_by_phone(tenant_id, "254712345678")
         assert customer is not None and one.invoice is not None
         wallets.pay(one.invoice.payment_id, customer.id, actor="test")
+        wallets.put_back(one.invoice.payment_id, actor="test")  # counted no more once it is paid anew
+        wallets.pay(one.invoice.payment_id, customer.id, actor="test")
     product.settle()
     assert seen(product, second["id"])["status"] == "confirmed" and wallet(product) == 0
     hours_before(product, second, 2)
@@ -287,6 +289,14 @@ def test_a_wallet_below_nothing_keeps_no_visit_from_being_called_off(product: Pr
     with product.inside():
         payment = db.session.query(Payment).filter_by(token=one["paymentId"]).one()
         assert (payment.state, payment.amount_cents, payment.allocated_cents) == ("paid", 75_000, 75_000)
+
+
+def test_what_came_too_much_becomes_nobodys_credit_by_a_cancellation(product: Product) -> None:
+    one = visit(product, money_back="credit")
+    paid_by_hand(product, one["invoiceNumber"], 2000, 1)
+    assert cancel(product, one).status_code == 200
+    assert wallet(product) == 0 and product.books() == []
+    assert any("The clinic gives you KES 1,500 back." in text for text in texts(product))
 
 
 def test_a_no_show_is_settled_once(product: Product) -> None:

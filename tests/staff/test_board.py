@@ -369,7 +369,8 @@ def test_cash_is_taken_back_by_who_took_it_within_minutes(product: Product) -> N
     assert amina.status_code == 422 and "Only who took this money" in amina.text
     answer = press(brian, f"/staff/board/pay/{token}/undo-money", uid=uid)
     assert answer.status_code == 200 and "It is due again" in answer.text and "KES 1,500" in answer.text
-    assert "KES 1,000" in close_shift(brian, "1000") and product.books() == []
+    report = close_shift(brian, "1000")
+    assert "KES 1,000" in report and "Missing" not in report and product.books() == []
 
 
 @pytest.mark.parametrize("how", ["late", "closed"])
@@ -597,6 +598,10 @@ def test_a_count_that_differs_is_explained_once_before_the_next_shift(product: P
         "/staff/shift", data={"float": "900", "csrf_token": csrf_of(brian, "/staff/board")}, follow_redirects=True
     )
     assert "Say first why the count of report 1 differed" in again.text
+    amina = product.browser_of("amina")
+    told = amina.post("/staff/shifts/1/why", data={"why": "Mine", "csrf_token": csrf_of(amina, "/staff/shifts/1")})
+    assert told.status_code == 422 and "Only who counted says why" in told.text
+    assert product.browser_of("chege").get("/staff/shifts/1").status_code == 404
     why = {"why": "=1+1 a note was torn", "csrf_token": csrf_of(brian, "/staff/shifts/1")}
     assert brian.post("/staff/shifts/1/why", data=why).status_code == 303
     second = brian.post("/staff/shifts/1/why", data=why | {"why": "another"})
