@@ -184,7 +184,7 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
         raise Conflict("Somebody else changed this appointment just now. Load it again.")
     db.session.expire(appointment)
     if old == "pending_approval":
-        notifications.decided(appointment)
+        notifications.decided(appointment, actor=actor)
     if old == "approved":  # paying claims what the waiting list was offered; else it is the next one's
         offered = update(WaitingWish).where(
             WaitingWish.appointment_id == appointment.id, WaitingWish.state == "offered"

@@ -332,12 +332,16 @@ def asked_for(appointment: Appointment, *, visit_url: str, when_shown: Text = ""
     _tell_patient(appointment, "asked_for", url=visit_url, when=when_shown or when(appointment))
 
 
-def decided(appointment: Appointment) -> None:
-    """Nobody reads any more that it waits for approval; of what was approved as it was booked the clinician is told."""
+def decided(appointment: Appointment, *, actor: str) -> None:
+    """Nobody reads any more that it waits for approval; of what others approved as it was booked the clinician is told.
+
+    actor: who decided, as the audit names them.
+    """
     key = f"appointment/{appointment.id}/booked/clinician"
     notices.settle(appointment.tenant_id, key)
     was_unsent = write.withdraw(appointment.tenant_id, [f"email/{key}"], why="It was decided before.")
-    if was_unsent and appointment.status == "approved":
+    is_own = actor == f"user:{appointment.clinician.user_id}"
+    if was_unsent and appointment.status == "approved" and not is_own:
         text = _("A new appointment: %(when)s.", when=when(appointment))
         _tell_clinician(appointment, "booked_for_them", text, is_mailed=True)
 
