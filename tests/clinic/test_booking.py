@@ -31,6 +31,7 @@ from tests.support.threads import together
 def test_what_is_offered_is_told_with_its_price_and_kinds(product: Product) -> None:
     service = offer(product)
     (only,) = product.client().get("/api/portal/clinic/services?tenant=mlima").json["items"]
+    assert len(only.pop("version")) == 16
     assert only == {
         "id": service, "name": "Consultation", "durationMinutes": 30, "price": 1500, "kinds": ["onsite", "virtual"],
         "deposit": None, "terms": [
