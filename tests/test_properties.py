@@ -16,9 +16,6 @@ NOT_OURS_TO_PROVE = {
 # What these are about is not built yet.
 NOT_YET = {
     49: "anonymising a person's records on request",
-    63: "a notice of failure beside the payer's own page, which tells the reason already",
-    64: "a reminder by SMS a day before",
-    65: "reminders by SMS an hour before",
     82: "a summary of test transactions at the end of testing",
 }
 

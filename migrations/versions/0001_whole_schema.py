@@ -369,7 +369,7 @@ def upgrade() -> None:
         sa.Column("locale", sa.String(length=5), nullable=False),
         sa.Column("push_limit_cents", sa.Integer(), nullable=False),
         sa.Column("refuses_unknown_accounts", sa.Boolean(), nullable=False),
-        sa.Column("tax_pin", sa.String(length=20), nullable=False),
+        sa.Column("tax_number", sa.String(length=20), nullable=False),
         sa.Column("consent_text", sa.String(length=1000), nullable=False),
         sa.Column("checkin_package_uid", sa.String(length=24), nullable=False),
         sa.Column("meeting_base_url", sa.String(length=200), nullable=False),

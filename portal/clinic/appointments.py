@@ -20,6 +20,7 @@ from portal.audit import chain
 from portal.clinic import invoices, notifications, policies, timetable
 from portal.clinic.meetings import wanted as meetings
 from portal.clinic.models import TO_RELEASE, Appointment, Branch, Clinician, Invoice, Patient, Service, WaitingWish
+from portal.clinic.states import WishState
 from portal.kernel import clock, money
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -187,9 +188,10 @@ def _move(appointment: Appointment, new: str, *, actor: str, why: str = "", **co
         notifications.decided(appointment, actor=actor)
     if old == "approved":  # paying claims what the waiting list was offered; else it is the next one's
         offered = update(WaitingWish).where(
-            WaitingWish.appointment_id == appointment.id, WaitingWish.state == "offered"
+            WaitingWish.appointment_id == appointment.id, WaitingWish.state == WishState.OFFERED
         )
-        db.session.execute(offered.values(state="taken" if new == "confirmed" else "over"))
+        is_paid = new == "confirmed"
+        db.session.execute(offered.values(state=WishState.TAKEN if is_paid else WishState.OVER))
     if new in ("cancelled", "declined"):
         meetings.unwant(appointment)
     chain.record(appointment.tenant_id, "appointment", appointment.id, "moved", actor=actor, old=old, new=new, why=why)

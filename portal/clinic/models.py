@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from portal.clinic.states import WishState
 from portal.kernel import vault
 from portal.kernel.db import Model, TenantOwned, new_token, new_uid, sealed
 from portal.kernel.due import Due
@@ -471,7 +472,7 @@ class WaitingWish(TenantOwned, Model, is_paged=False):
     phone_sealed: Mapped[str] = sealed(vault.PHONE)
     phone_hash: Mapped[str] = mapped_column(String(64))
     locale: Mapped[str] = mapped_column(String(5), default="en")
-    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    state: Mapped[str] = mapped_column(String(10), default=WishState.WAITING)
     look_at: Mapped[datetime | None]
     appointment_id: Mapped[int | None] = mapped_column(ForeignKey("appointments.id"), unique=True)
 

@@ -26,6 +26,7 @@ from portal.clinic.models import (
     WaitingWish,
     WorkingHours,
 )
+from portal.clinic.states import WishState
 from portal.kernel import clock
 from portal.kernel.db import db, insert_nothing
 from portal.kernel.errors import Conflict
@@ -93,7 +94,7 @@ def release(appointment: Appointment) -> None:
     """Give this visit's time back; who waits for a time of this clinician is looked at soon (`waiting`)."""
     db.session.execute(delete(OccupiedTime).where(OccupiedTime.appointment_id == appointment.id))
     given = select(ClinicianService.service_id).where(ClinicianService.clinician_id == appointment.clinician_id)
-    waits = update(WaitingWish).where(WaitingWish.service_id.in_(given), WaitingWish.state == "waiting")
+    waits = update(WaitingWish).where(WaitingWish.service_id.in_(given), WaitingWish.state == WishState.WAITING)
     db.session.execute(waits.values(look_at=clock.now()).execution_options(synchronize_session=False))
 
 

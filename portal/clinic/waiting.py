@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from portal.audit import chain
 from portal.clinic import appointments, bookings, notifications, people, timetable
 from portal.clinic.models import TO_OFFER, Appointment, Clinician, Service, WaitingWish
+from portal.clinic.states import IN_LINE, WishState
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Conflict, CoolDown, NotFound, Refused
@@ -65,7 +66,7 @@ def join(
         phone_sealed=personal.seal_phone(msisdn, tenant.id),
         phone_hash=phone_hash,
         locale=locale,
-        state="unproved",
+        state=WishState.UNPROVED,
     )
     db.session.add(wish)
     db.session.flush()
@@ -77,7 +78,7 @@ def _refuse_too_many(tenant_id: int, phone_hash: str) -> None:
     same = select(func.count()).where(
         WaitingWish.tenant_id == tenant_id,
         WaitingWish.phone_hash == phone_hash,
-        WaitingWish.state.in_(("waiting", "offered")),
+        WaitingWish.state.in_(IN_LINE),
         WaitingWish.last_day >= clock.nairobi(clock.now()).date(),
     )
     if (db.session.scalar(same) or 0) >= MOST_OF_PHONE:
@@ -92,11 +93,11 @@ def prove(wish: WaitingWish, code: str) -> None:
     """
     locked = select(WaitingWish).where(WaitingWish.id == wish.id).with_for_update()
     wish = db.session.scalars(locked.execution_options(populate_existing=True)).one()
-    if wish.state != "unproved":
+    if wish.state != WishState.UNPROVED:
         return
     bookings.prove(bookings.of_wish(wish.id), code)
     _refuse_too_many(wish.tenant_id, wish.phone_hash)
-    wish.state, wish.look_at = "waiting", clock.now()
+    wish.state, wish.look_at = WishState.WAITING, clock.now()
     db.session.flush()
     chain.record(wish.tenant_id, "waiting_wish", wish.id, "joined", actor="patient")
 
@@ -114,13 +115,13 @@ def withdraw(wish: WaitingWish, *, actor: str) -> None:
 
     Raises Conflict where it was taken or is over.
     """
-    if wish.state == "offered" and wish.appointment_id is not None:
+    if wish.state == WishState.OFFERED and wish.appointment_id is not None:
         held = db.session.get_one(Appointment, wish.appointment_id)
         if held.status == "approved":  # which ends the wish, too
             appointments.cancel(held, why="The patient does not want it.", actor=actor)
             return
-    gone = update(WaitingWish).where(WaitingWish.id == wish.id, WaitingWish.state.in_(("waiting", "offered")))
-    if db.session.scalar(gone.values(state="withdrawn", look_at=None).returning(WaitingWish.id)) is None:
+    gone = update(WaitingWish).where(WaitingWish.id == wish.id, WaitingWish.state.in_(IN_LINE))
+    if db.session.scalar(gone.values(state=WishState.WITHDRAWN, look_at=None).returning(WaitingWish.id)) is None:
         raise Conflict(_("This place on the waiting list was taken or given up already."))
     db.session.expire(wish)
     chain.record(wish.tenant_id, "waiting_wish", wish.id, "withdrawn", actor=actor)
@@ -130,7 +131,7 @@ def of_tenant(tenant_id: int, rows: int = 50) -> list[WaitingWish]:
     """Who waits, or was offered something, the longest first; for staff."""
     mine = select(WaitingWish).where(
         WaitingWish.tenant_id == tenant_id,
-        WaitingWish.state.in_(("waiting", "offered")),
+        WaitingWish.state.in_(IN_LINE),
         WaitingWish.last_day >= clock.nairobi(clock.now()).date(),
     )
     return list(db.session.scalars(mine.order_by(WaitingWish.id).limit(rows)))
@@ -161,13 +162,13 @@ def _next_due() -> int | None:
 def _offer(wish_id: int, public_url: str) -> None:
     locked = select(WaitingWish).where(WaitingWish.id == wish_id).with_for_update()
     wish = db.session.scalars(locked.execution_options(populate_existing=True)).one()
-    if wish.state != "waiting" or wish.look_at is None:
+    if wish.state != WishState.WAITING or wish.look_at is None:
         return
     now = clock.now()
     today = clock.nairobi(now).date()
     service = db.session.get_one(Service, wish.service_id)
     if wish.last_day < today or service.withdrawn_at is not None:
-        wish.state, wish.look_at = "over", None
+        wish.state, wish.look_at = WishState.OVER, None
         return
     wish.look_at = now + LOOK_AGAIN
     clinician = db.session.get(Clinician, wish.clinician_id) if wish.clinician_id else None
@@ -203,7 +204,7 @@ def _hold(wish: WaitingWish, service: Service, slot: timetable.Slot, public_url:
     pay_by = min(clock.now() + PAY_WITHIN, slot.starts_at)
     appointments.hold_for(tenant, held, pay_by=pay_by, actor="waiting list")
     wish.patient_id, wish.appointment_id = patient.id, held.id
-    wish.state, wish.look_at = "offered", pay_by
+    wish.state, wish.look_at = WishState.OFFERED, pay_by
     db.session.flush()
     chain.record(tenant.id, "waiting_wish", wish.id, "offered", actor="waiting list", new=held.uid)
     notifications.offered(held, pay_by=pay_by, wish_url=f"{public_url}/waiting/{wish.token}")

@@ -16,6 +16,7 @@ from flask_babel import gettext as _
 
 from portal.clinic import appointments, bookings, branches, late, people, policies, series, services, timetable, waiting
 from portal.clinic.models import Appointment, Branch, Clinician, Service, WaitingWish
+from portal.clinic.states import IN_LINE, WishState
 from portal.clinic.timetable import Slot
 from portal.kernel import clock, personal, queue
 from portal.kernel.db import db, transaction
@@ -540,13 +541,13 @@ def _wish_page(
         problem=problem,
         form=form or BookingCodeForm(formdata=None),
         phone=for_screens(msisdn) if (msisdn := personal.open_phone(one.phone_sealed, tenant.id)) else "",
-        prove_url=url_for("booking.prove", token=one.token) if one.state == "unproved" else None,
+        prove_url=url_for("booking.prove", token=one.token) if one.state == WishState.UNPROVED else None,
         wait_url=url_for("booking.wait", slug=tenant.slug, service_uid=service.uid, kind=one.kind),
         due_cents=(payment.deposit_due_cents or payment.due_cents) if payment else 0,
         pay_url=url_for("pay.show", token=payment.token) if payment and payment.state == PaymentState.OPEN else None,
         visit_url=url_for("booking.visit", token=held.token) if held else None,
         terms=[said(each) for each in policies.terms(held, price_cents=held.price_cents)] if held else [],
-        withdraw_url=url_for("booking.withdraw", token=one.token) if one.state in ("waiting", "offered") else None,
+        withdraw_url=url_for("booking.withdraw", token=one.token) if one.state in IN_LINE else None,
         again_url=url_for("clinic.front", slug=tenant.slug),
     )
     return page, status_code

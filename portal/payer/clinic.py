@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 from portal.clinic import people, services
 from portal.clinic.meetings import door as doors
 from portal.clinic.meetings.door import Door
+from portal.clinic.states import DoorState
 from portal.kernel import clock
 from portal.kernel.db import transaction
 from portal.tenants import find
@@ -65,7 +66,7 @@ def enter(token: str) -> ResponseReturnValue:
 def _shown(door: Door) -> dict[str, object]:
     """What the door shows. phase: unpaid, early, ended; enter, knock, wait, here (nothing stands behind it) or soon."""
     token = door.appointment.join_token
-    phase = door.state if door.state != "ready" else _phase(door)
+    phase = door.state if door.state != DoorState.READY else _phase(door)
     has_room = phase in ("early", "knock", "wait", "soon", "here")
     return {
         "phase": phase,

@@ -32,7 +32,7 @@ class BusinessForm(StaffForm):
         [InputRequired(_l("Enter a colour.")), Regexp(r"#[0-9a-fA-F]{6}$", message=_l("Such as #0b5d4b."))],
         description=_l("Of buttons and headings, such as #0b5d4b."),
     )
-    tax_pin = StringField(
+    tax_number = StringField(
         _l("KRA PIN"),
         [Optional(), Regexp(r"[A-Za-z][0-9]{9}[A-Za-z]$", message=_l("A letter, nine digits and a letter."))],
         description=_l("Printed on receipts."),
@@ -44,7 +44,7 @@ class BusinessForm(StaffForm):
     )
 
 
-FIELDS = ("name", "address", "help_phone", "locale", "colour", "tax_pin", "consent_text")
+FIELDS = ("name", "address", "help_phone", "locale", "colour", "tax_number", "consent_text")
 
 
 def register_routes(bp: Blueprint) -> None:
@@ -62,7 +62,7 @@ def business() -> ResponseReturnValue:
         with transaction():
             for name in names:
                 setattr(g.tenant, name, " ".join((form[name].data or "").split()))
-            g.tenant.tax_pin = g.tenant.tax_pin.upper()
+            g.tenant.tax_number = g.tenant.tax_number.upper()
             chain.record(g.tenant.id, "tenant", g.tenant.id, "changed", actor=actor())
         flash(_("Saved."), "success")
         return redirect(url_for("staff.business"), 303)

@@ -33,6 +33,7 @@ from portal.web.receipts import channel_word
 from portal.web.receipts import shown as receipt_shown
 
 STATUS_CHIPS = {"unpaid": "due"}
+DUE_ONLY = "due"  # of the list: what is owed still
 KINDS = {
     "consultation": _l("Consultation"),
     "lab": _l("Lab test"),
@@ -92,7 +93,7 @@ def register_routes(bp: Blueprint) -> None:
 @needs(SEE_CLINIC, looks_at="invoices")
 def list_invoices() -> ResponseReturnValue:
     """The newest invoices, or those that the words find; discounts that wait for a second person come first."""
-    words, is_due = request.args.get("q", "").strip()[:80], request.args.get("state") == "due"
+    words, is_due = request.args.get("q", "").strip()[:80], request.args.get("state") == DUE_ONLY
     found, next_id = search.page(g.tenant.id, words, is_due=is_due, before_id=read_id("cursor"))
     may_decide = permissions.allows(g.role, MANAGE_CLINIC)
     waiting = discounts.waiting(g.tenant.id) if may_decide else []
@@ -105,7 +106,7 @@ def list_invoices() -> ResponseReturnValue:
         waiting=[_discount_row(one, names) | {"number": one.invoice.number} for one in waiting],
         new_url=url_for("staff.new_invoice") if permissions.allows(g.role, WORK_CLINIC) else None,
         prices_url=url_for("staff.prices") if may_decide else None,
-        next_url=url_for("staff.invoices", cursor=next_id, q=words or None, state="due" if is_due else None)
+        next_url=url_for("staff.invoices", cursor=next_id, q=words or None, state=DUE_ONLY if is_due else None)
         if next_id
         else None,
     )

@@ -16,6 +16,7 @@ from portal.clinic.meetings import door as doors
 from portal.clinic.meetings import settings, wanted
 from portal.clinic.meetings.door import Door
 from portal.clinic.models import Appointment
+from portal.clinic.states import DoorState
 from portal.kernel import queue
 from portal.kernel.db import transaction
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -218,7 +219,7 @@ def _room(uid: str) -> dict[str, Any]:
     return {
         "visit": one,
         "door": door,
-        "waits": waits and door.knocks and door.state == "ready",
+        "waits": waits and door.knocks and door.state == DoorState.READY,
         "is_made": bool(door.leads_to),
         "looks": looks,
         "may_host": g.role in HOSTS and _may_host(door),
@@ -227,7 +228,7 @@ def _room(uid: str) -> dict[str, Any]:
         "admit_url": url_for("staff.admit", uid=uid),
         "hand_url": url_for("staff.hand_meeting", uid=uid),
         "again_url": url_for("staff.meeting_again", uid=uid),
-        "poll_url": url_for("staff.meeting_state", uid=uid, seen=looks) if door.state in ("early", "ready") else None,
+        "poll_url": url_for("staff.meeting_state", uid=uid, seen=looks) if door.is_awaited else None,
         "back_url": url_for("staff.appointments"),
     }
 

@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _l
 
 from portal.clinic import appointments, messages, notifications
 from portal.clinic.messages import Sent
+from portal.clinic.states import SentState
 from portal.kernel import queue
 from portal.kernel.errors import Refused, Sentence
 from portal.kernel.translations import render
@@ -44,7 +45,7 @@ def register_routes(bp: Blueprint) -> None:
 def _row(one: Sent) -> dict[str, Any]:
     label, look = STATES[one.state]
     event = notifications.EVENTS.get(one.what)
-    may_work = one.state == "failed" and permissions.allows(g.role, WORK_CLINIC)
+    may_work = one.state == SentState.FAILED and permissions.allows(g.role, WORK_CLINIC)
     return {
         "at": one.at,
         "channel": CHANNELS.get(one.channel, one.channel),
@@ -54,7 +55,7 @@ def _row(one: Sent) -> dict[str, Any]:
         "text": one.text,
         "state": label,
         "look": look,
-        "why": reasons.reason(one.why) if one.why and one.state in ("failed", "skipped") else "",
+        "why": reasons.reason(one.why) if one.why and one.state in (SentState.FAILED, SentState.SKIPPED) else "",
         "cost_cents": one.cost_cents,
         "patient": one.patient,
         "visit_at": one.visit.starts_at if one.visit else None,

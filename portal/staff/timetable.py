@@ -16,6 +16,7 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.clinic import appointments, branches, people, services, timetable, waiting
 from portal.clinic.models import Appointment, Clinician, Service
+from portal.clinic.states import WishState
 from portal.kernel import clock, money, personal
 from portal.kernel.db import db, transaction
 from portal.kernel.errors import Refused
@@ -232,7 +233,7 @@ def _overview(form: ClinicianForm, status_code: int = 200) -> ResponseReturnValu
                 "first": one.first_day,
                 "last": one.last_day,
                 "name": personal.open_text(one.name_sealed, one.tenant_id) or "",
-                "is_offered": one.state == "offered",
+                "is_offered": one.state == WishState.OFFERED,
             }
             for one in waiting.of_tenant(g.tenant.id)
         ],

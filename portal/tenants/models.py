@@ -23,7 +23,7 @@ class Tenant(Row, Model):
     locale: Mapped[str] = mapped_column(String(5), default="en")
     push_limit_cents: Mapped[int] = mapped_column(default=DEFAULT_PUSH_LIMIT_CENTS)
     refuses_unknown_accounts: Mapped[bool] = mapped_column(default=True)  # at C2B validation
-    tax_pin: Mapped[str] = mapped_column(String(20), default="")  # KRA's, printed on receipts
+    tax_number: Mapped[str] = mapped_column(String(20), default="")  # KRA's, printed on receipts
     consent_text: Mapped[str] = mapped_column(String(1_000), default="")  # what a patient agrees to; "": our own words
     checkin_package_uid: Mapped[str] = mapped_column(String(24), default="")  # given at check-in, where both doors are
     meeting_base_url: Mapped[str] = mapped_column(String(200), default="")

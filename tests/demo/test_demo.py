@@ -217,7 +217,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 def test_the_database_is_whole_before_the_first_program_starts(begun: tuple[Path, dict[str, Any]]) -> None:
     _data, told = begun
-    assert told["counts"] == [2, 6]
+    assert told["counts"] == [2, 7]
     assert list(told["programs"]) == ["redis", "simulator", "web", "push", "money", "outside"]
 
 

@@ -147,7 +147,7 @@ def test_every_sealed_column_says_what_its_values_are_sealed_as(product: Product
         for one in inspect(mapper.class_).column_attrs
         if one.key.endswith("_sealed") or "sealed_as" in one.columns[0].info
     }
-    assert None not in said.values() and len(said) == 34
+    assert None not in said.values() and len(said) == 36
     assert said["stk_pushes.checkout_sealed"] == "checkout" and said["sms_submissions.text_sealed"] == "personal"
     assert said["sites.api_password_sealed"] == "access"
     assert said["gateways.passkey_sealed"] == "gateway.passkey" and said["invoices.payer_phone_sealed"] == "phone"

@@ -190,7 +190,7 @@ def test_what_was_cancelled_and_paid_is_paged_to_its_end(product: Product) -> No
                 Appointment(
                     tenant_id=patient.tenant_id, patient_id=patient.id, clinician_id=clinician.id, kind="onsite",
                     starts_at=clock.now(), duration_minutes=30, price_cents=5_000, invoice_number=number,
-                    invoice_id=bill.id, status="cancelled",
+                    invoice_id=bill.id, status="cancelled", owes_since=clock.now(),
                 )
             )  # fmt: skip
     shown = walked(

@@ -112,14 +112,14 @@ def test_two_at_the_desk_do_not_write_over_each_other(either_product: Product) -
 def test_a_business_says_who_it_is(product: Product) -> None:
     form = {
         "name": "Mlima Clinic", "address": "Oginga Odinga St, Kisumu", "help_phone": "0700 000 001", "locale": "sw",
-        "colour": "#123456", "tax_pin": "p051234567x", "consent_text": "We keep your visits.",
+        "colour": "#123456", "tax_number": "p051234567x", "consent_text": "We keep your visits.",
     }  # fmt: skip
     assert saved(product, "amina", "/staff/business", **form).status_code == 303
     with product.inside():
         one = db.session.query(Tenant).filter_by(slug="mlima").one()
-        assert (one.name, one.tax_pin, one.locale, one.colour) == ("Mlima Clinic", "P051234567X", "sw", "#123456")
+        assert (one.name, one.tax_number, one.locale, one.colour) == ("Mlima Clinic", "P051234567X", "sw", "#123456")
     for wrong, field in (
-        ({"tax_pin": "123"}, "tax_pin"),
+        ({"tax_number": "123"}, "tax_number"),
         ({"colour": "red;}"}, "colour"),
         ({"help_phone": "<b>"}, "help_phone"),
     ):

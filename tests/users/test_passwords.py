@@ -226,8 +226,9 @@ def test_a_revoked_key_opens_nothing(product: Product, portal: Any) -> None:
 
 def test_a_sign_in_page_carries_the_name_of_the_clinic_that_led_to_it(product: Product) -> None:
     """use.md: a patient who signs in read "Mlango" instead of the clinic."""
-    front = product.client().get("/clinic/mlima/").text
-    assert 'href="/login?tenant=mlima"' in front
+    assert 'href="/clinic/mlima/sign-in"' in product.client().get("/clinic/mlima/").text
+    by_code = product.client().get("/clinic/mlima/sign-in").text
+    assert 'href="/login?next=/account/&amp;tenant=mlima"' in by_code
     assert "<title>Sign in · Mlima House</title>" in product.client().get("/login?tenant=mlima").text
     browser = product.browser_of("otieno")
     assert "Mlima House</title>" in browser.get("/account/").text

@@ -10,6 +10,7 @@ from portal.clinic.meetings import settings, wanted
 from portal.clinic.meetings.models import Meeting
 from portal.clinic.meetings.providers import CannotMeet, jitsi
 from portal.clinic.models import Appointment
+from portal.clinic.states import DoorState
 from portal.kernel import clock, vault
 from portal.kernel.db import db
 from portal.kernel.errors import Conflict, NotFound, Refused
@@ -29,9 +30,14 @@ class Door:
     appointment: Appointment
     meeting: Meeting | None
     chosen: settings.Settings
-    state: str
+    state: DoorState
     leads_to: str
     knocks: bool
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the session is still to come, or goes on."""
+        return self.state in (DoorState.EARLY, DoorState.READY)
 
     @property
     def is_let_in(self) -> bool:
@@ -57,13 +63,13 @@ def of(appointment: Appointment) -> Door:
     return Door(appointment, meeting, chosen, _state(appointment, chosen), leads_to, knocks)
 
 
-def _state(appointment: Appointment, chosen: settings.Settings) -> str:
+def _state(appointment: Appointment, chosen: settings.Settings) -> DoorState:
     if appointment.status not in ("confirmed", "started", "completed"):
-        return "unpaid"
+        return DoorState.UNPAID
     if clock.now() < appointment.starts_at - chosen.opens_before:
-        return "early"
+        return DoorState.EARLY
     is_over = clock.now() > appointment.ends_at + CLOSES_AFTER or appointment.status == "completed"
-    return "ended" if is_over else "ready"
+    return DoorState.ENDED if is_over else DoorState.READY
 
 
 def _leads_to(meeting: Meeting, chosen: settings.Settings) -> str:
@@ -78,14 +84,14 @@ def _leads_to(meeting: Meeting, chosen: settings.Settings) -> str:
 
 def knock(door: Door) -> None:
     """The patient is here. The caller commits."""
-    if door.state == "ready" and door.meeting is not None:
+    if door.state == DoorState.READY and door.meeting is not None:
         mine = update(Meeting).where(Meeting.id == door.meeting.id, Meeting.knocked_at.is_(None))
         db.session.execute(mine.values(knocked_at=clock.now()))
 
 
 def admit(door: Door) -> None:
     """The clinician lets the patient in. The caller commits. Raises Conflict where there is no meeting."""
-    if door.meeting is None or door.state != "ready":
+    if door.meeting is None or door.state != DoorState.READY:
         raise Conflict(_("This session is not open now."))
     mine = update(Meeting).where(Meeting.id == door.meeting.id, Meeting.admitted_at.is_(None))
     db.session.execute(mine.values(admitted_at=clock.now()))
@@ -117,7 +123,7 @@ def host_is_in(door: Door) -> None:
 
 def address_of_guest(door: Door) -> str | None:
     """Where the patient goes now; None while they wait. Nothing is told before the door opens."""
-    if door.state != "ready" or not door.is_let_in:
+    if door.state != DoorState.READY or not door.is_let_in:
         return None
     name = (people.name_of(door.appointment.patient).split() or [""])[0]
     return _address(door, name=name, is_host=False)
@@ -125,7 +131,7 @@ def address_of_guest(door: Door) -> str | None:
 
 def address_of_host(door: Door) -> str | None:
     """Where the clinician goes in as host; None where there is no room yet. May ask the provider: no transaction."""
-    if door.state in ("unpaid", "ended"):
+    if door.state in (DoorState.UNPAID, DoorState.ENDED):
         return None
     url = _address(door, name=door.appointment.clinician.name, is_host=True)
     if url is None or door.meeting is None or door.leads_to not in settings.ASKED:

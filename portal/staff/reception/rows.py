@@ -14,7 +14,7 @@ from flask_login import current_user
 from portal.audit import chain
 from portal.clinic import appointments, invoices, people
 from portal.clinic.models import Appointment
-from portal.clinic.reception import arrivals, board, shifts
+from portal.clinic.reception import arrivals, board, queue_tickets, shifts
 from portal.clinic.reception.board import Row, View
 from portal.gateways import result_codes
 from portal.kernel import clock, money, personal, queue
@@ -249,7 +249,7 @@ def _visit(visit: Appointment, row: Row) -> dict[str, Any]:
         if ticket
         else None,
         "call_url": url_for("staff.ticket_call", uid=ticket.uid)
-        if ticket and ticket.state in ("waiting", "called") and may(WORK_CLINIC)
+        if ticket and ticket.state in (queue_tickets.WAITING, queue_tickets.CALLED) and may(WORK_CLINIC)
         else None,
         "arrive_url": at("arrive", WORK_CLINIC, when=is_coming and today_now and not is_in),
         "undo_arrival_url": at("undo_arrival", WORK_CLINIC, when=is_coming and arrivals.may_undo(visit.arrived_at)),
