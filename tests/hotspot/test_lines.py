@@ -538,7 +538,7 @@ def test_a_full_refund_takes_the_period_back(product: Product) -> None:
 STEPS = st.lists(
     st.tuples(st.sampled_from(["typed", "again", "prompt", "callback", "reverse", "keep", "work"]), st.integers(1, 4)),
     min_size=2,
-    max_size=8,
+    max_size=7,
 )
 
 

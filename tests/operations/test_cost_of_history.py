@@ -11,7 +11,7 @@ from bench.flat import OPERATIONS, Business, Operation
 from portal.kernel.db import db
 from tests.support.product import Product
 
-FEW, MANY = 500, 10_000
+FEW, MANY = 300, 6_000
 AT_MOST, BESIDE = 2.0, {"sqlite": 4_000, "postgresql": 60}  # what a page of rows, or luck, may add
 
 
@@ -87,7 +87,7 @@ def _costs(product: Product, business: Any, operations: Sequence[Operation] = OP
 
 
 def test_what_is_done_all_day_costs_the_same_after_years_of_business(either_product: Product) -> None:
-    """money.md C28: each door, job and page, with 500 and with 10,000 old payments behind it."""
+    """money.md C28: each door, job and page, with 300 and with 6,000 old payments behind it."""
     product = either_product
     with product.app.app_context():
         kind = db.engine.dialect.name

@@ -52,7 +52,7 @@ FAULTS = {
     "emptyAnswer": {"times": 1, "endpoint": "b2c"},
 }
 MOST = int(os.environ.get("MACHINE_EXAMPLES", "100"))  # a night may take thousands, and longer ones
-STEPS = int(os.environ.get("MACHINE_STEPS", "12"))
+STEPS = int(os.environ.get("MACHINE_STEPS", "10"))
 ANSWERS = st.sampled_from(["pin", "pin", "pin", "pin", "cancel", "wrong", "later"])
 
 
