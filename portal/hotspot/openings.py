@@ -136,7 +136,7 @@ def _busy() -> Select[Any]:
 def _taken(connection: Connection, buyers: Sequence[Buyer]) -> set[tuple[int, str]]:
     """(tenant, user name) that other access has already."""
     names = {buyer.receipt for buyer in buyers if buyer.receipt}
-    tenants = {buyer.tenant_id for buyer in buyers}
+    tenants = sorted({buyer.tenant_id for buyer in buyers})
     there = connection.execute(_named(), {"tenants": tenants, "names": names})
     return {(tenant_id, username) for tenant_id, username in there.all()}
 
@@ -144,9 +144,7 @@ def _taken(connection: Connection, buyers: Sequence[Buyer]) -> set[tuple[int, st
 @cache
 def _named() -> Select[Any]:
     columns: tuple[Any, ...] = (AccessGrant.tenant_id, AccessGrant.username)
-    return select(*columns).where(
-        bulk.among(AccessGrant.tenant_id, "tenants"), bulk.among(AccessGrant.username, "names")
-    )
+    return select(*columns).where(bulk.few(AccessGrant.tenant_id, "tenants"), bulk.among(AccessGrant.username, "names"))
 
 
 def _tell(connection: Connection, messages: Sequence[tuple[Any, ...]], now: datetime) -> None:

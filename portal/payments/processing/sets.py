@@ -99,10 +99,10 @@ _GATEWAYS = (
 )  # fmt: skip
 _BY_TOKEN = select(Push.id, Push.gateway_id, Push.token, Push.payment_id).where(bulk.among(Push.token, "tokens"))
 _BY_NAME = select(Push.id, Push.tenant_id, Push.reference, Push.payment_id).where(
-    bulk.among(Push.tenant_id, "tenants"), bulk.among(Push.reference, "names")
+    bulk.few(Push.tenant_id, "tenants"), bulk.among(Push.reference, "names")
 )
 _NAMED = select(Payment.id, Payment.tenant_id, Payment.reference).where(
-    bulk.among(Payment.tenant_id, "tenants"),
+    bulk.few(Payment.tenant_id, "tenants"),
     bulk.among(Payment.reference, "names"),
 )
 _LOCKED = (
@@ -124,13 +124,13 @@ _MONEY = select(
     Transaction.channel, Transaction.amount_cents, Transaction.unallocated_cents, Transaction.phone_hash,
 )  # fmt: skip
 _MONEY_OF_RECEIPTS = _MONEY.where(
-    bulk.among(Transaction.tenant_id, "tenants"),
+    bulk.few(Transaction.tenant_id, "tenants"),
     Transaction.environment.in_(ENVIRONMENTS),  # of three lists at once SQLite expects too much to use its index
     bulk.among(Transaction.receipt, "receipts"),
 )
 _MONEY_OF_PUSHES = _MONEY.where(bulk.among(Transaction.push_id, "pushes"))
 _CLAIMED = select(SmsSubmission.tenant_id, SmsSubmission.environment, SmsSubmission.receipt).where(
-    bulk.among(SmsSubmission.tenant_id, "tenants"),
+    bulk.few(SmsSubmission.tenant_id, "tenants"),
     SmsSubmission.environment.in_(ENVIRONMENTS),
     bulk.among(SmsSubmission.receipt, "receipts"),
 )
@@ -291,7 +291,7 @@ class _Set:
 
     def _read_money(self, words: Sequence[_Word]) -> None:
         receipts = {word.receipt for word in words if word.receipt}
-        tenants = {gateway.tenant_id for gateway in self.gateways.values()}
+        tenants = sorted({gateway.tenant_id for gateway in self.gateways.values()})
         found: list[Thing] = []
         if receipts:
             found += self._rows(_MONEY_OF_RECEIPTS, receipts=receipts, tenants=tenants)

@@ -253,8 +253,8 @@ def facts(product: Product) -> dict[str, Any]:
                 for one in db.session.query(AccessGrant)
             },
             "messages": {
-                payments[grants[int(one.key.split("/")[2])]]: plain(one, "id", "key", "payload_sealed")
-                | {"payload": _without_password(one)}
+                payments[grants[int(one.key.split("/")[2])]]: plain(one, "id", "key", "payload_sealed", "about_id")
+                | {"payload": _without_password(one), "about_id": grants[one.about_id or 0]}
                 for one in db.session.query(OutboxItem)
             },
         }  # fmt: skip
